@@ -1,0 +1,127 @@
+//! Where everything lives: one folder a lifetime (XDG base directory spec).
+
+use crate::error::{Context, Error, Result};
+use crate::types::id::ContainerId;
+use rustix::fs::{Mode, OFlags};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+/// The folders of one user. Nothing in them is accessible to others.
+#[derive(Clone, Debug)]
+pub(crate) struct Dirs {
+    /// `$XDG_CONFIG_HOME/coracle`: the user's settings.
+    pub(crate) config: PathBuf,
+    /// `$XDG_DATA_HOME/coracle`: images, layers, volumes.
+    pub(crate) data: PathBuf,
+    /// `$XDG_STATE_HOME/coracle`: containers, names.
+    pub(crate) state: PathBuf,
+    /// `$XDG_CACHE_HOME/coracle`: may be deleted at any time.
+    pub(crate) cache: PathBuf,
+    /// `$XDG_RUNTIME_DIR/coracle`: until the next boot.
+    pub(crate) runtime: PathBuf,
+}
+
+impl Dirs {
+    /// From the environment of this process. Call before a user namespace is
+    /// entered: `uid` is the user's id on the host.
+    ///
+    /// # Errors
+    /// `Invalid` where there is no home directory; `Failed` where the runtime
+    /// directory cannot be made or belongs to someone else.
+    pub(crate) fn from_environment(uid: u32) -> Result<Self> {
+        let base = xdg::BaseDirectories::with_prefix("coracle");
+        let need = |dir: Option<PathBuf>, variable: &str| {
+            dir.ok_or_else(|| Error::invalid("no home directory").hint(format!("set HOME or {variable}")))
+        };
+        Ok(Self {
+            config: need(base.get_config_home(), "XDG_CONFIG_HOME")?,
+            data: need(base.get_data_home(), "XDG_DATA_HOME")?,
+            state: need(base.get_state_home(), "XDG_STATE_HOME")?,
+            cache: need(base.get_cache_home(), "XDG_CACHE_HOME")?,
+            runtime: runtime_dir(uid)?,
+        })
+    }
+
+    /// The OCI image layout.
+    pub(crate) fn images(&self) -> PathBuf {
+        self.data.join("images")
+    }
+
+    pub(crate) fn layers(&self) -> PathBuf {
+        self.data.join("layers")
+    }
+
+    pub(crate) fn volumes(&self) -> PathBuf {
+        self.data.join("volumes")
+    }
+
+    pub(crate) fn containers(&self) -> PathBuf {
+        self.state.join("containers")
+    }
+
+    /// One file a name, which holds the id.
+    pub(crate) fn names(&self) -> PathBuf {
+        self.state.join("names")
+    }
+
+    /// What `create` and the monitor keep of one container.
+    pub(crate) fn container(&self, id: &ContainerId) -> PathBuf {
+        self.containers().join(id.as_str())
+    }
+
+    /// What a running container has until the next boot: its short id, so that
+    /// the socket below it stays within the 108 bytes of unix(7).
+    pub(crate) fn container_runtime(&self, id: &ContainerId) -> PathBuf {
+        self.runtime.join(id.short())
+    }
+}
+
+/// Makes `path` and its missing parents, each 0700 whatever the umask.
+pub(crate) fn create_private(path: &Path) -> Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent() {
+        create_private(parent)?;
+    }
+    match std::fs::DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        result => result.context(|| format!("make the directory {}", path.display())),
+    }
+}
+
+/// `$XDG_RUNTIME_DIR/coracle`; without the variable `/run/user/UID` if it is
+/// ours; else a directory of our own under `/tmp`, checked for owner and mode.
+fn runtime_dir(uid: u32) -> Result<PathBuf> {
+    if let Some(dir) = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|d| d.is_absolute()) {
+        if dir.is_dir() {
+            return Ok(dir.join("coracle"));
+        }
+    }
+    let run_user = PathBuf::from(format!("/run/user/{uid}"));
+    if std::fs::metadata(&run_user).is_ok_and(|meta| meta.uid() == uid) {
+        return Ok(run_user.join("coracle"));
+    }
+    let fallback = PathBuf::from(format!("/tmp/coracle-{uid}"));
+    check_fallback(&fallback, uid)?;
+    Ok(fallback)
+}
+
+/// `/tmp` is everybody's: what lies there under our name may be a trap.
+fn check_fallback(path: &Path, uid: u32) -> Result<()> {
+    match std::fs::DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            return Err(error).context(|| format!("make the directory {}", path.display()));
+        }
+        _ => {}
+    }
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let fd = rustix::fs::open(path, flags, Mode::empty()).context(|| format!("open {}", path.display()))?;
+    let stat = rustix::fs::fstat(&fd).context(|| format!("look at {}", path.display()))?;
+    if stat.st_uid == uid && stat.st_mode & 0o077 == 0 {
+        Ok(())
+    } else {
+        Err(Error::failed(format!("{} belongs to someone else or is open to others", path.display()))
+            .hint("set XDG_RUNTIME_DIR to a directory of your own with mode 0700"))
+    }
+}

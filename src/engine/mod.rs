@@ -1,0 +1,14 @@
+//! One file per operation.
+pub(crate) mod attach;
+pub(crate) mod create;
+pub(crate) mod images;
+pub(crate) mod info;
+pub(crate) mod inspect;
+pub(crate) mod list;
+pub(crate) mod logs;
+pub(crate) mod names;
+pub(crate) mod pull;
+pub(crate) mod remove;
+pub(crate) mod start;
+pub(crate) mod stop;
+pub(crate) mod volumes;

@@ -1,0 +1,227 @@
+//! The one error of the program.
+//!
+//! A message says what was tried and on what; the cause keeps its own words;
+//! hints say what to do next. `Kind` is all that a caller may branch on: it
+//! becomes the exit code (and later the HTTP status).
+
+use std::fmt;
+
+/// `std::result::Result` with this crate's [`Error`].
+pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What a caller may branch on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The request itself is wrong: exit 125, HTTP 400.
+    Invalid,
+    /// The thing named does not exist: exit 125, HTTP 404.
+    NotFound,
+    /// It exists already, or is in the wrong state: exit 125, HTTP 409.
+    Conflict,
+    /// The command is there but cannot be run: exit 126.
+    NotExecutable,
+    /// The command is not there: exit 127.
+    NoCommand,
+    /// The kernel, a file, the network or a helper refused: exit 125, HTTP 500.
+    Failed,
+}
+
+impl Kind {
+    /// Docker's exit code for a failure of this kind in `run`, `exec`, `start`.
+    pub(crate) fn exit_code(self) -> u8 {
+        match self {
+            Self::Invalid | Self::NotFound | Self::Conflict | Self::Failed => 125,
+            Self::NotExecutable => 126,
+            Self::NoCommand => 127,
+        }
+    }
+}
+
+/// An error: its kind, a message, the actions around it, its cause and hints.
+#[derive(Debug)]
+pub(crate) struct Error {
+    inner: Box<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    kind: Kind,
+    /// Outermost action first; the last one is the original message.
+    messages: Vec<String>,
+    hints: Vec<String>,
+    /// The errno of the system call that failed, where one did.
+    errno: Option<i32>,
+}
+
+impl Error {
+    pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self {
+            inner: Box::new(Inner { kind, messages: vec![message.into()], hints: Vec::new(), errno: None }),
+        }
+    }
+
+    /// The request itself is wrong.
+    pub(crate) fn invalid(message: impl Into<String>) -> Self {
+        Self::new(Kind::Invalid, message)
+    }
+
+    /// The thing named does not exist.
+    pub(crate) fn not_found(message: impl Into<String>) -> Self {
+        Self::new(Kind::NotFound, message)
+    }
+
+    /// It exists already or is in the wrong state.
+    pub(crate) fn conflict(message: impl Into<String>) -> Self {
+        Self::new(Kind::Conflict, message)
+    }
+
+    /// Something below refused.
+    pub(crate) fn failed(message: impl Into<String>) -> Self {
+        Self::new(Kind::Failed, message)
+    }
+
+    /// Adds an outer action: `start web: mount overlay: No space left`.
+    #[must_use]
+    pub(crate) fn context(mut self, action: impl Into<String>) -> Self {
+        self.inner.messages.insert(0, action.into());
+        self
+    }
+
+    /// Adds what the user can do about it.
+    #[must_use]
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.inner.hints.push(hint.into());
+        self
+    }
+
+    /// The same error with another kind.
+    #[must_use]
+    pub(crate) fn with_kind(mut self, kind: Kind) -> Self {
+        self.inner.kind = kind;
+        self
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
+        self.inner.kind
+    }
+
+    /// The errno of the system call that failed, where one did.
+    pub(crate) fn errno(&self) -> Option<i32> {
+        self.inner.errno
+    }
+
+    pub(crate) fn hints(&self) -> &[String] {
+        &self.inner.hints
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.inner.messages.join(": "))
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// A foreign error that can be the cause of ours. There is no `From`: a foreign
+/// error becomes ours only together with the action that met it.
+pub(crate) trait Cause {
+    fn into_error(self) -> Error;
+}
+
+impl Cause for Error {
+    fn into_error(self) -> Error {
+        self
+    }
+}
+
+impl Cause for std::io::Error {
+    fn into_error(self) -> Error {
+        let kind = match self.kind() {
+            std::io::ErrorKind::NotFound => Kind::NotFound,
+            _ => Kind::Failed,
+        };
+        let mut error = Error::new(kind, describe_io(&self));
+        error.inner.errno = self.raw_os_error();
+        error
+    }
+}
+
+/// The text of an I/O error without Rust's "(os error N)".
+fn describe_io(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    match text.find(" (os error") {
+        Some(end) => text[..end].to_owned(),
+        None => text,
+    }
+}
+
+impl Cause for rustix::io::Errno {
+    fn into_error(self) -> Error {
+        std::io::Error::from_raw_os_error(self.raw_os_error()).into_error()
+    }
+}
+
+impl Cause for nix::errno::Errno {
+    fn into_error(self) -> Error {
+        std::io::Error::from_raw_os_error(self as i32).into_error()
+    }
+}
+
+impl Cause for serde_json::Error {
+    fn into_error(self) -> Error {
+        Error::invalid(format!("not the JSON expected: {self}"))
+    }
+}
+
+impl Cause for std::str::Utf8Error {
+    fn into_error(self) -> Error {
+        Error::invalid(format!("not UTF-8: {self}"))
+    }
+}
+
+/// `open(path).context(|| format!("open rootfs {}", path.display()))?`
+pub(crate) trait Context<T> {
+    /// Turns the failure into an [`Error`] that says which action met it.
+    fn context<S: Into<String>>(self, action: impl FnOnce() -> S) -> Result<T>;
+}
+
+impl<T, E: Cause> Context<T> for std::result::Result<T, E> {
+    fn context<S: Into<String>>(self, action: impl FnOnce() -> S) -> Result<T> {
+        self.map_err(|cause| cause.into_error().context(action()))
+    }
+}
+
+/// For clean-up: the step may fail, the next is still done, and the failure is
+/// kept for one report at the end. There is no `let _ =` on a `Result` here.
+pub(crate) trait BestEffort {
+    fn or_note<S: Into<String>>(self, notes: &mut Vec<Error>, action: impl FnOnce() -> S);
+    /// For a step whose failure means nothing (the thing is gone already).
+    fn or_ignore(self);
+}
+
+impl<T, E: Cause> BestEffort for std::result::Result<T, E> {
+    fn or_note<S: Into<String>>(self, notes: &mut Vec<Error>, action: impl FnOnce() -> S) {
+        if let Err(cause) = self {
+            notes.push(cause.into_error().context(action()));
+        }
+    }
+
+    fn or_ignore(self) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn context_goes_outside_and_keeps_kind_and_errno() {
+        let result: Result<()> =
+            Err(std::io::Error::from_raw_os_error(libc::ENOSPC)).context(|| "mount overlay on /m");
+        let error = result.context(|| "start web").unwrap_err().hint("see sysctl fs.mount-max");
+        assert_eq!(error.to_string(), "start web: mount overlay on /m: No space left on device");
+        assert_eq!(error.errno(), Some(libc::ENOSPC));
+        assert_eq!(error.kind(), Kind::Failed);
+        assert_eq!(error.hints(), ["see sysctl fs.mount-max"]);
+    }
+}

@@ -1,0 +1,5 @@
+//! The `coracle` binary: all of it is in the library.
+
+fn main() -> std::process::ExitCode {
+    coracle::main()
+}

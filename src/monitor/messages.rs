@@ -1,0 +1,65 @@
+//! What clients and a container's monitor say to each other over the control
+//! socket `$XDG_RUNTIME_DIR/coracle/<short id>/control`.
+//!
+//! A client sends one [`Request`] (framed by `crate::channel`) and hears one
+//! [`Reply`]. After `Attach` the connection carries binary frames instead:
+//! a kind (u8), a length (u32, little endian, at most [`MAX_FRAME`]), the bytes.
+
+use crate::types::status::{Exit, ProcessId};
+use serde::{Deserialize, Serialize};
+
+/// Bytes of one frame's body.
+pub(crate) const MAX_FRAME: usize = 64 << 10;
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Request {
+    /// Output from now on, and input if `stdin`.
+    Attach { stdin: bool },
+    /// Ends the container for good: no restart policy applies.
+    /// `timeout` in seconds; negative waits without end.
+    Stop { signal: i32, timeout: i64 },
+    /// Sends a signal to the container's first process.
+    Kill { signal: i32 },
+    /// Answers when the container has ended and will not be restarted.
+    Wait,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Reply {
+    Done,
+    Exited(Exit),
+    Failed(String),
+}
+
+/// The monitor's word to the process that started it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum FromMonitor {
+    Started {
+        init: ProcessId,
+    },
+    /// `kind` as `error::Kind::exit_code`.
+    Failed {
+        exit_code: u8,
+        message: String,
+        hints: Vec<String>,
+    },
+    /// A remark for stderr.
+    Warning(String),
+}
+
+/// Kinds of frames after `Attach`.
+pub(crate) mod frame {
+    /// Client to monitor: bytes for the container's stdin.
+    pub(crate) const STDIN: u8 = 0;
+    /// Monitor to client.
+    pub(crate) const STDOUT: u8 = 1;
+    pub(crate) const STDERR: u8 = 2;
+    /// Client to monitor: rows and columns, u16 little endian each.
+    pub(crate) const RESIZE: u8 = 3;
+    /// Client to monitor: stdin has ended.
+    pub(crate) const STDIN_END: u8 = 4;
+    /// Monitor to client: the run is over; the body is an `Exit` as JSON.
+    pub(crate) const EXITED: u8 = 5;
+    /// Client to monitor: one byte, a signal for the first process.
+    pub(crate) const SIGNAL: u8 = 6;
+}

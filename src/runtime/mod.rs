@@ -1,0 +1,14 @@
+//! Clone, set up and exec a container.
+pub(crate) mod capabilities;
+pub(crate) mod console;
+pub(crate) mod create;
+pub(crate) mod devices;
+pub(crate) mod init;
+pub(crate) mod mounts;
+pub(crate) mod plan;
+pub(crate) mod reaper;
+pub(crate) mod rlimits;
+pub(crate) mod rootfs;
+pub(crate) mod seccomp;
+pub(crate) mod seccomp_default;
+pub(crate) mod users;

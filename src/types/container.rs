@@ -1,0 +1,219 @@
+//! What was asked for of a container: the request that a front end makes, and
+//! the record that `create` keeps of it.
+
+use super::digest::Digest;
+use super::id::ContainerId;
+use super::idmap::IdMap;
+use super::mount::MountSpec;
+use super::namespace::{IpcMode, NamespaceMode, NetworkMode, UsernsMode};
+use super::platform::Platform;
+use super::status::RestartPolicy;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// What `run` and `create` ask of the engine.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct CreateRequest {
+    pub(crate) source: RootSource,
+    /// A random readable name where `None`.
+    pub(crate) name: Option<String>,
+    pub(crate) pull: PullPolicy,
+    pub(crate) platform: Option<Platform>,
+    /// `--replace`: remove a container that has the name already.
+    pub(crate) replace: bool,
+    /// `--cidfile`: must not exist yet.
+    pub(crate) cidfile: Option<PathBuf>,
+    pub(crate) config: ContainerConfig,
+}
+
+/// Where the root file system comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum RootSource {
+    /// A reference, or an id or id prefix of a local image.
+    Image(String),
+    /// `--rootfs DIR[:O]`.
+    Directory { path: PathBuf, overlay: bool },
+}
+
+impl Default for RootSource {
+    fn default() -> Self {
+        Self::Image(String::new())
+    }
+}
+
+/// `--pull`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum PullPolicy {
+    Always,
+    #[default]
+    Missing,
+    Never,
+    /// Pull where the registry has something newer; not an error where it cannot be reached.
+    Newer,
+}
+
+/// What was asked for, as flags say it. `None` and empty mean "the image's" in
+/// a request; in a record the image's values have been merged in.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct ContainerConfig {
+    /// `--entrypoint`; `Some(vec![])` clears the image's.
+    pub(crate) entrypoint: Option<Vec<String>>,
+    /// The words after the image.
+    pub(crate) cmd: Vec<String>,
+    /// `KEY=VALUE`; later ones win. (`-e KEY` and `--env-file` are resolved by the front end.)
+    pub(crate) env: Vec<String>,
+    /// `--unsetenv`, `--unsetenv-all`
+    pub(crate) unset_env: Vec<String>,
+    pub(crate) unset_env_all: bool,
+    pub(crate) workdir: Option<String>,
+    /// `name|uid[:group|gid]`, as written.
+    pub(crate) user: Option<String>,
+    /// Names, numbers, or `keep-groups`.
+    pub(crate) group_add: Vec<String>,
+    pub(crate) hostname: Option<String>,
+    pub(crate) domainname: Option<String>,
+    pub(crate) tty: bool,
+    /// `-i`: stdin stays open.
+    pub(crate) interactive: bool,
+    /// `-a`: which streams `start -a` and `run` attach; empty means the default.
+    pub(crate) attach: Vec<String>,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) annotations: BTreeMap<String, String>,
+    pub(crate) mounts: Vec<MountSpec>,
+    /// `NAME[:ro|rw]`
+    pub(crate) volumes_from: Vec<String>,
+    pub(crate) read_only: bool,
+    /// `--read-only-tmpfs`, default true: writable tmpfs on /tmp, /run, /var/tmp of a read-only container.
+    pub(crate) read_only_tmpfs: Option<bool>,
+    /// Bytes; 64 MiB where `None`.
+    pub(crate) shm_size: Option<u64>,
+    pub(crate) ulimits: Vec<Ulimit>,
+    pub(crate) cap_add: Vec<String>,
+    pub(crate) cap_drop: Vec<String>,
+    pub(crate) privileged: bool,
+    pub(crate) no_new_privileges: bool,
+    pub(crate) seccomp: SeccompChoice,
+    /// `--security-opt mask=PATHS`, `unmask=ALL|PATHS`
+    pub(crate) mask: Vec<String>,
+    pub(crate) unmask: Vec<String>,
+    pub(crate) sysctls: BTreeMap<String, String>,
+    pub(crate) devices: Vec<DeviceSpec>,
+    /// `--init`
+    pub(crate) init: bool,
+    /// Name or number, as written (`SIGTERM`, `TERM`, `15`).
+    pub(crate) stop_signal: Option<String>,
+    /// Seconds; 10 where `None`; negative means without end.
+    pub(crate) stop_timeout: Option<i64>,
+    pub(crate) restart: RestartPolicy,
+    pub(crate) auto_remove: bool,
+    /// `(name, address)`
+    pub(crate) add_hosts: Vec<(String, String)>,
+    pub(crate) no_hosts: bool,
+    pub(crate) dns: Vec<String>,
+    pub(crate) dns_search: Vec<String>,
+    pub(crate) dns_options: Vec<String>,
+    pub(crate) pid: NamespaceMode,
+    pub(crate) uts: NamespaceMode,
+    pub(crate) ipc: IpcMode,
+    pub(crate) userns: UsernsMode,
+    /// `--uidmap`, `--gidmap`: `inside` is the container's id, `outside` an id
+    /// of the user's outer namespace (0 is the user, 1 the first subordinate id).
+    pub(crate) uid_map: IdMap,
+    pub(crate) gid_map: IdMap,
+    pub(crate) network: NetworkMode,
+    pub(crate) log: LogConfig,
+    /// `--timeout`: seconds until the container is killed; 0 means never.
+    pub(crate) timeout: u64,
+    /// `--tz`: a zone name, or `local`.
+    pub(crate) tz: Option<String>,
+    /// Octal in the flag.
+    pub(crate) umask: Option<u32>,
+    pub(crate) oom_score_adj: Option<i32>,
+    pub(crate) expose: Vec<String>,
+}
+
+/// `--security-opt seccomp=…`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum SeccompChoice {
+    #[default]
+    Default,
+    Unconfined,
+    /// A profile in docker's JSON form; the text, not the path, is kept.
+    Profile(String),
+}
+
+/// `--ulimit NAME=SOFT[:HARD]`; `u64::MAX` is unlimited.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Ulimit {
+    /// Lower case without `RLIMIT_`: `nofile`.
+    pub(crate) name: String,
+    pub(crate) soft: u64,
+    pub(crate) hard: u64,
+}
+
+/// `--device HOST[:CONTAINER][:rwm]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct DeviceSpec {
+    pub(crate) host: PathBuf,
+    pub(crate) container: String,
+    pub(crate) permissions: String,
+}
+
+/// `--log-driver`, `--log-opt`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct LogConfig {
+    pub(crate) driver: LogDriver,
+    /// Bytes after which a file is rotated; the default limit where `None`; -1 (`u64::MAX`) is none.
+    pub(crate) max_size: Option<u64>,
+    /// How many files are kept, the current one included.
+    pub(crate) max_file: Option<u32>,
+    /// `tag`, `labels`, `env`, … as given.
+    pub(crate) options: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum LogDriver {
+    #[default]
+    JsonFile,
+    K8sFile,
+    None,
+    Passthrough,
+}
+
+/// What `create` records: `containers/<id>/config.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ContainerRecord {
+    /// Of this format: 1.
+    pub(crate) version: u32,
+    pub(crate) id: ContainerId,
+    pub(crate) name: String,
+    pub(crate) created: Timestamp,
+    pub(crate) root: RecordedRoot,
+    /// What was asked for, merged with the image's config: `entrypoint`, `cmd`,
+    /// `env`, `user`, `workdir`, `labels`, `stop_signal`, anonymous volumes.
+    pub(crate) config: ContainerConfig,
+    /// Volumes made for this container alone.
+    #[serde(default)]
+    pub(crate) anonymous_volumes: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum RecordedRoot {
+    Image {
+        /// As the user named it, normalised.
+        reference: String,
+        /// The image id: digest of its config.
+        id: Digest,
+        manifest: Digest,
+        /// Chain ids from the lowest layer to the topmost.
+        layers: Vec<Digest>,
+    },
+    Directory {
+        path: PathBuf,
+        overlay: bool,
+    },
+}

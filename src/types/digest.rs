@@ -1,0 +1,112 @@
+//! Content digests: `sha256:` and 64 lower-case hex digits.
+//!
+//! Source: OCI image-spec, "Descriptors", section "Digests".
+
+use crate::error::{Error, Result};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use std::fmt;
+
+/// A sha256 digest. A string becomes one only through [`Digest::parse`], so it
+/// can be used as a file name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub(crate) struct Digest {
+    /// 64 lower-case hex digits.
+    hex: String,
+}
+
+impl Digest {
+    /// # Errors
+    /// `Invalid` for another algorithm, another length, upper case or other bytes.
+    pub(crate) fn parse(text: &str) -> Result<Self> {
+        let hex = text
+            .strip_prefix("sha256:")
+            .ok_or_else(|| Error::invalid(format!("{text:?} is not a sha256 digest")))?;
+        Self::from_hex(hex).map_err(|_| Error::invalid(format!("{text:?} is not a sha256 digest")))
+    }
+
+    /// # Errors
+    /// `Invalid` where `hex` is not 64 lower-case hex digits.
+    pub(crate) fn from_hex(hex: &str) -> Result<Self> {
+        if hex.len() == 64 && hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
+            Ok(Self { hex: hex.to_owned() })
+        } else {
+            Err(Error::invalid(format!("{hex:?} is not a sha256 digest")))
+        }
+    }
+
+    /// The digest of these bytes.
+    pub(crate) fn of(bytes: &[u8]) -> Self {
+        Self::from_bytes(&Sha256::digest(bytes))
+    }
+
+    /// The digest that a finished hasher gives.
+    pub(crate) fn finish(hasher: Sha256) -> Self {
+        Self::from_bytes(&hasher.finalize())
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Self {
+        Self { hex: bytes.iter().map(|byte| format!("{byte:02x}")).collect() }
+    }
+
+    pub(crate) fn hex(&self) -> &str {
+        &self.hex
+    }
+
+    /// The 12 digits that tables show.
+    pub(crate) fn short(&self) -> &str {
+        &self.hex[..12]
+    }
+
+    /// The chain id of a layer above `self`: image-spec, "Layer ChainID".
+    pub(crate) fn chain(&self, diff_id: &Digest) -> Digest {
+        Self::of(format!("{self} {diff_id}").as_bytes())
+    }
+}
+
+impl TryFrom<String> for Digest {
+    type Error = Error;
+    fn try_from(text: String) -> Result<Self> {
+        Self::parse(&text)
+    }
+}
+
+impl From<Digest> for String {
+    fn from(digest: Digest) -> Self {
+        digest.to_string()
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "sha256:{}", self.hex)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// CVE-2024-3727: a digest is a file name and a part of a URL.
+    #[test]
+    fn only_the_canonical_form_is_a_digest() {
+        let good = format!("sha256:{}", "a".repeat(64));
+        assert_eq!(Digest::parse(&good).expect("valid").to_string(), good);
+        for bad in [
+            "a".repeat(64),
+            format!("sha256:{}", "A".repeat(64)),
+            format!("sha256:{}", "a".repeat(63)),
+            format!("sha256:{}/", "a".repeat(63)),
+            format!("sha512:{}", "a".repeat(128)),
+            "sha256:../../etc/passwd".into(),
+        ] {
+            assert!(Digest::parse(&bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_digest_of_nothing_is_the_known_one() {
+        assert_eq!(Digest::of(b"").short(), "e3b0c44298fc");
+    }
+}

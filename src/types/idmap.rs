@@ -1,0 +1,95 @@
+//! Maps of user and group ids between a user namespace and its parent.
+
+use serde::{Deserialize, Serialize};
+
+/// One line of `/proc/PID/uid_map`: user_namespaces(7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct IdRange {
+    /// First id inside the namespace.
+    pub(crate) inside: u32,
+    /// First id in the parent namespace.
+    pub(crate) outside: u32,
+    /// How many ids follow, the first included.
+    pub(crate) length: u32,
+}
+
+/// An id map: disjoint ranges.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct IdMap(pub(crate) Vec<IdRange>);
+
+impl IdMap {
+    pub(crate) fn single(inside: u32, outside: u32) -> Self {
+        Self(vec![IdRange { inside, outside, length: 1 }])
+    }
+
+    /// The text of `/proc/PID/uid_map` or `gid_map`, parsed; lines that are not
+    /// three numbers are passed over.
+    pub(crate) fn parse_proc(text: &str) -> Self {
+        let ranges = text.lines().filter_map(|line| {
+            let mut fields = line.split_ascii_whitespace().map(str::parse::<u32>);
+            match (fields.next(), fields.next(), fields.next()) {
+                (Some(Ok(inside)), Some(Ok(outside)), Some(Ok(length))) => {
+                    Some(IdRange { inside, outside, length })
+                }
+                _ => None,
+            }
+        });
+        Self(ranges.collect())
+    }
+
+    /// The text to write to `/proc/PID/uid_map` or `gid_map`.
+    pub(crate) fn proc_text(&self) -> String {
+        self.0.iter().map(|r| format!("{} {} {}\n", r.inside, r.outside, r.length)).collect()
+    }
+
+    /// The id in the parent; `None` where the id is not mapped.
+    pub(crate) fn to_outside(&self, id: u32) -> Option<u32> {
+        self.0.iter().find_map(|r| {
+            let offset = id.checked_sub(r.inside)?;
+            (offset < r.length).then(|| r.outside + offset)
+        })
+    }
+
+    /// The id inside; `None` where the parent's id is not mapped.
+    pub(crate) fn to_inside(&self, id: u32) -> Option<u32> {
+        self.0.iter().find_map(|r| {
+            let offset = id.checked_sub(r.outside)?;
+            (offset < r.length).then(|| r.inside + offset)
+        })
+    }
+
+    /// How many ids are mapped.
+    pub(crate) fn count(&self) -> u64 {
+        self.0.iter().map(|r| u64::from(r.length)).sum()
+    }
+
+    /// The map of the same ids onto themselves: what a nested namespace gets
+    /// when it is to see just what its parent sees.
+    pub(crate) fn identity_inside(&self) -> Self {
+        let ranges = self.0.iter().map(|r| IdRange { inside: r.inside, outside: r.inside, length: r.length });
+        Self(ranges.collect())
+    }
+
+    /// Whether every id is mapped to itself.
+    pub(crate) fn is_identity(&self) -> bool {
+        self.0.iter().all(|r| r.inside == r.outside)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_translate_both_ways() {
+        let map = IdMap::parse_proc("         0       1000          1\n         1     100000      65536\n");
+        assert_eq!(map.to_outside(0), Some(1000));
+        assert_eq!(map.to_outside(1), Some(100_000));
+        assert_eq!(map.to_outside(65_536), Some(165_535));
+        assert_eq!(map.to_outside(65_537), None);
+        assert_eq!(map.to_inside(100_001), Some(2));
+        assert_eq!(map.to_inside(7), None);
+        assert_eq!(map.count(), 65_537);
+        assert!(map.identity_inside().is_identity());
+    }
+}

@@ -1,0 +1,15 @@
+//! The vocabulary of the program: pure values, parsed once at the border, no I/O.
+
+pub(crate) mod container;
+pub(crate) mod digest;
+pub(crate) mod env;
+pub(crate) mod id;
+pub(crate) mod idmap;
+pub(crate) mod mount;
+pub(crate) mod namespace;
+pub(crate) mod platform;
+pub(crate) mod reference;
+pub(crate) mod signal;
+pub(crate) mod size;
+pub(crate) mod status;
+pub(crate) mod user;
