@@ -163,3 +163,17 @@ pub(crate) fn set_groups(groups: &[u32]) -> io::Result<()> {
 pub(crate) fn fork() -> io::Result<Cloned> {
     clone3(0)
 }
+
+/// Field 22 of /proc/PID/stat, in clock ticks since boot: with the pid it names
+/// one process for good (proc_pid_stat(5)). `None` where there is no such
+/// process, or only its unreaped remains.
+pub(crate) fn start_ticks(pid: u32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may hold spaces and parentheses itself.
+    let mut fields = stat.get(stat.rfind(')')? + 2..)?.split(' ');
+    match fields.next()? {
+        "Z" | "X" => None,
+        // Field 3 was taken: 22 is 18 further on.
+        _ => fields.nth(18)?.parse().ok(),
+    }
+}
