@@ -1,5 +1,6 @@
 //! The kernel: the only unsafe code.
 #![allow(unsafe_code)]
+pub(crate) mod errno;
 pub(crate) mod file;
 pub(crate) mod mount;
 pub(crate) mod namespace;
