@@ -185,7 +185,5 @@ mod tests {
         let map = ranged_map(1000, &many);
         assert!(map.0.len() <= MAX_LINES && map.proc_text().len() <= MAX_BYTES);
         assert!(map.0.len() > 200, "{}", map.0.len());
-        let map = ranged_map(1000, &[sub(2000, u32::MAX - 2000), sub(1, 10)]);
-        assert_eq!(map.0.len(), 2);
     }
 }
