@@ -3,6 +3,7 @@
 //! which kernel the call is there. What rustix or nix wrap is not wrapped again.
 #![allow(unsafe_code)]
 
+pub(crate) mod errno;
 pub(crate) mod file;
 pub(crate) mod mount;
 pub(crate) mod namespace;
