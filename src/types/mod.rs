@@ -12,4 +12,5 @@ pub(crate) mod reference;
 pub(crate) mod signal;
 pub(crate) mod size;
 pub(crate) mod status;
+pub(crate) mod time;
 pub(crate) mod user;
