@@ -47,7 +47,7 @@ fn set_up(plan: &Plan, monitor: &mut MonitorChannel) -> Result<Exec> {
     rustix::process::setsid().context(|| "start a session")?;
     set_names(plan)?;
     if plan.namespaces.net == Fresh::Yes {
-        crate::sys::namespace::loopback_up().context(|| "bring the loopback interface up")?;
+        crate::sys::namespace::bring_interface_up(c"lo").context(|| "bring the loopback interface up")?;
     }
 
     let rootfs = attach_rootfs(plan)?; // before pivot_root: needs a path of the host
