@@ -9,6 +9,7 @@ use crate::error::{Context, Result};
 use crate::types::status::ProcessId;
 use rustix::process::{Pid, PidfdFlags};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 fn folder(runtime: &Path) -> PathBuf {
@@ -29,7 +30,7 @@ fn parse_name(name: &str) -> Option<ProcessId> {
 /// Calling it again changes nothing.
 pub(crate) fn register_holder(runtime: &Path) -> Result<()> {
     let path = folder(runtime).join(file_name(this_process()?));
-    let create = || std::fs::OpenOptions::new().create(true).append(true).open(&path);
+    let create = || std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(&path);
     match create() {
         Ok(_) => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {

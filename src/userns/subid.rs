@@ -4,7 +4,7 @@ use crate::error::{Context, Error, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Bytes of `/etc/subuid`, `/etc/subgid` and `/etc/passwd` that are read.
@@ -48,11 +48,14 @@ impl Subordinate {
             && let Some(program) = find_program("getsubids")
         {
             let owner = name.unwrap_or_else(|| uid.to_string());
-            if found.uids.is_empty() {
-                found.uids = ask_getsubids(&program, &[&owner]);
+            // Both are started before either is waited for.
+            let uids = found.uids.is_empty().then(|| start_helper(&program, &[&owner]));
+            let gids = found.gids.is_empty().then(|| start_helper(&program, &["-g", &owner]));
+            if let Some(helper) = uids {
+                found.uids = getsubids_answer(&program, helper);
             }
-            if found.gids.is_empty() {
-                found.gids = ask_getsubids(&program, &["-g", &owner]);
+            if let Some(helper) = gids {
+                found.gids = getsubids_answer(&program, helper);
             }
         }
         found
@@ -123,9 +126,12 @@ fn parse_getsubids(text: &str) -> Vec<SubRange> {
     ranges.collect()
 }
 
-fn ask_getsubids(program: &Path, arguments: &[&str]) -> Vec<SubRange> {
+fn getsubids_answer(program: &Path, helper: Result<Child>) -> Vec<SubRange> {
     // An unknown user is a failure of getsubids, and means the same to us.
-    run_helper(program, arguments).map(|text| parse_getsubids(&text)).unwrap_or_default()
+    helper
+        .and_then(|child| finish_helper(program, child))
+        .map(|text| parse_getsubids(&text))
+        .unwrap_or_default()
 }
 
 /// The login name of `uid`: from `/etc/passwd`, else from `getent passwd`, which
@@ -176,15 +182,18 @@ pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
 
 /// Runs a helper and returns what it says, within bounded time and memory.
 fn run_helper(program: &Path, arguments: &[&str]) -> Result<String> {
+    finish_helper(program, start_helper(program, arguments)?)
+}
+
+fn start_helper(program: &Path, arguments: &[&str]) -> Result<Child> {
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    command.spawn().context(|| format!("run {}", program.display()))
+}
+
+fn finish_helper(program: &Path, mut child: Child) -> Result<String> {
     let action = || format!("run {}", program.display());
-    let mut child = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .context(action)?;
-    let output = child.stdout.take().map(read_until_deadline).unwrap_or_default();
+    let output = child.stdout.take().and_then(read_until_deadline);
     if output.is_none() {
         child.kill().context(action)?;
     }
