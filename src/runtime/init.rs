@@ -80,7 +80,10 @@ fn set_up(plan: &Plan, monitor: &mut MonitorChannel) -> Result<Exec> {
     monitor.send(&FromInit::Ready)?;
     expect(monitor, &ToInit::Exec)?;
     // Last: it may forbid any of the calls above.
-    let confine = || plan.process.seccomp.as_ref().map_or(Ok(()), seccomp::load);
+    let confine = || match &plan.process.seccomp {
+        Some(program) => seccomp::install(&program.filter, program.flags),
+        None => Ok(()),
+    };
     if plan.process.reaper {
         reaper::split(confine)?
     } else {
@@ -268,14 +271,14 @@ fn set_stdio(plan: &Plan, terminal: Option<OwnedFd>) -> Result<()> {
 /// Groups, then ids, then what capabilities are left: each step needs the
 /// capability that a later one takes away.
 fn set_credentials(process: &Process) -> Result<()> {
-    capabilities::limit_bounding(&process.capabilities)?;
+    capabilities::limit_bounding(process.capabilities.bounding)?;
     if let Some(groups) = &process.groups {
         process::set_groups(groups).context(|| format!("set the supplementary groups {groups:?}"))?;
     }
     process::set_gid(process.gid).context(|| format!("become group {}", process.gid))?;
     rustix::thread::set_keep_capabilities(true).context(|| "keep capabilities")?;
     process::set_uid(process.uid).context(|| format!("become user {}", process.uid))?;
-    capabilities::set_final(&process.capabilities)?;
+    capabilities::set_final(process.capabilities)?;
     if process.no_new_privileges {
         rustix::thread::set_no_new_privs(true).context(|| "set no_new_privs")?;
     }

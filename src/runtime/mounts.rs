@@ -5,12 +5,15 @@
 
 use super::plan::{Mount, MountKind};
 use super::rootfs::{Rootfs, TargetKind};
-use crate::error::{Context, Error, Result};
+use crate::error::{BestEffort, Context, Error, Result};
 use crate::sys::mount::{self, MountAttr};
+use crate::sys::process::{self, Cloned};
+use crate::types::status::ProcessId;
 use rustix::fs::{CWD, Mode};
 use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 /// What later steps of the set-up need of the mounts.
 #[derive(Default)]
@@ -73,6 +76,10 @@ pub(crate) fn make(rootfs: &Rootfs, mount: &Mount, made: &mut Made) -> Result<()
         MountKind::Bind { mount: fd, directory } => {
             let kind = if *directory { TargetKind::Directory } else { TargetKind::File };
             let point = rootfs.mount_point(target, kind)?;
+            if attributes != 0 {
+                let attr = MountAttr { set: attributes, ..MountAttr::default() };
+                mount::mount_setattr(fd.as_fd(), c"", attr, true).context(step)?;
+            }
             attach(fd.as_fd(), point.as_fd()).context(step)?;
         }
     }
@@ -144,6 +151,46 @@ pub(crate) fn clone_tree(path: &str) -> Result<OwnedFd, Errno> {
     let flags =
         OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
     rustix::mount::open_tree(CWD, path, flags)
+}
+
+/// As [`clone_tree`], for a path of any bytes.
+pub(crate) fn clone_tree_at(path: &Path) -> Result<OwnedFd, Errno> {
+    rustix::mount::open_tree(CWD, path, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC)
+}
+
+/// A detached copy of the mount at `path` in another container. The kernel
+/// copies mounts of the caller's own mount namespace only, so a short-lived
+/// process goes there and sends it back.
+pub(crate) fn clone_in_namespaces_of(target: ProcessId, path: &str) -> Result<OwnedFd> {
+    let step = || format!("enter the mount namespace of process {}", target.pid);
+    let pid = rustix::process::Pid::from_raw(target.pid as i32).ok_or_else(|| Error::failed(step()))?;
+    let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).context(step)?;
+    if process::start_ticks(target.pid) != Some(target.start_ticks) {
+        return Err(Error::conflict("it has just ended").context(step()));
+    }
+    let (here, there) = std::os::unix::net::UnixStream::pair().context(step)?;
+    match process::fork().context(step)? {
+        Cloned::Child => {
+            drop(here);
+            let flags = nix::sched::CloneFlags::CLONE_NEWUSER | nix::sched::CloneFlags::CLONE_NEWNS;
+            // Where it has no user namespace of its own, the mounts alone.
+            let entered = nix::sched::setns(&pidfd, flags)
+                .or_else(|_| nix::sched::setns(&pidfd, nix::sched::CloneFlags::CLONE_NEWNS));
+            if entered.is_ok() {
+                if let Ok(tree) = clone_tree(path) {
+                    crate::sys::socket::send_fd(there.as_fd(), tree.as_fd()).or_ignore();
+                }
+            }
+            process::exit_now(0)
+        }
+        Cloned::Parent { pidfd, .. } => {
+            drop(there);
+            let tree = crate::sys::socket::receive_fd(here.as_fd()).context(step)?;
+            let child = rustix::process::WaitId::PidFd(pidfd.as_fd());
+            rustix::process::waitid(child, rustix::process::WaitIdOptions::EXITED).context(step)?;
+            tree.ok_or_else(|| Error::failed(format!("it has no {path} to share")).context(step()))
+        }
+    }
 }
 
 /// A detached copy of the mount behind an open file or directory.

@@ -107,16 +107,22 @@ pub(crate) struct Process {
     /// `None`: keep those of the caller (`keep-groups`, or a map that forbids setgroups).
     pub(crate) groups: Option<Vec<u32>>,
     pub(crate) umask: u32,
-    pub(crate) capabilities: super::capabilities::Capabilities,
+    pub(crate) capabilities: super::capabilities::ProcessCaps,
     pub(crate) rlimits: Vec<super::rlimits::Rlimit>,
     pub(crate) no_new_privileges: bool,
     pub(crate) oom_score_adj: Option<i32>,
     /// A compiled filter, loaded last.
-    pub(crate) seccomp: Option<super::seccomp::Filter>,
+    pub(crate) seccomp: Option<SeccompProgram>,
     pub(crate) terminal: bool,
     /// pid 1 is a reaper of ours, and the command its child.
     pub(crate) reaper: bool,
     pub(crate) stdio: Stdio,
+}
+
+/// A compiled filter and its `SECCOMP_FILTER_FLAG_*` bits.
+pub(crate) struct SeccompProgram {
+    pub(crate) filter: Vec<libc::sock_filter>,
+    pub(crate) flags: u32,
 }
 
 /// What becomes fds 0, 1 and 2; with a terminal its slave takes all three.

@@ -6,6 +6,7 @@ use crate::error::{BestEffort, Context, Error, Result};
 use crate::sys::process::start_ticks;
 use crate::types::container::ContainerRecord;
 use crate::types::id::ContainerId;
+use crate::types::idmap::IdMap;
 use crate::types::status::{Exit, ProcessId, Status};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,9 @@ pub(crate) struct LiveState {
     pub(crate) since: Timestamp,
     pub(crate) restart_count: u32,
     pub(crate) last: Option<Exit>,
+    /// Ids in use, for others' `--userns=auto`.
+    #[serde(default)]
+    pub(crate) uid_map: Option<IdMap>,
 }
 
 /// `containers/<id>/exit.json`.
