@@ -177,3 +177,19 @@ pub(crate) fn start_ticks(pid: u32) -> Option<u64> {
         _ => fields.nth(18)?.parse().ok(),
     }
 }
+
+/// pidfd_send_signal(2) for the numbers that rustix has no name for: the
+/// real-time signals. Since Linux 5.1.
+pub(crate) fn pidfd_send_signal(pidfd: &OwnedFd, signal: i32) -> io::Result<()> {
+    // SAFETY: the fd is open, the siginfo pointer may be null, flags must be 0.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd.as_raw_fd(),
+            signal,
+            std::ptr::null::<libc::siginfo_t>(),
+            0,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
