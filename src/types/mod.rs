@@ -1,6 +1,7 @@
 //! The vocabulary of the program: pure values, parsed once at the border, no I/O.
 
 pub(crate) mod container;
+pub(crate) mod device;
 pub(crate) mod digest;
 pub(crate) mod env;
 pub(crate) mod id;
@@ -12,4 +13,5 @@ pub(crate) mod reference;
 pub(crate) mod signal;
 pub(crate) mod size;
 pub(crate) mod status;
+pub(crate) mod ulimit;
 pub(crate) mod user;
