@@ -1,6 +1,7 @@
 //! The vocabulary of the program: pure values, parsed once at the border, no I/O.
 
 pub(crate) mod container;
+pub(crate) mod device;
 pub(crate) mod digest;
 pub(crate) mod env;
 pub(crate) mod id;
@@ -13,4 +14,5 @@ pub(crate) mod signal;
 pub(crate) mod size;
 pub(crate) mod status;
 pub(crate) mod time;
+pub(crate) mod ulimit;
 pub(crate) mod user;
