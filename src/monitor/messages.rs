@@ -5,7 +5,10 @@
 //! [`Reply`]. After `Attach` the connection carries binary frames instead:
 //! a kind (u8), a length (u32, little endian, at most [`MAX_FRAME`]), the bytes.
 
+use crate::dirs::Dirs;
+use crate::types::id::ContainerId;
 use crate::types::status::{Exit, ProcessId};
+use crate::userns::Outer;
 use serde::{Deserialize, Serialize};
 
 /// Bytes of one frame's body.
@@ -29,6 +32,20 @@ pub(crate) enum Reply {
     Done,
     Exited(Exit),
     Failed(String),
+}
+
+/// What the process that starts a monitor tells it first.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct StartOrder {
+    pub(crate) dirs: Dirs,
+    pub(crate) id: ContainerId,
+    pub(crate) outer: Outer,
+    /// The starting process stays attached on this very socket, after `Started`.
+    pub(crate) attached: bool,
+    /// The container's stdin ends with the attached client's.
+    pub(crate) stdin: bool,
+    /// Rows and columns of the client's terminal.
+    pub(crate) size: Option<(u16, u16)>,
 }
 
 /// The monitor's word to the process that started it.
