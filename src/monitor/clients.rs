@@ -23,6 +23,8 @@ use tokio::sync::{Notify, mpsc};
 
 /// Pieces of at most 16 KiB that wait for one client: 512 KiB.
 const QUEUE: usize = 32;
+/// How long a client other than the foreground's may take for the last of its queue.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
@@ -130,15 +132,18 @@ impl Hub {
     pub(super) async fn tell_exit(&self, exit: &Exit) {
         let Ok(body) = serde_json::to_vec(exit) else { return };
         let piece = encode(frame::EXITED, &body);
-        let queues: Vec<_> = self.clients.borrow_mut().drain(..).map(|client| client.queue).collect();
-        for queue in queues {
-            let patience = std::time::Duration::from_secs(10);
-            let sent = tokio::time::timeout(patience, queue.send(Rc::clone(&piece))).await;
-            if sent.is_ok_and(|sent| sent.is_ok()) {
-                // Until the writer has taken it and, with its receiver, gone.
-                let last = Rc::clone(&piece);
-                drop(last);
-                tokio::time::timeout(patience, flushed(&queue)).await.or_ignore_elapsed();
+        let clients: Vec<Client> = self.clients.borrow_mut().drain(..).collect();
+        for Client { queue, place, .. } in clients {
+            let told = async {
+                if queue.send(Rc::clone(&piece)).await.is_ok() {
+                    // The writer drops its end once it has written the frame.
+                    queue.closed().await;
+                }
+            };
+            match place {
+                // All of the output is its own, however slowly it reads.
+                Place::Foreground => told.await,
+                Place::Beside => tokio::time::timeout(PATIENCE, told).await.unwrap_or(()),
             }
         }
     }
@@ -152,20 +157,6 @@ impl Hub {
             stdio::resize(terminal.as_fd(), rows, columns).or_ignore();
         }
     }
-}
-
-/// A timeout that ran out means nothing more than that.
-trait OrIgnoreElapsed {
-    fn or_ignore_elapsed(self);
-}
-
-impl<T> OrIgnoreElapsed for Result<T, tokio::time::error::Elapsed> {
-    fn or_ignore_elapsed(self) {}
-}
-
-/// The writer drops its receiver after an EXITED frame.
-async fn flushed(queue: &mpsc::Sender<Rc<[u8]>>) {
-    queue.closed().await;
 }
 
 fn encode(kind: u8, bytes: &[u8]) -> Rc<[u8]> {

@@ -77,8 +77,8 @@ async fn sequence(container: &Rc<Container>, order: &StartOrder, front: &mut Opt
     tokio::task::spawn_local(control::serve(Rc::clone(container)));
     let (exit, restarts) = run_until_the_end(container, order, first).await;
     end(container, &exit, restarts);
+    container.control.finish(exit.clone());
     container.hub.tell_exit(&exit).await;
-    container.control.finish(exit);
     container.control.drained().await;
     remove_what_is_left(container);
     Ok(())
