@@ -1,5 +1,6 @@
 //! The vocabulary of the program: pure values, parsed once at the border, no I/O.
 
+pub(crate) mod boolean;
 pub(crate) mod container;
 pub(crate) mod device;
 pub(crate) mod digest;

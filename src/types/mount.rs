@@ -100,17 +100,17 @@ impl Propagation {
     }
 }
 
-/// A mount's target, cleaned lexically: absolute, without `.`, `..` and doubled
-/// slashes; `..` above `/` is `/`, so nothing leads out (CVE-2022-23648).
+/// A path in the container, cleaned lexically: absolute, without `.`, `..` and
+/// doubled slashes; `..` above `/` is `/`, so nothing leads out (CVE-2022-23648).
 ///
 /// # Errors
-/// `Invalid` where `text` is relative, is `/` or has a NUL byte.
-pub(crate) fn clean_target(text: &str) -> Result<String> {
+/// `Invalid` where `text` is relative, longer than the kernel takes, or has a NUL byte.
+pub(crate) fn clean_path(text: &str) -> Result<String> {
     if !text.starts_with('/') {
-        return Err(Error::invalid(format!("the mount target {text:?} is not an absolute path")));
+        return Err(Error::invalid(format!("{text:?} is not an absolute path")));
     }
     if text.contains('\0') || text.len() > 4095 {
-        return Err(Error::invalid("the mount target is too long or has a NUL byte"));
+        return Err(Error::invalid("the path is too long or has a NUL byte"));
     }
     let mut parts: Vec<&str> = Vec::new();
     for part in text.split('/') {
@@ -122,10 +122,19 @@ pub(crate) fn clean_target(text: &str) -> Result<String> {
             name => parts.push(name),
         }
     }
-    if parts.is_empty() {
-        return Err(Error::invalid(format!("the mount target {text:?} is the container's root")));
-    }
     Ok(format!("/{}", parts.join("/")))
+}
+
+/// The target of a mount: as [`clean_path`], and not the root itself.
+///
+/// # Errors
+/// As [`clean_path`], and for `/`.
+pub(crate) fn clean_target(text: &str) -> Result<String> {
+    let path = clean_path(text).map_err(|error| error.context("mount target"))?;
+    if path == "/" {
+        return Err(Error::invalid(format!("mount target: {text:?} is the container's root")));
+    }
+    Ok(path)
 }
 
 /// Two mounts on one target cannot both be meant.

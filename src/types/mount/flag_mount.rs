@@ -2,9 +2,10 @@
 //! keys, so that a path with a comma can be quoted.
 
 use super::flag_tmpfs::with_defaults;
-use super::options::{parse_bool, parse_mode};
+use super::options::parse_mode;
 use super::{MountOptions, MountSource, MountSpec, Propagation, clean_target, host_path};
 use crate::error::{Error, Result};
+use crate::types::boolean;
 use crate::types::id::check_name;
 use crate::types::size::parse_bytes;
 use std::path::Path;
@@ -55,7 +56,7 @@ impl Fields {
             Some(value) if !value.is_empty() => Ok(value),
             _ => Err(Error::invalid(format!("{key} has no value"))),
         };
-        let flag = || value.map_or(Ok(true), |value| parse_bool(&key, value));
+        let flag = || value.map_or(Ok(true), |value| boolean::parse(&key, value));
         match key.as_str() {
             "type" => self.kind = Some(parse_type(need()?)?),
             "source" | "src" => self.source = Some(need()?.to_owned()),
@@ -82,7 +83,7 @@ impl Fields {
             Some(value) if !value.is_empty() => Ok(value),
             _ => Err(Error::invalid(format!("{key} has no value"))),
         };
-        let flag = || value.map_or(Ok(true), |value| parse_bool(key, value));
+        let flag = || value.map_or(Ok(true), |value| boolean::parse(key, value));
         let kind = match key {
             "bind-propagation" => {
                 let value = need()?;

@@ -68,18 +68,6 @@ fn set(place: &mut Option<bool>, value: bool, word: &str) -> Result<()> {
     Ok(())
 }
 
-/// A boolean of docker's flags (Go's `strconv.ParseBool`).
-///
-/// # Errors
-/// `Invalid`, naming `key`.
-pub(super) fn parse_bool(key: &str, value: &str) -> Result<bool> {
-    match value {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-        _ => Err(Error::invalid(format!("invalid value {value:?} of {key}: not true or false"))),
-    }
-}
-
 /// Permission bits in octal: `1777`, `0700`.
 ///
 /// # Errors
