@@ -218,7 +218,7 @@ fn fill_dev(dev: BorrowedFd<'_>) -> Result<(), Errno> {
         rustix::fs::mkdirat(dev, name, Mode::from_raw_mode(0o755))?;
     }
     for (link, target) in super::devices::LINKS {
-        rustix::fs::symlinkat(*target, dev, *link)?;
+        rustix::fs::symlinkat(target, dev, link)?;
     }
     Ok(())
 }

@@ -144,7 +144,7 @@ impl Rootfs {
                     }
                     // The link's text, read as the container would: from its own
                     // root, or from where it stands.
-                    let target = target.to_str().map_err(|_| Errno::ILSEQ).or_else(fail_str(path))?;
+                    let Ok(target) = target.to_str() else { return fail(Errno::ILSEQ) };
                     let base = if target.starts_with('/') { "/" } else { walked.as_str() };
                     let joined = clean(&format!("{base}/{target}"));
                     let rest: Vec<String> = pending.drain(..).collect();
@@ -173,10 +173,6 @@ impl AsFd for Rootfs {
 enum Follow {
     InRoot,
     No,
-}
-
-fn fail_str(path: &str) -> impl FnOnce(Errno) -> Result<&'static str> {
-    move |errno| Err(errno).context(|| format!("make the directory {path} in the container"))
 }
 
 /// openat2(2), and once more where a rename elsewhere made the kernel give up (EAGAIN).

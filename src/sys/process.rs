@@ -193,3 +193,13 @@ pub(crate) fn pidfd_send_signal(pidfd: &OwnedFd, signal: i32) -> io::Result<()> 
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
+
+/// dup2(2): makes `number` a copy of `fd` that survives exec. What was open
+/// there before is closed: the caller is a child about to exec.
+pub(crate) fn place_fd(fd: BorrowedFd<'_>, number: i32) -> io::Result<()> {
+    // SAFETY: both are plain numbers; this child uses no `OwnedFd` afterwards.
+    if unsafe { libc::dup2(fd.as_raw_fd(), number) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
