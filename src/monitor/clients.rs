@@ -8,8 +8,8 @@
 
 use super::life::Container;
 use super::log_file::{LogWriter, Stream};
-use super::messages::{MAX_FRAME, frame};
-use super::stdio::{self, Input};
+use super::messages::{MAX_FRAME, STDIN_WINDOW, frame};
+use super::pump::{self, Input};
 use crate::error::BestEffort;
 use crate::types::status::Exit;
 use std::cell::{Cell, RefCell};
@@ -45,7 +45,7 @@ pub(super) struct Hub {
     next: Cell<u64>,
     /// Room in some queue, or a client gone.
     moved: Notify,
-    stdin: RefCell<Option<mpsc::Sender<Input>>>,
+    stdin: RefCell<Option<mpsc::UnboundedSender<Input>>>,
     terminal: RefCell<Option<OwnedFd>>,
 }
 
@@ -61,7 +61,7 @@ impl Hub {
         }
     }
 
-    pub(super) fn set_stdin(&self, stdin: Option<mpsc::Sender<Input>>, terminal: Option<OwnedFd>) {
+    pub(super) fn set_stdin(&self, stdin: Option<mpsc::UnboundedSender<Input>>, terminal: Option<OwnedFd>) {
         *self.stdin.borrow_mut() = stdin;
         *self.terminal.borrow_mut() = terminal;
     }
@@ -85,13 +85,13 @@ impl Hub {
         self.log.borrow_mut().flush_partial();
     }
 
-    /// Returns when every foreground client has room for two pieces (one of
-    /// stdout and one of stderr may be on their way at once).
+    /// Returns when every foreground client has room: for a piece of stdout and
+    /// one of stderr at once, and for the acknowledgements of its whole window.
     pub(super) async fn wait_until_ready(&self) {
         loop {
             let moved = self.moved.notified();
             let full = |client: &Client| {
-                client.place == Place::Foreground && !client.queue.is_closed() && client.queue.capacity() < 2
+                client.place == Place::Foreground && !client.queue.is_closed() && client.queue.capacity() < QUEUE / 2
             };
             if !self.clients.borrow().iter().any(full) {
                 return;
@@ -148,13 +148,22 @@ impl Hub {
         }
     }
 
-    fn type_in(&self) -> Option<mpsc::Sender<Input>> {
+    /// The container took this much of a client's input.
+    pub(super) fn taken(&self, client: u64, count: usize) {
+        let piece = encode(frame::STDIN_TAKEN, &(count as u32).to_le_bytes());
+        if let Some(client) = self.clients.borrow().iter().find(|other| other.number == client) {
+            // Room was left for it: see `wait_until_ready`.
+            client.queue.try_send(piece).unwrap_or(());
+        }
+    }
+
+    fn type_in(&self) -> Option<mpsc::UnboundedSender<Input>> {
         self.stdin.borrow().clone()
     }
 
     fn resize(&self, rows: u16, columns: u16) {
         if let Some(terminal) = &*self.terminal.borrow() {
-            stdio::resize(terminal.as_fd(), rows, columns).or_ignore();
+            pump::resize(terminal.as_fd(), rows, columns).or_ignore();
         }
     }
 }
@@ -187,18 +196,21 @@ async fn write_to_client(
 
 async fn read_from_client(container: Rc<Container>, number: u64, mut read: OwnedReadHalf, place: Place) {
     let mut body = Vec::new();
+    let under_way = Rc::new(Cell::new(0));
     while let Some(kind) = read_frame(&mut read, &mut body).await {
         match (kind, body.as_slice()) {
             (frame::STDIN, bytes) => {
-                if let Some(stdin) = container.hub.type_in() {
-                    stdin.send(Input::Bytes(bytes.to_vec())).await.unwrap_or(());
+                under_way.set(under_way.get() + bytes.len());
+                // More than it was told: it does not keep to the protocol.
+                if under_way.get() > STDIN_WINDOW {
+                    break;
                 }
+                let input = Input::Bytes { bytes: bytes.to_vec(), client: number, under_way: Rc::clone(&under_way) };
+                container.hub.type_in().map_or(Ok(()), |stdin| stdin.send(input)).unwrap_or(());
             }
             // Only with the client that started it does the input end.
             (frame::STDIN_END, _) if place == Place::Foreground => {
-                if let Some(stdin) = container.hub.type_in() {
-                    stdin.send(Input::End).await.unwrap_or(());
-                }
+                container.hub.type_in().map_or(Ok(()), |stdin| stdin.send(Input::End)).unwrap_or(());
             }
             (frame::RESIZE, &[r0, r1, c0, c1]) => {
                 container.hub.resize(u16::from_le_bytes([r0, r1]), u16::from_le_bytes([c0, c1]));

@@ -14,6 +14,11 @@ use serde::{Deserialize, Serialize};
 /// Bytes of one frame's body.
 pub(crate) const MAX_FRAME: usize = 64 << 10;
 
+/// Bytes of input that a client may send ahead of [`frame::STDIN_TAKEN`]: so
+/// that the monitor can always read a client's frames, and a signal is never
+/// stuck behind input that the container does not read.
+pub(crate) const STDIN_WINDOW: usize = 128 << 10;
+
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Request {
     /// Output from now on, and input if `stdin`.
@@ -79,4 +84,7 @@ pub(crate) mod frame {
     pub(crate) const EXITED: u8 = 5;
     /// Client to monitor: one byte, a signal for the first process.
     pub(crate) const SIGNAL: u8 = 6;
+    /// Monitor to client: the container took so many bytes (u32, little endian)
+    /// of this client's STDIN frames.
+    pub(crate) const STDIN_TAKEN: u8 = 7;
 }

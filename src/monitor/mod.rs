@@ -14,9 +14,10 @@ pub(crate) mod log_file;
 pub(crate) mod log_reader;
 pub(crate) mod messages;
 pub(crate) mod plan;
+pub(crate) mod pump;
 pub(crate) mod remove;
 pub(crate) mod run;
-pub(crate) mod stdio;
+
 
 use crate::channel::Channel;
 use crate::error::{Context, Error, Result};

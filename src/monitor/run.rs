@@ -3,7 +3,7 @@
 use super::life::Container;
 use super::messages::{FromMonitor, StartOrder};
 use super::plan::{self, Planned};
-use super::stdio::{self, Pipes};
+use super::pump::{self, Pipes};
 use super::Front;
 use crate::error::{BestEffort, Context, Error, Result};
 use crate::network::slirp::{self, Slirp, SlirpOptions};
@@ -39,7 +39,7 @@ pub(super) async fn start(
     front: &mut Option<Front>,
 ) -> Result<Started> {
     let config = &container.record.config;
-    let (stdio, pipes) = stdio::make(config)?;
+    let (stdio, pipes) = pump::make(config)?;
     let context = plan::Context {
         dirs: &container.dirs,
         store: &container.store,
@@ -60,7 +60,7 @@ pub(super) async fn start(
     }
     let terminal = starting.wait_until_ready()?;
     if let (Some(terminal), Some((rows, columns))) = (&terminal, order.size) {
-        stdio::resize(terminal.as_fd(), rows, columns).or_ignore();
+        pump::resize(terminal.as_fd(), rows, columns).or_ignore();
     }
     let at = Timestamp::now();
     let process = process_id(&starting)?;
@@ -80,7 +80,7 @@ pub(super) async fn start(
     let (_, pidfd) = starting.exec()?;
     let keep = pidfd.try_clone().context(|| "keep the container's pidfd")?;
     container.control.set_running(Some(keep));
-    let output = tokio::task::spawn_local(stdio::pump(Rc::clone(container), Pipes { terminal, ..pipes }));
+    let output = tokio::task::spawn_local(pump::pump(Rc::clone(container), Pipes { terminal, ..pipes }));
     Ok(Started { process, pidfd, at, output, network })
 }
 

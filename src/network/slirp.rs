@@ -193,7 +193,7 @@ pub(crate) fn available() -> Result<PathBuf> {
 pub(crate) struct Slirp {
     child: Child,
     /// slirp4netns ends when this end is closed, by us or by our death.
-    _exit: ChildStdin,
+    exit: Option<ChildStdin>,
     ready: Option<Receiver>,
     complaint: Option<JoinHandle<String>>,
 }
@@ -227,7 +227,7 @@ impl Slirp {
         let stderr = child.stderr.take().ok_or_else(missing)?;
         Ok(Self {
             child,
-            _exit: exit,
+            exit: Some(exit),
             ready: Some(Receiver::from_owned_fd(ready).context(action)?),
             complaint: Some(tokio::spawn(drain(stderr))),
         })
@@ -248,6 +248,16 @@ impl Slirp {
         let read = pipe.read(&mut word).await.context(|| "wait for slirp4netns")?;
         self.ready = None;
         if read == 0 { Err(self.death().await) } else { Ok(()) }
+    }
+
+    /// Ends slirp4netns and waits for its end, at most a second.
+    pub(crate) async fn stop(mut self) -> Result<()> {
+        self.exit = None;
+        let second = std::time::Duration::from_secs(1);
+        match tokio::time::timeout(second, self.child.wait()).await {
+            Ok(ended) => ended.map(|_| ()).context(|| "wait for slirp4netns"),
+            Err(_) => self.child.kill().await.context(|| "kill slirp4netns"),
+        }
     }
 
     /// Returns when slirp4netns has ended, which it should not on its own, with
@@ -358,7 +368,9 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let error = runtime.block_on(async {
             let mut slirp = Slirp::start(&program, 1, &SlirpOptions::default()).expect("started");
-            slirp.ready().await.unwrap_err()
+            let error = slirp.ready().await.unwrap_err();
+            slirp.stop().await.expect("stopped");
+            error
         });
         assert_eq!(error.to_string(), "slirp4netns: open(/dev/net/tun): no (exit status: 3)");
     }

@@ -63,7 +63,7 @@ fn set_up(plan: &Plan, monitor: &mut MonitorChannel) -> Result<Exec> {
 
     // Before the credentials: writing it needs to be root of the namespace.
     set_oom_score(plan.process.oom_score_adj, made.proc.as_ref())?;
-    rlimits::apply(&plan.process.rlimits)?;
+    rlimits::apply(&plan.process.rlimits, plan.process.pid_max)?;
     // While still root: docker makes a missing working directory, and one that
     // only root may enter is still entered.
     let working_directory = open_working_directory(&rootfs, &plan.process.cwd);

@@ -108,7 +108,9 @@ pub(crate) struct Process {
     pub(crate) groups: Option<Vec<u32>>,
     pub(crate) umask: u32,
     pub(crate) capabilities: super::capabilities::ProcessCaps,
-    pub(crate) rlimits: Vec<super::rlimits::Rlimit>,
+    pub(crate) rlimits: Vec<crate::types::container::Ulimit>,
+    /// The system's kernel.pid_max, where it can be read.
+    pub(crate) pid_max: Option<u64>,
     pub(crate) no_new_privileges: bool,
     pub(crate) oom_score_adj: Option<i32>,
     /// A compiled filter, loaded last.

@@ -2,6 +2,7 @@
 
 pub(crate) mod boolean;
 pub(crate) mod container;
+pub(crate) mod device;
 pub(crate) mod digest;
 pub(crate) mod env;
 pub(crate) mod id;
@@ -14,4 +15,5 @@ pub(crate) mod signal;
 pub(crate) mod size;
 pub(crate) mod status;
 pub(crate) mod time;
+pub(crate) mod ulimit;
 pub(crate) mod user;

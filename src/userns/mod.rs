@@ -14,3 +14,4 @@ pub(crate) mod subid;
 
 pub(crate) use enter::{Extent, Outer, current, enter, join};
 pub(crate) use holders::{register_holder, unregister_holder};
+pub(crate) use maps::{ContainerMaps, MapRequest, container_maps};

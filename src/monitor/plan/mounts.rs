@@ -6,7 +6,7 @@ use super::files::FILES;
 use super::namespaces::Joined;
 use super::root::Root;
 use crate::error::{Context, Error, Result};
-use crate::runtime::devices::{self, DefaultDevice};
+use crate::runtime::devices;
 use crate::runtime::plan::{Device, Mount, MountKind};
 use crate::runtime::users::ResolvedUser;
 use crate::runtime::{mounts, rootfs};
@@ -155,10 +155,11 @@ fn tmpfs_defaults(options: &MountOptions) -> u64 {
 /// The default nodes, the ones asked for, and with `--privileged` all of the host's.
 pub(super) fn devices(config: &ContainerConfig) -> Result<Vec<Device>> {
     let mut list = Vec::new();
-    for device in devices::DEFAULT {
-        let node = open_node(device.path)?;
+    for device in devices::DEVICES {
+        let path = format!("/dev/{}", device.name);
+        let node = open_node(&path)?;
         devices::verify(node.as_fd(), device)?;
-        list.push(Device { mount: detach(&node, device.path)?, path: device.path.to_owned() });
+        list.push(Device { mount: detach(&node, &path)?, path });
     }
     if config.privileged {
         list.extend(all_devices());
@@ -166,7 +167,7 @@ pub(super) fn devices(config: &ContainerConfig) -> Result<Vec<Device>> {
     for DeviceSpec { host, container, .. } in &config.devices {
         let path = host.display().to_string();
         let node = open_node(&path)?;
-        devices::check_is_device(node.as_fd(), &path)?;
+        check_is_device(&node, &path)?;
         list.push(Device { mount: detach(&node, &path)?, path: container.clone() });
     }
     Ok(list)
@@ -175,6 +176,17 @@ pub(super) fn devices(config: &ContainerConfig) -> Result<Vec<Device>> {
 fn open_node(path: &str) -> Result<OwnedFd> {
     rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
         .context(|| format!("open the device {path}"))
+}
+
+/// # Errors
+/// `Invalid` for a file or directory: a bind mount is what it is for.
+fn check_is_device(node: &OwnedFd, path: &str) -> Result<()> {
+    use rustix::fs::FileType;
+    let stat = rustix::fs::fstat(node).context(|| format!("look at {path}"))?;
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::CharacterDevice | FileType::BlockDevice => Ok(()),
+        _ => Err(Error::invalid(format!("{path} is not a device")).hint("use -v to mount a file or directory")),
+    }
 }
 
 fn detach(node: &OwnedFd, path: &str) -> Result<OwnedFd> {
@@ -187,27 +199,27 @@ fn all_devices() -> Vec<Device> {
     let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
     let ours = |name: &str| {
         name == "console" || name == "ptmx" || name.starts_with("tty")
-            || devices::DEFAULT.iter().any(|DefaultDevice { path, .. }| path.strip_prefix("/dev/") == Some(name))
+            || devices::DEVICES.iter().any(|device| device.name == name)
     };
     names
         .filter(|name| !ours(name))
         .filter_map(|name| {
             let path = format!("/dev/{name}");
             let node = open_node(&path).ok()?;
-            devices::check_is_device(node.as_fd(), &path).ok()?;
+            check_is_device(&node, &path).ok()?;
             Some(Device { mount: detach(&node, &path).ok()?, path })
         })
         .collect()
 }
 
 pub(super) fn masked_paths(config: &ContainerConfig) -> Vec<String> {
-    let mut paths = protected(config, devices::MASKED_PATHS);
+    let mut paths = protected(config, &devices::MASKED);
     paths.extend(config.mask.iter().cloned());
     paths
 }
 
 pub(super) fn read_only_paths(config: &ContainerConfig) -> Vec<String> {
-    protected(config, devices::READ_ONLY_PATHS)
+    protected(config, &devices::READ_ONLY)
 }
 
 fn protected(config: &ContainerConfig, defaults: &[&str]) -> Vec<String> {

@@ -8,7 +8,7 @@ use crate::runtime::capabilities::ContainerCaps;
 use crate::runtime::plan::{Process, SeccompProgram, Stdio};
 use crate::runtime::seccomp::{self, Profile};
 use crate::runtime::users::{self, ResolvedUser};
-use crate::runtime::{rlimits, seccomp_default};
+use crate::runtime::seccomp_default;
 use crate::types::container::{ContainerConfig, SeccompChoice};
 use crate::types::namespace::UsernsMode;
 
@@ -47,7 +47,8 @@ pub(super) fn process(
         groups: groups(context, user, warnings),
         umask: config.umask.unwrap_or(0o022),
         capabilities: caps.for_user(user.uid),
-        rlimits: rlimits::resolve(&config.ulimits)?,
+        rlimits: config.ulimits.clone(),
+        pid_max: std::fs::read_to_string("/proc/sys/kernel/pid_max").ok().and_then(|text| text.trim().parse().ok()),
         no_new_privileges: config.no_new_privileges,
         oom_score_adj: config.oom_score_adj,
         seccomp: filter(config, caps)?,

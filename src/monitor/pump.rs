@@ -7,6 +7,7 @@ use crate::runtime::plan::Stdio;
 use crate::types::container::{ContainerConfig, LogDriver};
 use rustix::fs::OFlags;
 use rustix::pipe::{PipeFlags, pipe_with};
+use std::cell::Cell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use tokio::io::Interest;
@@ -15,8 +16,6 @@ use tokio::sync::mpsc;
 
 /// Bytes per read: a quarter of a pipe, docker's piece of a log line.
 const CHUNK: usize = 16 << 10;
-/// Pieces of input that wait for the container to read.
-const INPUT_QUEUE: usize = 16;
 
 /// The monitor's ends.
 #[derive(Default)]
@@ -30,7 +29,12 @@ pub(super) struct Pipes {
 
 /// What a client does to the container's stdin.
 pub(super) enum Input {
-    Bytes(Vec<u8>),
+    Bytes {
+        bytes: Vec<u8>,
+        client: u64,
+        /// What this client has sent and the container not yet taken.
+        under_way: Rc<Cell<usize>>,
+    },
     End,
 }
 
@@ -77,10 +81,10 @@ pub(super) async fn pump(container: Rc<Container>, pipes: Pipes) {
         (None, pipe) => pipe,
     };
     let writer = input.map(|fd| {
-        let (sender, receiver) = mpsc::channel(INPUT_QUEUE);
+        let (sender, receiver) = mpsc::unbounded_channel();
         container.hub.set_stdin(Some(sender), terminal.as_ref().and_then(|master| master.try_clone().ok()));
         let is_terminal = terminal.is_some();
-        tokio::task::spawn_local(write_input(fd, receiver, is_terminal))
+        tokio::task::spawn_local(write_input(Rc::clone(&container), fd, receiver, is_terminal))
     });
     let out = pump_output(&container, terminal.or(stdout), Stream::Stdout);
     let err = pump_output(&container, stderr, Stream::Stderr);
@@ -111,7 +115,13 @@ async fn pump_output(container: &Rc<Container>, fd: Option<OwnedFd>, stream: Str
     }
 }
 
-async fn write_input(fd: OwnedFd, mut input: mpsc::Receiver<Input>, is_terminal: bool) {
+/// The queue is bounded by each client's window.
+async fn write_input(
+    container: Rc<Container>,
+    fd: OwnedFd,
+    mut input: mpsc::UnboundedReceiver<Input>,
+    is_terminal: bool,
+) {
     let Some(fd) = non_blocking(fd) else { return };
     let Ok(fd) = AsyncFd::with_interest(fd, Interest::WRITABLE) else { return };
     while let Some(piece) = input.recv().await {
@@ -119,10 +129,12 @@ async fn write_input(fd: OwnedFd, mut input: mpsc::Receiver<Input>, is_terminal:
             // A terminal has no end of its own: its reader is told by a ^D.
             Input::End if is_terminal => {}
             Input::End => return,
-            Input::Bytes(bytes) => {
+            Input::Bytes { bytes, client, under_way } => {
                 if !write_all(&fd, &bytes).await {
                     return;
                 }
+                under_way.set(under_way.get().saturating_sub(bytes.len()));
+                container.hub.taken(client, bytes.len());
             }
         }
     }
