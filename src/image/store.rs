@@ -102,6 +102,11 @@ impl ImageStore {
         Self { dir: dir.to_owned(), blobs: Blobs::new(dir) }
     }
 
+    /// Whether anything was ever stored.
+    pub(crate) fn exists(dir: &Path) -> bool {
+        dir.join("oci-layout").exists()
+    }
+
     /// For writers: makes the layout where it is missing.
     pub(crate) fn open(dir: &Path) -> Result<Self> {
         create_private(&dir.join("blobs/sha256"))?;
@@ -118,7 +123,7 @@ impl ImageStore {
 
     /// A private place for blobs on their way in.
     pub(crate) fn ingest(&self) -> Result<Ingest> {
-        let _lock = self.lock()?;
+        let _lock = self.lock(FlockOperation::LockExclusive)?;
         self.blobs.ingest_locked()
     }
 
@@ -130,17 +135,37 @@ impl ImageStore {
     /// Changes the entries under the lock; the new index is on disk before
     /// this returns. An error of `change` leaves the old one.
     pub(crate) fn update<T>(&self, change: impl FnOnce(&mut Vec<Entry>) -> Result<T>) -> Result<T> {
-        let _lock = self.lock()?;
+        self.update_then(change, |_, value| Ok(value))
+    }
+
+    /// The same, and `then` with the new entries, still under the lock: what
+    /// is removed there cannot be published again in between.
+    pub(crate) fn update_then<T, U>(
+        &self,
+        change: impl FnOnce(&mut Vec<Entry>) -> Result<T>,
+        then: impl FnOnce(&[Entry], T) -> Result<U>,
+    ) -> Result<U> {
+        let _lock = self.lock(FlockOperation::LockExclusive)?;
         let mut index = self.index()?;
         let mut entries: Vec<Entry> = std::mem::take(&mut index.manifests).into_iter().map(Entry).collect();
         let before = entries.clone();
         let value = change(&mut entries)?;
         if entries != before {
-            index.manifests = entries.into_iter().map(|entry| entry.0).collect();
+            index.manifests = entries.iter().map(|entry| entry.0.clone()).collect();
             let bytes = serde_json::to_vec(&index).context(|| "write the image index")?;
             replace(&self.dir.join("index.json"), &bytes)?;
         }
-        Ok(value)
+        then(&entries, value)
+    }
+
+    /// Keeps images and layers from being removed until the file is dropped;
+    /// `None` where there is no store. Any number of processes may hold it.
+    pub(crate) fn pin(&self) -> Result<Option<File>> {
+        if self.dir.join("oci-layout").exists() {
+            self.lock(FlockOperation::LockShared).map(Some)
+        } else {
+            Ok(None)
+        }
     }
 
     /// The entry for an image whose documents are in the store. Docker's
@@ -190,6 +215,15 @@ impl ImageStore {
         }
     }
 
+    /// The manifest of this digest.
+    pub(crate) fn read_manifest(&self, digest: &Digest) -> Result<Manifest> {
+        let bytes = self.blobs.document(digest, MANIFEST_MAX)?;
+        match manifest::parse(&bytes, None).context(|| format!("manifest {digest}"))? {
+            Document::Manifest(manifest) => Ok(manifest),
+            Document::Index(_) => Err(Error::invalid(format!("{digest} is an index, not a manifest"))),
+        }
+    }
+
     fn read_config(&self, digest: Digest, size: u64, manifest: Manifest) -> Result<StoredImage> {
         let id = manifest.config.digest.clone();
         let config = ImageConfig::parse(&self.blobs.document(&id, CONFIG_MAX)?)
@@ -210,7 +244,7 @@ impl ImageStore {
 
     /// Held until the file is dropped. Not `index.json` itself: that is
     /// replaced, and a lock on the old file would hold nothing.
-    fn lock(&self) -> Result<File> {
+    fn lock(&self, how: FlockOperation) -> Result<File> {
         let path = self.dir.join(".lock");
         let file = std::fs::OpenOptions::new()
             .create(true)
@@ -219,7 +253,7 @@ impl ImageStore {
             .mode(0o600)
             .open(&path)
             .context(|| format!("open {}", path.display()))?;
-        flock(&file, FlockOperation::LockExclusive).context(|| format!("lock {}", path.display()))?;
+        flock(&file, how).context(|| format!("lock {}", path.display()))?;
         Ok(file)
     }
 }
