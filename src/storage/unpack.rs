@@ -1,1 +1,3 @@
-//! (to be written)
+//! stub
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ownership { Keep, Squash }
