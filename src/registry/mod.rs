@@ -11,4 +11,6 @@ pub(crate) mod auth;
 pub(crate) mod client;
 pub(crate) mod config;
 pub(crate) mod download;
+#[cfg(test)]
+pub(crate) mod fake;
 pub(crate) mod http;
