@@ -107,7 +107,7 @@ impl Deferred {
 
     /// Waits for the child's end. A child that was not released ends now.
     pub(crate) fn wait(mut self) -> io::Result<Ended> {
-        self.go = None;
+        self.cancel();
         self.reaped = true;
         let code = reap(self.pid)?;
         let mut text = Vec::new();
@@ -115,12 +115,21 @@ impl Deferred {
         let errno = (self.writes && (1..128).contains(&code)).then_some(code);
         Ok(Ended { code, stderr: String::from_utf8_lossy(&text).into_owned(), errno })
     }
+
+    /// Ends a child that still waits. Not by closing the pipe alone: a sibling
+    /// forked later has a copy of our end.
+    fn cancel(&mut self) {
+        if self.go.take().is_some() {
+            // It is not reaped yet, so the pid is its own, and it is our child.
+            drop(nix::sys::signal::kill(self.pid, nix::sys::signal::Signal::SIGKILL));
+        }
+    }
 }
 
 impl Drop for Deferred {
     fn drop(&mut self) {
         if !self.reaped {
-            self.go = None;
+            self.cancel();
             // Nobody is left to hear of a failure, and there is none but ECHILD.
             drop(reap(self.pid));
         }
@@ -223,6 +232,15 @@ mod tests {
         child.release().expect("released");
         assert_eq!(child.wait().expect("waited").code, 0);
         assert_eq!(std::fs::read(&path).expect("read"), b"new");
+    }
+
+    #[test]
+    fn siblings_do_not_keep_each_other_waiting() {
+        let deed = Deed::Write(Vec::new());
+        let first = Deferred::fork(&deed).expect("a child");
+        let second = Deferred::fork(&deed).expect("a child");
+        drop(first);
+        assert_eq!(second.wait().expect("waited").code, 137);
     }
 
     #[test]
