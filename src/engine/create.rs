@@ -191,11 +191,12 @@ impl Engine {
         for mount in &mut record.config.mounts {
             match &mount.source {
                 MountSource::Anonymous => {
-                    let name = store.create_anonymous()?;
+                    let name = VolumeStore::anonymous_name()?;
+                    store.get_or_create(&name, true)?;
                     record.anonymous_volumes.push(name.clone());
                     mount.source = MountSource::Volume { name };
                 }
-                MountSource::Volume { name } => drop(store.get_or_create(name)?),
+                MountSource::Volume { name } => drop(store.get_or_create(name, false)?),
                 MountSource::Bind { .. } | MountSource::Tmpfs { .. } | MountSource::Overlay { .. } => {}
             }
         }
