@@ -154,7 +154,8 @@ fn has_long(arg: &Arg, name: &str) -> bool {
 }
 
 fn has_short(arg: &Arg, short: char) -> bool {
-    arg.get_short() == Some(short) || arg.get_all_short_aliases().is_some_and(|aliases| aliases.contains(&short))
+    arg.get_short() == Some(short)
+        || arg.get_all_short_aliases().is_some_and(|aliases| aliases.contains(&short))
 }
 
 #[cfg(test)]
@@ -200,7 +201,10 @@ mod tests {
         assert_eq!(normal(Flags::First, &["-it", "x"]), "--interactive --tty -- x");
         assert_eq!(normal(Flags::First, &["--rm=true", "-i=false", "--rm=0", "x"]), "-- x");
         assert_eq!(normal(Flags::First, &["--rm=0", "--rm"]), "--rm --");
-        assert_eq!(normal(Flags::First, &["--rm=maybe"]), "invalid value \"maybe\" of --rm: not true or false");
+        assert_eq!(
+            normal(Flags::First, &["--rm=maybe"]),
+            "invalid value \"maybe\" of --rm: not true or false"
+        );
         assert_eq!(normal(Flags::First, &["--sig-proxy=false"]), "--sig-proxy=false --");
         assert_eq!(normal(Flags::First, &["--sig-proxy", "x"]), "--sig-proxy -- x");
     }

@@ -53,9 +53,10 @@ macro_rules! command {
                 hidden: false,
                 augment: <$args as clap::Args>::augment_args,
                 run: |matches| {
-                    $run(<$args as clap::FromArgMatches>::from_arg_matches(matches).map_err(|error| {
-                        $crate::cli::usage::explain("coracle", &error)
-                    })?)
+                    $run(
+                        <$args as clap::FromArgMatches>::from_arg_matches(matches)
+                            .map_err(|error| $crate::cli::usage::explain("coracle", &error))?,
+                    )
                 },
                 same_as: None,
             }),

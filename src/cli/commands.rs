@@ -28,8 +28,22 @@ pub(crate) static ENTRIES: &[Entry] = &[
         inspect::InspectArgs,
         inspect::any
     ),
-    command!("info", &[], "Show what this host and coracle can do", "[OPTIONS]", system::InfoArgs, system::info),
-    command!("doctor", &[], "Say what this host allows, and what would mend the rest", "[OPTIONS]", system::DoctorArgs, system::doctor),
+    command!(
+        "info",
+        &[],
+        "Show what this host and coracle can do",
+        "[OPTIONS]",
+        system::InfoArgs,
+        system::info
+    ),
+    command!(
+        "doctor",
+        &[],
+        "Say what this host allows, and what would mend the rest",
+        "[OPTIONS]",
+        system::DoctorArgs,
+        system::doctor
+    ),
     command!(
         "unshare",
         &[],
@@ -60,8 +74,15 @@ static CONTAINER: &[Entry] = &[
     STOP.same_as("stop"),
     RESTART.same_as("restart"),
     KILL.same_as("kill"),
-    command!("rm", &["remove"], "Remove containers", "[OPTIONS] CONTAINER [CONTAINER...]", lifecycle::RmArgs, lifecycle::rm)
-        .same_as("rm"),
+    command!(
+        "rm",
+        &["remove"],
+        "Remove containers",
+        "[OPTIONS] CONTAINER [CONTAINER...]",
+        lifecycle::RmArgs,
+        lifecycle::rm
+    )
+    .same_as("rm"),
     command!("ls", &["list", "ps"], "List containers", "[OPTIONS]", ps::PsArgs, ps::run).same_as("ps"),
     LOGS.same_as("logs"),
     ATTACH.same_as("attach"),
@@ -171,8 +192,14 @@ const WAIT: Entry = command!(
     lifecycle::wait
 );
 
-const RENAME: Entry =
-    command!("rename", &[], "Give a container another name", "CONTAINER NAME", lifecycle::RenameArgs, lifecycle::rename);
+const RENAME: Entry = command!(
+    "rename",
+    &[],
+    "Give a container another name",
+    "CONTAINER NAME",
+    lifecycle::RenameArgs,
+    lifecycle::rename
+);
 
 /// Runs what the words after `coracle` ask for; the exit code.
 ///
@@ -196,7 +223,10 @@ pub(crate) fn run(words: Vec<String>) -> Result<u8> {
 
 /// Takes the flags before the command's name into account, and off.
 fn global_flags(words: Vec<String>) -> Result<Vec<String>> {
-    if !words.first().is_some_and(|word| word.starts_with("--log-level") || word == "-l" || word.starts_with("-l=")) {
+    if !words
+        .first()
+        .is_some_and(|word| word.starts_with("--log-level") || word == "-l" || word.starts_with("-l="))
+    {
         return Ok(words);
     }
     let root = Command::new("coracle").arg(log_level());
@@ -225,7 +255,8 @@ fn log_level() -> Arg {
 
 /// Clap's description of everything: for help, completions and manual pages.
 pub(crate) fn describe() -> Command {
-    let version = Arg::new("version").long("version").short('v').action(ArgAction::Version).help("Print the version");
+    let version =
+        Arg::new("version").long("version").short('v').action(ArgAction::Version).help("Print the version");
     let command = Command::new("coracle")
         .bin_name("coracle")
         .version(env!("CARGO_PKG_VERSION"))
@@ -263,7 +294,10 @@ mod tests {
         assert_eq!(error("container wat").to_string(), "unknown command: coracle container wat");
         assert_eq!(error("--wat ps").to_string(), "unknown flag: --wat");
         assert_eq!(error("run --wat busybox").to_string(), "unknown flag: --wat");
-        assert_eq!(error("run --wat busybox").hints().last().map(String::as_str), Some("see `coracle run --help`"));
+        assert_eq!(
+            error("run --wat busybox").hints().last().map(String::as_str),
+            Some("see `coracle run --help`")
+        );
         assert_eq!(error("run -m 1g busybox").to_string(), "unknown shorthand flag: -m");
         assert_eq!(error("stop").to_string(), "'coracle stop' requires at least 1 argument");
         assert_eq!(error("--log-level loud ps").to_string(), "invalid value \"loud\" of --log-level");
@@ -272,7 +306,10 @@ mod tests {
     #[test]
     fn flags_before_the_command_are_taken_off() {
         assert_eq!(global_flags(words("--log-level warn ps -a")).expect("valid"), words("ps -a"));
-        assert_eq!(global_flags(words("-l=info ps --log-level x")).expect("valid"), words("ps --log-level x"));
+        assert_eq!(
+            global_flags(words("-l=info ps --log-level x")).expect("valid"),
+            words("ps --log-level x")
+        );
         assert_eq!(global_flags(words("ps -l")).expect("valid"), words("ps -l"));
     }
 }

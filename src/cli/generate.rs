@@ -19,7 +19,8 @@ pub(crate) struct CompletionArgs {
 /// `Invalid` for an unknown shell.
 pub(crate) fn completion(args: CompletionArgs) -> Result<u8> {
     let shell: clap_complete::Shell = args.shell.parse().map_err(|_| {
-        Error::invalid(format!("unknown shell {:?}", args.shell)).hint("it is bash, zsh, fish, elvish or powershell")
+        Error::invalid(format!("unknown shell {:?}", args.shell))
+            .hint("it is bash, zsh, fish, elvish or powershell")
     })?;
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut commands::describe(), "coracle", &mut script);

@@ -202,11 +202,9 @@ pub(crate) fn kill(args: KillArgs) -> Result<u8> {
 pub(crate) fn rm(args: RmArgs) -> Result<u8> {
     let engine = Engine::open()?;
     let options = RemoveOptions { force: args.force, volumes: args.volumes, time: args.time };
-    each(&args.containers, |name| {
-        match engine.resolve(name).and_then(|id| engine.remove(&id, &options)) {
-            Err(error) if args.force && error.kind() == Kind::NotFound => Ok(()),
-            result => result.and_then(|()| ui::line(name)),
-        }
+    each(&args.containers, |name| match engine.resolve(name).and_then(|id| engine.remove(&id, &options)) {
+        Err(error) if args.force && error.kind() == Kind::NotFound => Ok(()),
+        result => result.and_then(|()| ui::line(name)),
     })
 }
 
@@ -255,7 +253,9 @@ pub(crate) fn attached_exit(engine: &Engine, id: &ContainerId, end: AttachEnd) -
         AttachEnd::Detached => return Ok(0),
         AttachEnd::Exited(exit) => exit,
         // What the disk says is all that is left to know.
-        AttachEnd::MonitorGone => engine.wait(id).map_err(|error| error.context("the connection was lost"))?,
+        AttachEnd::MonitorGone => {
+            engine.wait(id).map_err(|error| error.context("the connection was lost"))?
+        }
     };
     if let Some(reason) = &exit.error {
         ui::warning(reason);

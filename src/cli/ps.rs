@@ -88,7 +88,9 @@ impl PsArgs {
         let zone = TimeZone::system();
         let row = |container: &Container| row(container, now, &zone, self.no_trunc);
         match format {
-            Some(Format::Json) => Ok(containers.iter().map(|container| format!("{}\n", row(container))).collect()),
+            Some(Format::Json) => {
+                Ok(containers.iter().map(|container| format!("{}\n", row(container))).collect())
+            }
             Some(Format::Template(template)) => {
                 let lines = render_rows(template, containers, row)?;
                 Ok(lines.iter().map(|line| format!("{line}\n")).collect())
@@ -105,7 +107,11 @@ impl PsArgs {
     }
 }
 
-fn render_rows(template: &Template, containers: &[Container], row: impl Fn(&Container) -> Value) -> Result<Vec<String>> {
+fn render_rows(
+    template: &Template,
+    containers: &[Container],
+    row: impl Fn(&Container) -> Value,
+) -> Result<Vec<String>> {
     let line = |container: &Container| {
         let scope = Scope { labels: Some(&container.record.config.labels), headings: false };
         template.render(&row(container), scope)
@@ -113,7 +119,11 @@ fn render_rows(template: &Template, containers: &[Container], row: impl Fn(&Cont
     containers.iter().map(line).collect()
 }
 
-fn render_table(template: &Template, containers: &[Container], row: impl Fn(&Container) -> Value) -> Result<String> {
+fn render_table(
+    template: &Template,
+    containers: &[Container],
+    row: impl Fn(&Container) -> Value,
+) -> Result<String> {
     let none = std::collections::BTreeMap::new();
     let mut lines = vec![template.render(&headings(), Scope { headings: true, labels: Some(&none) })?];
     lines.extend(render_rows(template, containers, row)?);
@@ -134,7 +144,8 @@ fn headings() -> Value {
 fn row(container: &Container, now: Timestamp, zone: &TimeZone, whole: bool) -> Value {
     let record = &container.record;
     let cut = |text: String, width: usize| if whole { text } else { ellipsis(&text, width) };
-    let labels: Vec<String> = record.config.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let labels: Vec<String> =
+        record.config.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
     let mounts: Vec<String> = mounts(container).into_iter().map(|mount| cut(mount, MOUNT_WIDTH)).collect();
     let command = cut(container.command().join(" "), COMMAND_WIDTH);
     let created = record.created.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S %z %Z").to_string();
@@ -155,7 +166,9 @@ fn row(container: &Container, now: Timestamp, zone: &TimeZone, whole: bool) -> V
         ("State", container.state().to_owned()),
         ("Status", status(container, now)),
     ];
-    Value::Object(fields.into_iter().map(|(key, value)| (key.to_owned(), value.into())).collect::<Map<_, _>>())
+    Value::Object(
+        fields.into_iter().map(|(key, value)| (key.to_owned(), value.into())).collect::<Map<_, _>>(),
+    )
 }
 
 /// `Up 3 seconds`, `Exited (0) 2 minutes ago`.
@@ -238,9 +251,9 @@ mod tests {
     #[test]
     fn the_table_is_dockers() {
         let expected = "\
-CONTAINER ID   IMAGE     COMMAND                  CREATED         STATUS                     PORTS     NAMES
-030303030303   busybox   \"nginx -g daemon off…\"   2 minutes ago   Up 2 minutes                         web
-010101010101   busybox   \"sleep 100\"              2 days ago      Exited (137) 2 days ago              db
+CONTAINER ID   IMAGE     COMMAND                  CREATED         STATUS                    PORTS     NAMES
+030303030303   busybox   \"nginx -g daemon off…\"   2 minutes ago   Up 2 minutes                        web
+010101010101   busybox   \"sleep 100\"              2 days ago      Exited (137) 2 days ago             db
 ";
         assert_eq!(rendered(&PsArgs::default()), expected);
         let with_size = rendered(&PsArgs { size: true, ..PsArgs::default() });
@@ -251,7 +264,10 @@ CONTAINER ID   IMAGE     COMMAND                  CREATED         STATUS        
     fn formats_choose_what_is_printed() {
         assert_eq!(with_format("{{.Names}} {{.State}}"), "web running\ndb exited\n");
         assert_eq!(with_format("{{.Label \"a\"}}|{{.Labels}}"), "1|a=1\n|\n");
-        assert_eq!(with_format("table {{.Names}}\\t{{.Image}}"), "NAMES     IMAGE\nweb       busybox\ndb        busybox\n");
+        assert_eq!(
+            with_format("table {{.Names}}\\t{{.Image}}"),
+            "NAMES     IMAGE\nweb       busybox\ndb        busybox\n"
+        );
         let json = with_format("json");
         assert_eq!(json.lines().count(), 2);
         let first: Value = serde_json::from_str(json.lines().next().expect("a line")).expect("JSON");
@@ -259,7 +275,10 @@ CONTAINER ID   IMAGE     COMMAND                  CREATED         STATUS        
         assert_eq!(first["Status"], "Up 2 minutes");
         let args = PsArgs { format: Some("{{.Nope}}".into()), ..PsArgs::default() };
         let format = Format::parse("{{.Nope}}").expect("parses");
-        assert!(args.render(&[container("x", 1, Status::Created)], Some(&format), time("2026-01-03T12:02:00Z")).is_err());
+        assert!(
+            args.render(&[container("x", 1, Status::Created)], Some(&format), time("2026-01-03T12:02:00Z"))
+                .is_err()
+        );
     }
 
     #[test]

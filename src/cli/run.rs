@@ -61,7 +61,8 @@ pub(crate) fn run(args: RunArgs) -> Result<u8> {
     let quiet = args.create.container.quiet;
     let attach = args.attach_options()?;
     let request = args.create.into_request("run")?;
-    if attach.as_ref().is_some_and(|options| options.tty && options.stdin) && !std::io::stdin().is_terminal() {
+    if attach.as_ref().is_some_and(|options| options.tty && options.stdin) && !std::io::stdin().is_terminal()
+    {
         ui::warning("stdin is not a terminal: -t together with -i may not do what you mean");
     }
     let engine = Engine::open()?;
@@ -84,7 +85,9 @@ pub(crate) fn run(args: RunArgs) -> Result<u8> {
 fn forget(engine: &Engine, id: &ContainerId, request: &CreateRequest) {
     if request.config.auto_remove {
         // The monitor may have been there first; then there is nothing to do.
-        engine.remove(id, &crate::engine::remove::RemoveOptions { force: true, ..Default::default() }).or_ignore();
+        engine
+            .remove(id, &crate::engine::remove::RemoveOptions { force: true, ..Default::default() })
+            .or_ignore();
     }
 }
 
@@ -100,16 +103,21 @@ impl RunArgs {
     fn attach_options(&self) -> Result<Option<AttachOptions>> {
         let options = &self.create.container;
         let keys = detach_keys(self.detach_keys.as_deref())?;
-        let sig_proxy = self.sig_proxy.as_deref().map_or(Ok(true), |text| boolean::parse("--sig-proxy", text))?;
+        let sig_proxy =
+            self.sig_proxy.as_deref().map_or(Ok(true), |text| boolean::parse("--sig-proxy", text))?;
         if self.detach {
             if !options.attach.is_empty() {
-                return Err(Error::invalid("conflicting options: cannot attach streams of a container in the background")
-                    .hint("leave out -a or -d"));
+                return Err(Error::invalid(
+                    "conflicting options: cannot attach streams of a container in the background",
+                )
+                .hint("leave out -a or -d"));
             }
             return Ok(None);
         }
         let streams: Vec<String> = options.attach.iter().map(|stream| stream.to_ascii_lowercase()).collect();
-        let wanted = |stream: &str| streams.is_empty() || streams.iter().any(|other| other.split(',').any(|s| s == stream));
+        let wanted = |stream: &str| {
+            streams.is_empty() || streams.iter().any(|other| other.split(',').any(|s| s == stream))
+        };
         Ok(Some(AttachOptions {
             stdin: options.interactive && wanted("stdin"),
             tty: options.tty,
@@ -140,7 +148,8 @@ mod tests {
         let command = crate::cli::command::with_help(RunArgs::augment_args(Command::new("run")));
         let words = words.iter().map(|word| (*word).to_owned()).collect();
         let words = normalise(&command, words, Flags::First).expect("valid");
-        let matches = command.try_get_matches_from(std::iter::once("run".to_owned()).chain(words)).expect("valid");
+        let matches =
+            command.try_get_matches_from(std::iter::once("run".to_owned()).chain(words)).expect("valid");
         RunArgs::from_arg_matches(&matches).expect("valid")
     }
 

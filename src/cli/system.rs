@@ -98,7 +98,9 @@ fn formatted(format: Option<&str>, document: &Value) -> Result<Option<String>> {
     let text = match format.map(Format::parse).transpose()? {
         None => return Ok(None),
         Some(Format::Json) => document.to_string(),
-        Some(Format::Template(template) | Format::Table(template)) => template.render(document, Scope::default())?,
+        Some(Format::Template(template) | Format::Table(template)) => {
+            template.render(document, Scope::default())?
+        }
     };
     Ok(Some(format!("{text}\n")))
 }

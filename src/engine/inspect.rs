@@ -101,7 +101,8 @@ fn state(container: &Container) -> Value {
 fn config(container: &Container) -> Value {
     let record = &container.record;
     let config = &record.config;
-    let attached = |stream: &str| config.attach.is_empty() || config.attach.iter().any(|other| other == stream);
+    let attached =
+        |stream: &str| config.attach.is_empty() || config.attach.iter().any(|other| other == stream);
     let set = |keys: &mut dyn Iterator<Item = String>| -> Value {
         let set: Map<String, Value> = keys.map(|key| (key, json!({}))).collect();
         if set.is_empty() { Value::Null } else { set.into() }
@@ -171,7 +172,13 @@ mod tests {
 
     fn dirs() -> Dirs {
         let dir = |name: &str| Path::new("/home/x").join(name);
-        Dirs { config: dir("config"), data: dir("data"), state: dir("state"), cache: dir("cache"), runtime: dir("run") }
+        Dirs {
+            config: dir("config"),
+            data: dir("data"),
+            state: dir("state"),
+            cache: dir("cache"),
+            runtime: dir("run"),
+        }
     }
 
     #[test]
@@ -190,7 +197,11 @@ mod tests {
         assert_eq!(document["Config"]["Hostname"], "030303030303");
         assert!(document["Image"].as_str().is_some_and(|id| id.starts_with("sha256:")));
         assert!(document.get("SizeRw").is_none());
-        assert!(document["LogPath"].as_str().is_some_and(|path| path.starts_with("/home/x/state/containers/0303")));
+        assert!(
+            document["LogPath"]
+                .as_str()
+                .is_some_and(|path| path.starts_with("/home/x/state/containers/0303"))
+        );
     }
 
     #[test]
@@ -233,7 +244,10 @@ mod tests {
         config.expose = vec!["80/tcp".into()];
         let document = document(&web, &dirs());
         assert_eq!(document["Created"], "2026-01-03T12:00:00.123456789Z");
-        assert_eq!(document["HostConfig"]["RestartPolicy"], json!({"Name": "on-failure", "MaximumRetryCount": 3}));
+        assert_eq!(
+            document["HostConfig"]["RestartPolicy"],
+            json!({"Name": "on-failure", "MaximumRetryCount": 3})
+        );
         assert_eq!(document["HostConfig"]["SecurityOpt"], json!(["no-new-privileges"]));
         assert_eq!(document["HostConfig"]["ShmSize"], 64 << 20);
         assert_eq!(document["Config"]["ExposedPorts"], json!({"80/tcp": {}}));

@@ -106,7 +106,8 @@ pub(crate) fn select(mut containers: Vec<Container>, selection: &Selection) -> R
     });
     let bounds = selection.filters.bounds(&containers)?;
     let all = selection.all || selection.last.is_some() || selection.filters.name_states();
-    let wanted = |container: &Container| (all || container.is_up()) && selection.filters.accept(container, &bounds);
+    let wanted =
+        |container: &Container| (all || container.is_up()) && selection.filters.accept(container, &bounds);
     let mut chosen: Vec<Container> = containers.into_iter().filter(wanted).collect();
     chosen.truncate(selection.last.unwrap_or(usize::MAX));
     Ok(chosen)
@@ -199,7 +200,13 @@ pub(crate) mod samples {
     }
 
     pub(crate) fn exited(code: u8, at: &str) -> Status {
-        Status::Exited(Exit { code, started_at: time(at), finished_at: time(at), oom_killed: false, error: None })
+        Status::Exited(Exit {
+            code,
+            started_at: time(at),
+            finished_at: time(at),
+            oom_killed: false,
+            error: None,
+        })
     }
 }
 
@@ -223,7 +230,8 @@ mod tests {
         assert_eq!(names(&Selection::default()), ["up"]);
         assert_eq!(names(&Selection { all: true, ..Selection::default() }), ["new", "up", "old"]);
         assert_eq!(names(&Selection { last: Some(2), ..Selection::default() }), ["new", "up"]);
-        let filters = Filters::parse(&["status=exited".into()], "2026-01-09T00:00:00Z".parse().expect("time"));
+        let filters =
+            Filters::parse(&["status=exited".into()], "2026-01-09T00:00:00Z".parse().expect("time"));
         assert_eq!(names(&Selection { filters: filters.expect("valid"), ..Selection::default() }), ["old"]);
     }
 

@@ -223,7 +223,9 @@ impl Reader<'_> {
                     operands.push(self.group()?);
                     continue;
                 }
-                Token::Comma | Token::Declare | Token::Assign => return Err("unexpected , or = in an action".into()),
+                Token::Comma | Token::Declare | Token::Assign => {
+                    return Err("unexpected , or = in an action".into());
+                }
             };
             operands.push(operand);
             self.tokens = &self.tokens[1..];

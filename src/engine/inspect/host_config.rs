@@ -13,7 +13,8 @@ const SHM_SIZE: u64 = 64 << 20;
 pub(super) fn document(record: &ContainerRecord) -> Value {
     let config = &record.config;
     let list = |words: &[String]| if words.is_empty() { Value::Null } else { json!(words) };
-    let hosts: Vec<String> = config.add_hosts.iter().map(|(name, address)| format!("{name}:{address}")).collect();
+    let hosts: Vec<String> =
+        config.add_hosts.iter().map(|(name, address)| format!("{name}:{address}")).collect();
     json!({
         "Binds": mounts::binds(record),
         "ContainerIDFile": "",
@@ -148,12 +149,13 @@ fn devices(config: &ContainerConfig) -> Value {
 /// Docker counts them signed, and -1 is unlimited.
 fn ulimits(config: &ContainerConfig) -> Value {
     let number = |value: u64| i64::try_from(value).unwrap_or(-1);
-    let limit = |limit: &crate::types::container::Ulimit| {
-        json!({"Name": limit.name, "Soft": number(limit.soft), "Hard": number(limit.hard)})
-    };
+    let limit = |limit: &crate::types::container::Ulimit| json!({"Name": limit.name, "Soft": number(limit.soft), "Hard": number(limit.hard)});
     config.ulimits.iter().map(limit).collect()
 }
 
 fn ranges(ranges: &[crate::types::idmap::IdRange]) -> Value {
-    ranges.iter().map(|range| Value::from(format!("{}:{}:{}", range.inside, range.outside, range.length))).collect()
+    ranges
+        .iter()
+        .map(|range| Value::from(format!("{}:{}:{}", range.inside, range.outside, range.length)))
+        .collect()
 }

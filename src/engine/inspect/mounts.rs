@@ -73,7 +73,8 @@ pub(super) fn tmpfs(record: &ContainerRecord) -> Value {
 
 /// The places of volumes: docker's `Config.Volumes`.
 pub(super) fn volume_targets(record: &ContainerRecord) -> Vec<String> {
-    let is_volume = |mount: &&MountSpec| matches!(mount.source, MountSource::Volume { .. } | MountSource::Anonymous);
+    let is_volume =
+        |mount: &&MountSpec| matches!(mount.source, MountSource::Volume { .. } | MountSource::Anonymous);
     record.config.mounts.iter().filter(is_volume).map(|mount| mount.target.clone()).collect()
 }
 
