@@ -3,11 +3,12 @@
 use crate::error::{Context, Error, Result};
 use crate::types::id::ContainerId;
 use rustix::fs::{Mode, OFlags};
+use serde::{Deserialize, Serialize};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// The folders of one user. Nothing in them is accessible to others.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Dirs {
     /// `$XDG_CONFIG_HOME/coracle`: the user's settings.
     pub(crate) config: PathBuf,

@@ -1,5 +1,15 @@
 //! What people say on the command line.
+//!
+//! `main` decides the role of this process; `commands` is the tree of docker's
+//! command line; each other file holds the flags of some commands, calls one
+//! operation of the engine for each, and shows what it gives.
+
+pub(crate) mod arguments;
+pub(crate) mod command;
+pub(crate) mod commands;
 pub(crate) mod container_options;
+pub(crate) mod examples;
+pub(crate) mod generate;
 pub(crate) mod images;
 pub(crate) mod inspect;
 pub(crate) mod lifecycle;
@@ -11,9 +21,38 @@ pub(crate) mod system;
 pub(crate) mod table;
 pub(crate) mod template;
 pub(crate) mod ui;
+pub(crate) mod usage;
 pub(crate) mod volume;
 
+use crate::error::{Error, Result};
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+/// The exit code of a process that SIGPIPE ended, as a shell sees it.
+const BROKEN_PIPE: u8 = 128 + 13;
+
 /// The program's entry.
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+pub fn main() -> ExitCode {
+    // Hidden roles of this binary are decided here, before anything is parsed.
+    ExitCode::from(command_line(std::env::args_os().skip(1).collect()))
+}
+
+/// Runs a command; the exit code. Nothing fails silently: an error is shown.
+fn command_line(words: Vec<OsString>) -> u8 {
+    match utf8(words).and_then(commands::run) {
+        Ok(code) => code,
+        Err(_) if ui::stdout_closed() => BROKEN_PIPE,
+        Err(error) => {
+            ui::error(&error);
+            error.kind().exit_code()
+        }
+    }
+}
+
+fn utf8(words: Vec<OsString>) -> Result<Vec<String>> {
+    let utf8 = |word: OsString| {
+        word.into_string()
+            .map_err(|word| Error::invalid(format!("the argument {:?} is not UTF-8", word.to_string_lossy())))
+    };
+    words.into_iter().map(utf8).collect()
 }

@@ -1,1 +1,165 @@
-//! (to be written)
+//! `info`, `doctor`, `unshare`.
+
+use super::ui;
+use crate::dirs::Dirs;
+use crate::engine::info::doctor::{self, Check};
+use crate::engine::info::{self, Counts};
+use crate::error::{Context, Error, Kind, Result};
+use crate::userns::{self, Extent};
+use serde_json::Value;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode};
+
+/// Show what this host is and what coracle keeps on it
+#[derive(Debug, clap::Args)]
+pub(crate) struct InfoArgs {
+    /// Print with a Go template, or as JSON with `json`
+    #[arg(short, long, value_name = "FORMAT")]
+    pub(crate) format: Option<String>,
+}
+
+/// Say what this host allows, and what would mend the rest
+#[derive(Debug, clap::Args)]
+pub(crate) struct DoctorArgs {
+    /// `json` for programs
+    #[arg(short, long, value_name = "FORMAT", value_parser = ["json"])]
+    pub(crate) format: Option<String>,
+}
+
+/// Run a command in the user namespace of your containers
+///
+/// There you are root, and files that containers own are yours to look at and
+/// to remove. Without a command, your shell.
+#[derive(Debug, clap::Args)]
+pub(crate) struct UnshareArgs {
+    /// The command and its arguments
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<String>,
+}
+
+/// The document, for a template to be applied to. Without `--format` it is
+/// printed as [`info_text`] has it.
+pub(crate) fn info_document(dirs: &Dirs, counts: Counts) -> Result<Value> {
+    info::info(dirs, counts)
+}
+
+/// The document for people: an outline with one `name: value` a line.
+pub(crate) fn info_text(document: &Value) -> String {
+    let mut text = String::new();
+    for part in ["host", "store", "version"] {
+        outline(&mut text, 0, part, &document[part]);
+    }
+    text
+}
+
+fn outline(text: &mut String, depth: usize, name: &str, value: &Value) {
+    let indent = "  ".repeat(depth);
+    match value {
+        Value::Object(members) => {
+            text.push_str(&format!("{indent}{name}:\n"));
+            for (name, value) in members {
+                outline(text, depth + 1, name, value);
+            }
+        }
+        Value::Array(items) => {
+            text.push_str(&format!("{indent}{name}:\n"));
+            for item in items {
+                text.push_str(&format!("{indent}- {}\n", flat(item)));
+            }
+        }
+        Value::Null => {}
+        Value::Bool(_) | Value::Number(_) | Value::String(_) => {
+            text.push_str(&format!("{indent}{name}: {}\n", flat(value)));
+        }
+    }
+}
+
+/// On one line.
+fn flat(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Object(members) => {
+            let members = members.iter().map(|(name, value)| format!("{name}: {}", flat(value)));
+            members.collect::<Vec<_>>().join(", ")
+        }
+        other => other.to_string(),
+    }
+}
+
+/// Runs `doctor`. The exit code is 1 where no container can run.
+pub(crate) fn doctor(args: &DoctorArgs, dirs: &Dirs) -> Result<ExitCode> {
+    let checks = doctor::examine(dirs);
+    if args.format.is_some() {
+        ui::line(&serde_json::to_string_pretty(&checks).context(|| "write the checks")?)?;
+    } else {
+        ui::write(checks.iter().map(check_text).collect::<String>().as_bytes())?;
+    }
+    let broken = checks.iter().any(|check| check.needed && !check.ok);
+    Ok(if broken { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn check_text(check: &Check) -> String {
+    let mark = match (check.ok, check.needed) {
+        (true, _) => "ok     ",
+        (false, false) => "limited",
+        (false, true) => "broken ",
+    };
+    let fix = check.fix.as_ref().map(|fix| format!("         fix: {fix}\n")).unwrap_or_default();
+    format!("{mark}  {}: {}\n{fix}", check.name, check.detail)
+}
+
+/// Runs `unshare`: this process becomes the command. It returns only where it
+/// cannot: exit code 127 where the command is not there, 126 where it is not
+/// executable.
+pub(crate) fn unshare(args: &UnshareArgs, dirs: &Dirs) -> Result<ExitCode> {
+    let outer = userns::enter(&dirs.runtime)?;
+    if let (Extent::Single { reason }, true) = (&outer.extent, outer.created) {
+        ui::warning(&format!("only your own id is mapped: {reason}"));
+    }
+    let shell = || std::env::var("SHELL").ok().filter(|shell| !shell.is_empty()).unwrap_or("/bin/sh".into());
+    let (program, rest) = match args.command.split_first() {
+        Some((program, rest)) => (program.clone(), rest),
+        None => (shell(), &[][..]),
+    };
+    // It stays registered as a holder: the command lives in the namespace.
+    userns::register_holder(&dirs.runtime)?;
+    let error = Command::new(&program).args(rest).exec();
+    crate::error::BestEffort::or_ignore(userns::unregister_holder(&dirs.runtime));
+    let kind = match error.kind() {
+        std::io::ErrorKind::NotFound => Kind::NoCommand,
+        _ => Kind::NotExecutable,
+    };
+    Err::<ExitCode, std::io::Error>(error)
+        .context(|| format!("run {program}"))
+        .map_err(|e: Error| e.with_kind(kind))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outline_of_the_document() {
+        let document = serde_json::json!({
+            "host": { "cpus": 2, "none": null, "map": [{ "a": 1, "b": "x" }] },
+            "store": {},
+            "version": { "Version": "1" },
+            "Name": "not shown",
+        });
+        let expected = "host:\n  cpus: 2\n  map:\n  - a: 1, b: x\nstore:\nversion:\n  Version: 1\n";
+        assert_eq!(info_text(&document), expected);
+    }
+
+    #[test]
+    fn a_check_in_words() {
+        let check = Check {
+            name: "slirp4netns",
+            ok: false,
+            needed: false,
+            detail: "not installed".into(),
+            fix: Some("sudo apt install slirp4netns".into()),
+        };
+        let expected = "limited  slirp4netns: not installed\n         fix: sudo apt install slirp4netns\n";
+        assert_eq!(check_text(&check), expected);
+    }
+}

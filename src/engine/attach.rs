@@ -1,1 +1,118 @@
-//! (to be written)
+//! The client's side of attach: our terminal or pipes to a container's monitor.
+//!
+//! One thread, one `poll`, and buffers of bounded size: whoever is slow slows down only his own direction.
+//!
+//! * Our stdin is read only as fast as the container takes it: the monitor
+//!   acknowledges with [`STDIN_TAKEN`], and at most [`STDIN_WINDOW`] bytes are
+//!   under way. So signals and window sizes, which go the same way, are never
+//!   stuck behind input that the container does not read.
+//! * Our stdout and stderr are written as they can take it; nothing is lost
+//!   while somebody reads. Where nobody does any more (EPIPE), output is
+//!   thrown away and the container goes on, as after a detach.
+//! * With a terminal and stdin the terminal is raw; it is restored at the end,
+//!   when a signal ends us, and when the program panics.
+//! * Signals that reach us are passed on to the container (`--sig-proxy`),
+//!   except: those of job control (TSTP, TTIN, TTOU, CONT), which are about
+//!   this process; CHLD, PIPE and URG, as in docker; WINCH, which says that
+//!   our window has changed, and would end servers that take it for a request.
+
+mod detach;
+mod output;
+mod session;
+mod signals;
+
+pub(crate) use detach::DetachKeys;
+
+use crate::error::{Context, Result};
+use crate::sys::tty::{RawMode, is_terminal};
+use crate::types::status::Exit;
+use session::Session;
+use signals::Signals;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+
+pub(crate) use crate::monitor::messages::STDIN_WINDOW;
+pub(crate) use crate::monitor::messages::frame::STDIN_TAKEN;
+
+/// How to attach.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct AttachOptions {
+    /// Pass on our stdin.
+    pub(crate) stdin: bool,
+    /// The container has a terminal.
+    pub(crate) tty: bool,
+    /// Pass on signals that reach us.
+    pub(crate) sig_proxy: bool,
+    /// Typed on our terminal, they end the attachment and not the container.
+    pub(crate) detach_keys: DetachKeys,
+    /// Print the container's stdout.
+    pub(crate) stdout: bool,
+    /// Print the container's stderr.
+    pub(crate) stderr: bool,
+}
+
+/// How an attachment ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum AttachEnd {
+    /// The container's run is over, and all its output is printed.
+    Exited(Exit),
+    /// The user typed the detach keys, or the terminal was hung up.
+    Detached,
+    /// The connection ended without a word: the monitor is dead, or it dropped
+    /// us because we were too slow.
+    MonitorGone,
+}
+
+/// The three descriptors that are attached.
+#[derive(Clone, Copy, Debug)]
+struct Stdio<'a> {
+    stdin: BorrowedFd<'a>,
+    stdout: BorrowedFd<'a>,
+    stderr: BorrowedFd<'a>,
+}
+
+/// Attaches this process's stdin, stdout and stderr to `stream`, on which an
+/// `Attach` request was answered, until one of [`AttachEnd`]. Where a signal
+/// ends us that is not passed on, this restores the terminal and does not return.
+///
+/// # Errors
+/// `Failed` where output could not be written (a full disk; told at the end),
+/// the terminal refuses raw mode, or the monitor speaks nonsense.
+pub(crate) fn attach(stream: UnixStream, options: &AttachOptions) -> Result<AttachEnd> {
+    let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
+    let stdio = Stdio { stdin: stdin.as_fd(), stdout: stdout.as_fd(), stderr: stderr.as_fd() };
+    attach_to(stream, options, stdio)
+}
+
+fn attach_to(stream: UnixStream, options: &AttachOptions, stdio: Stdio<'_>) -> Result<AttachEnd> {
+    let wants_raw = options.tty && options.stdin && is_terminal(stdio.stdin);
+    // Signals first: one that came between would leave the terminal raw.
+    let mut signals = Signals::catch(options, wants_raw).context(|| "catch signals")?;
+    let raw = match wants_raw {
+        true => Some(RawMode::enter(stdio.stdin).context(|| "make the terminal raw")?),
+        false => None,
+    };
+    let mut session = Session::new(stream, options, stdio, wants_raw);
+    loop {
+        let pause = match session.run(signals.as_mut())? {
+            session::Pause::End(end) => return session.finish(end),
+            session::Pause::Signal(pause) => pause,
+        };
+        // These come with a raw terminal alone.
+        let Some(raw) = &raw else { continue };
+        raw.suspend();
+        match pause {
+            signals::Pause::Killed(signal) => {
+                signals = None;
+                signals::die_of(signal);
+            }
+            signals::Pause::Stopped => signals::stop(),
+            signals::Pause::Continued => {}
+        }
+        raw.resume().context(|| "make the terminal raw again")?;
+        session.resized();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,247 @@
-//! (to be written)
+//! `create`: from a request to a record on disk.
+
+use super::pull::{self, PullOptions};
+use super::{Engine, images, merge, names, remove};
+use crate::error::{BestEffort, Context, Error, Kind, Result};
+use crate::state::store::RECORD_VERSION;
+use crate::storage::volume::VolumeStore;
+use crate::types::container::{
+    ContainerConfig, ContainerRecord, CreateRequest, PullPolicy, RecordedRoot, RootSource,
+};
+use crate::types::id::ContainerId;
+use crate::types::mount::{MountSource, MountSpec};
+use crate::types::namespace::{IpcMode, NamespaceMode, NetworkMode, UsernsMode};
+use jiff::Timestamp;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// Names that are tried before giving up; there are many more.
+const NAME_TRIES: u32 = 20;
+
+impl Engine {
+    /// Records a container. Nothing runs yet. `tell` hears of a pull's progress.
+    pub(crate) fn create(&self, request: &CreateRequest, tell: &mut dyn FnMut(&str)) -> Result<ContainerId> {
+        let mut config = request.config.clone();
+        let cidfile = request.cidfile.as_deref().map(reserve_cidfile).transpose()?;
+        let made = self.record(request, &mut config, tell).and_then(|mut record| {
+            self.publish(request, &mut record)?;
+            Ok(record.id)
+        });
+        match (made, cidfile) {
+            (Ok(id), Some((path, mut file))) => {
+                file.write_all(id.as_str().as_bytes()).context(|| format!("write {}", path.display()))?;
+                Ok(id)
+            }
+            (Err(error), Some((path, _))) => {
+                std::fs::remove_file(path).or_ignore();
+                Err(error)
+            }
+            (result, None) => result,
+        }
+    }
+
+    fn record(
+        &self,
+        request: &CreateRequest,
+        config: &mut ContainerConfig,
+        tell: &mut dyn FnMut(&str),
+    ) -> Result<ContainerRecord> {
+        // Until the record is on disk, nobody may remove the image it names.
+        let mut pin = images::pin(&self.dirs)?;
+        let root = match &request.source {
+            RootSource::Image(name) => {
+                let image = self.image(request, name, &mut pin, tell)?;
+                merge::merge(config, &image.config)?;
+                RecordedRoot::Image {
+                    reference: image.name(),
+                    id: image.id,
+                    manifest: image.manifest,
+                    layers: image.layers,
+                }
+            }
+            RootSource::Directory { path, overlay } => {
+                let path = std::fs::canonicalize(path).context(|| format!("--rootfs {}", path.display()))?;
+                if !path.is_dir() {
+                    return Err(Error::invalid(format!("--rootfs {}: not a directory", path.display())));
+                }
+                RecordedRoot::Directory { path, overlay: *overlay }
+            }
+        };
+        if config.entrypoint.as_ref().is_none_or(Vec::is_empty) && config.cmd.is_empty() {
+            return Err(Error::invalid("no command: neither the image nor the command line names one")
+                .hint("add one: coracle run IMAGE COMMAND"));
+        }
+        self.take_volumes_from(config)?;
+        self.resolve_shared_namespaces(config)?;
+        let mut random = [0; 32];
+        rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
+            .context(|| "get random bytes for the id")?;
+        let id = ContainerId::from_bytes(random);
+        let mut record = ContainerRecord {
+            version: RECORD_VERSION,
+            id,
+            name: request.name.clone().unwrap_or_default(),
+            created: Timestamp::now(),
+            root,
+            config: config.clone(),
+            anonymous_volumes: Vec::new(),
+        };
+        self.make_volumes(&mut record)?;
+        Ok(record)
+    }
+
+    /// The image, pulled where the policy says so, with its layers unpacked.
+    fn image(
+        &self,
+        request: &CreateRequest,
+        name: &str,
+        pin: &mut Option<std::fs::File>,
+        tell: &mut dyn FnMut(&str),
+    ) -> Result<images::LocalImage> {
+        let platform = request.platform.as_ref();
+        let local = if request.pull == PullPolicy::Always { None } else { images::find(&self.dirs, name, platform)? };
+        let image = match (local, request.pull) {
+            (Some(image), PullPolicy::Missing | PullPolicy::Never) => image,
+            (None, PullPolicy::Never) => {
+                return Err(Error::not_found(format!("no such image: {name}"))
+                    .hint("--pull=never was given: pull or load it first"));
+            }
+            (local, policy) => {
+                let ownership = self.ownership()?;
+                let options = PullOptions { platform: request.platform.clone(), ..PullOptions::default() };
+                if local.is_none() && policy != PullPolicy::Always {
+                    tell(&format!("Unable to find image {name:?} locally"));
+                }
+                // A pull locks the store by itself.
+                drop(pin.take());
+                match (pull::pull(&self.dirs, name, &options, ownership, tell), local) {
+                    (Err(error), Some(local)) if policy == PullPolicy::Newer => {
+                        tell(&format!("using the local image: {error}"));
+                        local
+                    }
+                    (result, _) => {
+                        let image = result?;
+                        *pin = images::pin(&self.dirs)?;
+                        image
+                    }
+                }
+            }
+        };
+        let layers = crate::storage::layers::LayerStore::open(&self.dirs.layers())?;
+        if !image.layers.iter().all(|layer| layers.contains(layer)) {
+            images::ensure_layers(&self.dirs, &image, self.ownership()?)?;
+        }
+        Ok(image)
+    }
+
+    fn publish(&self, request: &CreateRequest, record: &mut ContainerRecord) -> Result<()> {
+        if request.name.is_some() {
+            let taken = self.store.create(record);
+            return match taken {
+                Err(error) if error.kind() == Kind::Conflict && request.replace => {
+                    let old = self.store.resolve(&record.name)?;
+                    let force = remove::RemoveOptions { force: true, volumes: false, time: None };
+                    self.remove(&old, &force)?;
+                    self.store.create(record)
+                }
+                result => result,
+            };
+        }
+        let mut random = [0; 8];
+        for attempt in 0..NAME_TRIES {
+            rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
+                .context(|| "get random bytes for a name")?;
+            record.name = names::random_name(random, attempt);
+            match self.store.create(record) {
+                Err(error) if error.kind() == Kind::Conflict => {}
+                result => return result,
+            }
+        }
+        Err(Error::conflict("no free random name was found").hint("give one with --name"))
+    }
+
+    /// The mounts of other containers, where nothing else is asked for at their targets.
+    fn take_volumes_from(&self, config: &mut ContainerConfig) -> Result<()> {
+        for word in config.volumes_from.clone() {
+            let (name, mode) = word.split_once(':').unwrap_or((&word, ""));
+            let id = self.store.resolve(name).map_err(|error| error.context("--volumes-from"))?;
+            for mut mount in self.store.record(&id)?.config.mounts {
+                let shareable = matches!(mount.source, MountSource::Volume { .. } | MountSource::Bind { .. });
+                let free = config
+                    .mounts
+                    .iter()
+                    .all(|own| own.target != mount.target || own.source == MountSource::Anonymous);
+                if shareable && free {
+                    config.mounts.retain(|own| own.target != mount.target);
+                    mount.options.read_only |= mode.split(',').any(|word| word == "ro");
+                    config.mounts.push(mount);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn make_volumes(&self, record: &mut ContainerRecord) -> Result<()> {
+        let needed = |mount: &MountSpec| matches!(mount.source, MountSource::Anonymous | MountSource::Volume { .. });
+        if !record.config.mounts.iter().any(needed) {
+            return Ok(());
+        }
+        let store = VolumeStore::open(&self.dirs.volumes())?;
+        for mount in &mut record.config.mounts {
+            match &mount.source {
+                MountSource::Anonymous => {
+                    let name = store.create_anonymous()?;
+                    record.anonymous_volumes.push(name.clone());
+                    mount.source = MountSource::Volume { name };
+                }
+                MountSource::Volume { name } => drop(store.get_or_create(name)?),
+                MountSource::Bind { .. } | MountSource::Tmpfs { .. } | MountSource::Overlay { .. } => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Names of other containers become their ids, which a rename does not change.
+    fn resolve_shared_namespaces(&self, config: &mut ContainerConfig) -> Result<()> {
+        let resolve = |word: &mut String| -> Result<()> {
+            let id = self.store.resolve(word)?;
+            *word = id.as_str().to_owned();
+            Ok(())
+        };
+        if let NamespaceMode::Container(word) = &mut config.pid {
+            resolve(word)?;
+        }
+        if let NamespaceMode::Container(word) = &mut config.uts {
+            resolve(word)?;
+        }
+        if let NetworkMode::Container(word) = &mut config.network {
+            resolve(word)?;
+        }
+        if let UsernsMode::Container(word) = &mut config.userns {
+            resolve(word)?;
+        }
+        if let IpcMode::Container(word) = &mut config.ipc {
+            resolve(word)?;
+            let owner = self.store.record(&ContainerId::parse(word)?)?;
+            if !matches!(owner.config.ipc, IpcMode::Shareable) {
+                return Err(Error::conflict(format!("container {} does not share its IPC namespace", owner.name))
+                    .hint("start that one with --ipc=shareable"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The file must not be there yet: it says which command made which container.
+fn reserve_cidfile(path: &Path) -> Result<(&Path, std::fs::File)> {
+    let open = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o644).open(path);
+    match open {
+        Ok(file) => Ok((path, file)),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            Err(Error::conflict(format!("the container id file {} exists already", path.display()))
+                .hint("make sure that its container is gone, and delete the file"))
+        }
+        Err(error) => Err(error).context(|| format!("make the container id file {}", path.display())),
+    }
+}

@@ -1,1 +1,230 @@
-//! (to be written)
+//! `info`: what this host is and what coracle keeps on it. `doctor`: what it
+//! allows, and the command that mends what it does not.
+
+pub(crate) mod doctor;
+
+use crate::dirs::Dirs;
+use crate::error::Result;
+use crate::sys::errno::read_host;
+use crate::types::idmap::IdMap;
+use crate::userns::newidmap::ranged_map;
+use crate::userns::subid::Subordinate;
+use serde_json::{Value, json};
+
+/// How many things the stores hold; counted by the caller.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) containers: usize,
+    pub(crate) running: usize,
+    pub(crate) paused: usize,
+    pub(crate) images: usize,
+}
+
+/// The document of `info`: docker's names at the top, podman's below `host`,
+/// `store` and `version`. To be called before a user namespace is entered, as
+/// the host's ids and files are meant.
+pub(crate) fn info(dirs: &Dirs, counts: Counts) -> Result<Value> {
+    let uts = rustix::system::uname();
+    let text = |value: &std::ffi::CStr| value.to_string_lossy().into_owned();
+    let (kernel, name) = (text(uts.release()), text(uts.nodename()));
+    let architecture = crate::types::platform::Platform::host().architecture;
+    let memory = Memory::read();
+    let os = os_release();
+    let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let version = env!("CARGO_PKG_VERSION");
+    let stopped = counts.containers.saturating_sub(counts.running + counts.paused);
+    let host = host_document(&kernel, &name, &architecture);
+    Ok(json!({
+        "ID": name,
+        "Name": name,
+        "Containers": counts.containers,
+        "ContainersRunning": counts.running,
+        "ContainersPaused": counts.paused,
+        "ContainersStopped": stopped,
+        "Images": counts.images,
+        "Driver": "overlay",
+        "DockerRootDir": dirs.data,
+        "KernelVersion": kernel,
+        "OperatingSystem": os.pretty,
+        "OSType": "linux",
+        "OSVersion": os.version,
+        "Architecture": text(uts.machine()),
+        "NCPU": cpus,
+        "MemTotal": memory.total,
+        "ServerVersion": version,
+        "CgroupVersion": cgroup_version().trim_start_matches('v'),
+        "CgroupDriver": "none",
+        "DefaultRuntime": "coracle",
+        "LoggingDriver": "json-file",
+        "SecurityOptions": security_options(),
+        "host": host,
+        "store": {
+            "graphDriverName": "overlay",
+            "graphRoot": dirs.data,
+            "runRoot": dirs.runtime,
+            "volumePath": dirs.volumes(),
+            "configFile": dirs.config.join("config.toml"),
+            "containerStore": {
+                "number": counts.containers,
+                "running": counts.running,
+                "paused": counts.paused,
+                "stopped": stopped,
+            },
+            "imageStore": { "number": counts.images },
+        },
+        "version": { "Version": version, "OsArch": format!("linux/{architecture}") },
+    }))
+}
+
+/// Podman's `host` object.
+fn host_document(kernel: &str, name: &str, architecture: &str) -> Value {
+    let memory = Memory::read();
+    let os = os_release();
+    let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+    let subordinate = Subordinate::of(uid);
+    let uptime = read_host("/proc/uptime").and_then(|text| text.split('.').next().map(str::to_owned));
+    json!({
+        "arch": architecture,
+        "os": "linux",
+        "kernel": kernel,
+        "hostname": name,
+        "cpus": cpus,
+        "memTotal": memory.total,
+        "memFree": memory.free,
+        "swapTotal": memory.swap_total,
+        "swapFree": memory.swap_free,
+        "uptimeSeconds": uptime.and_then(|text| text.parse::<u64>().ok()),
+        "distribution": { "distribution": os.id, "version": os.version },
+        "cgroupVersion": cgroup_version(),
+        "cgroupManager": "none",
+        "logDriver": "json-file",
+        "ociRuntime": { "name": "coracle", "version": env!("CARGO_PKG_VERSION") },
+        "idMappings": {
+            "uidmap": mapping(&ranged_map(uid, &subordinate.uids)),
+            "gidmap": mapping(&ranged_map(gid, &subordinate.gids)),
+        },
+        "security": {
+            "rootless": uid != 0,
+            "seccompEnabled": seccomp_available(),
+            "apparmorEnabled": false,
+            "selinuxEnabled": false,
+        },
+        "slirp4netns": crate::userns::subid::find_program("slirp4netns")
+            .map(|program| json!({ "executable": program })),
+    })
+}
+
+fn mapping(map: &IdMap) -> Value {
+    let range = |r: &crate::types::idmap::IdRange| json!({ "container_id": r.inside, "host_id": r.outside, "size": r.length });
+    map.0.iter().map(range).collect()
+}
+
+/// Docker's words; the namespaces are always a user's.
+fn security_options() -> Vec<&'static str> {
+    let mut options = vec!["name=rootless", "name=userns"];
+    if seccomp_available() {
+        options.insert(0, "name=seccomp,profile=builtin");
+    }
+    options
+}
+
+fn seccomp_available() -> bool {
+    read_host("/proc/sys/kernel/seccomp/actions_avail").is_some()
+}
+
+/// `v2`, or `v1` where that hierarchy is what is mounted (hybrid included).
+fn cgroup_version() -> &'static str {
+    if std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists() { "v2" } else { "v1" }
+}
+
+/// Bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Memory {
+    total: u64,
+    free: u64,
+    swap_total: u64,
+    swap_free: u64,
+}
+
+impl Memory {
+    fn read() -> Self {
+        Self::parse(&read_host("/proc/meminfo").unwrap_or_default())
+    }
+
+    /// proc_meminfo(5), whose "kB" are KiB.
+    fn parse(text: &str) -> Self {
+        let field = |name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name));
+            let number = line.and_then(|rest| rest.trim().strip_suffix("kB"));
+            number.and_then(|number| number.trim().parse::<u64>().ok()).unwrap_or(0).saturating_mul(1024)
+        };
+        Self {
+            total: field("MemTotal:"),
+            free: field("MemFree:"),
+            swap_total: field("SwapTotal:"),
+            swap_free: field("SwapFree:"),
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct OsRelease {
+    id: String,
+    version: String,
+    pretty: String,
+}
+
+fn os_release() -> OsRelease {
+    let text = read_host("/etc/os-release").or_else(|| read_host("/usr/lib/os-release"));
+    parse_os_release(&text.unwrap_or_default())
+}
+
+/// os-release(5), without the shell's quoting inside values.
+fn parse_os_release(text: &str) -> OsRelease {
+    let field = |name: &str| {
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+        value.unwrap_or("unknown").trim().trim_matches(['"', '\'']).to_owned()
+    };
+    OsRelease { id: field("ID"), version: field("VERSION_ID"), pretty: field("PRETTY_NAME") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_in_bytes() {
+        let memory = Memory::parse("MemTotal:       16 kB\nMemFree:   1 kB\nSwapTotal: x kB\nSwapFree: 5\n");
+        assert_eq!(memory, Memory { total: 16 << 10, free: 1 << 10, swap_total: 0, swap_free: 0 });
+    }
+
+    #[test]
+    fn os_release_with_and_without_quotes() {
+        let os =
+            parse_os_release("PRETTY_NAME=\"Debian GNU/Linux 12\"\nVERSION_ID='12'\nID=debian\nIDX=no\n");
+        assert_eq!((os.id.as_str(), os.version.as_str()), ("debian", "12"));
+        assert_eq!(os.pretty, "Debian GNU/Linux 12");
+        assert_eq!(parse_os_release("").id, "unknown");
+    }
+
+    #[test]
+    fn the_document_has_both_faces() {
+        let runtime = tempfile::tempdir().expect("a directory");
+        let path = |name: &str| runtime.path().join(name);
+        let dirs = Dirs {
+            config: path("config"),
+            data: path("data"),
+            state: path("state"),
+            cache: path("cache"),
+            runtime: path("run"),
+        };
+        let counts = Counts { containers: 5, running: 2, paused: 1, images: 7 };
+        let document = info(&dirs, counts).expect("made");
+        assert_eq!(document["ContainersStopped"], 2);
+        assert_eq!(document["store"]["containerStore"]["stopped"], 2);
+        assert_eq!(document["host"]["os"], "linux");
+        assert_eq!(document["host"]["idMappings"]["uidmap"][0]["container_id"], 0);
+        assert!(document["MemTotal"].as_u64().expect("a number") > 0);
+    }
+}

@@ -1,1 +1,183 @@
-//! (to be written)
+//! `ps`: which containers, and in what order.
+
+mod filter;
+mod pattern;
+
+pub(crate) use filter::Filters;
+
+use crate::types::container::{ContainerRecord, RecordedRoot};
+use crate::types::namespace::NetworkMode;
+use crate::types::reference::Reference;
+use crate::types::status::Status;
+use jiff::Timestamp;
+
+/// One container as the disk and the kernel say it is now.
+#[derive(Clone, Debug)]
+pub(crate) struct Container {
+    pub(crate) record: ContainerRecord,
+    pub(crate) status: Status,
+    pub(crate) restart_count: u32,
+    /// When the present or the last run began.
+    pub(crate) last_started: Option<Timestamp>,
+    /// Bytes: of the writable layer, and of it and the image together.
+    pub(crate) size: Option<(u64, u64)>,
+}
+
+impl Container {
+    /// Docker's word for the state.
+    pub(crate) fn state(&self) -> &'static str {
+        match &self.status {
+            Status::Created => "created",
+            Status::Running { .. } => "running",
+            Status::Restarting { .. } => "restarting",
+            Status::Exited(_) => "exited",
+        }
+    }
+
+    /// Whether `ps` shows it without `-a`.
+    pub(crate) fn is_up(&self) -> bool {
+        match &self.status {
+            Status::Running { .. } | Status::Restarting { .. } => true,
+            Status::Created | Status::Exited(_) => false,
+        }
+    }
+
+    /// The image as people name it (`busybox`, `ghcr.io/x/y:1`), or the
+    /// directory of `--rootfs`.
+    pub(crate) fn image(&self) -> String {
+        match &self.record.root {
+            RecordedRoot::Image { reference, .. } => match Reference::parse(reference) {
+                Ok(parsed) => {
+                    let familiar = parsed.familiar();
+                    familiar.strip_suffix(":latest").map_or(familiar.clone(), str::to_owned)
+                }
+                Err(_) => reference.clone(),
+            },
+            RecordedRoot::Directory { path, overlay } => {
+                format!("{}{}", path.display(), if *overlay { ":O" } else { "" })
+            }
+        }
+    }
+
+    /// The first process's words.
+    pub(crate) fn command(&self) -> Vec<&str> {
+        let config = &self.record.config;
+        config.entrypoint.iter().flatten().chain(&config.cmd).map(String::as_str).collect()
+    }
+}
+
+/// `--network` as a word.
+pub(crate) fn network_name(mode: &NetworkMode) -> String {
+    match mode {
+        NetworkMode::Default => "default".into(),
+        NetworkMode::Slirp { options } if options.is_empty() => "slirp4netns".into(),
+        NetworkMode::Slirp { options } => format!("slirp4netns:{}", options.join(",")),
+        NetworkMode::None => "none".into(),
+        NetworkMode::Host => "host".into(),
+        NetworkMode::Container(id) => format!("container:{id}"),
+        NetworkMode::Path(path) => format!("ns:{path}"),
+    }
+}
+
+/// Which containers are wanted.
+#[derive(Debug, Default)]
+pub(crate) struct Selection {
+    /// Those that are not up as well.
+    pub(crate) all: bool,
+    /// The newest so many, whatever their state.
+    pub(crate) last: Option<usize>,
+    pub(crate) filters: Filters,
+}
+
+/// The containers that are wanted, newest first.
+///
+/// # Errors
+/// `NotFound` where a filter compares with a container that does not exist.
+pub(crate) fn select(mut containers: Vec<Container>, selection: &Selection) -> crate::error::Result<Vec<Container>> {
+    // The id decides between containers of the same moment, so that two calls agree.
+    containers.sort_by(|one, two| {
+        let key = |container: &Container| (container.record.created, container.record.id.clone());
+        key(two).cmp(&key(one))
+    });
+    let bounds = selection.filters.bounds(&containers)?;
+    let all = selection.all || selection.last.is_some() || selection.filters.name_states();
+    let wanted = |container: &Container| (all || container.is_up()) && selection.filters.accept(container, &bounds);
+    let mut chosen: Vec<Container> = containers.into_iter().filter(wanted).collect();
+    chosen.truncate(selection.last.unwrap_or(usize::MAX));
+    Ok(chosen)
+}
+
+#[cfg(test)]
+pub(crate) mod samples {
+    //! Containers for tests.
+    use super::*;
+    use crate::types::container::ContainerConfig;
+    use crate::types::digest::Digest;
+    use crate::types::id::ContainerId;
+    use crate::types::status::{Exit, ProcessId};
+
+    pub(crate) fn time(text: &str) -> Timestamp {
+        text.parse().expect("a time")
+    }
+
+    /// A container made on that day of January 2026, from the image `busybox`.
+    pub(crate) fn container(name: &str, day: u8, status: Status) -> Container {
+        let record = ContainerRecord {
+            version: 1,
+            id: ContainerId::from_bytes([day; 32]),
+            name: name.to_owned(),
+            created: time(&format!("2026-01-{day:02}T12:00:00Z")),
+            root: RecordedRoot::Image {
+                reference: "docker.io/library/busybox:latest".into(),
+                id: Digest::of(b"image"),
+                manifest: Digest::of(b"manifest"),
+                layers: Vec::new(),
+            },
+            config: ContainerConfig { cmd: vec!["sleep".into(), "100".into()], ..ContainerConfig::default() },
+            anonymous_volumes: Vec::new(),
+        };
+        Container { record, status, restart_count: 0, last_started: None, size: None }
+    }
+
+    pub(crate) fn running(since: &str) -> Status {
+        let process = |pid| ProcessId { pid, start_ticks: 1 };
+        Status::Running { init: process(42), monitor: process(41), since: time(since) }
+    }
+
+    pub(crate) fn exited(code: u8, at: &str) -> Status {
+        Status::Exited(Exit { code, started_at: time(at), finished_at: time(at), oom_killed: false, error: None })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::samples::{container, exited, running};
+    use super::*;
+
+    fn names(selection: &Selection) -> Vec<String> {
+        let containers = vec![
+            container("old", 1, exited(1, "2026-01-02T00:00:00Z")),
+            container("up", 3, running("2026-01-03T12:00:00Z")),
+            container("new", 5, Status::Created),
+        ];
+        let chosen = select(containers, selection).expect("valid");
+        chosen.into_iter().map(|container| container.record.name).collect()
+    }
+
+    #[test]
+    fn running_ones_are_shown_unless_more_is_asked_for() {
+        assert_eq!(names(&Selection::default()), ["up"]);
+        assert_eq!(names(&Selection { all: true, ..Selection::default() }), ["new", "up", "old"]);
+        assert_eq!(names(&Selection { last: Some(2), ..Selection::default() }), ["new", "up"]);
+        let filters = Filters::parse(&["status=exited".into()], "2026-01-09T00:00:00Z".parse().expect("time"));
+        assert_eq!(names(&Selection { filters: filters.expect("valid"), ..Selection::default() }), ["old"]);
+    }
+
+    #[test]
+    fn images_have_their_short_names() {
+        let mut sample = container("x", 1, Status::Created);
+        assert_eq!(sample.image(), "busybox");
+        sample.record.root = RecordedRoot::Directory { path: "/".into(), overlay: true };
+        assert_eq!(sample.image(), "/:O");
+    }
+}

@@ -1,14 +1,92 @@
-//! One file per operation.
+//! The operations that every front end calls: one file each.
+//!
+//! An [`Engine`] is opened per command. What needs to own files of other ids or
+//! to start a container calls [`Engine::enter`] first, which puts this process
+//! into the user's outer namespace, in place: so it has one thread until then.
+
 pub(crate) mod attach;
+pub(crate) mod control;
 pub(crate) mod create;
 pub(crate) mod images;
+pub(crate) mod import;
 pub(crate) mod info;
 pub(crate) mod inspect;
 pub(crate) mod list;
+pub(crate) mod load;
 pub(crate) mod logs;
+pub(crate) mod merge;
 pub(crate) mod names;
 pub(crate) mod pull;
 pub(crate) mod remove;
+pub(crate) mod rmi;
+pub(crate) mod save;
 pub(crate) mod start;
 pub(crate) mod stop;
 pub(crate) mod volumes;
+
+use crate::dirs::Dirs;
+use crate::error::Result;
+use crate::state::store::Store;
+use crate::storage::unpack::Ownership;
+use crate::types::id::ContainerId;
+use crate::userns::{self, Extent, Outer};
+use std::cell::OnceCell;
+
+/// One user's containers, images and volumes.
+pub(crate) struct Engine {
+    pub(crate) dirs: Dirs,
+    pub(crate) store: Store,
+    outer: OnceCell<Outer>,
+}
+
+impl Engine {
+    pub(crate) fn open() -> Result<Self> {
+        let dirs = Dirs::from_environment(rustix::process::getuid().as_raw())?;
+        Ok(Self { store: Store::new(dirs.clone()), dirs, outer: OnceCell::new() })
+    }
+
+    /// Puts this process into the user's outer namespace, once.
+    pub(crate) fn enter(&self) -> Result<&Outer> {
+        if let Some(outer) = self.outer.get() {
+            return Ok(outer);
+        }
+        let outer = userns::enter(&self.dirs.runtime)?;
+        Ok(self.outer.get_or_init(|| outer))
+    }
+
+    /// Enters the namespace and says how files of an image are to be owned there.
+    pub(crate) fn ownership(&self) -> Result<Ownership> {
+        Ok(match self.enter()?.extent {
+            Extent::Single { .. } => Ownership::Squash,
+            Extent::Ranges | Extent::Privileged | Extent::Inherited if self.enter()?.uid_map.count() == 1 => {
+                Ownership::Squash
+            }
+            Extent::Ranges | Extent::Privileged | Extent::Inherited => Ownership::Keep,
+        })
+    }
+
+    /// What the user should know of the namespace that this command made.
+    pub(crate) fn limits(&self) -> Option<String> {
+        match self.outer.get() {
+            Some(Outer { created: true, extent: Extent::Single { reason }, .. }) => Some(format!(
+                "{reason}; running with a single id: files keep no other owner, see `coracle doctor`"
+            )),
+            _ => None,
+        }
+    }
+
+    /// The id of the container with this name, id or beginning of an id.
+    pub(crate) fn resolve(&self, word: &str) -> Result<ContainerId> {
+        self.store.resolve(word)
+    }
+}
+
+impl Drop for Engine {
+    /// This command is no longer one through which others find the namespace.
+    fn drop(&mut self) {
+        if self.outer.get().is_some_and(|outer| outer.created) {
+            use crate::error::BestEffort;
+            userns::unregister_holder(&self.dirs.runtime).or_ignore();
+        }
+    }
+}

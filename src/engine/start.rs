@@ -1,1 +1,171 @@
-//! (to be written)
+//! `start`: a monitor for the container, and its first word.
+
+use super::Engine;
+use super::attach::{self, AttachEnd, AttachOptions};
+use crate::channel::Channel;
+use crate::error::{Context, Error, Kind, Result};
+use crate::monitor::messages::{FromMonitor, StartOrder};
+use crate::monitor::{FRONT_FD, ROLE};
+use crate::runtime::mounts;
+use crate::state::lock;
+use crate::sys::mount::{MountAttr, RDONLY, mount_setattr};
+use crate::sys::process::{self, Cloned};
+use crate::types::container::LogDriver;
+use crate::types::id::ContainerId;
+use crate::types::status::Status;
+use rustix::fs::{Mode, OFlags};
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+
+/// The channel's end in the front process.
+type MonitorChannel = Channel<StartOrder, FromMonitor>;
+
+impl Engine {
+    /// Starts a container; attached, it returns when that ends.
+    ///
+    /// # Errors
+    /// `NoCommand`, `NotExecutable`, and what else the container's set-up met.
+    pub(crate) fn start(
+        &self,
+        id: &ContainerId,
+        attach: Option<&AttachOptions>,
+        warn: &mut dyn FnMut(&str),
+    ) -> Result<Option<AttachEnd>> {
+        let outer = self.enter()?.clone();
+        if let Some(limits) = self.limits() {
+            warn(&limits);
+        }
+        let lock = lock::container(&self.dirs.container(id))?;
+        let snapshot = self.snapshot(id)?;
+        if matches!(snapshot.status, Status::Running { .. } | Status::Restarting { .. }) {
+            // Docker: starting what runs is no error; attaching to it is another verb.
+            return match attach {
+                None => Ok(None),
+                Some(options) => {
+                    let stream = self.attach_stream(id, options.stdin)?;
+                    attach::attach(stream, options).map(Some)
+                }
+            };
+        }
+        let config = &snapshot.record.config;
+        let passthrough = config.log.driver == LogDriver::Passthrough;
+        let order = StartOrder {
+            dirs: self.dirs.clone(),
+            id: id.clone(),
+            outer,
+            attached: attach.is_some(),
+            stdin: attach.is_some_and(|options| options.stdin),
+            size: attach.filter(|_| config.tty).and_then(|_| terminal_size()),
+        };
+        let mut channel = spawn_monitor(passthrough)?;
+        channel.send(&order)?;
+        wait_for_start(&mut channel, warn)?;
+        drop(lock);
+        match attach {
+            Some(options) => attach::attach(channel.into_stream(), options).map(Some),
+            None => Ok(None),
+        }
+    }
+}
+
+fn wait_for_start(channel: &mut MonitorChannel, warn: &mut dyn FnMut(&str)) -> Result<()> {
+    loop {
+        match channel.receive()? {
+            Some(FromMonitor::Started { .. }) => return Ok(()),
+            Some(FromMonitor::Warning(text)) => warn(&text),
+            Some(FromMonitor::Failed { exit_code, message, hints }) => {
+                let kind = match exit_code {
+                    126 => Kind::NotExecutable,
+                    127 => Kind::NoCommand,
+                    _ => Kind::Failed,
+                };
+                return Err(hints.into_iter().fold(Error::new(kind, message), Error::hint));
+            }
+            None => {
+                return Err(Error::failed("the container's monitor died before the container ran")
+                    .hint("was it killed? `dmesg` tells if memory ran out"));
+            }
+        }
+    }
+}
+
+/// Rows and columns of the terminal that this process writes to.
+fn terminal_size() -> Option<(u16, u16)> {
+    let size = rustix::termios::tcgetwinsize(rustix::stdio::stdin())
+        .or_else(|_| rustix::termios::tcgetwinsize(rustix::stdio::stdout()))
+        .ok()?;
+    (size.ws_row > 0 && size.ws_col > 0).then_some((size.ws_row, size.ws_col))
+}
+
+/// Executes coracle again as a monitor, with the other end of a socket as fd 3
+/// and no other fd of ours. With `passthrough` it keeps our stdio for the
+/// container.
+fn spawn_monitor(passthrough: bool) -> Result<MonitorChannel> {
+    let step = || "start the container's monitor";
+    let (here, there) = UnixStream::pair().context(step)?;
+    let executable = read_only_executable().map_err(|error| error.context(step()))?;
+    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).context(step)?;
+    let args = ["coracle", ROLE].map(|word| CString::new(word).unwrap_or_default());
+    let env = monitor_environment();
+    match process::fork().context(step)? {
+        Cloned::Child => {
+            let ready = prepare_stdio(&there, &null, passthrough);
+            if ready.is_ok() {
+                process::fexecve(executable.as_fd(), &args, &env);
+            }
+            process::exit_now(127)
+        }
+        Cloned::Parent { .. } => Ok(Channel::new(here)),
+    }
+}
+
+fn prepare_stdio(socket: &UnixStream, null: &OwnedFd, passthrough: bool) -> Result<()> {
+    let step = || "prepare the monitor's files";
+    if !passthrough {
+        rustix::stdio::dup2_stdin(null).context(step)?;
+        rustix::stdio::dup2_stdout(null).context(step)?;
+        rustix::stdio::dup2_stderr(null).context(step)?;
+    }
+    // The socket may have any number, also that one, where dup2 would leave
+    // close-on-exec set: it is duplicated out of the way first.
+    let high = rustix::io::fcntl_dupfd_cloexec(socket, 64).context(step)?;
+    process::close_on_exec_from(3).context(step)?;
+    process::place_fd(high.as_fd(), FRONT_FD).context(step)
+}
+
+/// What the monitor and its helpers need, and nothing of the user's secrets or
+/// preloads (CVE-2025-23266).
+fn monitor_environment() -> Vec<CString> {
+    let pass = |key: &str| {
+        let value = std::env::var(key).ok()?;
+        CString::new(format!("{key}={value}")).ok()
+    };
+    let mut env: Vec<CString> = ["PATH", "TZ", "TMPDIR"].iter().filter_map(|key| pass(key)).collect();
+    env.extend(
+        std::env::vars_os()
+            .filter_map(|(key, _)| key.into_string().ok())
+            .filter(|key| key.starts_with("CORACLE_"))
+            .filter_map(|key| pass(&key)),
+    );
+    env
+}
+
+/// This program, through a mount that cannot be written to: a container that
+/// gets hold of /proc/PID/exe of the monitor or of init cannot change the
+/// user's binary (CVE-2019-5736).
+fn read_only_executable() -> Result<OwnedFd> {
+    let own = rustix::fs::stat("/proc/self/exe").context(|| "find this program")?;
+    let path = std::fs::read_link("/proc/self/exe").context(|| "find this program")?;
+    let replaced = || {
+        Error::failed(format!("the program {} was replaced while it ran", path.display())).hint("call it again")
+    };
+    let found = rustix::fs::stat(&path).map_err(|_| replaced())?;
+    if (found.st_dev, found.st_ino) != (own.st_dev, own.st_ino) {
+        return Err(replaced());
+    }
+    let mount = mounts::clone_tree_at(&path).context(|| format!("mount {} read-only", path.display()))?;
+    let attr = MountAttr { set: RDONLY, ..MountAttr::default() };
+    mount_setattr(mount.as_fd(), c"", attr, false).context(|| format!("mount {} read-only", path.display()))?;
+    Ok(mount)
+}

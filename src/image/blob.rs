@@ -1,1 +1,294 @@
-//! (to be written)
+//! Blobs: written apart, verified while they stream, published by rename.
+
+use super::manifest::Descriptor;
+use crate::dirs::create_private;
+use crate::error::{BestEffort, Context, Error, Result};
+use crate::types::digest::Digest;
+use rustix::fs::{FlockOperation, Mode, OFlags, flock};
+use sha2::{Digest as _, Sha256};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The blobs of one image layout. Cheap to clone; opens nothing by itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Blobs {
+    layout: PathBuf,
+}
+
+impl Blobs {
+    pub(crate) fn new(layout: &Path) -> Self {
+        Self { layout: layout.to_owned() }
+    }
+
+    pub(crate) fn path(&self, digest: &Digest) -> PathBuf {
+        self.layout.join("blobs/sha256").join(digest.hex())
+    }
+
+    /// Whether the blob is here with the size that the descriptor gives. A
+    /// power cut may leave a short file, so the size is looked at.
+    pub(crate) fn contains(&self, blob: &Descriptor) -> bool {
+        std::fs::metadata(self.path(&blob.digest)).is_ok_and(|meta| meta.is_file() && meta.len() == blob.size)
+    }
+
+    pub(crate) fn open(&self, digest: &Digest) -> Result<File> {
+        File::open(self.path(digest))
+            .context(|| format!("open blob {digest}"))
+            .map_err(|error| error.hint("the image is incomplete: pull or load it again"))
+    }
+
+    /// A small document, whole: at most `limit` bytes, its digest verified.
+    pub(crate) fn document(&self, digest: &Digest, limit: u64) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.open(digest)?
+            .take(limit + 1)
+            .read_to_end(&mut bytes)
+            .context(|| format!("read blob {digest}"))?;
+        if bytes.len() as u64 > limit {
+            return Err(Error::invalid(format!("blob {digest} has more than {limit} bytes")));
+        }
+        if Digest::of(&bytes) != *digest {
+            return Err(Error::failed(format!("blob {digest} is damaged"))
+                .hint("remove the image and pull or load it again"));
+        }
+        Ok(bytes)
+    }
+
+    /// Removes a blob that nothing refers to; fine where it is gone already.
+    pub(crate) fn remove(&self, digest: &Digest) -> Result<()> {
+        match std::fs::remove_file(self.path(digest)) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            result => result.context(|| format!("remove blob {digest}")),
+        }
+    }
+
+    /// A private place for blobs on their way in. The caller holds the
+    /// layout's lock, so that no other sees the place before it is locked.
+    pub(super) fn ingest_locked(&self) -> Result<Ingest> {
+        let parent = self.layout.join(".ingest");
+        create_private(&parent)?;
+        sweep(&parent);
+        let mut random = [0_u8; 8];
+        rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
+            .context(|| "get random bytes")?;
+        let dir = parent.join(random.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
+        create_private(&dir)?;
+        let lock = open_dir(&dir)?;
+        flock(&lock, FlockOperation::LockExclusive).context(|| format!("lock {}", dir.display()))?;
+        Ok(Ingest { blobs: self.clone(), dir, next: AtomicU64::new(0), _lock: lock })
+    }
+}
+
+fn open_dir(path: &Path) -> Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty()).context(|| format!("open {}", path.display()))
+}
+
+/// Removes what killed processes left: places whose lock nobody holds.
+fn sweep(parent: &Path) {
+    let Ok(entries) = std::fs::read_dir(parent) else { return };
+    for entry in entries.flatten() {
+        let path = entry.path();
+        let abandoned =
+            open_dir(&path).is_ok_and(|dir| flock(&dir, FlockOperation::NonBlockingLockExclusive).is_ok());
+        if abandoned {
+            std::fs::remove_dir_all(&path).or_ignore();
+        }
+    }
+}
+
+/// A private directory for blobs that are not verified yet. It is locked while
+/// its owner lives, removed when dropped, and swept by the next if its owner
+/// was killed. Several threads may write at once.
+#[derive(Debug)]
+pub(crate) struct Ingest {
+    blobs: Blobs,
+    dir: PathBuf,
+    next: AtomicU64,
+    _lock: OwnedFd,
+}
+
+impl Ingest {
+    /// A new blob of at most `limit` bytes.
+    pub(crate) fn writer(&self, limit: u64) -> Result<BlobWriter> {
+        let path = self.dir.join(self.next.fetch_add(1, Ordering::Relaxed).to_string());
+        let file = std::fs::OpenOptions::new()
+            .write(true)
+            .read(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)
+            .context(|| format!("make {}", path.display()))?;
+        Ok(BlobWriter { file, path, hasher: Sha256::new(), written: 0, limit })
+    }
+
+    /// A document of our own or a verified one: written, synced, published.
+    pub(crate) fn put(&self, bytes: &[u8]) -> Result<Digest> {
+        let digest = Digest::of(bytes);
+        if std::fs::metadata(self.blobs.path(&digest)).is_ok_and(|meta| meta.len() == bytes.len() as u64) {
+            return Ok(digest);
+        }
+        let mut writer = self.writer(bytes.len() as u64)?;
+        writer.write_all(bytes).context(|| format!("write blob {digest}"))?;
+        // A torn document would make the image unreadable; a torn layer is
+        // found by its digest when it is unpacked, so layers are not synced.
+        writer.file.sync_data().context(|| format!("write blob {digest}"))?;
+        self.publish(&writer.finish()?)?;
+        Ok(digest)
+    }
+
+    /// Makes a finished blob visible under its digest.
+    pub(crate) fn publish(&self, spooled: &Spooled) -> Result<()> {
+        let target = self.blobs.path(&spooled.digest);
+        std::fs::rename(&spooled.path, &target).context(|| format!("publish blob {}", spooled.digest))
+    }
+}
+
+impl Drop for Ingest {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.dir).or_ignore();
+    }
+}
+
+/// A blob on its way in, hashed while it is written.
+#[derive(Debug)]
+pub(crate) struct BlobWriter {
+    file: File,
+    path: PathBuf,
+    hasher: Sha256,
+    written: u64,
+    limit: u64,
+}
+
+impl BlobWriter {
+    /// Ends the blob; its digest is now known.
+    pub(crate) fn finish(self) -> Result<Spooled> {
+        Ok(Spooled { path: self.path, digest: Digest::finish(self.hasher), size: self.written })
+    }
+
+    /// Ends the blob and checks that it is the one that was promised.
+    ///
+    /// # Errors
+    /// `Invalid` where size or digest differ.
+    pub(crate) fn finish_as(self, expected: &Descriptor) -> Result<Spooled> {
+        let spooled = self.finish()?;
+        if spooled.size != expected.size {
+            let (got, want) = (spooled.size, expected.size);
+            return Err(Error::invalid(format!(
+                "blob {} has {got} bytes instead of {want}",
+                expected.digest
+            )));
+        }
+        if spooled.digest != expected.digest {
+            return Err(Error::invalid(format!(
+                "blob {} has other content: its digest is {}",
+                expected.digest, spooled.digest
+            )));
+        }
+        Ok(spooled)
+    }
+}
+
+impl Write for BlobWriter {
+    fn write(&mut self, buffer: &[u8]) -> std::io::Result<usize> {
+        if self.written + buffer.len() as u64 > self.limit {
+            return Err(std::io::Error::other(format!("the blob has more than {} bytes", self.limit)));
+        }
+        let written = self.file.write(buffer)?;
+        self.hasher.update(&buffer[..written]);
+        self.written += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.file.flush()
+    }
+}
+
+/// A finished blob that is not visible yet.
+#[derive(Clone, Debug)]
+pub(crate) struct Spooled {
+    pub(crate) path: PathBuf,
+    pub(crate) digest: Digest,
+    pub(crate) size: u64,
+}
+
+impl Spooled {
+    pub(crate) fn open(&self) -> Result<File> {
+        File::open(&self.path).context(|| format!("open {}", self.path.display()))
+    }
+
+    /// A small document, whole.
+    pub(crate) fn read(&self, limit: u64) -> Result<Vec<u8>> {
+        if self.size > limit {
+            return Err(Error::invalid(format!("it has more than {limit} bytes")));
+        }
+        let mut bytes = Vec::new();
+        self.open()?.take(limit).read_to_end(&mut bytes).context(|| "read a spooled document")?;
+        Ok(bytes)
+    }
+}
+
+/// Reads from `inner` and copies all that passes into `writer`.
+pub(crate) struct Tee<'a, R> {
+    pub(crate) inner: R,
+    pub(crate) writer: &'a mut BlobWriter,
+}
+
+impl<R: Read> Read for Tee<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.writer.write_all(&buffer[..count])?;
+        Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::manifest::OCI_LAYER;
+    use crate::image::store::ImageStore;
+
+    #[test]
+    fn only_the_promised_blob_is_published() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let store = ImageStore::open(dir.path()).expect("store");
+        let ingest = store.ingest().expect("ingest");
+        let descriptor = Descriptor::new(OCI_LAYER, Digest::of(b"hello"), 5);
+        for bad in [&b"hellO"[..], b"hell"] {
+            let mut writer = ingest.writer(5).expect("writer");
+            writer.write_all(bad).expect("write");
+            assert!(writer.finish_as(&descriptor).is_err());
+        }
+        assert!(ingest.writer(5).expect("writer").write_all(b"hello!").is_err(), "the limit holds");
+        let mut writer = ingest.writer(5).expect("writer");
+        writer.write_all(b"hello").expect("write");
+        assert!(!store.blobs().contains(&descriptor));
+        ingest.publish(&writer.finish_as(&descriptor).expect("verified")).expect("published");
+        assert!(store.blobs().contains(&descriptor));
+        assert_eq!(store.blobs().document(&descriptor.digest, 5).expect("read"), b"hello");
+        assert!(store.blobs().document(&descriptor.digest, 4).is_err());
+    }
+
+    #[test]
+    fn damage_is_noticed_and_abandoned_places_are_swept() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let store = ImageStore::open(dir.path()).expect("store");
+        let ingest = store.ingest().expect("ingest");
+        let digest = ingest.put(b"{}").expect("put");
+        std::fs::write(store.blobs().path(&digest), b"[]").expect("damage");
+        assert!(store.blobs().document(&digest, 10).is_err());
+
+        let abandoned = dir.path().join(".ingest/dead");
+        std::fs::create_dir(&abandoned).expect("mkdir");
+        let other = store.ingest().expect("ingest");
+        assert!(!abandoned.exists(), "swept");
+        assert!(ingest.dir.exists(), "the living one stays");
+        let place = other.dir.clone();
+        drop(other);
+        assert!(!place.exists());
+    }
+}

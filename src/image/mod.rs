@@ -1,6 +1,16 @@
-//! Images as OCI documents in an OCI layout.
+//! Images as OCI documents in an OCI image layout.
+//!
+//! `engine` calls this for everything that names, reads or writes an image. On
+//! disk (`images/`): `oci-layout`, `index.json`, `blobs/sha256/`, as the
+//! image-spec says, so that other tools read it as it is; and of our own
+//! `.lock`, which is held while `index.json` changes, and `.ingest/`, where
+//! blobs are before they have been verified. Readers take no lock: files are
+//! replaced by rename, and a blob never changes.
+
 pub(crate) mod archive;
+pub(crate) mod archive_write;
 pub(crate) mod blob;
+pub(crate) mod compression;
 pub(crate) mod config;
 pub(crate) mod manifest;
 pub(crate) mod names;

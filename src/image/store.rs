@@ -1,1 +1,354 @@
-//! (to be written)
+//! The layout folder: `index.json` and its lock.
+//!
+//! An entry of `index.json` is one name of one image. Its annotations: the
+//! full reference as `org.opencontainers.image.ref.name` (what skopeo and umoci
+//! look for), and what spares later look-ups a read: the image id and the
+//! digest under which the registry served the name.
+
+use super::blob::{Blobs, Ingest};
+use super::config::{CONFIG_MAX, ImageConfig};
+use super::manifest::{
+    self, DOCKER_MANIFEST, Descriptor, Document, Index, MANIFEST_MAX, Manifest, OCI_INDEX,
+};
+use crate::dirs::create_private;
+use crate::error::{Context, Error, Result};
+use crate::types::digest::Digest;
+use crate::types::platform::Platform;
+use crate::types::reference::Reference;
+use rustix::fs::{FlockOperation, flock};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// image-spec `annotations.md`; the value is a whole reference here.
+pub(crate) const REF_NAME: &str = "org.opencontainers.image.ref.name";
+/// What containerd writes, and docker's `load` reads.
+pub(crate) const CONTAINERD_NAME: &str = "io.containerd.image.name";
+/// Digest of the image config.
+const IMAGE_ID: &str = "dev.coracle.image.id";
+/// Digest of what the registry has under the name: of the index, where there is one.
+const SOURCE_DIGEST: &str = "dev.coracle.image.source-digest";
+/// Digest of the image manifest, where the entry is an index around it.
+const MANIFEST: &str = "dev.coracle.image.manifest";
+
+/// Bytes of `index.json`: some hundred thousand names.
+const INDEX_MAX: u64 = 64 << 20;
+
+/// One name of one image, or a nameless image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Entry(pub(crate) Descriptor);
+
+impl Entry {
+    /// `None` where it has no name, or one that is no reference.
+    pub(crate) fn name(&self) -> Option<Reference> {
+        Reference::parse(self.name_text()?).ok()
+    }
+
+    pub(crate) fn name_text(&self) -> Option<&str> {
+        self.0.annotations.get(REF_NAME).map(String::as_str)
+    }
+
+    /// The image id, where coracle wrote the entry.
+    pub(crate) fn image_id(&self) -> Option<Digest> {
+        self.annotation(IMAGE_ID)
+    }
+
+    /// The digest that the registry serves the name under.
+    pub(crate) fn source_digest(&self) -> Digest {
+        self.annotation(SOURCE_DIGEST).unwrap_or_else(|| self.manifest_digest())
+    }
+
+    pub(crate) fn manifest_digest(&self) -> Digest {
+        self.annotation(MANIFEST).unwrap_or_else(|| self.0.digest.clone())
+    }
+
+    pub(crate) fn set_name(&mut self, name: Option<&Reference>) {
+        for key in [REF_NAME, CONTAINERD_NAME] {
+            match name {
+                Some(name) => drop(self.0.annotations.insert(key.to_owned(), name.to_string())),
+                None => drop(self.0.annotations.remove(key)),
+            }
+        }
+    }
+
+    fn annotation(&self, key: &str) -> Option<Digest> {
+        self.0.annotations.get(key).and_then(|text| Digest::parse(text).ok())
+    }
+}
+
+/// An image as its documents say it is.
+#[derive(Clone, Debug)]
+pub(crate) struct StoredImage {
+    /// Digest of the config.
+    pub(crate) id: Digest,
+    pub(crate) manifest_digest: Digest,
+    /// Bytes of the manifest document.
+    pub(crate) manifest_size: u64,
+    pub(crate) manifest: Manifest,
+    pub(crate) config: ImageConfig,
+}
+
+/// The image layout of one user.
+#[derive(Clone, Debug)]
+pub(crate) struct ImageStore {
+    dir: PathBuf,
+    blobs: Blobs,
+}
+
+impl ImageStore {
+    /// For readers: touches nothing.
+    pub(crate) fn at(dir: &Path) -> Self {
+        Self { dir: dir.to_owned(), blobs: Blobs::new(dir) }
+    }
+
+    /// Whether anything was ever stored.
+    pub(crate) fn exists(dir: &Path) -> bool {
+        dir.join("oci-layout").exists()
+    }
+
+    /// For writers: makes the layout where it is missing.
+    pub(crate) fn open(dir: &Path) -> Result<Self> {
+        create_private(&dir.join("blobs/sha256"))?;
+        let marker = dir.join("oci-layout");
+        if !marker.exists() {
+            replace(&marker, br#"{"imageLayoutVersion":"1.0.0"}"#)?;
+        }
+        Ok(Self::at(dir))
+    }
+
+    pub(crate) fn blobs(&self) -> &Blobs {
+        &self.blobs
+    }
+
+    /// A private place for blobs on their way in.
+    pub(crate) fn ingest(&self) -> Result<Ingest> {
+        let _lock = self.lock(FlockOperation::LockExclusive)?;
+        self.blobs.ingest_locked()
+    }
+
+    /// All entries; none where there is no store yet.
+    pub(crate) fn entries(&self) -> Result<Vec<Entry>> {
+        Ok(self.index()?.manifests.into_iter().map(Entry).collect())
+    }
+
+    /// Changes the entries under the lock; the new index is on disk before
+    /// this returns. An error of `change` leaves the old one.
+    pub(crate) fn update<T>(&self, change: impl FnOnce(&mut Vec<Entry>) -> Result<T>) -> Result<T> {
+        self.update_then(change, |_, value| Ok(value))
+    }
+
+    /// The same, and `then` with the new entries, still under the lock: what
+    /// is removed there cannot be published again in between.
+    pub(crate) fn update_then<T, U>(
+        &self,
+        change: impl FnOnce(&mut Vec<Entry>) -> Result<T>,
+        then: impl FnOnce(&[Entry], T) -> Result<U>,
+    ) -> Result<U> {
+        let _lock = self.lock(FlockOperation::LockExclusive)?;
+        let mut index = self.index()?;
+        let mut entries: Vec<Entry> = std::mem::take(&mut index.manifests).into_iter().map(Entry).collect();
+        let before = entries.clone();
+        let value = change(&mut entries)?;
+        if entries != before {
+            index.manifests = entries.iter().map(|entry| entry.0.clone()).collect();
+            let bytes = serde_json::to_vec(&index).context(|| "write the image index")?;
+            replace(&self.dir.join("index.json"), &bytes)?;
+        }
+        then(&entries, value)
+    }
+
+    /// Keeps images and layers from being removed until the file is dropped;
+    /// `None` where there is no store. Any number of processes may hold it.
+    pub(crate) fn pin(&self) -> Result<Option<File>> {
+        if self.dir.join("oci-layout").exists() {
+            self.lock(FlockOperation::LockShared).map(Some)
+        } else {
+            Ok(None)
+        }
+    }
+
+    /// The entry for an image whose documents are in the store. Docker's
+    /// manifests keep their bytes and digest; skopeo only follows entries of
+    /// OCI types, so they get an OCI index around them.
+    pub(crate) fn entry(
+        &self,
+        ingest: &Ingest,
+        image: &StoredImage,
+        source: Option<&Digest>,
+    ) -> Result<Entry> {
+        let media_type = image.manifest.media_type.as_deref().unwrap_or(manifest::OCI_MANIFEST);
+        let mut inner = Descriptor::new(media_type, image.manifest_digest.clone(), image.manifest_size);
+        inner.platform = Some(image.config.platform());
+        let mut outer = inner.clone();
+        if media_type == DOCKER_MANIFEST {
+            let index = Index { manifests: vec![inner], ..Index::default() };
+            let bytes = serde_json::to_vec(&index).context(|| "write an image index")?;
+            outer = Descriptor::new(OCI_INDEX, ingest.put(&bytes)?, bytes.len() as u64);
+            outer.annotations.insert(MANIFEST.to_owned(), image.manifest_digest.to_string());
+        }
+        outer.annotations.insert(IMAGE_ID.to_owned(), image.id.to_string());
+        if let Some(source) = source {
+            outer.annotations.insert(SOURCE_DIGEST.to_owned(), source.to_string());
+        }
+        Ok(Entry(outer))
+    }
+
+    /// Reads manifest and config of an entry. Where the entry is an index (of
+    /// another tool's making), the manifest for `platform` or for this machine.
+    pub(crate) fn read(&self, entry: &Entry, platform: Option<&Platform>) -> Result<StoredImage> {
+        let digest = entry.manifest_digest();
+        let bytes = self.blobs.document(&digest, MANIFEST_MAX)?;
+        match manifest::parse(&bytes, None).context(|| format!("manifest {digest}"))? {
+            Document::Manifest(manifest) => self.read_config(digest, bytes.len() as u64, manifest),
+            Document::Index(index) => {
+                let host = Platform::host();
+                let digest = manifest::choose(&index, platform.unwrap_or(&host))?.digest.clone();
+                let bytes = self.blobs.document(&digest, MANIFEST_MAX)?;
+                match manifest::parse(&bytes, None).context(|| format!("manifest {digest}"))? {
+                    Document::Manifest(manifest) => self.read_config(digest, bytes.len() as u64, manifest),
+                    Document::Index(_) => {
+                        Err(Error::invalid(format!("{digest} is an index inside an index")))
+                    }
+                }
+            }
+        }
+    }
+
+    /// The manifest of this digest.
+    pub(crate) fn read_manifest(&self, digest: &Digest) -> Result<Manifest> {
+        let bytes = self.blobs.document(digest, MANIFEST_MAX)?;
+        match manifest::parse(&bytes, None).context(|| format!("manifest {digest}"))? {
+            Document::Manifest(manifest) => Ok(manifest),
+            Document::Index(_) => Err(Error::invalid(format!("{digest} is an index, not a manifest"))),
+        }
+    }
+
+    fn read_config(&self, digest: Digest, size: u64, manifest: Manifest) -> Result<StoredImage> {
+        let id = manifest.config.digest.clone();
+        let config = ImageConfig::parse(&self.blobs.document(&id, CONFIG_MAX)?)
+            .context(|| format!("config {id} of the image"))?;
+        StoredImage::new(id, digest, size, manifest, config)
+    }
+
+    fn index(&self) -> Result<Index> {
+        let path = self.dir.join("index.json");
+        let file = match File::open(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Index::default()),
+            result => result.context(|| format!("open {}", path.display()))?,
+        };
+        let mut bytes = Vec::new();
+        file.take(INDEX_MAX).read_to_end(&mut bytes).context(|| format!("read {}", path.display()))?;
+        serde_json::from_slice(&bytes).context(|| format!("read {}", path.display()))
+    }
+
+    /// Held until the file is dropped. Not `index.json` itself: that is
+    /// replaced, and a lock on the old file would hold nothing.
+    fn lock(&self, how: FlockOperation) -> Result<File> {
+        let path = self.dir.join(".lock");
+        let file = std::fs::OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&path)
+            .context(|| format!("open {}", path.display()))?;
+        flock(&file, how).context(|| format!("lock {}", path.display()))?;
+        Ok(file)
+    }
+}
+
+impl StoredImage {
+    /// # Errors
+    /// `Invalid` where manifest and config disagree about the layers.
+    pub(crate) fn new(
+        id: Digest,
+        manifest_digest: Digest,
+        manifest_size: u64,
+        manifest: Manifest,
+        config: ImageConfig,
+    ) -> Result<Self> {
+        let (layers, diff_ids) = (manifest.layers.len(), config.rootfs.diff_ids.len());
+        if layers != diff_ids {
+            return Err(Error::invalid(format!("the image has {layers} layers but {diff_ids} diff ids")));
+        }
+        Ok(Self { id, manifest_digest, manifest_size, manifest, config })
+    }
+
+    /// Every blob that the image needs but the manifest itself.
+    pub(crate) fn blobs(&self) -> impl Iterator<Item = &Descriptor> {
+        std::iter::once(&self.manifest.config).chain(&self.manifest.layers)
+    }
+}
+
+/// Writes `bytes` to a temporary file beside `path`, syncs it and renames it.
+fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    let temporary = path.with_extension(format!("new.{}", std::process::id()));
+    let write = || -> std::io::Result<()> {
+        let mut file = std::fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_data()?;
+        std::fs::rename(&temporary, path)
+    };
+    write().context(|| format!("write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::manifest::OCI_MANIFEST;
+
+    fn entry(n: u8, name: &str) -> Entry {
+        let mut entry = Entry(Descriptor::new(OCI_MANIFEST, Digest::of(&[n]), 1));
+        entry.set_name(Some(&Reference::parse(name).expect("valid")));
+        entry
+    }
+
+    #[test]
+    fn a_failed_change_leaves_the_old_index() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let store = ImageStore::open(dir.path()).expect("store");
+        assert!(store.entries().expect("empty").is_empty());
+        store
+            .update(|entries| {
+                entries.push(entry(1, "a"));
+                Ok(())
+            })
+            .expect("update");
+        let refused = store.update(|entries| {
+            entries.clear();
+            Err::<(), _>(Error::conflict("no"))
+        });
+        assert!(refused.is_err());
+        let names: Vec<_> = store.entries().expect("entries").iter().filter_map(Entry::name).collect();
+        assert_eq!(names, [Reference::parse("a").expect("valid")]);
+    }
+
+    #[test]
+    fn concurrent_changes_are_all_kept() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let store = ImageStore::open(dir.path()).expect("store");
+        std::thread::scope(|scope| {
+            for n in 0..8_u8 {
+                let store = &store;
+                scope.spawn(move || {
+                    for m in 0..5 {
+                        let name = format!("image{n}:{m}");
+                        store
+                            .update(|entries| {
+                                entries.push(entry(n, &name));
+                                Ok(())
+                            })
+                            .expect("update");
+                    }
+                });
+            }
+        });
+        assert_eq!(store.entries().expect("entries").len(), 40);
+    }
+}

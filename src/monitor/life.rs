@@ -1,1 +1,199 @@
-//! (to be written)
+//! The life of one container as a sequence: runs, the pauses between them, the end.
+
+use super::clients::Hub;
+use super::control::{self, Control};
+use super::log_file::LogWriter;
+use super::messages::{FromMonitor, StartOrder};
+use super::run::{self, Started};
+use super::{Front, remove};
+use crate::dirs::{Dirs, create_private};
+use crate::error::{BestEffort, Error, Result};
+use crate::state::store::{LiveState, Store, this_process};
+use crate::types::container::ContainerRecord;
+use crate::types::status::{Exit, RestartPolicy};
+use crate::userns::{self, Outer};
+use jiff::Timestamp;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// The first pause before a restart; it doubles up to [`MAX_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const MAX_PAUSE: Duration = Duration::from_secs(60);
+/// A run of this length was a good one: the next pause is the first again.
+const GOOD_RUN: Duration = Duration::from_secs(10);
+
+/// What all parts of one monitor share.
+pub(super) struct Container {
+    pub(super) dirs: Dirs,
+    pub(super) store: Store,
+    pub(super) record: ContainerRecord,
+    pub(super) outer: Outer,
+    pub(super) hub: Hub,
+    pub(super) control: Control,
+}
+
+/// Runs the container until it has ended for good.
+pub(crate) async fn live(order: StartOrder, front: Front) -> Result<()> {
+    let mut front = Some(front);
+    let container = match open(&order) {
+        Ok(container) => Rc::new(container),
+        Err(error) => {
+            report(&mut front, &error);
+            return Err(error);
+        }
+    };
+    let result = sequence(&container, &order, &mut front).await;
+    userns::unregister_holder(&container.dirs.runtime).or_ignore();
+    result
+}
+
+fn open(order: &StartOrder) -> Result<Container> {
+    let dirs = order.dirs.clone();
+    let store = Store::new(dirs.clone());
+    let record = store.record(&order.id)?;
+    userns::register_holder(&dirs.runtime)?;
+    create_private(&dirs.container_runtime(&order.id))?;
+    let log = LogWriter::open(&dirs.container(&order.id), &record.config.log)?;
+    let control = control::listen(&dirs.container_runtime(&order.id))?;
+    Ok(Container { hub: Hub::new(log), control, dirs, store, record, outer: order.outer.clone() })
+}
+
+async fn sequence(container: &Rc<Container>, order: &StartOrder, front: &mut Option<Front>) -> Result<()> {
+    let first = match run::start(container, order, front).await {
+        Ok(started) => started,
+        Err(error) => {
+            fail_first_start(container);
+            report(front, &error);
+            return Err(error);
+        }
+    };
+    if let Some(mut channel) = front.take() {
+        // Where it has died meanwhile, the container goes on without it.
+        channel.send(&FromMonitor::Started { init: first.process }).or_ignore();
+        if order.attached {
+            container.hub.add_foreground(channel.into_stream(), container);
+        }
+    }
+    tokio::task::spawn_local(control::serve(Rc::clone(container)));
+    let (exit, restarts) = run_until_the_end(container, order, first).await;
+    end(container, &exit, restarts);
+    container.control.finish(exit.clone());
+    container.hub.tell_exit(&exit).await;
+    container.control.drained().await;
+    remove_what_is_left(container);
+    Ok(())
+}
+
+async fn run_until_the_end(container: &Rc<Container>, order: &StartOrder, first: Started) -> (Exit, u32) {
+    let mut restarts = 0;
+    let mut pause = FIRST_PAUSE;
+    let mut started = first;
+    loop {
+        let began = std::time::Instant::now();
+        let exit = run::wait(container, started).await;
+        if began.elapsed() >= GOOD_RUN {
+            pause = FIRST_PAUSE;
+        }
+        started = loop {
+            if !wants_restart(container, &exit, restarts) {
+                return (exit, restarts);
+            }
+            publish(container, None, &exit, restarts);
+            if container.control.stopped_within(pause).await {
+                return (exit, restarts);
+            }
+            pause = (pause * 2).min(MAX_PAUSE);
+            restarts += 1;
+            container.control.set_restarts(restarts);
+            match run::start(container, order, &mut None).await {
+                Ok(started) => break started,
+                Err(error) => {
+                    let now = Timestamp::now();
+                    let failed = Exit {
+                        code: error.kind().exit_code(),
+                        started_at: now,
+                        finished_at: now,
+                        oom_killed: false,
+                        error: Some(error.to_string()),
+                    };
+                    return (failed, restarts);
+                }
+            }
+        };
+    }
+}
+
+fn wants_restart(container: &Container, exit: &Exit, restarts: u32) -> bool {
+    if container.control.is_stopping() {
+        return false;
+    }
+    match container.record.config.restart {
+        RestartPolicy::No => false,
+        RestartPolicy::Always | RestartPolicy::UnlessStopped => true,
+        RestartPolicy::OnFailure { max_retries } => {
+            exit.code != 0 && max_retries.is_none_or(|max| max == 0 || restarts < max)
+        }
+    }
+}
+
+/// Says between two runs that there will be another.
+fn publish(container: &Container, init: Option<crate::types::status::ProcessId>, last: &Exit, restarts: u32) {
+    if let Ok(monitor) = this_process() {
+        let state = LiveState {
+            version: 1,
+            id: container.record.id.clone(),
+            monitor,
+            init,
+            since: last.started_at,
+            restart_count: restarts,
+            last: Some(last.clone()),
+            uid_map: None,
+        };
+        container.store.save_live(&state).or_ignore();
+    }
+}
+
+/// The end, as everyone else sees it: the exit record, then no living state. A
+/// container that removes itself loses its name and its place in one rename
+/// each, before its client hears of the end; its files go after that.
+fn end(container: &Container, exit: &Exit, restarts: u32) {
+    let record = &container.record;
+    if record.config.auto_remove {
+        remove::hide(&container.dirs, &container.store, record).or_ignore();
+    } else {
+        container.store.save_exit(&record.id, exit, restarts).or_ignore();
+    }
+    // The control socket stays until those who wait have their answer.
+    std::fs::remove_file(container.dirs.container_runtime(&record.id).join("state.json")).or_ignore();
+}
+
+fn remove_what_is_left(container: &Container) {
+    let record = &container.record;
+    std::fs::remove_dir_all(container.dirs.container_runtime(&record.id)).or_ignore();
+    if record.config.auto_remove {
+        remove::delete(&container.dirs, record, remove::Volumes::Remove).or_ignore();
+    }
+}
+
+/// Nothing half-done stays: the container is as it was before.
+fn fail_first_start(container: &Container) {
+    let record = &container.record;
+    let directory = container.dirs.container(&record.id);
+    std::fs::remove_dir_all(container.dirs.container_runtime(&record.id)).or_ignore();
+    std::fs::remove_file(directory.join("started")).or_ignore();
+    if record.config.auto_remove {
+        remove::hide(&container.dirs, &container.store, record).or_ignore();
+        remove::delete(&container.dirs, record, remove::Volumes::Remove).or_ignore();
+    }
+}
+
+fn report(front: &mut Option<Front>, error: &Error) {
+    if let Some(front) = front {
+        let failed = FromMonitor::Failed {
+            exit_code: error.kind().exit_code(),
+            message: error.to_string(),
+            hints: error.hints().to_vec(),
+        };
+        front.send(&failed).or_ignore();
+    }
+}

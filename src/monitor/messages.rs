@@ -5,11 +5,19 @@
 //! [`Reply`]. After `Attach` the connection carries binary frames instead:
 //! a kind (u8), a length (u32, little endian, at most [`MAX_FRAME`]), the bytes.
 
+use crate::dirs::Dirs;
+use crate::types::id::ContainerId;
 use crate::types::status::{Exit, ProcessId};
+use crate::userns::Outer;
 use serde::{Deserialize, Serialize};
 
 /// Bytes of one frame's body.
 pub(crate) const MAX_FRAME: usize = 64 << 10;
+
+/// Bytes of input that a client may send ahead of [`frame::STDIN_TAKEN`]: so
+/// that the monitor can always read a client's frames, and a signal is never
+/// stuck behind input that the container does not read.
+pub(crate) const STDIN_WINDOW: usize = 128 << 10;
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Request {
@@ -29,6 +37,20 @@ pub(crate) enum Reply {
     Done,
     Exited(Exit),
     Failed(String),
+}
+
+/// What the process that starts a monitor tells it first.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct StartOrder {
+    pub(crate) dirs: Dirs,
+    pub(crate) id: ContainerId,
+    pub(crate) outer: Outer,
+    /// The starting process stays attached on this very socket, after `Started`.
+    pub(crate) attached: bool,
+    /// The container's stdin ends with the attached client's.
+    pub(crate) stdin: bool,
+    /// Rows and columns of the client's terminal.
+    pub(crate) size: Option<(u16, u16)>,
 }
 
 /// The monitor's word to the process that started it.
@@ -62,4 +84,7 @@ pub(crate) mod frame {
     pub(crate) const EXITED: u8 = 5;
     /// Client to monitor: one byte, a signal for the first process.
     pub(crate) const SIGNAL: u8 = 6;
+    /// Monitor to client: the container took so many bytes (u32, little endian)
+    /// of this client's STDIN frames.
+    pub(crate) const STDIN_TAKEN: u8 = 7;
 }

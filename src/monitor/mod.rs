@@ -1,7 +1,68 @@
-//! One container's life, in its own process.
+//! One container's life, in its own process: the only place where the
+//! mechanisms are combined for a run.
+//!
+//! The monitor is coracle itself, executed again inside the user's outer
+//! namespace. It owns the container's stdio, log, control socket, network
+//! helper and restart policy, and writes the exit record. It has one thread; a
+//! tokio runtime drives its fds. Init dies with it, and after a SIGKILL of
+//! either there is one directory to clean and nothing to unmount.
+
+pub(crate) mod clients;
+pub(crate) mod control;
 pub(crate) mod life;
 pub(crate) mod log_file;
 pub(crate) mod log_reader;
 pub(crate) mod messages;
 pub(crate) mod plan;
-pub(crate) mod stdio;
+pub(crate) mod pump;
+pub(crate) mod remove;
+pub(crate) mod run;
+
+
+use crate::channel::Channel;
+use crate::error::{Context, Error, Result};
+use crate::sys::process;
+use messages::{FromMonitor, StartOrder};
+use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
+
+/// `argv[1]` of the role.
+pub(crate) const ROLE: &str = "--monitor";
+
+/// The fd on which the starting process speaks to its monitor.
+pub(crate) const FRONT_FD: i32 = 3;
+
+/// The process that started this one.
+pub(crate) type Front = Channel<FromMonitor, StartOrder>;
+
+/// The role's entry.
+pub(crate) fn main() -> ExitCode {
+    match serve() {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever started it has heard of it; there is no terminal to print on.
+        Err(_) => ExitCode::from(125),
+    }
+}
+
+fn serve() -> Result<()> {
+    let socket = process::inherited_fd(FRONT_FD).context(|| "this role is coracle's own: no order on fd 3")?;
+    rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC).context(|| "prepare the socket")?;
+    let mut front: Front = Channel::new(UnixStream::from(socket));
+    let order = front.receive()?.ok_or_else(|| Error::failed("no order came"))?;
+    leave_the_terminal()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build()
+        .context(|| "start the monitor's event loop")?;
+    tokio::task::LocalSet::new().block_on(&runtime, life::live(order, front))
+}
+
+/// A session of its own: no signal of the terminal, no hang-up reaches it. Its
+/// orphans (of a container without a pid namespace) come to it.
+fn leave_the_terminal() -> Result<()> {
+    rustix::process::setsid().context(|| "start a session")?;
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid())).context(|| "become a subreaper")?;
+    // The start order came from a directory that may be unmounted later.
+    rustix::process::chdir("/").context(|| "change to /")
+}

@@ -1,1 +1,363 @@
-//! (to be written)
+//! The texts of a container's `/etc/resolv.conf`, `/etc/hosts` and
+//! `/etc/hostname`, from the host's files and the flags. Pure.
+
+use super::slirp::SlirpAddresses;
+use crate::error::{Error, Result};
+use std::net::IpAddr;
+
+/// Resolvers that glibc asks (`MAXNS` of resolv.conf(5)) are three; more are
+/// kept, as musl and others may read them, but not without end.
+const MAX_NAMESERVERS: usize = 16;
+
+/// Entries of the host's `/etc/hosts` that are taken over.
+const MAX_HOST_ENTRIES: usize = 1000;
+
+/// How the container reaches the world, as far as names go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Uplink {
+    /// Its own namespace behind slirp4netns.
+    Slirp(SlirpAddresses),
+    /// The host's network namespace: what holds for the host holds here.
+    Host,
+    /// Loopback alone, or a namespace made by someone else.
+    None,
+}
+
+/// What `/etc/resolv.conf` is made from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ResolvRequest<'a> {
+    /// The host's `/etc/resolv.conf`; empty where there is none.
+    pub(crate) host: &'a str,
+    /// `/run/systemd/resolve/resolv.conf`: the real resolvers behind systemd's
+    /// stub at 127.0.0.53.
+    pub(crate) systemd: Option<&'a str>,
+    /// `--dns`, `--dns-search`, `--dns-option`; empty where not given.
+    pub(crate) dns: &'a [String],
+    pub(crate) search: &'a [String],
+    pub(crate) options: &'a [String],
+    pub(crate) uplink: Uplink,
+}
+
+/// The text; `None` for `--dns none`, which leaves the image's file alone.
+///
+/// # Errors
+/// `Invalid` where a flag's value is no address, domain or option.
+pub(crate) fn resolv_conf(request: &ResolvRequest<'_>) -> Result<Option<String>> {
+    if request.dns.iter().any(|value| value == "none") {
+        let other = request.dns.len() > 1 || !request.search.is_empty() || !request.options.is_empty();
+        return if other {
+            Err(Error::invalid(
+                "--dns none cannot be used together with other --dns, --dns-search, --dns-option",
+            ))
+        } else {
+            Ok(None)
+        };
+    }
+    let host = Resolv::parse(request.host);
+    let nameservers = if request.dns.is_empty() { nameservers(request, &host) } else { given(request.dns)? };
+    let search = match request.search {
+        [] => host.search,
+        [only] if only == "." || only.is_empty() => Vec::new(),
+        domains => checked("--dns-search", domains)?,
+    };
+    let options = match request.options {
+        [] => host.options,
+        options => checked("--dns-option", options)?,
+    };
+    let mut text = String::new();
+    if !search.is_empty() {
+        text.push_str(&format!("search {}\n", search.join(" ")));
+    }
+    text.extend(nameservers.iter().map(|address| format!("nameserver {address}\n")));
+    if !options.is_empty() {
+        text.push_str(&format!("options {}\n", options.join(" ")));
+    }
+    Ok(Some(text))
+}
+
+/// The host's, as far as the container can reach them.
+fn nameservers(request: &ResolvRequest<'_>, host: &Resolv) -> Vec<String> {
+    let reachable = |address: &&String| !is_local(address);
+    let behind_stub = || request.systemd.map(|text| Resolv::parse(text).nameservers).unwrap_or_default();
+    let stub_alone = !host.nameservers.is_empty() && host.nameservers.iter().all(|address| is_local(address));
+    let real = if stub_alone { behind_stub() } else { host.nameservers.clone() };
+    match request.uplink {
+        Uplink::Host => host.nameservers.clone(),
+        Uplink::Slirp(addresses) => {
+            // slirp4netns asks whatever the host asks, stubs included.
+            let mut all = vec![addresses.dns.to_string()];
+            all.extend(real.iter().filter(reachable).cloned());
+            all
+        }
+        Uplink::None => real.iter().filter(reachable).cloned().collect(),
+    }
+}
+
+/// Loopback, or an IPv6 address with a zone: another network namespace has
+/// neither that device nor those numbers.
+fn is_local(address: &str) -> bool {
+    address.parse::<IpAddr>().map_or(true, |address| address.is_loopback() || address.is_unspecified())
+}
+
+fn given(values: &[String]) -> Result<Vec<String>> {
+    let addresses = values.iter().map(|value| {
+        value.parse::<IpAddr>().map(|address| address.to_string()).map_err(|_| {
+            Error::invalid(format!("--dns {value:?} is not an IP address")).hint("for example --dns 9.9.9.9")
+        })
+    });
+    addresses.collect()
+}
+
+/// Words that fit on one line of a file.
+fn checked(flag: &str, values: &[String]) -> Result<Vec<String>> {
+    for value in values {
+        if value.is_empty() || value.chars().any(|c| c.is_whitespace() || c.is_control()) {
+            return Err(Error::invalid(format!("{flag} {value:?}: empty, or with blanks in it")));
+        }
+    }
+    Ok(values.to_vec())
+}
+
+/// resolv.conf(5), what is used of it. The last `search` or `domain` counts.
+#[derive(Default)]
+struct Resolv {
+    nameservers: Vec<String>,
+    search: Vec<String>,
+    options: Vec<String>,
+}
+
+impl Resolv {
+    fn parse(text: &str) -> Self {
+        let mut parsed = Self::default();
+        for line in text.lines() {
+            let line = line.split(['#', ';']).next().unwrap_or_default();
+            let mut words = line.split_ascii_whitespace();
+            let keyword = words.next().unwrap_or_default();
+            let mut rest = words.map(str::to_owned);
+            match keyword {
+                "nameserver" if parsed.nameservers.len() < MAX_NAMESERVERS => {
+                    parsed.nameservers.extend(rest.next());
+                }
+                "search" => parsed.search = rest.collect(),
+                "domain" => parsed.search = rest.take(1).collect(),
+                "options" => parsed.options.extend(rest),
+                _ => {}
+            }
+        }
+        parsed
+    }
+}
+
+/// What `/etc/hosts` is made from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HostsRequest<'a> {
+    /// The host's `/etc/hosts`; its entries are taken over, as podman does.
+    pub(crate) host: &'a str,
+    pub(crate) hostname: &'a str,
+    /// The container's name, by which it is known too.
+    pub(crate) name: &'a str,
+    /// `--add-host`: name and address, or `host-gateway`.
+    pub(crate) add: &'a [(String, String)],
+    pub(crate) uplink: Uplink,
+    /// Where the host itself is reached (`host.containers.internal`,
+    /// `host-gateway`), if it is.
+    pub(crate) host_address: Option<IpAddr>,
+}
+
+/// The text of `/etc/hosts`. Names of the container and of `--add-host` win over
+/// entries of the host.
+///
+/// # Errors
+/// `Invalid` where `--add-host` has no address or no name.
+pub(crate) fn hosts(request: &HostsRequest<'_>) -> Result<String> {
+    let mut entries: Vec<(String, Vec<String>)> = Vec::new();
+    for (name, address) in request.add {
+        let [name] = &checked("--add-host", std::slice::from_ref(name))?[..] else { continue };
+        entries.push((added_address(request, name, address)?, vec![name.clone()]));
+    }
+    entries.push(("127.0.0.1".into(), vec!["localhost".into()]));
+    entries.push(("::1".into(), ["localhost", "ip6-localhost", "ip6-loopback"].map(str::to_owned).into()));
+    let mut own = vec![request.hostname.to_owned()];
+    if !request.name.is_empty() && request.name != request.hostname {
+        own.push(request.name.to_owned());
+    }
+    own.retain(|name| !name.is_empty());
+    let own_address = match request.uplink {
+        Uplink::Slirp(addresses) => Some(addresses.guest.to_string()),
+        Uplink::None => Some("127.0.0.1".to_owned()),
+        // The host's own file names the host.
+        Uplink::Host => None,
+    };
+    if let Some(address) = own_address.filter(|_| !own.is_empty()) {
+        entries.push((address, own));
+    }
+    if let Some(address) = request.host_address {
+        let names = ["host.containers.internal", "host.docker.internal"].map(str::to_owned);
+        let added = |name: &String| request.add.iter().any(|(given, _)| given == name);
+        let names: Vec<String> = names.into_iter().filter(|name| !added(name)).collect();
+        entries.push((address.to_string(), names));
+    }
+    let taken: Vec<String> = entries.iter().flat_map(|(_, names)| names.clone()).collect();
+    entries.extend(entries_of_host(request, &taken));
+    let lines = entries.iter().filter(|(_, names)| !names.is_empty());
+    Ok(lines.map(|(address, names)| format!("{address}\t{}\n", names.join(" "))).collect())
+}
+
+fn added_address(request: &HostsRequest<'_>, name: &str, address: &str) -> Result<String> {
+    if address == "host-gateway" {
+        let missing = || Error::invalid(format!("--add-host {name}:host-gateway: the host is not reachable"));
+        return request.host_address.map(|address| address.to_string()).ok_or_else(missing);
+    }
+    let bare = address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(address);
+    let parsed = bare.parse::<IpAddr>();
+    parsed.map(|address| address.to_string()).map_err(|_| {
+        Error::invalid(format!("--add-host {name}:{address}: not an IP address"))
+            .hint("the form is --add-host NAME:ADDRESS, or NAME:host-gateway")
+    })
+}
+
+/// Entries that mean something elsewhere too: no loopback ones (except on the
+/// host's own network), and no name that is taken.
+fn entries_of_host(request: &HostsRequest<'_>, taken: &[String]) -> Vec<(String, Vec<String>)> {
+    let entries = request.host.lines().filter_map(|line| {
+        let mut words = line.split('#').next()?.split_ascii_whitespace();
+        let address = words.next()?;
+        if is_local(address) && request.uplink != Uplink::Host {
+            return None;
+        }
+        address.parse::<IpAddr>().ok()?;
+        let names: Vec<String> =
+            words.filter(|name| !taken.iter().any(|t| t == name)).map(str::to_owned).collect();
+        (!names.is_empty()).then(|| (address.to_owned(), names))
+    });
+    entries.take(MAX_HOST_ENTRIES).collect()
+}
+
+/// The text of `/etc/hostname`.
+pub(crate) fn hostname_file(hostname: &str) -> String {
+    format!("{hostname}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::slirp::SlirpOptions;
+
+    fn slirp() -> Uplink {
+        Uplink::Slirp(SlirpOptions::default().addresses())
+    }
+
+    fn request(host: &str, uplink: Uplink) -> ResolvRequest<'_> {
+        ResolvRequest { host, systemd: None, dns: &[], search: &[], options: &[], uplink }
+    }
+
+    fn words(words: &[&str]) -> Vec<String> {
+        words.iter().map(|word| (*word).to_owned()).collect()
+    }
+
+    const STUB: &str = "# systemd\nnameserver 127.0.0.53\noptions edns0 trust-ad\nsearch lan\n";
+    const PLAIN: &str =
+        "domain old\nsearch example.org lan ; remark\nnameserver 192.0.2.1\nnameserver fe80::1%eth0\n";
+
+    #[test]
+    fn resolvers_by_uplink() {
+        let upstream = Some("nameserver 192.0.2.9\nnameserver 127.0.0.1\n");
+        let cases = [
+            (STUB, None, slirp(), "search lan\nnameserver 10.0.2.3\noptions edns0 trust-ad\n"),
+            (
+                STUB,
+                upstream,
+                slirp(),
+                "search lan\nnameserver 10.0.2.3\nnameserver 192.0.2.9\noptions edns0 trust-ad\n",
+            ),
+            (STUB, upstream, Uplink::None, "search lan\nnameserver 192.0.2.9\noptions edns0 trust-ad\n"),
+            (STUB, upstream, Uplink::Host, "search lan\nnameserver 127.0.0.53\noptions edns0 trust-ad\n"),
+            (PLAIN, upstream, slirp(), "search example.org lan\nnameserver 10.0.2.3\nnameserver 192.0.2.1\n"),
+            (PLAIN, None, Uplink::None, "search example.org lan\nnameserver 192.0.2.1\n"),
+            ("", None, Uplink::None, ""),
+            ("", None, slirp(), "nameserver 10.0.2.3\n"),
+        ];
+        for (host, systemd, uplink, expected) in cases {
+            let request = ResolvRequest { systemd, ..request(host, uplink) };
+            assert_eq!(
+                resolv_conf(&request).expect("valid").as_deref(),
+                Some(expected),
+                "{host:?} {uplink:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn flags_win() {
+        let (dns, search, options) =
+            (words(&["9.9.9.9", "2620:FE::fe"]), words(&["a.b", "c"]), words(&["ndots:1"]));
+        let all = ResolvRequest { dns: &dns, search: &search, options: &options, ..request(STUB, slirp()) };
+        let expected = "search a.b c\nnameserver 9.9.9.9\nnameserver 2620:fe::fe\noptions ndots:1\n";
+        assert_eq!(resolv_conf(&all).expect("valid").as_deref(), Some(expected));
+        let none = words(&["none"]);
+        assert_eq!(
+            resolv_conf(&ResolvRequest { dns: &none, ..request(STUB, slirp()) }).expect("valid"),
+            None
+        );
+        let dot = words(&["."]);
+        let text =
+            resolv_conf(&ResolvRequest { search: &dot, ..request("search x\n", slirp()) }).expect("valid");
+        assert_eq!(text.as_deref(), Some("nameserver 10.0.2.3\n"));
+    }
+
+    #[test]
+    fn a_flag_cannot_write_a_line_of_its_own() {
+        for bad in ["localhost", "1.2.3", "9.9.9.9\nnameserver 1.1.1.1", "", "fe80::1%eth0"] {
+            let dns = words(&[bad]);
+            assert!(resolv_conf(&ResolvRequest { dns: &dns, ..request("", slirp()) }).is_err(), "{bad:?}");
+        }
+        for bad in ["a b", "a\nnameserver 1.1.1.1", "", "a\tb", "a\0b"] {
+            let list = words(&["ok", bad]);
+            assert!(
+                resolv_conf(&ResolvRequest { search: &list, ..request("", slirp()) }).is_err(),
+                "{bad:?}"
+            );
+            assert!(
+                resolv_conf(&ResolvRequest { options: &list, ..request("", slirp()) }).is_err(),
+                "{bad:?}"
+            );
+        }
+        let both = words(&["none", "9.9.9.9"]);
+        assert!(resolv_conf(&ResolvRequest { dns: &both, ..request("", slirp()) }).is_err());
+    }
+
+    fn hosts_of(uplink: Uplink, add: &[(&str, &str)]) -> Result<String> {
+        let add: Vec<_> = add.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
+        hosts(&HostsRequest {
+            host: "127.0.0.1 localhost\n127.0.1.1 laptop\n192.0.2.5 db web # remark\nbroken line\n",
+            hostname: "web",
+            name: "frontend",
+            add: &add,
+            uplink,
+            host_address: Some(IpAddr::from([10, 0, 2, 2])),
+        })
+    }
+
+    #[test]
+    fn hosts_by_uplink() {
+        let localhost = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n";
+        let host = "10.0.2.2\thost.containers.internal host.docker.internal\n192.0.2.5\tdb\n";
+        let text = hosts_of(slirp(), &[]).expect("valid");
+        assert_eq!(text, format!("{localhost}10.0.2.100\tweb frontend\n{host}"));
+        let text = hosts_of(Uplink::None, &[]).expect("valid");
+        assert_eq!(text, format!("{localhost}127.0.0.1\tweb frontend\n{host}"));
+        let text = hosts_of(Uplink::Host, &[]).expect("valid");
+        assert!(text.contains("127.0.1.1\tlaptop\n") && text.contains("192.0.2.5\tdb web\n"), "{text}");
+    }
+
+    #[test]
+    fn added_hosts_come_first_and_are_checked() {
+        let add = [("db", "192.0.2.77"), ("gate", "host-gateway"), ("six", "[2001:DB8::1]")];
+        let text = hosts_of(slirp(), &add).expect("valid");
+        assert!(text.starts_with("192.0.2.77\tdb\n10.0.2.2\tgate\n2001:db8::1\tsix\n127.0.0.1\t"), "{text}");
+        assert!(!text.contains("192.0.2.5"), "{text}");
+        for bad in [("a", "b"), ("", "1.2.3.4"), ("a b", "1.2.3.4"), ("a\n1.1.1.1 b", "1.2.3.4"), ("a", "")] {
+            assert!(hosts_of(slirp(), &[bad]).is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,4 +1,8 @@
-//! Clone, set up and exec a container.
+//! The OCI runtime's work: clone into namespaces, set up, exec.
+//!
+//! The monitor makes a [`plan::Plan`] and calls [`create::create`]; the child's
+//! side is [`init`]. Nothing here is kept on disk and no lock is taken.
+
 pub(crate) mod capabilities;
 pub(crate) mod console;
 pub(crate) mod create;

@@ -1,1 +1,88 @@
-//! (to be written)
+//! `--init`: pid 1 of the container reaps orphans and passes signals on.
+
+use crate::error::{Context, Result};
+use crate::sys::process::{self, Cloned};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+use std::io;
+
+/// The child returns and becomes the command; the parent stays pid 1, reaps
+/// every orphan and ends with the command's exit code.
+///
+/// `confine` is called by both: what binds the command (the seccomp filter)
+/// must bind pid 1 as well, or the command could act through it.
+pub(crate) fn split(confine: impl Fn() -> Result<()>) -> Result<()> {
+    fork().context(|| "start the reaper").and_then(|side| {
+        confine()?;
+        match side {
+            Side::Command => Ok(()),
+            Side::Reaper { command, every } => reap(command, &every),
+        }
+    })
+}
+
+enum Side {
+    Command,
+    Reaper { command: Pid, every: SigSet },
+}
+
+fn fork() -> io::Result<Side> {
+    // Blocked before the fork, so that no signal falls between; the command
+    // gets an empty mask again.
+    let every = SigSet::all();
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&every), None)?;
+    match process::fork()? {
+        Cloned::Child => {
+            rustix::process::setsid().map(drop).or_else(|_| io::Result::Ok(()))?;
+            rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+            take_terminal();
+            sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
+            Ok(Side::Command)
+        }
+        Cloned::Parent { pid, pidfd } => {
+            drop(pidfd);
+            // stdio and all else stays with the command alone: a pipe must see
+            // its end when the command does.
+            process::close_from(0).unwrap_or(());
+            Ok(Side::Reaper { command: Pid::from_raw(pid as i32), every })
+        }
+    }
+}
+
+/// A new session has lost the terminal that pid 1 took.
+fn take_terminal() {
+    if rustix::termios::isatty(rustix::stdio::stdin()) {
+        // Force: pid 1's session had it. Without the right it stays as it is.
+        rustix::process::ioctl_tiocsctty(rustix::stdio::stdin()).unwrap_or(());
+    }
+}
+
+fn reap(command: Pid, every: &SigSet) -> ! {
+    loop {
+        match every.wait() {
+            Ok(Signal::SIGCHLD) => {
+                while let Some(code) = reap_one(command) {
+                    if let Some(code) = code {
+                        process::exit_now(code);
+                    }
+                }
+            }
+            // The command is gone: SIGCHLD follows.
+            Ok(signal) => nix::sys::signal::kill(command, signal).unwrap_or(()),
+            Err(_) => {}
+        }
+    }
+}
+
+/// `None`: nothing more to reap. `Some(Some(code))`: it was the command.
+fn reap_one(command: Pid) -> Option<Option<i32>> {
+    match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+        Ok(WaitStatus::Exited(pid, code)) => Some((pid == command).then_some(code)),
+        Ok(WaitStatus::Signaled(pid, signal, _)) => Some((pid == command).then_some(128 + signal as i32)),
+        Ok(WaitStatus::StillAlive) => None,
+        Ok(_) => Some(None),
+        Err(nix::errno::Errno::ECHILD) => process::exit_now(0),
+        Err(_) => None,
+    }
+}

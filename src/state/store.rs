@@ -1,1 +1,314 @@
-//! (to be written)
+//! The containers of a user: create, find, list, and what state each is in.
+
+use super::written::{Durable, read_file, read_json, write_file, write_json};
+use crate::dirs::{Dirs, create_private};
+use crate::error::{BestEffort, Context, Error, Result};
+use crate::sys::process::start_ticks;
+use crate::types::container::ContainerRecord;
+use crate::types::id::ContainerId;
+use crate::types::idmap::IdMap;
+use crate::types::status::{Exit, ProcessId, Status};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// Of `config.json`.
+pub(crate) const RECORD_VERSION: u32 = 1;
+
+/// `<runtime>/<short id>/state.json`: what the monitor says while it lives.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct LiveState {
+    pub(crate) version: u32,
+    pub(crate) id: ContainerId,
+    pub(crate) monitor: ProcessId,
+    /// `None` between two runs of a restart policy.
+    pub(crate) init: Option<ProcessId>,
+    pub(crate) since: Timestamp,
+    pub(crate) restart_count: u32,
+    pub(crate) last: Option<Exit>,
+    /// Ids in use, for others' `--userns=auto`.
+    #[serde(default)]
+    pub(crate) uid_map: Option<IdMap>,
+}
+
+/// `containers/<id>/exit.json`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct ExitFile {
+    version: u32,
+    exit: Exit,
+    #[serde(default)]
+    restart_count: u32,
+}
+
+/// A container as the disk and the kernel say it is now.
+#[derive(Clone, Debug)]
+pub(crate) struct Snapshot {
+    pub(crate) record: ContainerRecord,
+    pub(crate) status: Status,
+    pub(crate) restart_count: u32,
+    pub(crate) last_started: Option<Timestamp>,
+    /// The monitor died without a word: what it left must be cleaned up.
+    pub(crate) lost: bool,
+}
+
+/// The containers of one user.
+#[derive(Clone, Debug)]
+pub(crate) struct Store {
+    dirs: Dirs,
+}
+
+impl Store {
+    pub(crate) fn new(dirs: Dirs) -> Self {
+        Self { dirs }
+    }
+
+    /// Publishes a container: its directory with `upper/` and `work/`, its
+    /// record, its name. All or nothing.
+    ///
+    /// # Errors
+    /// `Conflict` where the name is taken.
+    pub(crate) fn create(&self, record: &ContainerRecord) -> Result<()> {
+        let parent = self.dirs.containers();
+        create_private(&parent)?;
+        create_private(&self.dirs.names())?;
+        let temporary = parent.join(format!(".new-{}", record.id));
+        create_private(&temporary)?;
+        let write = || -> Result<()> {
+            create_private(&temporary.join("upper"))?;
+            create_private(&temporary.join("work"))?;
+            write_json(&temporary.join("config.json"), record, Durable::No)?;
+            write_file(&temporary.join("name"), record.id.as_str().as_bytes(), Durable::No)?;
+            let directory = self.dirs.container(&record.id);
+            std::fs::rename(&temporary, &directory).context(|| format!("publish {}", directory.display()))?;
+            self.take_name(&record.name, &record.id).inspect_err(|_| {
+                std::fs::remove_dir_all(&directory).or_ignore();
+            })
+        };
+        write().inspect_err(|_| std::fs::remove_dir_all(&temporary).or_ignore())
+    }
+
+    /// Links the name to the container; the kernel lets only one win.
+    fn take_name(&self, name: &str, id: &ContainerId) -> Result<()> {
+        let link = self.dirs.names().join(name);
+        let source = self.dirs.container(id).join("name");
+        for _ in 0..2 {
+            match std::fs::hard_link(&source, &link) {
+                Ok(()) => return Ok(()),
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                    let Some(owner) = self.id_of_name(name)? else { continue };
+                    if self.dirs.container(&owner).exists() {
+                        return Err(Error::conflict(format!(
+                            "the container name {name:?} is in use by container {}",
+                            owner.short()
+                        ))
+                        .hint("remove or rename that container, or use --replace"));
+                    }
+                    // Its container is gone: the directory was deleted by hand.
+                    std::fs::remove_file(&link).or_ignore();
+                }
+                Err(error) => return Err(error).context(|| format!("take the name {name:?}")),
+            }
+        }
+        Err(Error::conflict(format!("the container name {name:?} is being taken by another command")))
+    }
+
+    fn id_of_name(&self, name: &str) -> Result<Option<ContainerId>> {
+        let Some(bytes) = read_file(&self.dirs.names().join(name))? else { return Ok(None) };
+        let text = std::str::from_utf8(&bytes).context(|| format!("read the name {name:?}"))?;
+        ContainerId::parse(text.trim()).map(Some)
+    }
+
+    /// Changes the name of a container, atomically for everyone who asks.
+    pub(crate) fn rename(&self, record: &mut ContainerRecord, name: &str) -> Result<()> {
+        self.take_name(name, &record.id)?;
+        let old = std::mem::replace(&mut record.name, name.to_owned());
+        self.save(record)?;
+        self.drop_name(&old, &record.id);
+        Ok(())
+    }
+
+    /// Writes the record anew. The caller holds the container's lock.
+    pub(crate) fn save(&self, record: &ContainerRecord) -> Result<()> {
+        write_json(&self.dirs.container(&record.id).join("config.json"), record, Durable::Yes)
+    }
+
+    /// Lets go of a name, if it is this container's.
+    pub(crate) fn drop_name(&self, name: &str, id: &ContainerId) {
+        if let Ok(Some(owner)) = self.id_of_name(name) {
+            if owner == *id {
+                std::fs::remove_file(self.dirs.names().join(name)).or_ignore();
+            }
+        }
+    }
+
+    /// The container called `word`: a name, an id, or the beginning of an id
+    /// that only one has.
+    ///
+    /// # Errors
+    /// `NotFound`; `Conflict` where several ids begin so.
+    pub(crate) fn resolve(&self, word: &str) -> Result<ContainerId> {
+        let not_found = || {
+            Error::not_found(format!("no such container: {word}"))
+                .hint("`coracle ps -a` lists the containers there are")
+        };
+        let word_clean = word.strip_prefix('/').unwrap_or(word);
+        if crate::types::id::check_name("container", word_clean).is_err() {
+            return Err(not_found());
+        }
+        if let Some(id) = self.id_of_name(word_clean)? {
+            if self.dirs.container(&id).exists() {
+                return Ok(id);
+            }
+        }
+        if let Ok(id) = ContainerId::parse(word_clean) {
+            return if self.dirs.container(&id).exists() { Ok(id) } else { Err(not_found()) };
+        }
+        let mut found = self.ids()?.into_iter().filter(|id| id.as_str().starts_with(word_clean));
+        match (found.next(), found.next()) {
+            (Some(id), None) => Ok(id),
+            (None, _) => Err(not_found()),
+            (Some(first), Some(second)) => Err(Error::conflict(format!(
+                "{word} is the beginning of several ids: {} and {}",
+                first.short(),
+                second.short()
+            ))),
+        }
+    }
+
+    /// All ids, in no order.
+    pub(crate) fn ids(&self) -> Result<Vec<ContainerId>> {
+        let path = self.dirs.containers();
+        let entries = match std::fs::read_dir(&path) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error).context(|| format!("list {}", path.display())),
+        };
+        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        Ok(names.filter_map(|name| ContainerId::parse(&name).ok()).collect())
+    }
+
+    /// The record of a container.
+    ///
+    /// # Errors
+    /// `NotFound` where it was removed; `Failed` where a later release wrote it.
+    pub(crate) fn record(&self, id: &ContainerId) -> Result<ContainerRecord> {
+        let path = self.dirs.container(id).join("config.json");
+        let record: ContainerRecord = read_json(&path)?
+            .ok_or_else(|| Error::not_found(format!("no such container: {}", id.short())))?;
+        if record.version > RECORD_VERSION {
+            return Err(Error::failed(format!(
+                "{} has version {}, and this coracle knows versions up to {RECORD_VERSION}",
+                path.display(),
+                record.version
+            ))
+            .hint("it was written by a later release: use that one"));
+        }
+        Ok(record)
+    }
+
+    /// The container as it is now.
+    pub(crate) fn snapshot(&self, id: &ContainerId) -> Result<Snapshot> {
+        let record = self.record(id)?;
+        if let Some(live) = self.live(id)? {
+            let restart_count = live.restart_count;
+            let last_started = Some(live.since);
+            let status = match (live.init, live.last) {
+                (Some(init), _) => Status::Running { init, monitor: live.monitor, since: live.since },
+                (None, Some(last)) => Status::Restarting { monitor: live.monitor, last },
+                (None, None) => Status::Created,
+            };
+            return Ok(Snapshot { record, status, restart_count, last_started, lost: false });
+        }
+        let directory = self.dirs.container(id);
+        if let Some(file) = read_json::<ExitFile>(&directory.join("exit.json"))? {
+            let last_started = Some(file.exit.started_at);
+            return Ok(Snapshot {
+                record,
+                status: Status::Exited(file.exit),
+                restart_count: file.restart_count,
+                last_started,
+                lost: false,
+            });
+        }
+        let Some(started) = read_file(&directory.join("started"))? else {
+            return Ok(Snapshot {
+                record,
+                status: Status::Created,
+                restart_count: 0,
+                last_started: None,
+                lost: false,
+            });
+        };
+        let started_at = std::str::from_utf8(&started).ok().and_then(|text| text.parse().ok());
+        let started_at: Timestamp = started_at.unwrap_or(record.created);
+        let exit = Exit {
+            code: 137,
+            started_at,
+            finished_at: started_at,
+            oom_killed: false,
+            error: Some("the container's monitor was killed, or the machine went down".into()),
+        };
+        Ok(Snapshot {
+            record,
+            status: Status::Exited(exit),
+            restart_count: 0,
+            last_started: Some(started_at),
+            lost: true,
+        })
+    }
+
+    /// What the monitor says, if it lives.
+    pub(crate) fn live(&self, id: &ContainerId) -> Result<Option<LiveState>> {
+        let state = self.stale_or_live(id)?;
+        Ok(state.filter(|state| is_alive(state.monitor)))
+    }
+
+    /// What a monitor said last, whether it lives or not.
+    pub(crate) fn stale_or_live(&self, id: &ContainerId) -> Result<Option<LiveState>> {
+        let path = self.dirs.container_runtime(id).join("state.json");
+        let state = read_json::<LiveState>(&path)?;
+        Ok(state.filter(|state| state.id == *id))
+    }
+
+    /// Written by the monitor at each change.
+    pub(crate) fn save_live(&self, state: &LiveState) -> Result<()> {
+        write_json(&self.dirs.container_runtime(&state.id).join("state.json"), state, Durable::No)
+    }
+
+    /// Written by the monitor before init is cloned: from here on, no monitor
+    /// and no exit record means that the run was lost.
+    pub(crate) fn mark_started(&self, id: &ContainerId, at: Timestamp) -> Result<()> {
+        let directory = self.dirs.container(id);
+        write_plain(&directory.join("started"), at.to_string().as_bytes())?;
+        match std::fs::remove_file(directory.join("exit.json")) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error).context(|| "remove the last run's exit record")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Written by the monitor, or by whoever finds a lost run.
+    pub(crate) fn save_exit(&self, id: &ContainerId, exit: &Exit, restart_count: u32) -> Result<()> {
+        let file = ExitFile { version: 1, exit: exit.clone(), restart_count };
+        write_json(&self.dirs.container(id).join("exit.json"), &file, Durable::Yes)
+    }
+}
+
+/// A file whose half-written form does no harm: no rename.
+fn write_plain(path: &Path, bytes: &[u8]) -> Result<()> {
+    std::fs::write(path, bytes).context(|| format!("write {}", path.display()))
+}
+
+/// Whether this very process lives (not one that has its number now).
+pub(crate) fn is_alive(process: ProcessId) -> bool {
+    start_ticks(process.pid) == Some(process.start_ticks)
+}
+
+/// This process.
+pub(crate) fn this_process() -> Result<ProcessId> {
+    let pid = std::process::id();
+    let start_ticks =
+        start_ticks(pid).ok_or_else(|| Error::failed("no /proc: cannot read this process' start time"))?;
+    Ok(ProcessId { pid, start_ticks })
+}

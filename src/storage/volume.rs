@@ -1,1 +1,428 @@
-//! (to be written)
+//! Named volumes: `<dir>/<name>/` with
+//! - `_data/`: what containers see;
+//! - `volume.json`: what was asked for, never changed;
+//! - `needs-seed`: there until the volume was seeded from an image, once.
+//!
+//! A volume appears whole, by a rename. `<dir>/.lock` is held shared by who makes
+//! or uses a volume until the use is recorded ([`VolumeStore::hold`]), and alone
+//! by who removes one. Readers take no lock.
+
+use super::copy::{copy_attributes, copy_tree};
+use super::descent::OPEN_DIR;
+use super::staging::random_hex;
+use super::usage::remove_tree;
+use crate::dirs::create_private;
+use crate::error::{BestEffort, Context, Error, Kind, Result};
+use crate::types::id::check_name;
+use jiff::Timestamp;
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, RenameFlags};
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::ffi::CString;
+use std::io::Read;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+/// Bytes of a `volume.json`.
+const MAX_RECORD: u64 = 1 << 20;
+
+/// What is recorded of a volume.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Volume {
+    /// Of this format: 1.
+    pub(crate) version: u32,
+    pub(crate) name: String,
+    pub(crate) created: Timestamp,
+    #[serde(default)]
+    pub(crate) labels: BTreeMap<String, String>,
+    /// Always `local`.
+    pub(crate) driver: String,
+    #[serde(default)]
+    pub(crate) options: BTreeMap<String, String>,
+    /// Made for one container, and removed with it by `rm -v` and `--rm`.
+    #[serde(default)]
+    pub(crate) anonymous: bool,
+}
+
+/// The volumes of one user.
+#[derive(Clone, Debug)]
+pub(crate) struct VolumeStore {
+    dir: PathBuf,
+}
+
+/// While it lives, no volume is removed.
+#[derive(Debug)]
+pub(crate) struct Hold {
+    _lock: OwnedFd,
+}
+
+impl VolumeStore {
+    /// Opens the store at `dir`, which is made (0700) where it is missing.
+    pub(crate) fn open(dir: &Path) -> Result<Self> {
+        create_private(dir)?;
+        Ok(Self { dir: dir.to_owned() })
+    }
+
+    /// A name for an anonymous volume: 64 hex digits, as docker's.
+    pub(crate) fn anonymous_name() -> Result<String> {
+        random_hex::<32>()
+    }
+
+    /// Keeps volumes from being removed between the moment when they are found
+    /// and the moment when their use is recorded.
+    pub(crate) fn hold(&self) -> Result<Hold> {
+        self.lock(FlockOperation::LockShared).map(|lock| Hold { _lock: lock })
+    }
+
+    /// Makes a volume.
+    ///
+    /// # Errors
+    /// `Invalid` for a bad name, `Conflict` where there is one of that name.
+    pub(crate) fn create(
+        &self,
+        name: &str,
+        labels: BTreeMap<String, String>,
+        options: BTreeMap<String, String>,
+        anonymous: bool,
+    ) -> Result<Volume> {
+        check_name("volume", name)?;
+        let driver = "local".to_owned();
+        let created = Timestamp::now();
+        let volume =
+            Volume { version: 1, name: name.to_owned(), created, labels, driver, options, anonymous };
+        // So that a sweep does not take what is not named yet.
+        let _hold = self.hold()?;
+        let store = self.directory()?;
+        let temporary = CString::new(format!(".tmp-{}", random_hex::<8>()?))
+            .map_err(|_| Error::failed("a NUL byte in hex digits"))?;
+        let made = fill(store.as_fd(), &temporary, &volume).and_then(|()| {
+            let flags = RenameFlags::NOREPLACE;
+            rustix::fs::renameat_with(&store, &temporary, &store, name, flags)
+                .context(|| format!("create the volume {name}"))
+        });
+        match made {
+            Ok(()) => Ok(volume),
+            Err(error) => {
+                remove_tree(store.as_fd(), &temporary).or_ignore();
+                if error.errno() == Some(libc::EEXIST) {
+                    return Err(Error::conflict(format!("the volume {name} exists already")));
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// The volume of that name.
+    ///
+    /// # Errors
+    /// `NotFound` where there is none.
+    pub(crate) fn get(&self, name: &str) -> Result<Volume> {
+        check_name("volume", name).map_err(|_| no_such(name))?;
+        let path = self.dir.join(name).join("volume.json");
+        let action = || format!("read the volume {name}");
+        let file = match std::fs::File::open(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(no_such(name)),
+            result => result.context(action)?,
+        };
+        let mut text = Vec::new();
+        file.take(MAX_RECORD).read_to_end(&mut text).context(action)?;
+        let volume: Volume = serde_json::from_slice(&text).context(action)?;
+        if volume.version != 1 || volume.name != name {
+            return Err(Error::failed(format!("the volume {name} was recorded by another version")));
+        }
+        Ok(volume)
+    }
+
+    /// The volume of that name, made where it is missing; whoever is first of
+    /// several processes, all get the same one.
+    pub(crate) fn get_or_create(&self, name: &str, anonymous: bool) -> Result<Volume> {
+        match self.get(name) {
+            Err(error) if error.kind() == Kind::NotFound => {}
+            result => return result,
+        }
+        match self.create(name, BTreeMap::new(), BTreeMap::new(), anonymous) {
+            Err(error) if error.kind() == Kind::Conflict => self.get(name),
+            result => result,
+        }
+    }
+
+    /// All volumes, by name.
+    pub(crate) fn list(&self) -> Result<Vec<Volume>> {
+        let action = || format!("list {}", self.dir.display());
+        let mut volumes = Vec::new();
+        for entry in std::fs::read_dir(&self.dir).context(action)? {
+            let Ok(name) = entry.context(action)?.file_name().into_string() else { continue };
+            if check_name("volume", &name).is_err() {
+                continue;
+            }
+            match self.get(&name) {
+                // Removed meanwhile.
+                Err(error) if error.kind() == Kind::NotFound => {}
+                result => volumes.push(result?),
+            }
+        }
+        volumes.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(volumes)
+    }
+
+    /// Removes a volume and its data. `users` gives the names of the containers
+    /// that use it; it is called while nobody can begin to.
+    ///
+    /// # Errors
+    /// `NotFound`; `Conflict` where a container uses it.
+    pub(crate) fn remove(&self, name: &str, users: &dyn Fn(&str) -> Result<Vec<String>>) -> Result<()> {
+        check_name("volume", name).map_err(|_| no_such(name))?;
+        let aside = CString::new(format!(".tmp-{}", random_hex::<8>()?))
+            .map_err(|_| Error::failed("a NUL byte in hex digits"))?;
+        let store = self.directory()?;
+        {
+            let _lock = self.lock(FlockOperation::LockExclusive)?;
+            if rustix::fs::statat(&store, name, AtFlags::SYMLINK_NOFOLLOW).is_err() {
+                return Err(no_such(name));
+            }
+            let users = users(name)?;
+            if !users.is_empty() {
+                return Err(Error::conflict(format!("the volume {name} is in use by {}", users.join(", ")))
+                    .hint("remove these containers first"));
+            }
+            rustix::fs::renameat(&store, name, &store, &aside)
+                .context(|| format!("remove the volume {name}"))?;
+        }
+        remove_tree(store.as_fd(), &aside).map_err(|error| error.context(format!("remove the volume {name}")))
+    }
+
+    /// The directory that containers see.
+    pub(crate) fn data_path(&self, name: &str) -> PathBuf {
+        self.dir.join(name).join("_data")
+    }
+
+    /// Whether the volume has not been seeded yet. One stat(2).
+    pub(crate) fn needs_seed(&self, volume: &Volume) -> bool {
+        rustix::fs::stat(self.dir.join(&volume.name).join("needs-seed")).is_ok()
+    }
+
+    /// Settles that the volume is never seeded: a container uses it as it is.
+    pub(crate) fn keep_empty(&self, volume: &Volume) -> Result<()> {
+        settle(self.volume_directory(volume)?.as_fd())
+    }
+
+    /// Copies a directory of an image into a volume that was never seeded and is
+    /// empty, with the directory's own owner and mode; else does nothing.
+    ///
+    /// The copy is made beside `_data` and takes its place by rename(2), which
+    /// refuses a directory that is not empty: so a crash leaves no half of it,
+    /// and what a user put there meanwhile stays (CVE-2020-1726).
+    pub(crate) fn seed(&self, volume: &Volume, source: BorrowedFd<'_>) -> Result<()> {
+        if !self.needs_seed(volume) {
+            return Ok(());
+        }
+        let action = || format!("fill the volume {} from the image", volume.name);
+        let dir = self.volume_directory(volume)?;
+        rustix::fs::flock(&dir, FlockOperation::LockExclusive).context(action)?;
+        // Another process may have done it while this one waited for the lock.
+        if !self.needs_seed(volume) {
+            return Ok(());
+        }
+        let result = seed_locked(dir.as_fd(), source).map_err(|error| error.context(action()));
+        remove_tree(dir.as_fd(), c"_seed").or_ignore();
+        result?;
+        settle(dir.as_fd())
+    }
+
+    /// Removes what killed processes left behind.
+    pub(crate) fn sweep(&self) -> Result<()> {
+        let Ok(_lock) = self.lock(FlockOperation::NonBlockingLockExclusive) else { return Ok(()) };
+        let store = self.directory()?;
+        let action = || format!("list {}", self.dir.display());
+        for entry in std::fs::read_dir(&self.dir).context(action)? {
+            let name = entry.context(action)?.file_name();
+            if name.as_encoded_bytes().starts_with(b".tmp-") {
+                if let Ok(name) = CString::new(name.into_encoded_bytes()) {
+                    remove_tree(store.as_fd(), &name)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn directory(&self) -> Result<OwnedFd> {
+        super::staging::open_store(&self.dir)
+    }
+
+    fn volume_directory(&self, volume: &Volume) -> Result<OwnedFd> {
+        rustix::fs::open(self.dir.join(&volume.name), OPEN_DIR, Mode::empty())
+            .context(|| format!("open the volume {}", volume.name))
+    }
+
+    fn lock(&self, operation: FlockOperation) -> Result<OwnedFd> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let action = || format!("lock {}", self.dir.display());
+        let lock =
+            rustix::fs::open(self.dir.join(".lock"), flags, Mode::RUSR | Mode::WUSR).context(action)?;
+        loop {
+            match rustix::fs::flock(&lock, operation) {
+                Err(Errno::INTR) => {}
+                result => return result.context(action).map(|()| lock),
+            }
+        }
+    }
+}
+
+fn no_such(name: &str) -> Error {
+    Error::not_found(format!("there is no volume {name}"))
+}
+
+/// A whole volume under a temporary name. `_data` is 0755 as docker's: the
+/// container's users must get through it.
+fn fill(store: BorrowedFd<'_>, temporary: &CString, volume: &Volume) -> Result<()> {
+    let action = || format!("create the volume {}", volume.name);
+    rustix::fs::mkdirat(store, temporary, Mode::RWXU).context(action)?;
+    let dir = rustix::fs::openat(store, temporary, OPEN_DIR, Mode::empty()).context(action)?;
+    rustix::fs::mkdirat(&dir, c"_data", Mode::RWXU).context(action)?;
+    let data = rustix::fs::openat(&dir, c"_data", OPEN_DIR, Mode::empty()).context(action)?;
+    rustix::fs::fchmod(&data, Mode::from_raw_mode(0o755)).context(action)?;
+    let text = serde_json::to_string(volume).context(action)?;
+    super::layers::write_note(dir.as_fd(), c"volume.json", &text)?;
+    super::layers::write_note(dir.as_fd(), c"needs-seed", "")
+}
+
+/// The marker goes last: until then a crash means that the next container tries
+/// again.
+fn settle(dir: BorrowedFd<'_>) -> Result<()> {
+    match rustix::fs::unlinkat(dir, c"needs-seed", AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(error) => Err(error).context(|| "note that a volume is filled"),
+    }
+}
+
+fn seed_locked(dir: BorrowedFd<'_>, source: BorrowedFd<'_>) -> Result<()> {
+    // Of a process that was killed.
+    remove_tree(dir, c"_seed")?;
+    rustix::fs::mkdirat(dir, c"_seed", Mode::RWXU).context(|| "make a directory")?;
+    let seed = rustix::fs::openat(dir, c"_seed", OPEN_DIR, Mode::empty()).context(|| "open a directory")?;
+    // The source may be held with O_PATH.
+    let source = rustix::fs::openat(source, c".", OPEN_DIR, Mode::empty())
+        .context(|| "open the directory of the image")?;
+    let same = |uid, gid| (uid, gid);
+    copy_tree(source.as_fd(), seed.as_fd(), &same)?;
+    copy_attributes(source.as_fd(), seed.as_fd(), &same)?;
+    match rustix::fs::renameat(dir, c"_seed", dir, c"_data") {
+        // The user was first.
+        Ok(()) | Err(Errno::NOTEMPTY | Errno::EXIST) => Ok(()),
+        Err(error) => Err(error).context(|| "put the copy in its place"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn store() -> (tempfile::TempDir, VolumeStore) {
+        let temp = tempfile::tempdir().expect("tempdir");
+        let store = VolumeStore::open(&temp.path().join("volumes")).expect("store");
+        (temp, store)
+    }
+
+    /// A directory of an image, with a mode of its own.
+    fn image(temp: &tempfile::TempDir, content: &str) -> OwnedFd {
+        let path = temp.path().join(format!("image-{content}"));
+        fs::create_dir(&path).expect("mkdir");
+        fs::write(path.join("file"), content).expect("write");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o1770)).expect("chmod");
+        rustix::fs::open(path, OPEN_DIR, Mode::empty()).expect("open")
+    }
+
+    fn read(store: &VolumeStore, name: &str) -> String {
+        fs::read_to_string(store.data_path("v").join(name)).unwrap_or_else(|error| error.to_string())
+    }
+
+    #[test]
+    fn volumes_are_made_found_and_removed() {
+        let (_temp, store) = store();
+        let labels = BTreeMap::from([("a".to_owned(), "b".to_owned())]);
+        let made = store.create("v", labels, BTreeMap::new(), false).expect("created");
+        assert_eq!(store.get("v").expect("there"), made);
+        let again = store.create("v", BTreeMap::new(), BTreeMap::new(), false);
+        assert_eq!(again.expect_err("exists").kind(), Kind::Conflict);
+        assert_eq!(store.get_or_create("v", true).expect("there"), made);
+        let anonymous = VolumeStore::anonymous_name().expect("random");
+        assert_eq!(anonymous.len(), 64);
+        assert!(store.get_or_create(&anonymous, true).expect("made").anonymous);
+        assert_eq!(store.list().expect("list").len(), 2);
+        let in_use = store.remove("v", &|_| Ok(vec!["web".to_owned()])).expect_err("in use");
+        assert_eq!((in_use.kind(), in_use.to_string().contains("web")), (Kind::Conflict, true));
+        store.remove("v", &|_| Ok(Vec::new())).expect("removed");
+        for gone in ["v", "../v", ".lock"] {
+            assert_eq!(store.get(gone).expect_err("gone").kind(), Kind::NotFound);
+            assert_eq!(store.remove(gone, &|_| Ok(Vec::new())).expect_err("gone").kind(), Kind::NotFound);
+        }
+        assert!(store.create("../v", BTreeMap::new(), BTreeMap::new(), false).is_err());
+    }
+
+    #[test]
+    fn of_many_creators_all_find_the_one_volume() {
+        let (_temp, store) = store();
+        let volumes: Vec<Volume> = std::thread::scope(|scope| {
+            let threads: Vec<_> =
+                (0..8).map(|_| scope.spawn(|| store.get_or_create("v", false).expect("volume"))).collect();
+            threads.into_iter().map(|thread| thread.join().expect("joined")).collect()
+        });
+        assert!(volumes.iter().all(|volume| *volume == volumes[0]));
+        let mut names: Vec<_> =
+            fs::read_dir(&store.dir).expect("list").map(|entry| entry.expect("entry").file_name()).collect();
+        names.sort();
+        assert_eq!(names, [".lock", "v"], "left-overs");
+    }
+
+    #[test]
+    fn a_volume_is_seeded_once_with_the_mode_of_the_directory() {
+        let (temp, store) = store();
+        let volume = store.get_or_create("v", false).expect("volume");
+        assert!(store.needs_seed(&volume));
+        store.seed(&volume, image(&temp, "one").as_fd()).expect("seeded");
+        assert!(!store.needs_seed(&volume));
+        assert_eq!(read(&store, "file"), "one");
+        let mode = fs::metadata(store.data_path("v")).expect("stat").permissions().mode();
+        assert_eq!(mode & 0o7777, 0o1770);
+        fs::remove_file(store.data_path("v").join("file")).expect("remove");
+        store.seed(&volume, image(&temp, "two").as_fd()).expect("nothing to do");
+        assert!(!store.data_path("v").join("file").exists(), "once, though it is empty again");
+    }
+
+    /// CVE-2020-1726.
+    #[test]
+    fn a_volume_with_data_is_never_seeded() {
+        let (temp, store) = store();
+        let volume = store.get_or_create("v", false).expect("volume");
+        fs::write(store.data_path("v").join("file"), "mine").expect("write");
+        store.seed(&volume, image(&temp, "image").as_fd()).expect("nothing to do");
+        assert_eq!(read(&store, "file"), "mine");
+        assert!(!store.needs_seed(&volume));
+        let names = fs::read_dir(store.dir.join("v")).expect("list").count();
+        assert_eq!(names, 2, "the copy is gone");
+    }
+
+    #[test]
+    fn a_crash_while_seeding_is_made_good() {
+        let (temp, store) = store();
+        let volume = store.get_or_create("v", false).expect("volume");
+        // Killed in the middle of the copy.
+        fs::create_dir(store.dir.join("v/_seed")).expect("mkdir");
+        fs::write(store.dir.join("v/_seed/half"), "x").expect("write");
+        store.seed(&volume, image(&temp, "whole").as_fd()).expect("seeded");
+        assert_eq!(
+            (read(&store, "file"), store.data_path("v").join("half").exists()),
+            ("whole".into(), false)
+        );
+        // Killed before the marker went.
+        fs::write(store.dir.join("v/needs-seed"), "").expect("write");
+        store.seed(&volume, image(&temp, "other").as_fd()).expect("nothing to do");
+        assert_eq!(read(&store, "file"), "whole");
+        fs::create_dir(store.dir.join(".tmp-dead")).expect("mkdir");
+        store.sweep().expect("swept");
+        assert!(!store.dir.join(".tmp-dead").exists());
+    }
+}

@@ -1,9 +1,12 @@
-//! The kernel: the only unsafe code.
+//! The kernel: the only unsafe code. A wrapper makes one system call, takes
+//! borrowed fds and C strings, gives owned fds and `io::Result`, and says since
+//! which kernel the call is there. What rustix or nix wrap is not wrapped again.
 #![allow(unsafe_code)]
+
+pub(crate) mod errno;
 pub(crate) mod file;
 pub(crate) mod mount;
 pub(crate) mod namespace;
-pub(crate) mod prctl;
 pub(crate) mod process;
 pub(crate) mod seccomp;
 pub(crate) mod socket;

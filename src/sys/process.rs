@@ -1,1 +1,205 @@
-//! (to be written)
+//! Processes: clone3, exec, pidfds, what a child inherits.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+/// What `clone3` gives to each of the two that return from it.
+pub(crate) enum Cloned {
+    Child,
+    Parent { pid: u32, pidfd: OwnedFd },
+}
+
+/// clone3(2) without a stack of its own, as fork(2) does it, with the given
+/// `CLONE_NEW*` flags. The parent gets a pidfd. Since Linux 5.3.
+///
+/// The caller must have one thread only: the child goes on in a copy of its
+/// memory, where locks held by other threads would stay held for ever.
+pub(crate) fn clone3(flags: u64) -> io::Result<Cloned> {
+    let mut pidfd: libc::c_int = -1;
+    // SAFETY: an all-zero clone_args is valid: every field is an integer.
+    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
+    args.flags = flags | libc::CLONE_PIDFD as u64;
+    args.pidfd = (&raw mut pidfd) as u64;
+    args.exit_signal = libc::SIGCHLD as u64;
+    // CLONE_PARENT takes the caller's own exit signal: clone(2).
+    if flags & libc::CLONE_PARENT as u64 != 0 {
+        args.exit_signal = 0;
+    }
+    // SAFETY: `args` lives through the call and has the size given; no stack is
+    // passed, so the child runs on its copy of this one (no CLONE_VM).
+    let result = unsafe {
+        libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>())
+    };
+    match result {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(Cloned::Child),
+        pid => {
+            // SAFETY: the kernel has put a new fd that nobody else owns there.
+            let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+            Ok(Cloned::Parent { pid: pid as u32, pidfd })
+        }
+    }
+}
+
+/// Ends this process at once: no destructors, no buffers. For a cloned child.
+pub(crate) fn exit_now(code: i32) -> ! {
+    // SAFETY: _exit has no preconditions.
+    unsafe { libc::_exit(code) }
+}
+
+/// execve(2) of a path. Returns only on failure.
+pub(crate) fn execve(path: &CString, args: &[CString], env: &[CString]) -> io::Error {
+    let args = pointers(args);
+    let env = pointers(env);
+    // SAFETY: both arrays end with a null pointer and point to live C strings.
+    unsafe { libc::execve(path.as_ptr(), args.as_ptr(), env.as_ptr()) };
+    io::Error::last_os_error()
+}
+
+/// execveat(2) of an open file. Returns only on failure.
+pub(crate) fn fexecve(file: BorrowedFd<'_>, args: &[CString], env: &[CString]) -> io::Error {
+    let args = pointers(args);
+    let env = pointers(env);
+    // SAFETY: both arrays end with a null pointer and point to live C strings;
+    // the empty path is NUL-terminated.
+    unsafe {
+        libc::syscall(
+            libc::SYS_execveat,
+            file.as_raw_fd(),
+            c"".as_ptr(),
+            args.as_ptr(),
+            env.as_ptr(),
+            libc::AT_EMPTY_PATH,
+        )
+    };
+    io::Error::last_os_error()
+}
+
+fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
+    strings.iter().map(|s| s.as_ptr()).chain(std::iter::once(std::ptr::null())).collect()
+}
+
+/// Sets close-on-exec on every fd from `first` on: close_range(2), since Linux
+/// 5.11 with this flag; before that each fd of /proc/self/fd is set.
+pub(crate) fn close_on_exec_from(first: u32) -> io::Result<()> {
+    // SAFETY: the call takes three integers.
+    let result = unsafe {
+        libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC)
+    };
+    if result == 0 {
+        return Ok(());
+    }
+    for entry in std::fs::read_dir("/proc/self/fd")? {
+        let Some(fd) = entry?.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+        if fd as u32 >= first {
+            // SAFETY: F_SETFD changes a flag of the fd, and EBADF is harmless.
+            unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
+        }
+    }
+    Ok(())
+}
+
+/// Closes every fd from `first` on: close_range(2).
+pub(crate) fn close_from(first: u32) -> io::Result<()> {
+    // SAFETY: the call takes three integers. The callers own no `OwnedFd` above
+    // `first` that they use afterwards: they exec or exit next.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Takes fd `number`, which the starter of this process has passed on.
+///
+/// # Errors
+/// `EBADF` where it is not open.
+pub(crate) fn inherited_fd(number: i32) -> io::Result<OwnedFd> {
+    // SAFETY: F_GETFD only looks.
+    if unsafe { libc::fcntl(number, libc::F_GETFD) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the fd is open, was passed to this process for it to own, and is
+    // taken once, in the entry function of the role.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Resets every signal to its default action and unblocks all: what an exec'd
+/// program expects, and what Rust's runtime (SIGPIPE) and tokio change.
+pub(crate) fn reset_signals() {
+    for number in 1..=64 {
+        // SAFETY: SIG_DFL is a valid disposition; SIGKILL, SIGSTOP and glibc's
+        // own two signals answer EINVAL, which does no harm.
+        unsafe { libc::signal(number, libc::SIG_DFL) };
+    }
+    // SAFETY: an empty set is made in place and lives through the call.
+    unsafe {
+        let mut set = std::mem::zeroed::<libc::sigset_t>();
+        libc::sigemptyset(&raw mut set);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut());
+    }
+}
+
+/// setresuid(2) as the kernel does it, for this thread.
+pub(crate) fn set_uid(uid: u32) -> io::Result<()> {
+    // SAFETY: the call takes three integers.
+    let result = unsafe { libc::syscall(libc::SYS_setresuid, uid, uid, uid) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// setresgid(2) as the kernel does it, for this thread.
+pub(crate) fn set_gid(gid: u32) -> io::Result<()> {
+    // SAFETY: the call takes three integers.
+    let result = unsafe { libc::syscall(libc::SYS_setresgid, gid, gid, gid) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// setgroups(2) as the kernel does it, for this thread.
+pub(crate) fn set_groups(groups: &[u32]) -> io::Result<()> {
+    // SAFETY: the pointer and the count describe a live slice.
+    let result = unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// fork(2) through clone3: the child has one thread, the caller must too.
+pub(crate) fn fork() -> io::Result<Cloned> {
+    clone3(0)
+}
+
+/// Field 22 of /proc/PID/stat, in clock ticks since boot: with the pid it names
+/// one process for good (proc_pid_stat(5)). `None` where there is no such
+/// process, or only its unreaped remains.
+pub(crate) fn start_ticks(pid: u32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may hold spaces and parentheses itself.
+    let mut fields = stat.get(stat.rfind(')')? + 2..)?.split(' ');
+    match fields.next()? {
+        "Z" | "X" => None,
+        // Field 3 was taken: 22 is 18 further on.
+        _ => fields.nth(18)?.parse().ok(),
+    }
+}
+
+/// pidfd_send_signal(2) for the numbers that rustix has no name for: the
+/// real-time signals. Since Linux 5.1.
+pub(crate) fn pidfd_send_signal(pidfd: &OwnedFd, signal: i32) -> io::Result<()> {
+    // SAFETY: the fd is open, the siginfo pointer may be null, flags must be 0.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd.as_raw_fd(),
+            signal,
+            std::ptr::null::<libc::siginfo_t>(),
+            0,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// dup2(2): makes `number` a copy of `fd` that survives exec. What was open
+/// there before is closed: the caller is a child about to exec.
+pub(crate) fn place_fd(fd: BorrowedFd<'_>, number: i32) -> io::Result<()> {
+    // SAFETY: both are plain numbers; this child uses no `OwnedFd` afterwards.
+    if unsafe { libc::dup2(fd.as_raw_fd(), number) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}

@@ -1,5 +1,6 @@
 //! Maps of user and group ids between a user namespace and its parent.
 
+use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 /// One line of `/proc/PID/uid_map`: user_namespaces(7).
@@ -11,6 +12,52 @@ pub(crate) struct IdRange {
     pub(crate) outside: u32,
     /// How many ids follow, the first included.
     pub(crate) length: u32,
+}
+
+impl IdRange {
+    /// `INSIDE:OUTSIDE[:LENGTH]`, as `--uidmap` and `--gidmap` take it; the
+    /// length is 1 where it is left out.
+    ///
+    /// # Errors
+    /// `Invalid` for anything else, a length of 0, and ids beyond 2³²-2 (the
+    /// number after it is the kernel's "no id").
+    pub(crate) fn parse(text: &str) -> Result<Self> {
+        let wrong = |why: &str| Error::invalid(format!("id map {text:?}: {why}"));
+        let number = |field: &str| {
+            let digits = !field.is_empty() && field.bytes().all(|byte| byte.is_ascii_digit());
+            let value = if digits { field.parse::<u32>().ok() } else { None };
+            value.ok_or_else(|| {
+                wrong(&format!("{field:?} is not an id")).hint("the form is CONTAINER_ID:OUTER_ID[:LENGTH]")
+            })
+        };
+        let fields: Vec<&str> = text.split(':').collect();
+        let (inside, outside, length) = match fields[..] {
+            [inside, outside] => (number(inside)?, number(outside)?, 1),
+            [inside, outside, length] => (number(inside)?, number(outside)?, number(length)?),
+            _ => {
+                return Err(
+                    wrong("not two or three numbers").hint("the form is CONTAINER_ID:OUTER_ID[:LENGTH]")
+                );
+            }
+        };
+        if length == 0 {
+            return Err(wrong("the length is 0"));
+        }
+        if inside.checked_add(length).is_none() || outside.checked_add(length).is_none() {
+            return Err(wrong("it goes beyond the last id, 4294967294"));
+        }
+        Ok(Self { inside, outside, length })
+    }
+
+    /// The first id inside that does not belong to the range any more.
+    pub(crate) fn inside_end(&self) -> u64 {
+        u64::from(self.inside) + u64::from(self.length)
+    }
+
+    /// The first id in the parent that does not belong to the range any more.
+    pub(crate) fn outside_end(&self) -> u64 {
+        u64::from(self.outside) + u64::from(self.length)
+    }
 }
 
 /// An id map: disjoint ranges.
@@ -79,6 +126,34 @@ impl IdMap {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ranges_are_parsed() {
+        let range = |inside, outside, length| IdRange { inside, outside, length };
+        assert_eq!(IdRange::parse("0:1:5").unwrap(), range(0, 1, 5));
+        assert_eq!(IdRange::parse("1000:0").unwrap(), range(1000, 0, 1));
+        assert_eq!(IdRange::parse("4294967294:0:1").unwrap(), range(4_294_967_294, 0, 1));
+        for bad in [
+            "",
+            "0",
+            "0:1:2:3",
+            "0:1:0",
+            "a:1:1",
+            ":1:1",
+            "0::1",
+            "0:1:",
+            "-1:0:1",
+            "+1:0:1",
+            " 0:1:1",
+            "0:@1000:1",
+            "4294967295:0:1",
+            "0:4294967295:1",
+            "4294967290:0:6",
+            "0:0:4294967296",
+        ] {
+            assert!(IdRange::parse(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn ids_translate_both_ways() {

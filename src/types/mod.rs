@@ -1,6 +1,8 @@
 //! The vocabulary of the program: pure values, parsed once at the border, no I/O.
 
+pub(crate) mod boolean;
 pub(crate) mod container;
+pub(crate) mod device;
 pub(crate) mod digest;
 pub(crate) mod env;
 pub(crate) mod id;
@@ -12,4 +14,6 @@ pub(crate) mod reference;
 pub(crate) mod signal;
 pub(crate) mod size;
 pub(crate) mod status;
+pub(crate) mod time;
+pub(crate) mod ulimit;
 pub(crate) mod user;

@@ -1,7 +1,17 @@
 //! What `-v`, `--mount` and `--tmpfs` ask for.
 
+mod flag_mount;
+mod flag_tmpfs;
+mod flag_volume;
+mod options;
+
+pub(crate) use flag_mount::parse_mount;
+pub(crate) use flag_tmpfs::parse_tmpfs;
+pub(crate) use flag_volume::parse_volume;
+
+use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 
 /// One mount that a user or an image asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,4 +72,119 @@ pub(crate) enum Propagation {
     Slave,
     RShared,
     Shared,
+}
+
+impl Propagation {
+    /// As mount(8) and the flags write it.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        Some(match text {
+            "rprivate" => Self::RPrivate,
+            "private" => Self::Private,
+            "rslave" => Self::RSlave,
+            "slave" => Self::Slave,
+            "rshared" => Self::RShared,
+            "shared" => Self::Shared,
+            _ => return None,
+        })
+    }
+
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::RPrivate => "rprivate",
+            Self::Private => "private",
+            Self::RSlave => "rslave",
+            Self::Slave => "slave",
+            Self::RShared => "rshared",
+            Self::Shared => "shared",
+        }
+    }
+}
+
+/// A path in the container, cleaned lexically: absolute, without `.`, `..` and
+/// doubled slashes; `..` above `/` is `/`, so nothing leads out (CVE-2022-23648).
+///
+/// # Errors
+/// `Invalid` where `text` is relative, longer than the kernel takes, or has a NUL byte.
+pub(crate) fn clean_path(text: &str) -> Result<String> {
+    if !text.starts_with('/') {
+        return Err(Error::invalid(format!("{text:?} is not an absolute path")));
+    }
+    if text.contains('\0') || text.len() > 4095 {
+        return Err(Error::invalid("the path is too long or has a NUL byte"));
+    }
+    let mut parts: Vec<&str> = Vec::new();
+    for part in text.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop();
+            }
+            name => parts.push(name),
+        }
+    }
+    Ok(format!("/{}", parts.join("/")))
+}
+
+/// The target of a mount: as [`clean_path`], and not the root itself.
+///
+/// # Errors
+/// As [`clean_path`], and for `/`.
+pub(crate) fn clean_target(text: &str) -> Result<String> {
+    let path = clean_path(text).map_err(|error| error.context("mount target"))?;
+    if path == "/" {
+        return Err(Error::invalid(format!("mount target: {text:?} is the container's root")));
+    }
+    Ok(path)
+}
+
+/// Two mounts on one target cannot both be meant.
+///
+/// # Errors
+/// `Invalid`, naming the target.
+pub(crate) fn check_duplicates(mounts: &[MountSpec]) -> Result<()> {
+    let mut seen = std::collections::HashSet::new();
+    match mounts.iter().find(|mount| !seen.insert(mount.target.as_str())) {
+        Some(mount) => Err(Error::invalid(format!("duplicate mount point: {}", mount.target))),
+        None => Ok(()),
+    }
+}
+
+/// A host's path as written, made absolute. `..` stays: what it means depends
+/// on symbolic links, which the kernel follows.
+fn host_path(text: &str, working_dir: &Path) -> PathBuf {
+    let joined = working_dir.join(text);
+    joined.components().filter(|part| !matches!(part, Component::CurDir)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// CVE-2022-23648: a volume path of an image with `..` led to the host's files.
+    #[test]
+    fn targets_are_absolute_and_stay_inside() {
+        for (text, clean) in [
+            ("/data", "/data"),
+            ("/data/", "/data"),
+            ("//a///b/./c", "/a/b/c"),
+            ("/a/../b", "/b"),
+            ("/../../etc", "/etc"),
+            ("/a/..b/...", "/a/..b/..."),
+        ] {
+            assert_eq!(clean_target(text).expect(text), clean);
+        }
+        for bad in ["", "data", "./data", "../x", "/", "/..", "/a/..", "/a\0b"] {
+            assert!(clean_target(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn one_target_is_mounted_once() {
+        let here = Path::new("/here");
+        let one = parse_volume("/a:/data", here).expect("valid");
+        let two = parse_tmpfs("/data/").expect("valid");
+        let error = check_duplicates(&[one.clone(), two]).expect_err("the same target");
+        assert_eq!(error.to_string(), "duplicate mount point: /data");
+        assert!(check_duplicates(&[one]).is_ok());
+    }
 }

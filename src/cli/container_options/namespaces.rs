@@ -1,0 +1,135 @@
+//! `--network`, `--pid`, `--ipc`, `--uts`, `--userns`, `--uidmap`, `--gidmap`.
+
+use super::ContainerOptions;
+use crate::error::{Error, Result};
+use crate::types::container::ContainerConfig;
+use crate::types::idmap::{IdMap, IdRange};
+use crate::types::namespace::{IpcMode, NamespaceMode, NetworkMode, UsernsMode};
+
+/// Ranges of one map: user_namespaces(7), "Defining user and group ID mappings".
+const MAX_RANGES: usize = 340;
+
+/// Fills in the namespaces that the flags ask for.
+///
+/// # Errors
+/// `Invalid`, naming the flag.
+pub(super) fn apply(options: &ContainerOptions, config: &mut ContainerConfig) -> Result<()> {
+    refuse_publishing(options)?;
+    config.network = match options.network.as_slice() {
+        [] => NetworkMode::default(),
+        [mode] => NetworkMode::parse(mode)?,
+        _ => return Err(Error::invalid("--network was given more than once").hint("a container has one network for now")),
+    };
+    if let Some(mode) = &options.pid {
+        config.pid = NamespaceMode::parse("--pid", mode)?;
+    }
+    if let Some(mode) = &options.uts {
+        config.uts = NamespaceMode::parse("--uts", mode)?;
+    }
+    if let Some(mode) = &options.ipc {
+        config.ipc = IpcMode::parse(mode)?;
+    }
+    if let Some(mode) = &options.userns {
+        config.userns = UsernsMode::parse(mode)?;
+    }
+    apply_maps(options, config)?;
+    if config.uts != NamespaceMode::Private && options.hostname.is_some() {
+        return Err(Error::invalid("--hostname needs a UTS namespace of the container's own")
+            .hint("leave out --uts or --hostname"));
+    }
+    Ok(())
+}
+
+fn apply_maps(options: &ContainerOptions, config: &mut ContainerConfig) -> Result<()> {
+    config.uid_map = parse_map("--uidmap", &options.uidmap)?;
+    config.gid_map = parse_map("--gidmap", &options.gidmap)?;
+    let given = !options.uidmap.is_empty() || !options.gidmap.is_empty();
+    if given && options.userns.is_some() {
+        return Err(Error::invalid("--userns cannot be used together with --uidmap or --gidmap"));
+    }
+    // As podman: one map alone stands for both.
+    if options.gidmap.is_empty() {
+        config.gid_map = config.uid_map.clone();
+    } else if options.uidmap.is_empty() {
+        config.uid_map = config.gid_map.clone();
+    }
+    Ok(())
+}
+
+fn parse_map(flag: &str, texts: &[String]) -> Result<IdMap> {
+    if texts.len() > MAX_RANGES {
+        return Err(Error::invalid(format!("{flag} was given more than {MAX_RANGES} times")));
+    }
+    let parse = |text: &String| IdRange::parse(text).map_err(|error| error.context(flag));
+    let ranges = texts.iter().map(parse).collect::<Result<Vec<_>>>()?;
+    for (index, range) in ranges.iter().enumerate() {
+        let (inside, outside) = (range.inside_end(), range.outside_end());
+        let overlaps = |other: &&IdRange| {
+            u64::from(other.inside) < inside && u64::from(range.inside) < other.inside_end()
+                || u64::from(other.outside) < outside && u64::from(range.outside) < other.outside_end()
+        };
+        if let Some(other) = ranges[..index].iter().find(overlaps) {
+            return Err(Error::invalid(format!(
+                "{flag}: {}:{}:{} and {}:{}:{} overlap",
+                other.inside, other.outside, other.length, range.inside, range.outside, range.length
+            )));
+        }
+    }
+    Ok(IdMap(ranges))
+}
+
+fn refuse_publishing(options: &ContainerOptions) -> Result<()> {
+    let flag = match (options.publish.first(), options.publish_all) {
+        (Some(port), _) => format!("-p {port}"),
+        (None, true) => "-P".into(),
+        (None, false) => return Ok(()),
+    };
+    Err(Error::invalid(format!("{flag}: ports cannot be published yet"))
+        .hint("with --network host the container's ports are the host's"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn applied(change: impl FnOnce(&mut ContainerOptions)) -> Result<ContainerConfig> {
+        let mut options = ContainerOptions::default();
+        change(&mut options);
+        let mut config = ContainerConfig::default();
+        apply(&options, &mut config).map(|()| config)
+    }
+
+    #[test]
+    fn one_map_stands_for_both() {
+        let config = applied(|o| o.uidmap = vec!["0:1:10".into(), "10:0".into()]).expect("valid");
+        assert_eq!(config.uid_map.count(), 11);
+        assert_eq!(config.gid_map, config.uid_map);
+        for bad in [["0:1:10", "9:20:1"], ["0:1:10", "20:10:1"], ["0:1", "x"]] {
+            assert!(applied(|o| o.gidmap = bad.map(String::from).to_vec()).is_err(), "{bad:?}");
+        }
+        assert!(applied(|o| {
+            o.uidmap = vec!["0:0:1".into()];
+            o.userns = Some("keep-id".into());
+        })
+        .is_err());
+    }
+
+    #[test]
+    fn publishing_is_refused_with_a_way_out() {
+        let error = applied(|o| o.publish = vec!["8080:80".into()]).expect_err("not yet");
+        assert_eq!(error.to_string(), "-p 8080:80: ports cannot be published yet");
+        assert!(error.hints()[0].contains("--network host"));
+        assert!(applied(|o| o.publish_all = true).is_err());
+    }
+
+    #[test]
+    fn a_joined_uts_namespace_has_its_host_name() {
+        assert!(applied(|o| o.uts = Some("host".into())).is_ok());
+        assert!(applied(|o| {
+            o.uts = Some("host".into());
+            o.hostname = Some("x".into());
+        })
+        .is_err());
+        assert!(applied(|o| o.network = vec!["none".into(), "host".into()]).is_err());
+    }
+}

@@ -1,0 +1,296 @@
+//! From flags to a [`CreateRequest`].
+
+use super::files::read_text;
+use super::values::{
+    parse_add_host, parse_dns, parse_entrypoint, parse_expose, parse_hostname, parse_log, parse_number, parse_pair,
+    parse_pull, parse_resolver_word, parse_restart, parse_stream, parse_tz, parse_umask, parse_volumes_from,
+};
+use super::{ContainerOptions, limits, namespaces, security};
+use crate::error::{Context, Error, Result};
+use crate::types::boolean;
+use crate::types::container::{ContainerConfig, CreateRequest, RootSource};
+use crate::types::env::{Environment, MAX_FILE, parse_label, parse_label_file};
+use crate::types::id::check_name;
+use crate::types::mount::{MountSpec, check_duplicates, clean_path, parse_mount, parse_tmpfs, parse_volume};
+use crate::types::platform::Platform;
+use crate::types::signal;
+use crate::types::size::parse_bytes;
+use crate::types::status::RestartPolicy;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// What flags may refer to of the process that parses them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Host {
+    pub(crate) working_dir: PathBuf,
+    /// Variables whose name and value are UTF-8.
+    pub(crate) environment: Vec<(String, String)>,
+    pub(crate) selinux: bool,
+}
+
+impl Host {
+    /// This process's.
+    pub(crate) fn here() -> Result<Self> {
+        let utf8 = |(key, value): (std::ffi::OsString, std::ffi::OsString)| {
+            Some((key.into_string().ok()?, value.into_string().ok()?))
+        };
+        Ok(Self {
+            working_dir: std::env::current_dir().context(|| "find the working directory")?,
+            environment: std::env::vars_os().filter_map(utf8).collect(),
+            selinux: security::host_has_selinux(),
+        })
+    }
+}
+
+/// The words after the flags: the image, and the command.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Words {
+    pub(crate) first: Option<String>,
+    pub(crate) rest: Vec<String>,
+}
+
+impl ContainerOptions {
+    /// What is asked of the engine. `command` is `run` or `create`, for errors.
+    ///
+    /// # Errors
+    /// `Invalid`, naming the flag.
+    pub(crate) fn into_request(self, command: &str, words: Words, host: &Host) -> Result<CreateRequest> {
+        let (source, cmd) = self.source(command, words, host)?;
+        if let Some(name) = &self.name {
+            check_name("container", name)?;
+        }
+        if self.replace && self.name.is_none() {
+            return Err(Error::invalid("--replace needs --name"));
+        }
+        let mut config = ContainerConfig { cmd, ..ContainerConfig::default() };
+        self.apply_process(host, &mut config)?;
+        self.apply_metadata(&mut config)?;
+        self.apply_storage(host, &mut config)?;
+        self.apply_security(host, &mut config)?;
+        self.apply_resolver(&mut config)?;
+        self.apply_life(&mut config)?;
+        namespaces::apply(&self, &mut config)?;
+        Ok(CreateRequest {
+            source,
+            name: self.name,
+            pull: self.pull.as_deref().map(parse_pull).transpose()?.unwrap_or_default(),
+            platform: self.platform.as_deref().map(Platform::parse).transpose()?,
+            replace: self.replace,
+            cidfile: self.cidfile.map(|path| host.working_dir.join(path)),
+            config,
+        })
+    }
+
+    /// With `--rootfs` the first word belongs to the command already.
+    fn source(&self, command: &str, words: Words, host: &Host) -> Result<(RootSource, Vec<String>)> {
+        if let Some(text) = &self.rootfs {
+            let (path, overlay) = match text.strip_suffix(":O") {
+                Some(path) => (path, true),
+                None => (text.as_str(), false),
+            };
+            if path.is_empty() {
+                return Err(Error::invalid("--rootfs needs a directory"));
+            }
+            let cmd = words.first.into_iter().chain(words.rest).collect();
+            return Ok((RootSource::Directory { path: host.working_dir.join(path), overlay }, cmd));
+        }
+        match words.first {
+            Some(image) if !image.is_empty() => Ok((RootSource::Image(image), words.rest)),
+            Some(_) => Err(Error::invalid("the image's name is empty")),
+            None => Err(Error::invalid(format!("'coracle {command}' requires at least 1 argument"))
+                .hint(format!("usage: coracle {command} [OPTIONS] IMAGE [COMMAND] [ARG...]"))),
+        }
+    }
+
+    fn apply_process(&self, host: &Host, config: &mut ContainerConfig) -> Result<()> {
+        let mut environment = Environment::default();
+        for path in &self.env_file {
+            environment.add_file(&read_text("--env-file", path, MAX_FILE)?, path, &host.environment)?;
+        }
+        for text in &self.env {
+            environment.add_flag(text, &host.environment)?;
+        }
+        config.env = environment.set;
+        config.unset_env = [self.unsetenv.as_slice(), &environment.unset].concat();
+        config.unset_env_all = self.unsetenv_all;
+        config.entrypoint = self.entrypoint.as_deref().map(parse_entrypoint).transpose()?;
+        let path = self.workdir.as_deref().map(clean_path).transpose();
+        config.workdir = path.map_err(|error| error.context("--workdir"))?;
+        config.user = self.user.clone().filter(|user| !user.is_empty());
+        config.group_add.clone_from(&self.group_add);
+        config.tty = self.tty;
+        config.interactive = self.interactive;
+        config.attach = split_commas(&self.attach).map(parse_stream).collect::<Result<_>>()?;
+        config.init = self.init;
+        config.umask = self.umask.as_deref().map(parse_umask).transpose()?;
+        config.tz = self.tz.as_deref().map(parse_tz).transpose()?;
+        config.ulimits = limits::parse_ulimits(&self.ulimit)?;
+        let score = |text: &str| parse_number("--oom-score-adj", text, -1000..=1000);
+        config.oom_score_adj = self.oom_score_adj.as_deref().map(score).transpose()?.map(|number| number as i32);
+        Ok(())
+    }
+
+    fn apply_metadata(&self, config: &mut ContainerConfig) -> Result<()> {
+        for path in &self.label_file {
+            config.labels.extend(parse_label_file(&read_text("--label-file", path, MAX_FILE)?, path)?);
+        }
+        for text in &self.label {
+            config.labels.extend([parse_label(text)?]);
+        }
+        config.annotations = parse_pairs("--annotation", &self.annotation)?;
+        config.expose = self.expose.iter().map(|text| parse_expose(text)).collect::<Result<_>>()?;
+        Ok(())
+    }
+
+    fn apply_storage(&self, host: &Host, config: &mut ContainerConfig) -> Result<()> {
+        let volumes = self.volume.iter().map(|text| parse_volume(text, &host.working_dir));
+        let mounts = self.mount.iter().map(|text| parse_mount(text, &host.working_dir));
+        let tmpfs = self.tmpfs.iter().map(|text| parse_tmpfs(text));
+        config.mounts = volumes.chain(mounts).chain(tmpfs).collect::<Result<Vec<MountSpec>>>()?;
+        check_duplicates(&config.mounts)?;
+        config.volumes_from =
+            self.volumes_from.iter().map(|text| parse_volumes_from(text)).collect::<Result<_>>()?;
+        config.read_only = self.read_only;
+        let flag = |text: &str| boolean::parse("--read-only-tmpfs", text);
+        config.read_only_tmpfs = self.read_only_tmpfs.as_deref().map(flag).transpose()?;
+        let size = self.shm_size.as_deref().map(parse_bytes).transpose();
+        // 0 is docker's word for the default.
+        config.shm_size = size.map_err(|error| error.context("--shm-size"))?.filter(|size| *size > 0);
+        config.devices = self.device.iter().map(|text| limits::parse_device(text)).collect::<Result<_>>()?;
+        Ok(())
+    }
+
+    fn apply_security(&self, host: &Host, config: &mut ContainerConfig) -> Result<()> {
+        config.privileged = self.privileged;
+        config.cap_add = split_commas(&self.cap_add).map(str::to_owned).collect();
+        config.cap_drop = split_commas(&self.cap_drop).map(str::to_owned).collect();
+        config.sysctls = parse_pairs("--sysctl", &self.sysctl)?;
+        self.security_opt.iter().try_for_each(|text| security::apply(text, host.selinux, config))
+    }
+
+    fn apply_resolver(&self, config: &mut ContainerConfig) -> Result<()> {
+        let name = |flag: &str, text: &Option<String>| {
+            text.as_deref().map(|text| parse_hostname(flag, text)).transpose()
+        };
+        config.hostname = name("--hostname", &self.hostname)?;
+        config.domainname = name("--domainname", &self.domainname)?;
+        config.add_hosts = self.add_host.iter().map(|text| parse_add_host(text)).collect::<Result<_>>()?;
+        config.no_hosts = self.no_hosts;
+        if self.no_hosts && !self.add_host.is_empty() {
+            return Err(Error::invalid("--no-hosts cannot be used together with --add-host"));
+        }
+        config.dns = split_commas(&self.dns).map(parse_dns).collect::<Result<_>>()?;
+        let words = |flag: &str, texts: &[String]| {
+            split_commas(texts).map(|text| parse_resolver_word(flag, text)).collect::<Result<Vec<_>>>()
+        };
+        config.dns_search = words("--dns-search", &self.dns_search)?;
+        config.dns_options = words("--dns-option", &self.dns_option)?;
+        Ok(())
+    }
+
+    fn apply_life(&self, config: &mut ContainerConfig) -> Result<()> {
+        if let Some(text) = &self.stop_signal {
+            signal::parse(text).map_err(|error| error.context("--stop-signal"))?;
+            config.stop_signal = Some(text.clone());
+        }
+        let seconds = |text: &str| parse_number("--stop-timeout", text, -1..=i64::MAX);
+        config.stop_timeout = self.stop_timeout.as_deref().map(seconds).transpose()?;
+        let seconds = |text: &str| parse_number("--timeout", text, 0..=i64::MAX);
+        config.timeout = self.timeout.as_deref().map(seconds).transpose()?.unwrap_or(0).unsigned_abs();
+        config.restart = self.restart.as_deref().map(parse_restart).transpose()?.unwrap_or_default();
+        config.auto_remove = self.rm;
+        if self.rm && config.restart != RestartPolicy::No {
+            return Err(Error::invalid("conflicting options: cannot specify both --restart and --rm"));
+        }
+        config.log = parse_log(self.log_driver.as_deref(), &self.log_opt)?;
+        Ok(())
+    }
+}
+
+fn parse_pairs(flag: &str, texts: &[String]) -> Result<BTreeMap<String, String>> {
+    texts.iter().map(|text| parse_pair(flag, text)).collect()
+}
+
+/// The values of a flag that may be given often, or once with commas.
+fn split_commas(texts: &[String]) -> impl Iterator<Item = &str> {
+    texts.iter().flat_map(|text| text.split(',')).map(str::trim).filter(|word| !word.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::mount::MountSource;
+
+    fn host() -> Host {
+        let environment = vec![("HOME".to_owned(), "/home/x".to_owned())];
+        Host { working_dir: "/here".into(), environment, selinux: false }
+    }
+
+    fn words(words: &[&str]) -> Words {
+        let mut words = words.iter().map(|word| (*word).to_owned());
+        Words { first: words.next(), rest: words.collect() }
+    }
+
+    #[test]
+    fn the_first_word_is_the_image_unless_there_is_a_rootfs() {
+        let request = ContainerOptions::default().into_request("run", words(&["busybox", "ls", "-l"]), &host());
+        let request = request.expect("valid");
+        assert_eq!(request.source, RootSource::Image("busybox".into()));
+        assert_eq!(request.config.cmd, ["ls", "-l"]);
+
+        let options = ContainerOptions { rootfs: Some("/:O".into()), ..ContainerOptions::default() };
+        let request = options.into_request("run", words(&["ls", "-l"]), &host()).expect("valid");
+        assert_eq!(request.source, RootSource::Directory { path: "/".into(), overlay: true });
+        assert_eq!(request.config.cmd, ["ls", "-l"]);
+
+        let options = ContainerOptions { rootfs: Some("root".into()), ..ContainerOptions::default() };
+        let request = options.into_request("run", words(&[]), &host()).expect("valid");
+        assert_eq!(request.source, RootSource::Directory { path: "/here/root".into(), overlay: false });
+
+        let error = ContainerOptions::default().into_request("run", words(&[]), &host()).expect_err("no image");
+        assert_eq!(error.to_string(), "'coracle run' requires at least 1 argument");
+    }
+
+    #[test]
+    fn flags_become_a_config() {
+        let options = ContainerOptions {
+            env: vec!["A=1".into(), "HOME".into(), "GONE".into()],
+            cap_add: vec!["net_admin,SYS_TIME".into(), "CHOWN".into()],
+            volume: vec!["./x:/y:ro".into()],
+            tmpfs: vec!["/run".into()],
+            label: vec!["a=1".into(), "b".into(), "a=2".into()],
+            workdir: Some("/a/../b/".into()),
+            shm_size: Some("1m".into()),
+            timeout: Some("5".into()),
+            ..ContainerOptions::default()
+        };
+        let config = options.into_request("run", words(&["busybox"]), &host()).expect("valid").config;
+        assert_eq!(config.env, ["A=1", "HOME=/home/x"]);
+        assert_eq!(config.unset_env, ["GONE"]);
+        assert_eq!(config.cap_add, ["net_admin", "SYS_TIME", "CHOWN"]);
+        assert_eq!(config.mounts[0].source, MountSource::Bind { path: "/here/x".into(), create: true });
+        assert_eq!(config.mounts.len(), 2);
+        assert_eq!((config.labels["a"].as_str(), config.labels["b"].as_str()), ("2", ""));
+        assert_eq!(config.workdir.as_deref(), Some("/b"));
+        assert_eq!((config.shm_size, config.timeout), (Some(1 << 20), 5));
+    }
+
+    #[test]
+    fn flags_that_contradict_each_other_are_refused() {
+        let refused = |options: ContainerOptions| {
+            options.into_request("run", words(&["busybox"]), &host()).expect_err("contradiction").to_string()
+        };
+        let base = ContainerOptions::default;
+        assert_eq!(
+            refused(ContainerOptions { rm: true, restart: Some("always".into()), ..base() }),
+            "conflicting options: cannot specify both --restart and --rm"
+        );
+        assert_eq!(refused(ContainerOptions { replace: true, ..base() }), "--replace needs --name");
+        let hosts = vec!["a:1.1.1.1".into()];
+        assert!(refused(ContainerOptions { no_hosts: true, add_host: hosts, ..base() }).contains("--no-hosts"));
+        let twice = vec!["/a:/x".into(), "/b:/x/".into()];
+        assert_eq!(refused(ContainerOptions { volume: twice, ..base() }), "duplicate mount point: /x");
+        assert!(refused(ContainerOptions { workdir: Some("x".into()), ..base() }).contains("--workdir"));
+        assert!(refused(ContainerOptions { name: Some("a/b".into()), ..base() }).contains("a/b"));
+    }
+}

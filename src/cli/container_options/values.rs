@@ -1,0 +1,295 @@
+//! Flags whose value is small and of its own kind.
+
+use crate::error::{Error, Result};
+use crate::types::container::{LogConfig, LogDriver, PullPolicy};
+use crate::types::size::parse_bytes;
+use crate::types::status::RestartPolicy;
+use std::net::IpAddr;
+
+/// `--restart no|on-failure[:TIMES]|always|unless-stopped`
+pub(super) fn parse_restart(text: &str) -> Result<RestartPolicy> {
+    let (policy, times) = match text.split_once(':') {
+        Some((policy, times)) => (policy, Some(times)),
+        None => (text, None),
+    };
+    let parse_times = |times: &str| -> Result<u32> {
+        let digits = !times.is_empty() && times.bytes().all(|byte| byte.is_ascii_digit());
+        let number = if digits { times.parse().ok() } else { None };
+        number.ok_or_else(|| Error::invalid(format!("--restart {text}: {times:?} is not a number of times")))
+    };
+    match (policy, times) {
+        ("no" | "", None) => Ok(RestartPolicy::No),
+        ("always", None) => Ok(RestartPolicy::Always),
+        ("unless-stopped", None) => Ok(RestartPolicy::UnlessStopped),
+        // 0 is docker's word for "without end".
+        ("on-failure", times) => Ok(RestartPolicy::OnFailure {
+            max_retries: times.map(parse_times).transpose()?.filter(|times| *times > 0),
+        }),
+        ("no" | "always" | "unless-stopped", Some(_)) => {
+            Err(Error::invalid(format!("--restart {text}: only on-failure takes a number of times")))
+        }
+        _ => Err(one_of("--restart", text, "no, on-failure[:TIMES], always or unless-stopped")),
+    }
+}
+
+/// `--pull always|missing|never|newer`
+pub(crate) fn parse_pull(text: &str) -> Result<PullPolicy> {
+    match text {
+        "always" => Ok(PullPolicy::Always),
+        "missing" | "ifmissing" => Ok(PullPolicy::Missing),
+        "never" => Ok(PullPolicy::Never),
+        "newer" | "ifnewer" => Ok(PullPolicy::Newer),
+        _ => Err(one_of("--pull", text, "always, missing, never or newer")),
+    }
+}
+
+/// `--log-driver` and all `--log-opt`s.
+pub(super) fn parse_log(driver: Option<&str>, options: &[String]) -> Result<LogConfig> {
+    let driver = match driver {
+        None | Some("json-file" | "") => LogDriver::JsonFile,
+        Some("k8s-file") => LogDriver::K8sFile,
+        Some("none") => LogDriver::None,
+        Some("passthrough") => LogDriver::Passthrough,
+        Some(other) => return Err(one_of("--log-driver", other, "json-file, k8s-file, none or passthrough")),
+    };
+    let mut log = LogConfig { driver, ..LogConfig::default() };
+    for option in options {
+        let invalid = |why: &str| Error::invalid(format!("--log-opt {option}: {why}"));
+        let (key, value) = option.split_once('=').ok_or_else(|| invalid("no value"))?;
+        match key {
+            _ if matches!(driver, LogDriver::None | LogDriver::Passthrough) => {
+                return Err(invalid("this log driver keeps no log"));
+            }
+            "max-size" if value == "-1" => log.max_size = Some(u64::MAX),
+            "max-size" => {
+                let size = parse_bytes(value).map_err(|error| error.context("--log-opt max-size"))?;
+                log.max_size = Some(if size > 0 { size } else { return Err(invalid("the size is 0")) });
+            }
+            "max-file" => {
+                let files = value.parse().ok().filter(|files| (1..=1000).contains(files));
+                log.max_file = Some(files.ok_or_else(|| invalid("not a number from 1 to 1000"))?);
+            }
+            "tag" | "labels" | "labels-regex" | "env" | "env-regex" => {
+                log.options.insert(key.to_owned(), value.to_owned());
+            }
+            _ => return Err(invalid("unknown option").hint("known are max-size, max-file and tag")),
+        }
+    }
+    Ok(log)
+}
+
+/// `--add-host NAME:IP`, docker's `NAME=IP` as well; IPv6 with or without brackets.
+pub(super) fn parse_add_host(text: &str) -> Result<(String, String)> {
+    let invalid = |why: &str| {
+        Error::invalid(format!("invalid --add-host {text:?}: {why}")).hint("write it as NAME:ADDRESS")
+    };
+    let at = text.find(['=', ':']).ok_or_else(|| invalid("no address"))?;
+    let (name, address) = (&text[..at], &text[at + 1..]);
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+    if name.is_empty() || !name.bytes().all(plain) {
+        return Err(invalid("no host name"));
+    }
+    if address == "host-gateway" {
+        return Err(invalid("host-gateway is not known here yet"));
+    }
+    let bare = address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(address);
+    let address: IpAddr = bare.parse().map_err(|_| invalid("not an IP address"))?;
+    Ok((name.to_owned(), address.to_string()))
+}
+
+/// `--dns IP`
+pub(super) fn parse_dns(text: &str) -> Result<String> {
+    match text.parse::<IpAddr>() {
+        Ok(address) => Ok(address.to_string()),
+        Err(_) => Err(Error::invalid(format!("invalid --dns {text:?}: not an IP address"))),
+    }
+}
+
+/// A word for resolv.conf: nothing that could start another line or word.
+pub(super) fn parse_resolver_word(flag: &str, text: &str) -> Result<String> {
+    let plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
+    if plain { Ok(text.to_owned()) } else { Err(Error::invalid(format!("invalid {flag} {text:?}"))) }
+}
+
+/// `--hostname`, `--domainname`: what sethostname(2) takes, and no blanks.
+pub(super) fn parse_hostname(flag: &str, text: &str) -> Result<String> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+    if !text.is_empty() && text.len() <= 64 && text.bytes().all(plain) && !text.starts_with(['-', '.']) {
+        Ok(text.to_owned())
+    } else {
+        Err(Error::invalid(format!("invalid {flag} {text:?}"))
+            .hint("at most 64 letters, digits, '-' and '.', with a letter or digit first"))
+    }
+}
+
+/// `--entrypoint`: a JSON array of words, or one word; empty for none.
+pub(super) fn parse_entrypoint(text: &str) -> Result<Vec<String>> {
+    if text.is_empty() {
+        return Ok(Vec::new());
+    }
+    if text.starts_with('[') {
+        return serde_json::from_str(text)
+            .map_err(|_| Error::invalid(format!("invalid --entrypoint {text:?}: not a JSON array of strings")));
+    }
+    Ok(vec![text.to_owned()])
+}
+
+/// `--attach stdin|stdout|stderr`
+pub(super) fn parse_stream(text: &str) -> Result<String> {
+    let lower = text.to_ascii_lowercase();
+    match lower.as_str() {
+        "stdin" | "stdout" | "stderr" => Ok(lower),
+        _ => Err(one_of("--attach", text, "stdin, stdout or stderr")),
+    }
+}
+
+/// `--umask`, in octal.
+pub(super) fn parse_umask(text: &str) -> Result<u32> {
+    let octal = !text.is_empty() && text.bytes().all(|byte| matches!(byte, b'0'..=b'7'));
+    let mask = if octal { u32::from_str_radix(text, 8).ok() } else { None };
+    mask.filter(|mask| *mask <= 0o777)
+        .ok_or_else(|| Error::invalid(format!("invalid --umask {text:?}")).hint("write it in octal, for example 022"))
+}
+
+/// `--tz`: the name of a file below /usr/share/zoneinfo, or `local`.
+pub(super) fn parse_tz(text: &str) -> Result<String> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'+' | b'_' | b'/');
+    if !text.is_empty() && text.len() <= 100 && text.bytes().all(plain) && !text.starts_with('/') {
+        Ok(text.to_owned())
+    } else {
+        Err(Error::invalid(format!("invalid --tz {text:?}")).hint("a zone is named like Europe/Vienna, or local"))
+    }
+}
+
+/// A whole number of a flag, within bounds.
+pub(super) fn parse_number(flag: &str, text: &str, bounds: std::ops::RangeInclusive<i64>) -> Result<i64> {
+    text.parse().ok().filter(|number| bounds.contains(number)).ok_or_else(|| {
+        let error = Error::invalid(format!("invalid {flag} {text:?}"));
+        if *bounds.end() == i64::MAX {
+            error.hint(format!("a whole number, {} or more", bounds.start()))
+        } else {
+            error.hint(format!("a whole number from {} to {}", bounds.start(), bounds.end()))
+        }
+    })
+}
+
+/// `--expose PORT[-PORT][/PROTOCOL]`, with its protocol.
+pub(super) fn parse_expose(text: &str) -> Result<String> {
+    let invalid = || Error::invalid(format!("invalid --expose {text:?}")).hint("for example 80, 53/udp or 8000-8010");
+    let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+    let protocol = protocol.to_ascii_lowercase();
+    if !matches!(protocol.as_str(), "tcp" | "udp" | "sctp") {
+        return Err(invalid());
+    }
+    let port = |port: &str| port.parse::<u16>().ok().filter(|number| *number > 0);
+    let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
+    match (port(first), port(last)) {
+        (Some(first), Some(last)) if first == last => Ok(format!("{first}/{protocol}")),
+        (Some(first), Some(last)) if first < last => Ok(format!("{first}-{last}/{protocol}")),
+        _ => Err(invalid()),
+    }
+}
+
+/// `--volumes-from CONTAINER[:ro|rw]`
+pub(super) fn parse_volumes_from(text: &str) -> Result<String> {
+    let (name, options) = text.split_once(':').unwrap_or((text, ""));
+    let known = options.split(',').all(|word| matches!(word, "" | "ro" | "rw" | "z" | "Z"));
+    if name.is_empty() || !known {
+        return Err(Error::invalid(format!("invalid --volumes-from {text:?}")).hint("write it as CONTAINER[:ro]"));
+    }
+    let access = if options.split(',').any(|word| word == "ro") { "ro" } else { "rw" };
+    Ok(format!("{name}:{access}"))
+}
+
+/// `KEY=VALUE` of `--sysctl` and `--annotation`.
+pub(super) fn parse_pair(flag: &str, text: &str) -> Result<(String, String)> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.to_owned())),
+        _ => Err(Error::invalid(format!("invalid {flag} {text:?}")).hint("write it as KEY=VALUE")),
+    }
+}
+
+fn one_of(flag: &str, text: &str, choices: &str) -> Error {
+    Error::invalid(format!("invalid {flag} {text:?}")).hint(format!("it is one of {choices}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn restart_policies() {
+        assert_eq!(parse_restart("no").expect("valid"), RestartPolicy::No);
+        assert_eq!(parse_restart("on-failure").expect("valid"), RestartPolicy::OnFailure { max_retries: None });
+        assert_eq!(parse_restart("on-failure:0").expect("valid"), RestartPolicy::OnFailure { max_retries: None });
+        assert_eq!(parse_restart("on-failure:3").expect("valid"), RestartPolicy::OnFailure { max_retries: Some(3) });
+        assert_eq!(parse_restart("unless-stopped").expect("valid"), RestartPolicy::UnlessStopped);
+        for bad in ["wat", "always:3", "no:1", "on-failure:", "on-failure:-1", "on-failure:+1", "on-failure:x", ":1"] {
+            assert!(parse_restart(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn logs() {
+        let options = ["max-size=10m", "max-file=3", "tag={{.Name}}"].map(String::from);
+        let log = parse_log(Some("k8s-file"), &options).expect("valid");
+        assert_eq!((log.driver, log.max_size, log.max_file), (LogDriver::K8sFile, Some(10 << 20), Some(3)));
+        assert_eq!(log.options["tag"], "{{.Name}}");
+        assert_eq!(parse_log(None, &["max-size=-1".into()]).expect("valid").max_size, Some(u64::MAX));
+        for bad in ["", "max-size", "max-size=0", "max-size=x", "max-file=0", "max-file=x", "path=/x", "mode=non-blocking"] {
+            assert!(parse_log(None, &[bad.into()]).is_err(), "{bad:?}");
+        }
+        assert!(parse_log(Some("none"), &["tag=x".into()]).is_err());
+        assert!(parse_log(Some("journald"), &[]).expect_err("unknown").hints()[0].contains("json-file"));
+    }
+
+    #[test]
+    fn hosts_and_resolvers() {
+        let host = |text| parse_add_host(text).map(|(name, address)| format!("{name} {address}"));
+        assert_eq!(host("a:1.2.3.4").expect("valid"), "a 1.2.3.4");
+        assert_eq!(host("a=1.2.3.4").expect("valid"), "a 1.2.3.4");
+        assert_eq!(host("a.b:::1").expect("valid"), "a.b ::1");
+        assert_eq!(host("a:[::1]").expect("valid"), "a ::1");
+        for bad in ["", "a", "a:", ":1.2.3.4", "a:1.2.3", "a b:1.2.3.4", "a\nb:1.2.3.4", "a:host-gateway"] {
+            assert!(parse_add_host(bad).is_err(), "{bad:?}");
+        }
+        assert!(parse_dns("1.1.1.1").is_ok() && parse_dns("::1").is_ok());
+        assert!(parse_dns("dns.example").is_err() && parse_dns("1.1.1.1\nnameserver 6.6.6.6").is_err());
+        assert!(parse_resolver_word("--dns-option", "ndots:1").is_ok());
+        assert!(parse_resolver_word("--dns-search", "a b").is_err());
+        assert!(parse_hostname("--hostname", "web-1.example").is_ok());
+        for bad in ["", "-x", "a b", "a\n", &"x".repeat(65)] {
+            assert!(parse_hostname("--hostname", bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn entrypoints_are_one_word_or_a_json_array() {
+        assert!(parse_entrypoint("").expect("valid").is_empty());
+        assert_eq!(parse_entrypoint("/bin/sh -c").expect("valid"), ["/bin/sh -c"]);
+        assert_eq!(parse_entrypoint(r#"["a","b c"]"#).expect("valid"), ["a", "b c"]);
+        assert!(parse_entrypoint("[a]").is_err() && parse_entrypoint("[1]").is_err());
+    }
+
+    #[test]
+    fn numbers_and_words() {
+        assert_eq!(parse_umask("0027").expect("valid"), 0o27);
+        assert!(["", "8", "1777", "-1", "0o22"].iter().all(|bad| parse_umask(bad).is_err()));
+        assert_eq!(parse_number("--stop-timeout", "-1", -1..=i64::MAX).expect("valid"), -1);
+        assert!(parse_number("--timeout", "-1", 0..=i64::MAX).is_err());
+        assert!(parse_number("--timeout", "", 0..=i64::MAX).is_err());
+        assert_eq!(parse_expose("80").expect("valid"), "80/tcp");
+        assert_eq!(parse_expose("8000-8010/UDP").expect("valid"), "8000-8010/udp");
+        assert!(["", "0", "x", "80/x", "90-80", "70000", "80-"].iter().all(|bad| parse_expose(bad).is_err()));
+        assert_eq!(parse_volumes_from("a").expect("valid"), "a:rw");
+        assert_eq!(parse_volumes_from("a:ro,z").expect("valid"), "a:ro");
+        assert!(["", ":ro", "a:x"].iter().all(|bad| parse_volumes_from(bad).is_err()));
+        assert_eq!(parse_stream("STDIN").expect("valid"), "stdin");
+        assert!(parse_stream("x").is_err());
+        assert!(parse_tz("Europe/Vienna").is_ok() && parse_tz("local").is_ok());
+        assert!(["", "/etc/passwd", "../x", "a b"].iter().all(|bad| parse_tz(bad).is_err()));
+        assert_eq!(parse_pull("newer").expect("valid"), PullPolicy::Newer);
+        assert!(parse_pull("sometimes").is_err());
+        assert!(parse_pair("--sysctl", "a=b=c").is_ok() && parse_pair("--sysctl", "a").is_err());
+    }
+}

@@ -1,0 +1,69 @@
+//! Examples for help and manual pages.
+
+/// `(command, what it does, what to type)`
+const EXAMPLES: &[(&str, &str, &str)] = &[
+    ("coracle run", "a shell in a Debian container that is gone afterwards", "coracle run --rm -it debian bash"),
+    ("coracle run", "a server in the background", "coracle run -d --name web -v ./site:/usr/share/nginx/html:ro nginx"),
+    ("coracle run", "a command over a throw-away view of the host's own root", "coracle run --rm --rootfs /:O ls /etc"),
+    ("coracle run", "no network, read-only, no capabilities", "coracle run --rm --network none --read-only --cap-drop ALL busybox id"),
+    ("coracle create", "a container that is started later", "coracle create --name db -e POSTGRES_PASSWORD=secret postgres"),
+    ("coracle start", "start it, with its output here", "coracle start -a db"),
+    ("coracle stop", "give it half a minute", "coracle stop -t 30 db"),
+    ("coracle restart", "stop and start again", "coracle restart web"),
+    ("coracle kill", "ask a server to read its configuration again", "coracle kill -s HUP web"),
+    ("coracle rm", "remove a container with its anonymous volumes, even if it runs", "coracle rm -fv web"),
+    ("coracle wait", "the exit code of a container, when it has ended", "coracle wait db"),
+    ("coracle rename", "give a container another name", "coracle rename db old-db"),
+    ("coracle ps", "all containers, the stopped ones too", "coracle ps -a"),
+    ("coracle ps", "names of what has failed", "coracle ps -a --filter status=exited --filter exited=1 --format '{{.Names}}'"),
+    ("coracle ps", "one JSON object a line", "coracle ps --format json"),
+    ("coracle logs", "the last lines, and those to come", "coracle logs -f --tail 20 web"),
+    ("coracle logs", "with times, of the last ten minutes", "coracle logs -t --since 10m web"),
+    ("coracle inspect", "one value", "coracle inspect -f '{{.State.Pid}}' web"),
+    ("coracle inspect", "the mounts, a line each", "coracle inspect -f '{{range .Mounts}}{{println .Source .Destination}}{{end}}' web"),
+    ("coracle pull", "an image by tag", "coracle pull docker.io/library/debian:bookworm"),
+    ("coracle images", "names and sizes", "coracle images --format '{{.Repository}}:{{.Tag}} {{.Size}}'"),
+    ("coracle rmi", "remove an image", "coracle rmi busybox"),
+    ("coracle tag", "another name for an image", "coracle tag busybox my/busybox:1"),
+    ("coracle save", "an image as an archive", "coracle save -o busybox.tar busybox"),
+    ("coracle load", "and back", "coracle load -i busybox.tar"),
+    ("coracle import", "a root file system as an image", "coracle import rootfs.tar my/image:1"),
+    ("coracle history", "the layers of an image", "coracle history debian"),
+    ("coracle version", "as JSON", "coracle version --format json"),
+    ("coracle info", "one value", "coracle info -f '{{.ServerVersion}}'"),
+    ("coracle completion", "for this bash", "source <(coracle completion bash)"),
+];
+
+/// The examples of the command `path` (`coracle run`), indented; `None` where
+/// there are none.
+pub(crate) fn text(path: &str) -> Option<String> {
+    let of_it = EXAMPLES.iter().filter(|(command, _, _)| *command == path);
+    let lines: Vec<String> = of_it.map(|(_, what, typed)| format!("  # {what}\n  {typed}")).collect();
+    if lines.is_empty() { None } else { Some(lines.join("\n")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::arguments;
+    use crate::cli::command::Kind;
+    use crate::cli::commands;
+
+    /// An example that is no command line is worse than none.
+    #[test]
+    fn every_example_is_a_command_line() {
+        for (path, _, typed) in EXAMPLES {
+            let name = path.trim_start_matches("coracle ");
+            let Some(entry) = commands::ENTRIES.iter().find(|entry| entry.is_called(name)) else {
+                continue; // its command is not there yet
+            };
+            let Some(line) = typed.strip_prefix(path) else { continue };
+            let words = line.split_whitespace().map(|word| word.trim_matches('\'').to_owned()).collect();
+            let Kind::Command(verb) = &entry.kind else { panic!("{path} is a group") };
+            let command = entry.describe(path);
+            let words = arguments::normalise(&command, words, verb.flags).expect(typed);
+            let result = command.try_get_matches_from(std::iter::once((*path).to_owned()).chain(words));
+            assert!(result.is_ok(), "{typed}: {result:?}");
+        }
+    }
+}

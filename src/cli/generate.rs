@@ -1,0 +1,161 @@
+//! What is made from the command tree: completions for shells, manual pages.
+
+use super::command::{Entry, Kind};
+use super::{commands, examples, ui};
+use crate::error::{Context, Error, Result};
+use clap::{Args, Command};
+use std::path::Path;
+
+#[derive(Args, Debug)]
+pub(crate) struct CompletionArgs {
+    /// bash, zsh, fish, elvish or powershell
+    #[arg(value_name = "SHELL", required = true)]
+    shell: String,
+}
+
+/// Writes the completion script of a shell to stdout.
+///
+/// # Errors
+/// `Invalid` for an unknown shell.
+pub(crate) fn completion(args: CompletionArgs) -> Result<u8> {
+    let shell: clap_complete::Shell = args.shell.parse().map_err(|_| {
+        Error::invalid(format!("unknown shell {:?}", args.shell)).hint("it is bash, zsh, fish, elvish or powershell")
+    })?;
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut commands::describe(), "coracle", &mut script);
+    ui::write(&script)?;
+    Ok(0)
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ManArgs {
+    /// Where to write the pages
+    #[arg(value_name = "DIR", required = true)]
+    dir: String,
+}
+
+/// Writes a manual page for each command into a directory, which must exist.
+///
+/// # Errors
+/// Where a page cannot be written.
+pub(crate) fn generate_man(args: ManArgs) -> Result<u8> {
+    for (name, text) in pages()? {
+        let path = Path::new(&args.dir).join(name);
+        std::fs::write(&path, text).context(|| format!("write {}", path.display()))?;
+    }
+    Ok(0)
+}
+
+/// All pages, `(file name, text)`, in the order of the tree. The same program
+/// gives the same text: there is no date in it.
+fn pages() -> Result<Vec<(String, Vec<u8>)>> {
+    let mut pages = vec![("coracle.1".to_owned(), page("coracle", &commands::describe(), &[])?)];
+    add_pages("coracle", commands::ENTRIES, &mut pages)?;
+    Ok(pages)
+}
+
+fn add_pages(path: &str, entries: &[Entry], pages: &mut Vec<(String, Vec<u8>)>) -> Result<()> {
+    for entry in entries {
+        let path = format!("{path} {}", entry.name);
+        match &entry.kind {
+            Kind::Command(verb) if verb.hidden || verb.same_as.is_some() => {}
+            Kind::Command(_) => pages.push(entry_page(&path, entry, &[])?),
+            Kind::Group(verbs) => {
+                pages.push(entry_page(&path, entry, verbs)?);
+                add_pages(&path, verbs, pages)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn entry_page(path: &str, entry: &Entry, verbs: &[Entry]) -> Result<(String, Vec<u8>)> {
+    Ok((format!("{}.1", path.replace(' ', "-")), page(path, &entry.describe(path), verbs)?))
+}
+
+/// One page: mangen's name, description and options; our synopsis, verbs and examples.
+fn page(path: &str, command: &Command, verbs: &[Entry]) -> Result<Vec<u8>> {
+    let name = path.replace(' ', "-");
+    let described = command.clone().name(name.clone()).after_help("").subcommands(None::<Command>);
+    let usage = described.clone().render_usage().to_string();
+    let usage = usage.trim_start_matches("Usage:").trim().to_owned();
+    let man = clap_mangen::Man::new(described)
+        .title(name.to_uppercase())
+        .section("1")
+        .source(format!("coracle {}", env!("CARGO_PKG_VERSION")))
+        .manual("coracle");
+    let mut text = Vec::new();
+    let write = |text: &mut Vec<u8>| -> std::io::Result<()> {
+        man.render_title(text)?;
+        man.render_name_section(text)?;
+        text.extend(format!(".SH SYNOPSIS\n\\fB{}\\fR\n", roff(&usage)).into_bytes());
+        man.render_description_section(text)?;
+        man.render_options_section(text)
+    };
+    write(&mut text).context(|| format!("write the page of {path}"))?;
+    if path == "coracle" {
+        text.extend(commands_section(path, commands::ENTRIES).into_bytes());
+    } else if !verbs.is_empty() {
+        text.extend(commands_section(path, verbs).into_bytes());
+    }
+    if let Some(examples) = examples::text(path) {
+        text.extend(format!(".SH EXAMPLES\n.nf\n{}\n.fi\n", roff(&examples)).into_bytes());
+    }
+    if path != "coracle" {
+        text.extend(b".SH SEE ALSO\n\\fBcoracle\\fR(1)\n");
+    }
+    Ok(text)
+}
+
+fn commands_section(path: &str, entries: &[Entry]) -> String {
+    let mut text = ".SH COMMANDS\n".to_owned();
+    for entry in entries {
+        let (hidden, page) = match &entry.kind {
+            Kind::Command(verb) => (verb.hidden, verb.same_as.map(|name| format!("coracle-{name}"))),
+            Kind::Group(_) => (false, None),
+        };
+        if !hidden {
+            let page = page.unwrap_or_else(|| format!("{path} {}", entry.name).replace(' ', "-"));
+            text.push_str(&format!(".TP\n\\fB{}\\fR(1)\n{}\n", roff(&page), roff(entry.about)));
+        }
+    }
+    text
+}
+
+/// Text with what troff(7) would take for a command made plain.
+fn roff(text: &str) -> String {
+    let line = |line: &str| {
+        let line = line.replace('\\', "\\e").replace('-', "\\-");
+        if line.starts_with(['.', '\'']) { format!("\\&{line}") } else { line }
+    };
+    text.lines().map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_has_a_page_that_is_always_the_same() {
+        let first = pages().expect("pages");
+        assert_eq!(first, pages().expect("pages"));
+        let text = |name: &str| {
+            let page = first.iter().find(|(file, _)| file == name).unwrap_or_else(|| panic!("{name}"));
+            String::from_utf8(page.1.clone()).expect("UTF-8")
+        };
+        let run = text("coracle-run.1");
+        for part in [".SH SYNOPSIS", "\\-\\-cap\\-add", ".SH EXAMPLES", "IMAGE"] {
+            assert!(run.contains(part), "{part}: {run}");
+        }
+        assert!(text("coracle.1").contains("coracle\\-run"));
+        assert!(first.iter().all(|(name, _)| !name.contains("generate-man")));
+    }
+
+    #[test]
+    fn completions_know_every_shell() {
+        for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+            assert!(shell.parse::<clap_complete::Shell>().is_ok(), "{shell}");
+        }
+        assert!(completion(CompletionArgs { shell: "csh".into() }).is_err());
+    }
+}

@@ -1,0 +1,82 @@
+//! What clap says about a wrong command line, in docker's words and as an
+//! [`Error`], so that it is shown as every other.
+
+use crate::error::Error;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+
+/// The error for a command line that clap refused; `path` is `coracle run`.
+pub(crate) fn explain(path: &str, error: &clap::Error) -> Error {
+    let context = |kind| error.get(kind).map(text_of);
+    let argument = context(ContextKind::InvalidArg).unwrap_or_default();
+    let flag = argument.split([' ', '=']).next().unwrap_or_default();
+    let message = match error.kind() {
+        ErrorKind::UnknownArgument if argument.starts_with("--") => format!("unknown flag: {flag}"),
+        ErrorKind::UnknownArgument if argument.starts_with('-') => format!("unknown shorthand flag: {flag}"),
+        ErrorKind::UnknownArgument | ErrorKind::TooManyValues => {
+            format!("'{path}' takes no argument {argument:?}")
+        }
+        ErrorKind::MissingRequiredArgument => {
+            let missing = argument.matches('<').count().max(1);
+            let plural = if missing == 1 { "" } else { "s" };
+            format!("'{path}' requires at least {missing} argument{plural}")
+        }
+        ErrorKind::InvalidValue if context(ContextKind::InvalidValue).is_none_or(|value| value.is_empty()) => {
+            format!("flag needs an argument: {flag}")
+        }
+        ErrorKind::InvalidValue | ErrorKind::ValueValidation => {
+            let value = context(ContextKind::InvalidValue).unwrap_or_default();
+            let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
+            format!("invalid value {value:?} of {flag}{cause}")
+        }
+        ErrorKind::ArgumentConflict => {
+            let other = context(ContextKind::PriorArg).unwrap_or_default();
+            format!("{flag} cannot be used together with {}", other.split([' ', '=']).next().unwrap_or_default())
+        }
+        ErrorKind::InvalidSubcommand => {
+            let name = context(ContextKind::InvalidSubcommand).unwrap_or_default();
+            format!("unknown command: {path} {name}")
+        }
+        _ => error.to_string().lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned(),
+    };
+    let mut result = Error::invalid(message);
+    let suggestion = context(ContextKind::SuggestedArg).or_else(|| context(ContextKind::SuggestedSubcommand));
+    if let Some(suggestion) = suggestion {
+        result = result.hint(format!("did you mean {}?", suggestion.split([' ', '=']).next().unwrap_or_default()));
+    }
+    result.hint(format!("see `{path} --help`"))
+}
+
+fn text_of(value: &ContextValue) -> String {
+    match value {
+        ContextValue::Strings(texts) => texts.join(" "),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::{Arg, Command};
+
+    fn explained(words: &[&str]) -> String {
+        let command = Command::new("x")
+            .arg(Arg::new("name").long("name").required(false))
+            .arg(Arg::new("number").long("number").value_parser(clap::value_parser!(u8)))
+            .arg(Arg::new("target").required(true));
+        let words = std::iter::once("x").chain(words.iter().copied());
+        let error = explain("coracle x", &command.try_get_matches_from(words).expect_err("wrong"));
+        format!("{error} / {}", error.hints().join(" / "))
+    }
+
+    #[test]
+    fn messages_are_dockers() {
+        let see = "see `coracle x --help`";
+        assert_eq!(explained(&["--foo", "a"]), format!("unknown flag: --foo / {see}"));
+        assert_eq!(explained(&["--nam=1", "a"]), format!("unknown flag: --nam / did you mean --name? / {see}"));
+        assert_eq!(explained(&["-z", "a"]), format!("unknown shorthand flag: -z / {see}"));
+        assert_eq!(explained(&["--name"]), format!("flag needs an argument: --name / {see}"));
+        assert_eq!(explained(&[]), format!("'coracle x' requires at least 1 argument / {see}"));
+        assert_eq!(explained(&["a", "b"]), format!("'coracle x' takes no argument \"b\" / {see}"));
+        assert!(explained(&["--number", "x", "a"]).starts_with("invalid value \"x\" of --number: invalid digit"));
+    }
+}

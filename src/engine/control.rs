@@ -1,0 +1,100 @@
+//! Speaking to a container's monitor over its control socket.
+
+use super::Engine;
+use crate::channel::Channel;
+use crate::error::{BestEffort, Context, Error, Result};
+use crate::monitor::control::socket_path;
+use crate::monitor::messages::{Reply, Request};
+use crate::monitor::remove;
+use crate::state::store::{Snapshot, is_alive};
+use crate::types::id::ContainerId;
+use crate::types::status::Status;
+use rustix::process::{Pid, PidfdFlags, Signal};
+use std::os::unix::net::UnixStream;
+
+impl Engine {
+    /// The container as it is now. What a killed monitor left is cleaned up.
+    pub(crate) fn snapshot(&self, id: &ContainerId) -> Result<Snapshot> {
+        let snapshot = self.store.snapshot(id)?;
+        if !snapshot.lost {
+            return Ok(snapshot);
+        }
+        self.settle(&snapshot)?;
+        if snapshot.record.config.auto_remove {
+            return Err(Error::not_found(format!("no such container: {}", id.short())));
+        }
+        self.store.snapshot(id)
+    }
+
+    /// A run whose monitor was killed: its init has died with it, or is ended
+    /// now; the record says so from here on.
+    fn settle(&self, snapshot: &Snapshot) -> Result<()> {
+        let record = &snapshot.record;
+        if let Some(init) = self.store.stale_or_live(&record.id)?.and_then(|state| state.init) {
+            if let Some(pid) = Pid::from_raw(init.pid as i32) {
+                if let Ok(pidfd) = rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
+                    // The pidfd first, then the look at who it is.
+                    if is_alive(init) {
+                        rustix::process::pidfd_send_signal(&pidfd, Signal::KILL).or_ignore();
+                    }
+                }
+            }
+        }
+        let Status::Exited(exit) = &snapshot.status else { return Ok(()) };
+        if record.config.auto_remove {
+            self.enter()?;
+            remove::hide(&self.dirs, &self.store, record)?;
+            remove::delete(&self.dirs, record, remove::Volumes::Remove)?;
+        } else {
+            self.store.save_exit(&record.id, exit, snapshot.restart_count)?;
+        }
+        std::fs::remove_dir_all(self.dirs.container_runtime(&record.id)).or_ignore();
+        Ok(())
+    }
+
+    /// Says one thing to the monitor; `None` where it is gone.
+    pub(super) fn ask(&self, id: &ContainerId, request: &Request) -> Result<Option<Reply>> {
+        let Some(mut channel) = self.connect(id)? else { return Ok(None) };
+        if channel.send(request).is_err() {
+            return Ok(None);
+        }
+        // A connection that breaks is a monitor that died.
+        Ok(channel.receive().unwrap_or(None))
+    }
+
+    fn connect(&self, id: &ContainerId) -> Result<Option<Channel<Request, Reply>>> {
+        let Ok((_directory, path)) = socket_path(&self.dirs.container_runtime(id)) else { return Ok(None) };
+        match UnixStream::connect(path) {
+            Ok(stream) => Ok(Some(Channel::new(stream))),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused
+                ) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(error).context(|| format!("connect to the monitor of {}", id.short())),
+        }
+    }
+
+    /// A connection that carries the container's output from now on.
+    pub(crate) fn attach_stream(&self, id: &ContainerId, stdin: bool) -> Result<UnixStream> {
+        let gone = || Error::conflict(format!("container {} is not running", id.short()));
+        let mut channel = self.connect(id)?.ok_or_else(gone)?;
+        channel.send(&Request::Attach { stdin })?;
+        match channel.receive()? {
+            Some(Reply::Done) => Ok(channel.into_stream()),
+            Some(Reply::Failed(text)) => Err(Error::conflict(text)),
+            Some(Reply::Exited(_)) | None => Err(gone()),
+        }
+    }
+
+    /// A connection that becomes readable, or ends, when the container has
+    /// ended for good; `None` where it does not run.
+    pub(crate) fn end_signal(&self, id: &ContainerId) -> Result<Option<UnixStream>> {
+        let Some(mut channel) = self.connect(id)? else { return Ok(None) };
+        channel.send(&Request::Wait)?;
+        Ok(Some(channel.into_stream()))
+    }
+}

@@ -1,0 +1,227 @@
+//! Removes images, their names, and what only they used.
+
+use super::images::{no_such_image, same_image};
+use crate::dirs::Dirs;
+use crate::error::{BestEffort, Error, Result};
+use crate::image::names::{self, Found};
+use crate::image::store::{Entry, ImageStore};
+use crate::storage::layers::LayerStore;
+use crate::types::digest::Digest;
+use crate::types::reference::Reference;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What containers use: asked for under the store's lock, so that a container
+/// whose record was written under a [`super::images::pin`] is always seen.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct InUse {
+    /// Image ids, and the names of the containers.
+    pub(crate) images: BTreeMap<Digest, Vec<String>>,
+    /// Chain ids.
+    pub(crate) layers: BTreeSet<Digest>,
+}
+
+/// One line of what docker's `rmi` says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Removed {
+    Untagged(Reference),
+    Deleted(Digest),
+}
+
+impl std::fmt::Display for Removed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Untagged(name) => write!(f, "Untagged: {}", name.familiar()),
+            Self::Deleted(digest) => write!(f, "Deleted: {digest}"),
+        }
+    }
+}
+
+/// Removes a name, and with the last one the image; or an image by its id.
+///
+/// # Errors
+/// `NotFound`; `Conflict` where a container uses the image or an id has several
+/// names, unless `force`. With `force` layers that a container uses stay.
+pub(crate) fn remove(
+    dirs: &Dirs,
+    name: &str,
+    force: bool,
+    in_use: &dyn Fn() -> Result<InUse>,
+    notes: &mut Vec<Error>,
+) -> Result<Vec<Removed>> {
+    if !ImageStore::exists(&dirs.images()) {
+        return Err(no_such_image(name));
+    }
+    let store = ImageStore::open(&dirs.images())?;
+    let layers = LayerStore::open(&dirs.layers())?;
+    store.update_then(
+        |entries| {
+            let used = in_use()?;
+            let plan = plan(entries, name, force, &used)?;
+            Ok((apply(entries, &plan), used))
+        },
+        |entries, (mut done, used)| {
+            let gone: Vec<&Entry> = done.gone.iter().collect();
+            let deleted = sweep(&store, &layers, entries, &gone, &used, notes);
+            done.lines.extend(deleted.into_iter().map(Removed::Deleted));
+            Ok(done.lines)
+        },
+    )
+}
+
+/// Removes every image that has no name, or with `all` every image, where no
+/// container uses it. Gives the lines and the bytes of blobs that went.
+pub(crate) fn prune(
+    dirs: &Dirs,
+    all: bool,
+    in_use: &dyn Fn() -> Result<InUse>,
+    notes: &mut Vec<Error>,
+) -> Result<Vec<Removed>> {
+    if !ImageStore::exists(&dirs.images()) {
+        return Ok(Vec::new());
+    }
+    let store = ImageStore::open(&dirs.images())?;
+    let layers = LayerStore::open(&dirs.layers())?;
+    store.update_then(
+        |entries| {
+            let used = in_use()?;
+            let unused = |entry: &Entry| !entry.image_id().is_some_and(|id| used.images.contains_key(&id));
+            let plan = entries
+                .iter()
+                .map(|entry| unused(entry) && (all || entry.name_text().is_none()))
+                .map(|remove| if remove { Step::Remove } else { Step::Keep })
+                .collect::<Vec<_>>();
+            Ok((apply(entries, &plan), used))
+        },
+        |entries, (mut done, used)| {
+            let gone: Vec<&Entry> = done.gone.iter().collect();
+            let deleted = sweep(&store, &layers, entries, &gone, &used, notes);
+            done.lines.extend(deleted.into_iter().map(Removed::Deleted));
+            Ok(done.lines)
+        },
+    )
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Keep,
+    Remove,
+    /// Takes the name; the image stays because a container uses it.
+    Unname,
+}
+
+/// What happens to each entry.
+fn plan(entries: &[Entry], name: &str, force: bool, used: &InUse) -> Result<Vec<Step>> {
+    let all = same_image(entries, name)?;
+    let containers = entries[all[0]].image_id().and_then(|id| used.images.get(&id)).filter(|c| !c.is_empty());
+    let conflict = |containers: &[String]| {
+        let several = if containers.len() == 1 { "container" } else { "containers" };
+        Error::conflict(format!("image {name} is used by {several} {}", containers.join(", ")))
+            .hint("remove the containers first, or use -f to take the name alone")
+    };
+    let mut steps = vec![Step::Keep; entries.len()];
+    match names::find(entries, name)? {
+        Found::Name(at, _) if all.len() > 1 => steps[at] = Step::Remove,
+        Found::Name(at, _) => match containers {
+            Some(containers) if !force => return Err(conflict(containers)),
+            Some(_) => steps[at] = Step::Unname,
+            None => steps[at] = Step::Remove,
+        },
+        Found::Image(of_image) => {
+            let mut repositories: Vec<String> =
+                of_image.iter().filter_map(|at| Some(entries[*at].name()?.repository())).collect();
+            repositories.sort();
+            repositories.dedup();
+            if let (Some(containers), false) = (containers, force) {
+                return Err(conflict(containers));
+            }
+            if repositories.len() > 1 && !force {
+                return Err(Error::conflict(format!("image {name} has names in several repositories"))
+                    .hint("remove them by name, or all with -f"));
+            }
+            for at in of_image {
+                steps[at] = Step::Remove;
+            }
+        }
+        Found::Nothing => return Err(no_such_image(name)),
+    }
+    Ok(steps)
+}
+
+/// What came of a plan.
+struct Done {
+    lines: Vec<Removed>,
+    gone: Vec<Entry>,
+}
+
+fn apply(entries: &mut Vec<Entry>, plan: &[Step]) -> Done {
+    let mut done = Done { lines: Vec::new(), gone: Vec::new() };
+    let old = std::mem::take(entries);
+    for (mut entry, step) in old.into_iter().zip(plan) {
+        if *step == Step::Keep {
+            entries.push(entry);
+            continue;
+        }
+        if let Some(name) = entry.name() {
+            if name.digest.is_none() && entry.source_digest() != entry.manifest_digest() {
+                let by_digest = name.at(&entry.source_digest());
+                done.lines.extend([Removed::Untagged(name), Removed::Untagged(by_digest)]);
+            } else {
+                done.lines.push(Removed::Untagged(name));
+            }
+        }
+        if *step == Step::Unname {
+            entry.set_name(None);
+            entries.push(entry);
+        } else {
+            done.gone.push(entry);
+        }
+    }
+    done
+}
+
+/// Deletes the blobs and layers of the entries that went, where nothing else
+/// needs them. An entry that stays and cannot be read keeps all blobs: what it
+/// needs is not known.
+fn sweep(
+    store: &ImageStore,
+    layers: &LayerStore,
+    staying: &[Entry],
+    gone: &[&Entry],
+    used: &InUse,
+    notes: &mut Vec<Error>,
+) -> Vec<Digest> {
+    let mut blobs = BTreeSet::new();
+    let mut chain_ids = used.layers.clone();
+    for entry in staying {
+        let Ok(image) = store.read(entry, None) else {
+            if !gone.is_empty() {
+                notes.push(Error::failed(format!("image {} cannot be read, so no blobs were removed", entry.0.digest)));
+            }
+            return Vec::new();
+        };
+        blobs.extend([entry.0.digest.clone(), image.manifest_digest.clone()]);
+        blobs.extend(image.blobs().map(|blob| blob.digest.clone()));
+        chain_ids.extend(image.config.chain_ids());
+    }
+    let mut deleted = Vec::new();
+    for entry in gone {
+        let mut own = vec![entry.0.digest.clone(), entry.manifest_digest()];
+        if let Ok(image) = store.read(entry, None) {
+            own.push(image.manifest_digest.clone());
+            own.extend(image.blobs().map(|blob| blob.digest.clone()));
+            if !blobs.contains(&image.id) && !deleted.contains(&image.id) {
+                deleted.push(image.id.clone());
+            }
+            for chain_id in image.config.chain_ids().iter().rev() {
+                if !chain_ids.contains(chain_id) && layers.contains(chain_id) {
+                    layers.remove(chain_id).or_note(notes, || format!("remove layer {chain_id}"));
+                    deleted.push(chain_id.clone());
+                }
+            }
+        }
+        for blob in own.iter().filter(|blob| !blobs.contains(blob)) {
+            store.blobs().remove(blob).or_note(notes, || "clean up");
+        }
+    }
+    deleted
+}

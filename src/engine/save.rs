@@ -1,0 +1,105 @@
+//! Images to archives.
+
+use super::images::{no_such_image, same_image};
+use crate::dirs::Dirs;
+use crate::error::{BestEffort, Context, Error, Result};
+use crate::image::archive_write::{Saved, write_docker, write_oci, write_oci_directory};
+use crate::image::names::{self, Found};
+use crate::image::store::ImageStore;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum SaveFormat {
+    #[default]
+    DockerArchive,
+    OciArchive,
+    OciDirectory,
+}
+
+impl SaveFormat {
+    pub(crate) fn parse(text: &str) -> Result<Self> {
+        match text {
+            "docker-archive" => Ok(Self::DockerArchive),
+            "oci-archive" => Ok(Self::OciArchive),
+            "oci-dir" => Ok(Self::OciDirectory),
+            _ => Err(Error::invalid(format!("unknown archive format {text:?}"))
+                .hint("formats are docker-archive, oci-archive and oci-dir")),
+        }
+    }
+}
+
+/// Where an archive goes.
+pub(crate) enum SaveTarget<'a> {
+    Path(&'a Path),
+    Stream(&'a mut dyn Write),
+}
+
+/// Writes the images, each under the name given; by id under all its names.
+pub(crate) fn save(dirs: &Dirs, images: &[String], format: SaveFormat, target: SaveTarget<'_>) -> Result<()> {
+    let store = ImageStore::at(&dirs.images());
+    // Blobs that are being read must not be removed.
+    let _pin = store.pin()?;
+    let saved = collect(&store, images)?;
+    match (format, target) {
+        (SaveFormat::OciDirectory, SaveTarget::Path(path)) => write_oci_directory(&saved, store.blobs(), path),
+        (SaveFormat::OciDirectory, SaveTarget::Stream(_)) => {
+            Err(Error::invalid("oci-dir is a directory: name it with -o"))
+        }
+        (format, SaveTarget::Stream(out)) => write(&saved, &store, format, out),
+        (format, SaveTarget::Path(path)) => write_file(path, |out| write(&saved, &store, format, out)),
+    }
+}
+
+fn write(saved: &[Saved], store: &ImageStore, format: SaveFormat, out: &mut dyn Write) -> Result<()> {
+    match format {
+        SaveFormat::DockerArchive => write_docker(saved, store.blobs(), out),
+        SaveFormat::OciArchive | SaveFormat::OciDirectory => write_oci(saved, store.blobs(), out),
+    }
+}
+
+/// The images, each once, with the names to write.
+fn collect(store: &ImageStore, images: &[String]) -> Result<Vec<Saved>> {
+    let entries = store.entries()?;
+    let mut saved: Vec<Saved> = Vec::new();
+    for name in images {
+        let (at, names) = match names::find(&entries, name)? {
+            Found::Name(at, reference) if reference.digest.is_none() => (at, vec![reference]),
+            // A digest is no tag: the archive has the image without a name.
+            Found::Name(at, _) => (at, Vec::new()),
+            Found::Image(all) => {
+                let names = same_image(&entries, name)?;
+                let names = names.iter().filter_map(|at| entries[*at].name());
+                (all[0], names.filter(|name| name.digest.is_none()).collect())
+            }
+            Found::Nothing => return Err(no_such_image(name)),
+        };
+        let image = store.read(&entries[at], None).context(|| format!("image {name}"))?;
+        match saved.iter_mut().find(|other| other.image.manifest_digest == image.manifest_digest) {
+            Some(other) => {
+                let new: Vec<_> = names.into_iter().filter(|name| !other.names.contains(name)).collect();
+                other.names.extend(new);
+            }
+            None => saved.push(Saved { image, entry: entries[at].clone(), names }),
+        }
+    }
+    Ok(saved)
+}
+
+/// A regular file appears whole or not at all; a pipe or device is written to.
+fn write_file(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+    let special = std::fs::metadata(path).is_ok_and(|meta| !meta.is_file());
+    if special {
+        let file = std::fs::OpenOptions::new().write(true).open(path).context(|| format!("open {}", path.display()))?;
+        return write(&mut BufWriter::new(file));
+    }
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(format!(".{}.part", std::process::id()));
+    let file = std::fs::File::create(&temporary).context(|| format!("make {}", path.display()))?;
+    let result = write(&mut BufWriter::with_capacity(256 << 10, file))
+        .and_then(|()| std::fs::rename(&temporary, path).context(|| format!("make {}", path.display())));
+    if result.is_err() {
+        std::fs::remove_file(&temporary).or_ignore();
+    }
+    result
+}

@@ -1,0 +1,165 @@
+//! Archives of images as they go out: docker-archive, oci-archive and an OCI
+//! layout directory. The same images give the same bytes.
+
+use super::archive::copy;
+use super::blob::Blobs;
+use super::compression::decoder;
+use super::manifest::{Descriptor, Index, MANIFEST_MAX, OCI_INDEX};
+use super::store::{Entry, StoredImage};
+use crate::dirs::create_private;
+use crate::error::{Context, Error, Result};
+use crate::types::digest::Digest;
+use crate::types::reference::Reference;
+use serde_json::json;
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::path::Path;
+
+const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
+
+/// An image to write and the names that it goes by.
+#[derive(Clone, Debug)]
+pub(crate) struct Saved {
+    pub(crate) image: StoredImage,
+    pub(crate) entry: Entry,
+    pub(crate) names: Vec<Reference>,
+}
+
+/// Docker's form: `manifest.json`, configs, and unpacked layers named by their
+/// diff id (docker's `load` of every version reads it).
+pub(crate) fn write_docker(images: &[Saved], blobs: &Blobs, out: &mut dyn Write) -> Result<()> {
+    let mut tar = tar::Builder::new(out);
+    let mut written = BTreeSet::new();
+    let mut manifest = Vec::new();
+    for saved in images {
+        let config = format!("{}.json", saved.image.id.hex());
+        let bytes = blobs.document(&saved.image.id, super::config::CONFIG_MAX)?;
+        if written.insert(config.clone()) {
+            append(&mut tar, &config, bytes.len() as u64, &bytes[..])?;
+        }
+        let mut layers = Vec::new();
+        for (layer, diff_id) in saved.image.manifest.layers.iter().zip(&saved.image.config.rootfs.diff_ids) {
+            let name = format!("{}.tar", diff_id.hex());
+            if written.insert(name.clone()) {
+                // A tar header needs the size first; counting costs one more
+                // pass, spooling would cost the disk.
+                let unpacked = || decoder(blobs.open(&layer.digest)?).map(|(_, reader)| reader);
+                let size = copy(&mut unpacked()?, &mut std::io::sink())
+                    .context(|| format!("unpack layer {}", layer.digest))?;
+                append(&mut tar, &name, size, unpacked()?)?;
+            }
+            layers.push(name);
+        }
+        let tags: Vec<String> = saved.names.iter().map(Reference::familiar).collect();
+        manifest.push(json!({"Config": config, "RepoTags": tags, "Layers": layers}));
+    }
+    let manifest = serde_json::to_vec(&manifest).context(|| "write manifest.json")?;
+    append(&mut tar, "manifest.json", manifest.len() as u64, &manifest[..])?;
+    tar.finish().context(|| "write the archive")?;
+    tar.get_mut().flush().context(|| "write the archive")
+}
+
+/// An OCI layout in a tar; blobs as they are.
+pub(crate) fn write_oci(images: &[Saved], blobs: &Blobs, out: &mut dyn Write) -> Result<()> {
+    let mut tar = tar::Builder::new(out);
+    append(&mut tar, "oci-layout", LAYOUT.len() as u64, LAYOUT)?;
+    let index = index_of(images)?;
+    append(&mut tar, "index.json", index.len() as u64, &index[..])?;
+    each_blob(images, blobs, |digest, size, content| {
+        append(&mut tar, &format!("blobs/sha256/{}", digest.hex()), size, content)
+    })?;
+    tar.finish().context(|| "write the archive")?;
+    tar.get_mut().flush().context(|| "write the archive")
+}
+
+/// An OCI layout in a new or empty directory.
+pub(crate) fn write_oci_directory(images: &[Saved], blobs: &Blobs, directory: &Path) -> Result<()> {
+    if std::fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_some()) {
+        return Err(Error::conflict(format!("{} is not empty", directory.display())));
+    }
+    create_private(&directory.join("blobs/sha256"))?;
+    let write = |path: &str, bytes: &[u8]| {
+        std::fs::write(directory.join(path), bytes).context(|| format!("write {path}"))
+    };
+    each_blob(images, blobs, |digest, _, mut content| {
+        let path = directory.join("blobs/sha256").join(digest.hex());
+        let mut file = std::fs::File::create_new(&path).context(|| format!("make {}", path.display()))?;
+        copy(&mut content, &mut file).context(|| format!("write {}", path.display())).map(drop)
+    })?;
+    write("oci-layout", LAYOUT)?;
+    write("index.json", &index_of(images)?)
+}
+
+/// One entry a name, as our own layout has them.
+fn index_of(images: &[Saved]) -> Result<Vec<u8>> {
+    let mut index = Index::default();
+    for saved in images {
+        let mut entry = saved.entry.clone();
+        entry.0.annotations.clear();
+        if saved.names.is_empty() {
+            index.manifests.push(entry.0.clone());
+        }
+        for name in &saved.names {
+            entry.set_name(Some(name));
+            index.manifests.push(entry.0.clone());
+        }
+    }
+    serde_json::to_vec(&index).context(|| "write index.json")
+}
+
+/// Every blob of the images, once.
+fn each_blob(
+    images: &[Saved],
+    blobs: &Blobs,
+    mut write: impl FnMut(&Digest, u64, &mut dyn Read) -> Result<()>,
+) -> Result<()> {
+    let mut written = BTreeSet::new();
+    for saved in images {
+        let StoredImage { manifest_digest, manifest_size, manifest, .. } = &saved.image;
+        let of_manifest = Descriptor::new("", manifest_digest.clone(), *manifest_size);
+        let wrapper = (saved.entry.0.media_type == OCI_INDEX).then_some(&saved.entry.0);
+        for blob in wrapper.into_iter().chain([&of_manifest]) {
+            if written.insert(blob.digest.clone()) {
+                let bytes = blobs.document(&blob.digest, MANIFEST_MAX)?;
+                write(&blob.digest, bytes.len() as u64, &mut &bytes[..])?;
+            }
+        }
+        for blob in std::iter::once(&manifest.config).chain(&manifest.layers) {
+            if written.insert(blob.digest.clone()) {
+                write(&blob.digest, blob.size, &mut blobs.open(&blob.digest)?)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// One file of `size` bytes; a reader of another length is an error, as the
+/// archive would be unreadable from there.
+fn append<W: Write>(tar: &mut tar::Builder<W>, name: &str, size: u64, content: impl Read) -> Result<()> {
+    let mut header = tar::Header::new_gnu();
+    header.set_size(size);
+    header.set_mode(0o644);
+    header.set_mtime(0);
+    header.set_uid(0);
+    header.set_gid(0);
+    let mut counted = Counted { inner: content.take(size), count: 0 };
+    tar.append_data(&mut header, name, &mut counted).context(|| format!("write {name} to the archive"))?;
+    if counted.count == size {
+        Ok(())
+    } else {
+        Err(Error::failed(format!("{name} has {} bytes instead of {size}", counted.count)))
+    }
+}
+
+struct Counted<R> {
+    inner: R,
+    count: u64,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.count += count as u64;
+        Ok(count)
+    }
+}

@@ -1,0 +1,236 @@
+//! Who listens to the container, and who types into it.
+//!
+//! Memory is bounded: each client has a queue of [`QUEUE`] pieces. The
+//! foreground client (the `run` or `start -a` that started the container) slows
+//! the container down when it is slow, as the reader of a shell's pipe does; any
+//! other client that falls behind by its whole queue is dropped, so that none
+//! can hold the container up.
+
+use super::life::Container;
+use super::log_file::{LogWriter, Stream};
+use super::messages::{MAX_FRAME, STDIN_WINDOW, frame};
+use super::pump::{self, Input};
+use crate::error::BestEffort;
+use crate::types::status::Exit;
+use std::cell::{Cell, RefCell};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::rc::Rc;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::{Notify, mpsc};
+
+/// Pieces of at most 16 KiB that wait for one client: 512 KiB.
+const QUEUE: usize = 32;
+/// How long a client other than the foreground's may take for the last of its queue.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Foreground,
+    Beside,
+}
+
+struct Client {
+    number: u64,
+    queue: mpsc::Sender<Rc<[u8]>>,
+    place: Place,
+}
+
+/// The container's output to its log and clients, their input to it.
+pub(super) struct Hub {
+    log: RefCell<LogWriter>,
+    clients: RefCell<Vec<Client>>,
+    next: Cell<u64>,
+    /// Room in some queue, or a client gone.
+    moved: Notify,
+    stdin: RefCell<Option<mpsc::UnboundedSender<Input>>>,
+    terminal: RefCell<Option<OwnedFd>>,
+}
+
+impl Hub {
+    pub(super) fn new(log: LogWriter) -> Self {
+        Self {
+            log: RefCell::new(log),
+            clients: RefCell::default(),
+            next: Cell::new(0),
+            moved: Notify::new(),
+            stdin: RefCell::default(),
+            terminal: RefCell::default(),
+        }
+    }
+
+    pub(super) fn set_stdin(&self, stdin: Option<mpsc::UnboundedSender<Input>>, terminal: Option<OwnedFd>) {
+        *self.stdin.borrow_mut() = stdin;
+        *self.terminal.borrow_mut() = terminal;
+    }
+
+    pub(super) fn output(&self, stream: Stream, bytes: &[u8]) {
+        self.log.borrow_mut().write(stream, bytes);
+        if self.clients.borrow().is_empty() {
+            return;
+        }
+        let kind = match stream {
+            Stream::Stdout => frame::STDOUT,
+            Stream::Stderr => frame::STDERR,
+        };
+        let piece = encode(kind, bytes);
+        // Nobody is waited for here: the foreground's room was waited for before.
+        self.clients.borrow_mut().retain(|client| client.queue.try_send(Rc::clone(&piece)).is_ok());
+    }
+
+    /// At the end of a run: what has no newline yet is written as it is.
+    pub(super) fn flush_log(&self) {
+        self.log.borrow_mut().flush_partial();
+    }
+
+    /// Returns when every foreground client has room: for a piece of stdout and
+    /// one of stderr at once, and for the acknowledgements of its whole window.
+    pub(super) async fn wait_until_ready(&self) {
+        loop {
+            let moved = self.moved.notified();
+            let full = |client: &Client| {
+                client.place == Place::Foreground && !client.queue.is_closed() && client.queue.capacity() < QUEUE / 2
+            };
+            if !self.clients.borrow().iter().any(full) {
+                return;
+            }
+            moved.await;
+        }
+    }
+
+    pub(super) fn add_foreground(&self, stream: StdUnixStream, container: &Rc<Container>) {
+        if stream.set_nonblocking(true).is_ok() {
+            if let Ok(stream) = UnixStream::from_std(stream) {
+                self.add(stream, Place::Foreground, container);
+            }
+        }
+    }
+
+    /// A client that came over the control socket.
+    pub(super) fn add_beside(&self, stream: UnixStream, container: &Rc<Container>) {
+        self.add(stream, Place::Beside, container);
+    }
+
+    fn add(&self, stream: UnixStream, place: Place, container: &Rc<Container>) {
+        let (read, write) = stream.into_split();
+        let (queue, pieces) = mpsc::channel(QUEUE);
+        let number = self.next.replace(self.next.get() + 1);
+        self.clients.borrow_mut().push(Client { number, queue, place });
+        tokio::task::spawn_local(write_to_client(Rc::clone(container), number, write, pieces));
+        tokio::task::spawn_local(read_from_client(Rc::clone(container), number, read, place));
+    }
+
+    fn remove(&self, number: u64) {
+        self.clients.borrow_mut().retain(|client| client.number != number);
+        self.moved.notify_waiters();
+    }
+
+    /// The last frame of all; returns when each client has it, or is gone, or
+    /// has not read for a while.
+    pub(super) async fn tell_exit(&self, exit: &Exit) {
+        let Ok(body) = serde_json::to_vec(exit) else { return };
+        let piece = encode(frame::EXITED, &body);
+        let clients: Vec<Client> = self.clients.borrow_mut().drain(..).collect();
+        for Client { queue, place, .. } in clients {
+            let told = async {
+                if queue.send(Rc::clone(&piece)).await.is_ok() {
+                    // The writer drops its end once it has written the frame.
+                    queue.closed().await;
+                }
+            };
+            match place {
+                // All of the output is its own, however slowly it reads.
+                Place::Foreground => told.await,
+                Place::Beside => tokio::time::timeout(PATIENCE, told).await.unwrap_or(()),
+            }
+        }
+    }
+
+    /// The container took this much of a client's input.
+    pub(super) fn taken(&self, client: u64, count: usize) {
+        let piece = encode(frame::STDIN_TAKEN, &(count as u32).to_le_bytes());
+        if let Some(client) = self.clients.borrow().iter().find(|other| other.number == client) {
+            // Room was left for it: see `wait_until_ready`.
+            client.queue.try_send(piece).unwrap_or(());
+        }
+    }
+
+    fn type_in(&self) -> Option<mpsc::UnboundedSender<Input>> {
+        self.stdin.borrow().clone()
+    }
+
+    fn resize(&self, rows: u16, columns: u16) {
+        if let Some(terminal) = &*self.terminal.borrow() {
+            pump::resize(terminal.as_fd(), rows, columns).or_ignore();
+        }
+    }
+}
+
+fn encode(kind: u8, bytes: &[u8]) -> Rc<[u8]> {
+    let mut piece = Vec::with_capacity(bytes.len() + 5);
+    piece.push(kind);
+    piece.extend((bytes.len() as u32).to_le_bytes());
+    piece.extend(bytes);
+    piece.into()
+}
+
+async fn write_to_client(
+    container: Rc<Container>,
+    number: u64,
+    mut write: OwnedWriteHalf,
+    mut pieces: mpsc::Receiver<Rc<[u8]>>,
+) {
+    while let Some(piece) = pieces.recv().await {
+        if write.write_all(&piece).await.is_err() {
+            break;
+        }
+        container.hub.moved.notify_waiters();
+        if piece.first() == Some(&frame::EXITED) {
+            break;
+        }
+    }
+    container.hub.remove(number);
+}
+
+async fn read_from_client(container: Rc<Container>, number: u64, mut read: OwnedReadHalf, place: Place) {
+    let mut body = Vec::new();
+    let under_way = Rc::new(Cell::new(0));
+    while let Some(kind) = read_frame(&mut read, &mut body).await {
+        match (kind, body.as_slice()) {
+            (frame::STDIN, bytes) => {
+                under_way.set(under_way.get() + bytes.len());
+                // More than it was told: it does not keep to the protocol.
+                if under_way.get() > STDIN_WINDOW {
+                    break;
+                }
+                let input = Input::Bytes { bytes: bytes.to_vec(), client: number, under_way: Rc::clone(&under_way) };
+                container.hub.type_in().map_or(Ok(()), |stdin| stdin.send(input)).unwrap_or(());
+            }
+            // Only with the client that started it does the input end.
+            (frame::STDIN_END, _) if place == Place::Foreground => {
+                container.hub.type_in().map_or(Ok(()), |stdin| stdin.send(Input::End)).unwrap_or(());
+            }
+            (frame::RESIZE, &[r0, r1, c0, c1]) => {
+                container.hub.resize(u16::from_le_bytes([r0, r1]), u16::from_le_bytes([c0, c1]));
+            }
+            (frame::SIGNAL, &[signal]) => container.control.signal(i32::from(signal)).or_ignore(),
+            _ => {}
+        }
+    }
+    container.hub.remove(number);
+}
+
+/// The next frame's kind; its body replaces what is in `body`. `None` at the
+/// end, and for a client that does not keep to the protocol.
+async fn read_frame(read: &mut OwnedReadHalf, body: &mut Vec<u8>) -> Option<u8> {
+    let kind = read.read_u8().await.ok()?;
+    let length = read.read_u32_le().await.ok()? as usize;
+    if length > MAX_FRAME {
+        return None;
+    }
+    body.resize(length, 0);
+    read.read_exact(body).await.ok()?;
+    Some(kind)
+}

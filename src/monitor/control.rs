@@ -1,0 +1,239 @@
+//! The control socket: attach, stop, kill, wait.
+//!
+//! It lies in a directory of mode 0700, so that whoever connects is the user.
+//! There is no abstract socket (CVE-2020-15257).
+
+use super::life::Container;
+use super::messages::{Reply, Request};
+use crate::channel::{MAX_MESSAGE, encode};
+use crate::error::{BestEffort, Context, Error, Result};
+use crate::types::status::Exit;
+use rustix::fs::{Mode, OFlags};
+use rustix::process::Signal;
+use std::cell::{Cell, RefCell};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Notify, watch};
+
+/// How long the answers to those who wait may take to be read.
+const LAST_ANSWERS: Duration = Duration::from_secs(5);
+
+/// The socket's name in the container's runtime directory.
+pub(crate) const SOCKET: &str = "control";
+
+/// A path to a socket in `directory` that fits into 108 bytes whatever the
+/// directory's length: through an open fd. The fd must live while it is used.
+pub(crate) fn socket_path(directory: &Path) -> Result<(OwnedFd, PathBuf)> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let fd = rustix::fs::open(directory, flags, Mode::empty())
+        .context(|| format!("open {}", directory.display()))?;
+    let path = PathBuf::from(format!("/proc/self/fd/{}/{SOCKET}", fd.as_raw_fd()));
+    Ok((fd, path))
+}
+
+/// What is asked of the container from outside, and what it answers.
+pub(super) struct Control {
+    listener: UnixListener,
+    running: RefCell<Option<OwnedFd>>,
+    stopping: Cell<bool>,
+    stop: Notify,
+    restarts: Cell<u32>,
+    /// Whether a run is on; the end of all runs.
+    run: watch::Sender<bool>,
+    end: watch::Sender<Option<Exit>>,
+    waiting: Cell<usize>,
+    answered: Notify,
+}
+
+pub(super) fn listen(directory: &Path) -> Result<Control> {
+    let step = || format!("listen in {}", directory.display());
+    let (_directory, path) = socket_path(directory)?;
+    // Left by a monitor that was killed.
+    std::fs::remove_file(directory.join(SOCKET)).or_ignore();
+    let listener = UnixListener::bind(path).context(step)?;
+    Ok(Control {
+        listener,
+        running: RefCell::default(),
+        stopping: Cell::new(false),
+        stop: Notify::new(),
+        restarts: Cell::new(0),
+        run: watch::Sender::new(false),
+        end: watch::Sender::new(None),
+        waiting: Cell::new(0),
+        answered: Notify::new(),
+    })
+}
+
+impl Control {
+    pub(super) fn set_running(&self, pidfd: Option<OwnedFd>) {
+        self.run.send_replace(pidfd.is_some());
+        *self.running.borrow_mut() = pidfd;
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.get()
+    }
+
+    pub(super) fn restarts(&self) -> u32 {
+        self.restarts.get()
+    }
+
+    pub(super) fn set_restarts(&self, restarts: u32) {
+        self.restarts.set(restarts);
+    }
+
+    /// Waits so long; `true` at once when a stop was asked for.
+    pub(super) async fn stopped_within(&self, pause: Duration) -> bool {
+        let stop = self.stop.notified();
+        if self.stopping.get() {
+            return true;
+        }
+        tokio::time::timeout(pause, stop).await.is_ok()
+    }
+
+    /// Sends a signal to the container's first process.
+    ///
+    /// # Errors
+    /// `Conflict` where none runs; `Invalid` for a number that is no signal.
+    pub(super) fn signal(&self, number: i32) -> Result<()> {
+        let running = self.running.borrow();
+        let pidfd = running.as_ref().ok_or_else(|| Error::conflict("the container is not running"))?;
+        let signal = Signal::from_named_raw(number);
+        let sent = match signal {
+            Some(signal) => rustix::process::pidfd_send_signal(pidfd, signal).map_err(std::io::Error::from),
+            None => crate::sys::process::pidfd_send_signal(pidfd, number),
+        };
+        sent.context(|| format!("send signal {number}"))
+    }
+
+    /// No restart follows the present run.
+    fn forbid_restart(&self) {
+        self.stopping.set(true);
+        self.stop.notify_waiters();
+    }
+
+    /// The end of all runs: whoever waits is told.
+    pub(super) fn finish(&self, exit: Exit) {
+        self.end.send_replace(Some(exit));
+    }
+
+    /// Returns when those who waited have their answers.
+    pub(super) async fn drained(&self) {
+        let all = async {
+            while self.waiting.get() > 0 {
+                self.answered.notified().await;
+            }
+        };
+        tokio::time::timeout(LAST_ANSWERS, all).await.unwrap_or(());
+    }
+
+    async fn ended(&self) -> Exit {
+        let mut end = self.end.subscribe();
+        loop {
+            if let Some(exit) = end.borrow_and_update().clone() {
+                return exit;
+            }
+            if end.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    async fn run_over(&self) {
+        let mut run = self.run.subscribe();
+        while *run.borrow_and_update() {
+            if run.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Takes connections until the monitor ends.
+pub(super) async fn serve(container: Rc<Container>) {
+    loop {
+        match container.control.listener.accept().await {
+            Ok((stream, _)) => {
+                tokio::task::spawn_local(answer(Rc::clone(&container), stream));
+            }
+            // Out of fds: the others go on, this one tries again.
+            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+        }
+    }
+}
+
+async fn answer(container: Rc<Container>, mut stream: UnixStream) {
+    let Some(request) = read_request(&mut stream).await else { return };
+    let control = &container.control;
+    let reply = match request {
+        Request::Attach { .. } => {
+            if say(&mut stream, &Reply::Done).await {
+                container.hub.add_beside(stream, &container);
+            }
+            return;
+        }
+        Request::Kill { signal } => {
+            // Docker: a container that was killed by hand stays down.
+            if signal == libc::SIGKILL {
+                control.forbid_restart();
+            }
+            match control.signal(signal) {
+                Ok(()) => Reply::Done,
+                Err(error) => Reply::Failed(error.to_string()),
+            }
+        }
+        Request::Stop { signal, timeout } => return stop(&container, &mut stream, signal, timeout).await,
+        Request::Wait => return tell_the_end(&container, &mut stream).await,
+    };
+    say(&mut stream, &reply).await;
+}
+
+async fn stop(container: &Rc<Container>, stream: &mut UnixStream, signal: i32, timeout: i64) {
+    let control = &container.control;
+    control.forbid_restart();
+    control.signal(signal).or_ignore();
+    let over = control.run_over();
+    match u64::try_from(timeout) {
+        Ok(seconds) => {
+            if tokio::time::timeout(Duration::from_secs(seconds), over).await.is_err() {
+                control.signal(libc::SIGKILL).or_ignore();
+            }
+        }
+        Err(_) => over.await,
+    }
+    tell_the_end(container, stream).await;
+}
+
+async fn tell_the_end(container: &Rc<Container>, stream: &mut UnixStream) {
+    let control = &container.control;
+    control.waiting.set(control.waiting.get() + 1);
+    let exit = tokio::select! {
+        exit = control.ended() => Some(exit),
+        // A client that goes away is not waited for.
+        _ = stream.readable() => None,
+    };
+    if let Some(exit) = exit {
+        say(stream, &Reply::Exited(exit)).await;
+    }
+    control.waiting.set(control.waiting.get() - 1);
+    control.answered.notify_waiters();
+}
+
+async fn read_request(stream: &mut UnixStream) -> Option<Request> {
+    let length = stream.read_u32_le().await.ok()? as usize;
+    if length > MAX_MESSAGE {
+        return None;
+    }
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).await.ok()?;
+    serde_json::from_slice(&body).ok()
+}
+
+async fn say(stream: &mut UnixStream, reply: &Reply) -> bool {
+    let Ok(frame) = encode(reply) else { return false };
+    stream.write_all(&frame).await.is_ok()
+}

@@ -1,0 +1,157 @@
+//! Sources of mounts on the host: opened once, checked, made detached mounts.
+
+use super::Context as PlanContext;
+use super::root::{Root, throw_away};
+use crate::error::{BestEffort, Context, Error, Kind, Result};
+use crate::runtime::mounts;
+use crate::runtime::plan::MountKind;
+use crate::runtime::users::ResolvedUser;
+use crate::storage::volume::VolumeStore;
+use crate::sys::mount::{MountAttr, mount_setattr};
+use crate::types::mount::{MountOptions, MountSource, MountSpec, Propagation};
+use crate::userns::ContainerMaps;
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Uid};
+use rustix::io::Errno;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+/// The mount for what the user or the image asked for, ready to be attached.
+pub(super) fn kind(
+    context: &PlanContext<'_>,
+    root: &Root,
+    spec: &MountSpec,
+    user: &ResolvedUser,
+    maps: Option<&ContainerMaps>,
+) -> Result<MountKind> {
+    let source = match &spec.source {
+        MountSource::Tmpfs { size, mode } => {
+            return Ok(MountKind::Tmpfs { size: size.unwrap_or(0), mode: mode.unwrap_or(0o1777) });
+        }
+        MountSource::Bind { path, create } => open_bind(path, *create)?,
+        MountSource::Volume { name } => open_volume(context, root, spec, name)?,
+        MountSource::Anonymous => {
+            return Err(Error::failed(format!("the volume for {} was not made", spec.target)));
+        }
+        MountSource::Overlay { path } => {
+            let directory = open_bind(path, false)?;
+            let name = format!("{:x}", crc(spec.target.as_bytes()));
+            let mount = throw_away(context, path, &directory, &name)?;
+            return Ok(MountKind::Bind { mount, directory: true });
+        }
+    };
+    let source = inside(source, spec.options.subpath.as_deref())?;
+    if spec.options.chown {
+        chown(&source, user, maps).map_err(|error| error.context(format!("U: own the source of {}", spec.target)))?;
+    }
+    detach(&source, &spec.options, &spec.target)
+}
+
+/// A name for a directory, from a path; equal only for equal targets of one container.
+fn crc(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
+}
+
+fn open_bind(path: &Path, create: bool) -> Result<OwnedFd> {
+    let open = || rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+    let step = || format!("mount {}", path.display());
+    match open() {
+        Err(Errno::NOENT) if create => {
+            std::fs::create_dir_all(path)
+                .context(|| format!("make the directory {}", path.display()))?;
+            open().context(step)
+        }
+        Err(Errno::NOENT) => Err(Error::new(Kind::Invalid, "no such file or directory").context(step())
+            .hint("the source of a bind mount must exist; make it first")),
+        result => result.context(step),
+    }
+}
+
+fn open_volume(context: &PlanContext<'_>, root: &Root, spec: &MountSpec, name: &str) -> Result<OwnedFd> {
+    let store = VolumeStore::open(&context.dirs.volumes())?;
+    let volume = store.get_or_create(name)?;
+    if !spec.options.no_copy && store.needs_seed(&volume)? {
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK;
+        match crate::runtime::rootfs::openat2(root.fd(), &spec.target, flags, Mode::empty(), resolve) {
+            Ok(source) => store.seed(&volume, source.as_fd())?,
+            Err(Errno::NOENT | Errno::NOTDIR) => store.seeded(&volume)?,
+            Err(errno) => return Err(errno).context(|| format!("open {} in the image", spec.target)),
+        }
+    }
+    let path = store.data_path(name);
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(&path, flags, Mode::empty()).context(|| format!("open the volume {name}"))
+}
+
+/// A directory or file inside the source, which may be hostile: a container wrote it.
+fn inside(source: OwnedFd, subpath: Option<&str>) -> Result<OwnedFd> {
+    let Some(subpath) = subpath else { return Ok(source) };
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    crate::runtime::rootfs::openat2(source.as_fd(), subpath, OFlags::PATH, Mode::empty(), resolve)
+        .context(|| format!("open the subpath {subpath} of the volume"))
+}
+
+fn detach(source: &OwnedFd, options: &MountOptions, target: &str) -> Result<MountKind> {
+    let step = || format!("mount {target}");
+    let stat = rustix::fs::fstat(source).context(step)?;
+    let directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+    let mount = match mounts::clone_fd(source.as_fd(), !options.non_recursive) {
+        // Mounts below that this namespace may not uncover: only all of them together.
+        Err(Errno::INVAL) if options.non_recursive => Err(Errno::INVAL).context(step).map_err(|error| {
+            error.hint("an ordinary user cannot bind without the mounts below: use rbind, the default")
+        })?,
+        result => result.context(step)?,
+    };
+    let (propagation, recursive) = match options.propagation {
+        Propagation::RPrivate => (libc::MS_PRIVATE, true),
+        Propagation::Private => (libc::MS_PRIVATE, false),
+        Propagation::RSlave => (libc::MS_SLAVE, true),
+        Propagation::Slave => (libc::MS_SLAVE, false),
+        Propagation::RShared => (libc::MS_SHARED, true),
+        Propagation::Shared => (libc::MS_SHARED, false),
+    };
+    let attr = MountAttr { propagation, ..MountAttr::default() };
+    mount_setattr(mount.as_fd(), c"", attr, recursive).context(step)?;
+    Ok(MountKind::Bind { mount, directory })
+}
+
+/// `U`: everything below belongs to the container's user from now on.
+fn chown(source: &OwnedFd, user: &ResolvedUser, maps: Option<&ContainerMaps>) -> Result<()> {
+    let outer = |map: Option<u32>, id: u32| map.unwrap_or(id);
+    let uid = outer(maps.and_then(|maps| maps.uid.to_outside(user.uid)), user.uid);
+    let gid = outer(maps.and_then(|maps| maps.gid.to_outside(user.gid)), user.gid);
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let root = rustix::fs::openat(source, ".", flags | OFlags::DIRECTORY, Mode::empty());
+    let Ok(root) = root else {
+        return rustix::fs::chownat(source, "", Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)), AtFlags::EMPTY_PATH)
+            .context(|| "change the owner");
+    };
+    chown_below(&root, Uid::from_raw(uid), Gid::from_raw(gid), 0)
+}
+
+/// Deeper than any real tree; a loop is not possible without links.
+const MAX_DEPTH: u32 = 256;
+
+fn chown_below(directory: &OwnedFd, uid: Uid, gid: Gid, depth: u32) -> Result<()> {
+    let step = || "change the owner";
+    if depth > MAX_DEPTH {
+        return Err(Error::failed("the tree is deeper than 256 directories").context(step()));
+    }
+    rustix::fs::fchown(directory, Some(uid), Some(gid)).context(step)?;
+    for entry in rustix::fs::Dir::read_from(directory).context(step)? {
+        let entry = entry.context(step)?;
+        let name = entry.file_name();
+        if matches!(name.to_bytes(), b"." | b"..") {
+            continue;
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match rustix::fs::openat(directory, name, flags, Mode::empty()) {
+            Ok(child) => chown_below(&child, uid, gid, depth + 1)?,
+            Err(_) => {
+                // A container that changes the tree meanwhile only changes what is found.
+                rustix::fs::chownat(directory, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW).or_ignore();
+            }
+        }
+    }
+    Ok(())
+}

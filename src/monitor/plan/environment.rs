@@ -1,0 +1,49 @@
+//! The environment of the first process.
+
+use super::Context as PlanContext;
+
+const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The image's and the user's variables (later ones win), with what every
+/// container has: `PATH`, `HOSTNAME`, `HOME`, `container`, and `TERM` on a terminal.
+pub(super) fn environment(context: &PlanContext<'_>, hostname: Option<&str>, home: Option<&str>) -> Vec<String> {
+    let config = &context.record.config;
+    let mut env: Vec<String> = vec![DEFAULT_PATH.into()];
+    if config.tty {
+        env.push("TERM=xterm".into());
+    }
+    env.push("container=coracle".into());
+    if let Some(hostname) = hostname {
+        env.push(format!("HOSTNAME={hostname}"));
+    }
+    env.push(format!("HOME={}", home.unwrap_or("/")));
+    merge(env, &config.env)
+}
+
+/// `base` with `more` over it: a variable keeps its place and takes the new value.
+fn merge(mut base: Vec<String>, more: &[String]) -> Vec<String> {
+    for entry in more {
+        let Some((key, _)) = entry.split_once('=') else { continue };
+        if key.is_empty() {
+            continue;
+        }
+        let same = |old: &String| old.split_once('=').is_some_and(|(name, _)| name == key);
+        match base.iter().position(same) {
+            Some(at) => base[at].clone_from(entry),
+            None => base.push(entry.clone()),
+        }
+    }
+    base
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// CVE-2026-57231: an entry without `=` never means the host's variable.
+    #[test]
+    fn entries_without_a_value_are_dropped() {
+        let more = ["A=1", "PATH", "*", "=x", "", "A=2", "B="].map(str::to_owned);
+        assert_eq!(merge(vec!["A=0".into()], &more), ["A=2", "B="]);
+    }
+}

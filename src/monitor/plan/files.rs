@@ -1,0 +1,100 @@
+//! `/etc/resolv.conf`, `/etc/hosts`, `/etc/hostname`: written into the
+//! container's own directory and mounted over the image's.
+
+use super::Context as PlanContext;
+use crate::error::{Context, Result};
+use crate::network::resolver::{self, HostsRequest, ResolvRequest, Uplink};
+use crate::network::slirp::{self, HostLoopback, SlirpOptions};
+use crate::types::namespace::NetworkMode;
+use std::path::Path;
+
+/// Bytes taken from a file of the host.
+const MAX_FILE: usize = 1 << 20;
+
+/// The files that are to be mounted, as `(name in the container's directory, target)`.
+pub(super) const FILES: [(&str, &str); 3] =
+    [("resolv.conf", "/etc/resolv.conf"), ("hosts", "/etc/hosts"), ("hostname", "/etc/hostname")];
+
+/// Writes the files anew; removes those that are not to be mounted.
+pub(super) fn write(context: &PlanContext<'_>, hostname: Option<&str>) -> Result<()> {
+    let config = &context.record.config;
+    let directory = context.dirs.container(&context.record.id);
+    // With another container's network come its files.
+    if let NetworkMode::Container(word) = &config.network {
+        let id = context.store.resolve(word)?;
+        for (name, _) in FILES {
+            let text = read(&context.dirs.container(&id).join(name));
+            put(&directory.join(name), Some(text).filter(|text| !text.is_empty()))?;
+        }
+        return Ok(());
+    }
+    let uplink = uplink(&config.network)?;
+    let systemd = read(Path::new("/run/systemd/resolve/resolv.conf"));
+    let resolv = resolver::resolv_conf(&ResolvRequest {
+        host: &read(Path::new("/etc/resolv.conf")),
+        systemd: Some(systemd.as_str()).filter(|text| !text.is_empty()),
+        dns: &config.dns,
+        search: &config.dns_search,
+        options: &config.dns_options,
+        uplink,
+    })?;
+    put(&directory.join("resolv.conf"), resolv)?;
+    let node = rustix::system::uname();
+    let hostname = hostname.or(node.nodename().to_str().ok()).unwrap_or("localhost");
+    let hosts = if config.no_hosts {
+        None
+    } else {
+        Some(resolver::hosts(&HostsRequest {
+            host: &read(Path::new("/etc/hosts")),
+            hostname,
+            name: &context.record.name,
+            add: &config.add_hosts,
+            uplink,
+            host_address: host_address(&config.network, uplink)?,
+        })?)
+    };
+    put(&directory.join("hosts"), hosts)?;
+    put(&directory.join("hostname"), Some(resolver::hostname_file(hostname)))
+}
+
+/// How this network mode reaches the world.
+pub(super) fn uplink(network: &NetworkMode) -> Result<Uplink> {
+    Ok(match network {
+        NetworkMode::Default if slirp::available().is_ok() => Uplink::Slirp(SlirpOptions::default().addresses()),
+        NetworkMode::Slirp { options } => Uplink::Slirp(SlirpOptions::parse(options)?.addresses()),
+        NetworkMode::Host => Uplink::Host,
+        NetworkMode::Default | NetworkMode::None | NetworkMode::Container(_) | NetworkMode::Path(_) => Uplink::None,
+    })
+}
+
+/// Where the host is reached from inside.
+fn host_address(network: &NetworkMode, uplink: Uplink) -> Result<Option<std::net::IpAddr>> {
+    Ok(match (network, uplink) {
+        (NetworkMode::Slirp { options }, Uplink::Slirp(addresses)) => {
+            match SlirpOptions::parse(options)?.host_loopback {
+                HostLoopback::Reachable => Some(addresses.gateway.into()),
+                HostLoopback::Hidden => slirp::host_address(),
+            }
+        }
+        (_, Uplink::Slirp(_)) => slirp::host_address(),
+        (_, Uplink::Host) => Some(std::net::Ipv4Addr::LOCALHOST.into()),
+        (_, Uplink::None) => None,
+    })
+}
+
+fn read(path: &Path) -> String {
+    let mut bytes = std::fs::read(path).unwrap_or_default();
+    bytes.truncate(MAX_FILE);
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn put(path: &Path, text: Option<String>) -> Result<()> {
+    let step = || format!("write {}", path.display());
+    match text {
+        Some(text) => std::fs::write(path, text).context(step),
+        None => match std::fs::remove_file(path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).context(step),
+            _ => Ok(()),
+        },
+    }
+}

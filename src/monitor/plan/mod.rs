@@ -1,0 +1,79 @@
+//! From a container's record to the [`Plan`] that init carries out.
+//!
+//! Everything of the host is opened here, once: layers, bind sources, devices,
+//! namespaces. What init gets are fds.
+
+mod binds;
+mod environment;
+mod files;
+mod mounts;
+mod namespaces;
+mod process;
+mod root;
+
+use crate::dirs::Dirs;
+use crate::error::Result;
+use crate::runtime::capabilities::{self, CapRequest, ContainerCaps};
+use crate::runtime::plan::{Plan, Stdio};
+use crate::state::store::Store;
+use crate::types::container::ContainerRecord;
+use crate::types::idmap::IdMap;
+use crate::userns::{ContainerMaps, Outer};
+
+/// What a plan is made from.
+pub(crate) struct Context<'a> {
+    pub(crate) dirs: &'a Dirs,
+    pub(crate) store: &'a Store,
+    pub(crate) record: &'a ContainerRecord,
+    pub(crate) outer: &'a Outer,
+}
+
+/// A plan, and what the monitor itself goes on to need of it.
+pub(crate) struct Planned {
+    pub(crate) plan: Plan,
+    /// Whether the network namespace is the container's own, to be connected.
+    pub(crate) own_network: bool,
+    /// For others' `--userns=auto`.
+    pub(crate) uid_map: Option<IdMap>,
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Decides everything about the container; mounts what is detached.
+pub(crate) fn make(context: &Context<'_>, stdio: Stdio) -> Result<Planned> {
+    let config = &context.record.config;
+    let mut warnings = Vec::new();
+    let joined = namespaces::Joined::find(context)?;
+    // The maps say who owns the files, and the files say who the user is: only
+    // where one id is all there is do the maps depend on the user, and there
+    // owners do not matter.
+    let maps = namespaces::maps(context, &joined, None)?;
+    let root = root::Root::open(context, maps.as_ref())?;
+    let user = process::resolve_user(context, &root)?;
+    let maps = namespaces::maps(context, &joined, Some((user.uid, user.gid)))?;
+    let caps = ContainerCaps::compute(
+        CapRequest { add: &config.cap_add, drop: &config.cap_drop, privileged: config.privileged },
+        capabilities::available(),
+    )?;
+    let own_network = namespaces::own_network(config);
+    let hostname = namespaces::hostname(context);
+    files::write(context, hostname.as_deref())?;
+    let mounts = mounts::list(context, &root, &joined, &user, maps.as_ref())?;
+    let devices = mounts::devices(config)?;
+    let process = process::process(context, &user, caps, hostname.as_deref(), stdio, &mut warnings)?;
+    let plan = Plan {
+        rootfs: root.into_mount(),
+        mount_point: context.dirs.container(&context.record.id).display().to_string(),
+        read_only: config.read_only,
+        hostname,
+        domainname: config.domainname.clone(),
+        mounts,
+        devices,
+        masked_paths: mounts::masked_paths(config),
+        read_only_paths: mounts::read_only_paths(config),
+        sysctls: namespaces::sysctls(config, maps.as_ref()),
+        process,
+        namespaces: namespaces::namespaces(config, joined, maps.clone())?,
+    };
+    let uid_map = maps.map(|ContainerMaps { uid, .. }| uid);
+    Ok(Planned { plan, own_network, uid_map, warnings })
+}

@@ -1,0 +1,233 @@
+//! The list of mounts of a container, in the order in which they are made.
+
+use super::Context as PlanContext;
+use super::binds;
+use super::files::FILES;
+use super::namespaces::Joined;
+use super::root::Root;
+use crate::error::{Context, Error, Result};
+use crate::runtime::devices;
+use crate::runtime::plan::{Device, Mount, MountKind};
+use crate::runtime::users::ResolvedUser;
+use crate::runtime::{mounts, rootfs};
+use crate::sys::mount::{NODEV, NOEXEC, NOSUID, RDONLY};
+use crate::types::container::{ContainerConfig, DeviceSpec};
+use crate::types::mount::{MountOptions, MountSource, MountSpec};
+use crate::types::namespace::{IpcMode, NamespaceMode};
+use crate::types::status::ProcessId;
+use crate::userns::ContainerMaps;
+use rustix::fs::{Mode, OFlags};
+use std::os::fd::{AsFd, OwnedFd};
+
+/// Bytes: docker's default for `/dev/shm`.
+const SHM_SIZE: u64 = 64 << 20;
+
+/// The file systems that every container has, then what was asked for, then
+/// the files of names; a mount that the user asked for takes the place of ours.
+pub(super) fn list(
+    context: &PlanContext<'_>,
+    root: &Root,
+    joined: &Joined,
+    user: &ResolvedUser,
+    maps: Option<&ContainerMaps>,
+) -> Result<Vec<Mount>> {
+    let config = &context.record.config;
+    let mut list = system_mounts(config, joined)?;
+    list.extend(name_files(context)?);
+    if let Some(zone) = &config.tz {
+        list.push(time_zone(zone)?);
+    }
+    if config.read_only && config.read_only_tmpfs != Some(false) {
+        for target in ["/run", "/tmp", "/var/tmp"] {
+            let kind = MountKind::Tmpfs { size: 0, mode: if target == "/run" { 0o755 } else { 0o1777 } };
+            list.push(Mount { target: target.into(), kind, attributes: NOSUID | NODEV });
+        }
+    }
+    let mut asked: Vec<&MountSpec> = config.mounts.iter().collect();
+    // A mount below another comes after it; equals keep their order.
+    asked.sort_by_key(|spec| spec.target.matches('/').count());
+    for spec in &asked {
+        list.retain(|mount| rootfs::clean(&mount.target) != rootfs::clean(&spec.target));
+    }
+    for spec in asked {
+        let kind = binds::kind(context, root, spec, user, maps)?;
+        let mut attributes = attributes(&spec.options);
+        if matches!(spec.source, MountSource::Tmpfs { .. }) {
+            attributes |= tmpfs_defaults(&spec.options);
+        }
+        list.push(Mount { target: spec.target.clone(), kind, attributes });
+    }
+    Ok(list)
+}
+
+fn system_mounts(config: &ContainerConfig, joined: &Joined) -> Result<Vec<Mount>> {
+    let mount = |target: &str, kind, attributes| Mount { target: target.into(), kind, attributes };
+    let sys_read_only = if config.privileged { 0 } else { RDONLY };
+    let mut list = Vec::new();
+    // A procfs belongs to a pid namespace, and only its owner may mount one.
+    if config.pid == NamespaceMode::Host {
+        let kind = MountKind::Bind { mount: host_tree("/proc")?, directory: true };
+        list.push(mount("/proc", kind, NOSUID | NODEV | NOEXEC));
+    } else {
+        list.push(mount("/proc", MountKind::Proc, NOSUID | NODEV | NOEXEC));
+    }
+    list.push(mount("/dev", MountKind::Dev, NOSUID));
+    list.push(mount("/dev/pts", MountKind::Devpts, NOSUID | NOEXEC));
+    list.push(mount("/sys", MountKind::Sysfs, NOSUID | NODEV | NOEXEC | sys_read_only));
+    list.push(mount("/sys/fs/cgroup", MountKind::Cgroup, NOSUID | NODEV | NOEXEC | sys_read_only));
+    let ipc = NOSUID | NODEV | NOEXEC;
+    match &config.ipc {
+        IpcMode::Host => {
+            for target in ["/dev/mqueue", "/dev/shm"] {
+                if std::path::Path::new(target).is_dir() {
+                    let kind = MountKind::Bind { mount: host_tree(target)?, directory: true };
+                    list.push(mount(target, kind, 0));
+                }
+            }
+        }
+        IpcMode::Container(_) => {
+            list.push(mount("/dev/mqueue", MountKind::Mqueue, ipc));
+            if let Some(process) = joined.ipc {
+                let kind = MountKind::Bind { mount: shm_of(process)?, directory: true };
+                list.push(mount("/dev/shm", kind, ipc));
+            }
+        }
+        IpcMode::None => list.push(mount("/dev/mqueue", MountKind::Mqueue, ipc)),
+        IpcMode::Shareable | IpcMode::Private => {
+            list.push(mount("/dev/mqueue", MountKind::Mqueue, ipc));
+            let size = config.shm_size.unwrap_or(SHM_SIZE);
+            list.push(mount("/dev/shm", MountKind::Tmpfs { size, mode: 0o1777 }, ipc));
+        }
+    }
+    Ok(list)
+}
+
+fn host_tree(path: &str) -> Result<OwnedFd> {
+    mounts::clone_tree(path).context(|| format!("share the host's {path}"))
+}
+
+/// The `/dev/shm` of a container whose IPC namespace is shared.
+fn shm_of(process: ProcessId) -> Result<OwnedFd> {
+    mounts::clone_in_namespaces_of(process, "/dev/shm")
+        .map_err(|error| error.context("share the other container's /dev/shm"))
+}
+
+fn name_files(context: &PlanContext<'_>) -> Result<Vec<Mount>> {
+    let directory = context.dirs.container(&context.record.id);
+    let mut list = Vec::new();
+    for (name, target) in FILES {
+        let path = directory.join(name);
+        if path.exists() {
+            let mount = mounts::clone_tree_at(&path).context(|| format!("mount {}", path.display()))?;
+            let kind = MountKind::Bind { mount, directory: false };
+            list.push(Mount { target: target.into(), kind, attributes: NOSUID | NODEV });
+        }
+    }
+    Ok(list)
+}
+
+/// `--tz`: the host's zone file over the container's `/etc/localtime`.
+fn time_zone(zone: &str) -> Result<Mount> {
+    let plain = zone.split('/').all(|part| !part.is_empty() && part != ".." && part != ".");
+    let path = if zone == "local" { "/etc/localtime".to_owned() } else { format!("/usr/share/zoneinfo/{zone}") };
+    let known = plain && std::fs::metadata(&path).is_ok_and(|meta| meta.is_file());
+    if !known {
+        return Err(Error::invalid(format!("unknown time zone {zone:?}"))
+            .hint("the names are the files below /usr/share/zoneinfo of the host (package tzdata), or `local`"));
+    }
+    let mount = mounts::clone_tree(&path).context(|| format!("mount {path}"))?;
+    let kind = MountKind::Bind { mount, directory: false };
+    Ok(Mount { target: "/etc/localtime".into(), kind, attributes: RDONLY | NOSUID | NODEV })
+}
+
+fn attributes(options: &MountOptions) -> u64 {
+    let on = |flag: Option<bool>, bit: u64| if flag == Some(true) { bit } else { 0 };
+    let read_only = if options.read_only { RDONLY } else { 0 };
+    read_only | on(options.nosuid, NOSUID) | on(options.nodev, NODEV) | on(options.noexec, NOEXEC)
+}
+
+/// Docker's `--tmpfs`: nosuid, nodev, noexec unless the opposite was asked for.
+fn tmpfs_defaults(options: &MountOptions) -> u64 {
+    let off = |flag: Option<bool>, bit: u64| if flag == Some(false) { 0 } else { bit };
+    off(options.nosuid, NOSUID) | off(options.nodev, NODEV) | off(options.noexec, NOEXEC)
+}
+
+/// The default nodes, the ones asked for, and with `--privileged` all of the host's.
+pub(super) fn devices(config: &ContainerConfig) -> Result<Vec<Device>> {
+    let mut list = Vec::new();
+    for device in devices::DEVICES {
+        let path = format!("/dev/{}", device.name);
+        let node = open_node(&path)?;
+        devices::verify(node.as_fd(), device)?;
+        list.push(Device { mount: detach(&node, &path)?, path });
+    }
+    if config.privileged {
+        list.extend(all_devices());
+    }
+    for DeviceSpec { host, container, .. } in &config.devices {
+        let path = host.display().to_string();
+        let node = open_node(&path)?;
+        check_is_device(&node, &path)?;
+        list.push(Device { mount: detach(&node, &path)?, path: container.clone() });
+    }
+    Ok(list)
+}
+
+fn open_node(path: &str) -> Result<OwnedFd> {
+    rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+        .context(|| format!("open the device {path}"))
+}
+
+/// # Errors
+/// `Invalid` for a file or directory: a bind mount is what it is for.
+fn check_is_device(node: &OwnedFd, path: &str) -> Result<()> {
+    use rustix::fs::FileType;
+    let stat = rustix::fs::fstat(node).context(|| format!("look at {path}"))?;
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::CharacterDevice | FileType::BlockDevice => Ok(()),
+        _ => Err(Error::invalid(format!("{path} is not a device")).hint("use -v to mount a file or directory")),
+    }
+}
+
+fn detach(node: &OwnedFd, path: &str) -> Result<OwnedFd> {
+    mounts::clone_fd(node.as_fd(), false).context(|| format!("share the device {path}"))
+}
+
+/// What of the host's `/dev` can be shared; terminals and our own nodes are not.
+fn all_devices() -> Vec<Device> {
+    let Ok(entries) = std::fs::read_dir("/dev") else { return Vec::new() };
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let ours = |name: &str| {
+        name == "console" || name == "ptmx" || name.starts_with("tty")
+            || devices::DEVICES.iter().any(|device| device.name == name)
+    };
+    names
+        .filter(|name| !ours(name))
+        .filter_map(|name| {
+            let path = format!("/dev/{name}");
+            let node = open_node(&path).ok()?;
+            check_is_device(&node, &path).ok()?;
+            Some(Device { mount: detach(&node, &path).ok()?, path })
+        })
+        .collect()
+}
+
+pub(super) fn masked_paths(config: &ContainerConfig) -> Vec<String> {
+    let mut paths = protected(config, &devices::MASKED);
+    paths.extend(config.mask.iter().cloned());
+    paths
+}
+
+pub(super) fn read_only_paths(config: &ContainerConfig) -> Vec<String> {
+    protected(config, &devices::READ_ONLY)
+}
+
+fn protected(config: &ContainerConfig, defaults: &[&str]) -> Vec<String> {
+    // The host's own /proc, shared: the same paths, which the mounts below may
+    // not allow to be covered, but whose harm is the same.
+    if config.privileged || config.unmask.iter().any(|path| path.eq_ignore_ascii_case("all")) {
+        return Vec::new();
+    }
+    let unmasked = |path: &str| config.unmask.iter().any(|other| rootfs::clean(other) == path);
+    defaults.iter().filter(|path| !unmasked(path)).map(|path| (*path).to_owned()).collect()
+}

@@ -1,0 +1,201 @@
+//! Which namespaces are fresh, which are another container's, and the id maps.
+
+use super::Context as PlanContext;
+use crate::error::{Context, Error, Result};
+use crate::network::loopback;
+use crate::runtime::plan::{Fresh, Join, Namespaces, UserNamespace};
+use crate::sys::process::start_ticks;
+use crate::types::container::ContainerConfig;
+use crate::types::id::ContainerId;
+use crate::types::namespace::{IpcMode, NamespaceMode, NetworkMode, UsernsMode};
+use crate::types::status::ProcessId;
+use crate::userns::{self, ContainerMaps, MapRequest};
+use rustix::fs::{Mode, OFlags};
+use std::os::fd::OwnedFd;
+
+/// Other containers' namespaces that this one shares.
+#[derive(Default)]
+pub(crate) struct Joined {
+    pub(crate) pid: Option<ProcessId>,
+    pub(crate) net: Option<ProcessId>,
+    pub(crate) ipc: Option<ProcessId>,
+    pub(crate) uts: Option<ProcessId>,
+    pub(crate) user: Option<ProcessId>,
+}
+
+impl Joined {
+    pub(crate) fn find(context: &PlanContext<'_>) -> Result<Self> {
+        let config = &context.record.config;
+        let mut joined = Self::default();
+        if let NamespaceMode::Container(id) = &config.pid {
+            joined.pid = Some(init_of(context, id)?);
+        }
+        if let NetworkMode::Container(id) = &config.network {
+            joined.net = Some(init_of(context, id)?);
+        }
+        if let IpcMode::Container(id) = &config.ipc {
+            joined.ipc = Some(init_of(context, id)?);
+        }
+        if let NamespaceMode::Container(id) = &config.uts {
+            joined.uts = Some(init_of(context, id)?);
+        }
+        joined.user = match &config.userns {
+            UsernsMode::Container(id) => Some(init_of(context, id)?),
+            // To share a namespace is to share power over it: its owner's user
+            // namespace is shared with it, as among the containers of a pod.
+            UsernsMode::Private => joined.pid.or(joined.net).or(joined.ipc).or(joined.uts),
+            _ => None,
+        };
+        Ok(joined)
+    }
+}
+
+/// The first process of a running container.
+fn init_of(context: &PlanContext<'_>, word: &str) -> Result<ProcessId> {
+    let id = ContainerId::parse(word).or_else(|_| context.store.resolve(word))?;
+    let live = context.store.live(&id)?;
+    live.and_then(|live| live.init).ok_or_else(|| {
+        Error::conflict(format!("cannot share a namespace of container {}: it is not running", id.short()))
+            .hint(format!("start it first: coracle start {}", id.short()))
+    })
+}
+
+/// The maps of a nested namespace; `None` where there is no new one. `user` is
+/// who the container's process will be, once that is known.
+pub(super) fn maps(
+    context: &PlanContext<'_>,
+    joined: &Joined,
+    user: Option<(u32, u32)>,
+) -> Result<Option<ContainerMaps>> {
+    if joined.user.is_some() {
+        return Ok(None);
+    }
+    let config = &context.record.config;
+    let outside_of_root = |map: &crate::types::idmap::IdMap| map.to_outside(0).unwrap_or(0);
+    let in_use = if matches!(config.userns, UsernsMode::Auto { .. }) { maps_in_use(context)? } else { Vec::new() };
+    let request = MapRequest {
+        mode: &config.userns,
+        uid_map: &config.uid_map,
+        gid_map: &config.gid_map,
+        user: user.unwrap_or((0, 0)),
+        host_ids: (outside_of_root(&context.outer.uid_map), outside_of_root(&context.outer.gid_map)),
+        in_use: &in_use,
+    };
+    let maps = userns::container_maps(&request, context.outer)?;
+    if let (Some(maps), Some(user)) = (&maps, user) {
+        maps.check_user(user)?;
+    }
+    Ok(maps)
+}
+
+fn maps_in_use(context: &PlanContext<'_>) -> Result<Vec<ContainerMaps>> {
+    let mut maps = Vec::new();
+    for id in context.store.ids()? {
+        if let Some(uid) = context.store.live(&id)?.and_then(|live| live.uid_map) {
+            maps.push(ContainerMaps { gid: uid.clone(), uid });
+        }
+    }
+    Ok(maps)
+}
+
+pub(super) fn namespaces(config: &ContainerConfig, joined: Joined, maps: Option<ContainerMaps>) -> Result<Namespaces> {
+    let fresh = |yes: bool| if yes { Fresh::Yes } else { Fresh::No };
+    let mut join = Vec::new();
+    // The user namespace first: its root may enter the others.
+    let targets = [
+        (joined.user, "user", libc::CLONE_NEWUSER),
+        (joined.net, "net", libc::CLONE_NEWNET),
+        (joined.ipc, "ipc", libc::CLONE_NEWIPC),
+        (joined.uts, "uts", libc::CLONE_NEWUTS),
+        (joined.pid, "pid", libc::CLONE_NEWPID),
+    ];
+    for (process, file, kind) in targets {
+        let Some(process) = process else { continue };
+        let fd = open_namespace(process, file)?;
+        // The container may have none of its own: setns to where one is, is refused.
+        if !(kind == libc::CLONE_NEWUSER && is_ours(&fd, file)?) {
+            join.push(Join { fd, kind });
+        }
+    }
+    if let NetworkMode::Path(path) = &config.network {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let fd = rustix::fs::open(path.as_str(), flags, Mode::empty())
+            .context(|| format!("open the network namespace {path}"))?;
+        join.push(Join { fd, kind: libc::CLONE_NEWNET });
+    }
+    let user = match maps {
+        Some(ContainerMaps { uid, gid }) => UserNamespace::Nested { uid, gid },
+        None => UserNamespace::Same,
+    };
+    Ok(Namespaces {
+        user,
+        pid: fresh(config.pid == NamespaceMode::Private),
+        net: fresh(has_fresh_network(&config.network)),
+        ipc: fresh(matches!(config.ipc, IpcMode::Shareable | IpcMode::Private | IpcMode::None)),
+        uts: fresh(config.uts == NamespaceMode::Private),
+        cgroup: Fresh::Yes,
+        join,
+    })
+}
+
+fn open_namespace(process: ProcessId, file: &str) -> Result<OwnedFd> {
+    let path = format!("/proc/{}/ns/{file}", process.pid);
+    let fd = rustix::fs::open(path.as_str(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .context(|| format!("open {path}"))?;
+    // The number may have passed to another process before the open.
+    if start_ticks(process.pid) == Some(process.start_ticks) {
+        Ok(fd)
+    } else {
+        Err(Error::conflict("the container whose namespace is to be shared has just ended"))
+    }
+}
+
+fn is_ours(fd: &OwnedFd, file: &str) -> Result<bool> {
+    let step = || "compare namespaces";
+    let theirs = rustix::fs::fstat(fd).context(step)?;
+    let ours = rustix::fs::stat(format!("/proc/self/ns/{file}")).context(step)?;
+    Ok((theirs.st_dev, theirs.st_ino) == (ours.st_dev, ours.st_ino))
+}
+
+fn has_fresh_network(network: &NetworkMode) -> bool {
+    match network {
+        NetworkMode::Default | NetworkMode::Slirp { .. } | NetworkMode::None => true,
+        NetworkMode::Host | NetworkMode::Container(_) | NetworkMode::Path(_) => false,
+    }
+}
+
+/// Whether the container's network is its own, for sysctls and `/sys`.
+pub(super) fn own_network(config: &ContainerConfig) -> bool {
+    has_fresh_network(&config.network)
+}
+
+/// The name of a container with a UTS namespace of its own.
+pub(super) fn hostname(context: &PlanContext<'_>) -> Option<String> {
+    let config = &context.record.config;
+    if config.uts != NamespaceMode::Private {
+        return None;
+    }
+    let given = config.hostname.clone();
+    // Docker: with the host's network, the host's name too.
+    let hosts = (config.network == NetworkMode::Host)
+        .then(|| rustix::system::uname().nodename().to_str().ok().map(str::to_owned))
+        .flatten();
+    given.or(hosts).or_else(|| Some(context.record.id.short().to_owned()))
+}
+
+/// The user's, after the defaults for a network namespace of its own.
+pub(super) fn sysctls(config: &ContainerConfig, maps: Option<&ContainerMaps>) -> Vec<(String, String)> {
+    let mut all: Vec<(String, String)> = Vec::new();
+    if has_fresh_network(&config.network) && maps.is_some() {
+        let last = maps
+            .and_then(|maps| maps.gid.0.iter().filter(|r| r.inside == 0).map(|r| r.length - 1).max())
+            .unwrap_or(0);
+        for (key, value) in loopback::default_sysctls(last) {
+            if !config.sysctls.contains_key(key) {
+                all.push((key.to_owned(), value));
+            }
+        }
+    }
+    all.extend(config.sysctls.iter().map(|(key, value)| (key.clone(), value.clone())));
+    all
+}

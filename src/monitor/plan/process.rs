@@ -1,0 +1,88 @@
+//! The first process: who it is, what it may, what it runs.
+
+use super::Context as PlanContext;
+use super::environment::environment;
+use super::root::Root;
+use crate::error::Result;
+use crate::runtime::capabilities::ContainerCaps;
+use crate::runtime::plan::{Process, SeccompProgram, Stdio};
+use crate::runtime::seccomp::{self, Profile};
+use crate::runtime::users::{self, ResolvedUser};
+use crate::runtime::seccomp_default;
+use crate::types::container::{ContainerConfig, SeccompChoice};
+use crate::types::namespace::UsernsMode;
+
+/// The user that was asked for; with `keep-id` and no word on it, the caller.
+pub(super) fn resolve_user(context: &PlanContext<'_>, root: &Root) -> Result<ResolvedUser> {
+    let config = &context.record.config;
+    let groups: Vec<String> = config.group_add.iter().filter(|group| *group != "keep-groups").cloned().collect();
+    let asked = config.user.clone().unwrap_or_default();
+    if asked.is_empty() {
+        if let UsernsMode::KeepId { uid, gid } = config.userns {
+            let uid = uid.or(context.outer.uid_map.to_outside(0)).unwrap_or(0);
+            let gid = gid.or(context.outer.gid_map.to_outside(0)).unwrap_or(0);
+            return users::resolve(root.fd(), &format!("{uid}:{gid}"), &groups);
+        }
+    }
+    users::resolve(root.fd(), &asked, &groups)
+}
+
+pub(super) fn process(
+    context: &PlanContext<'_>,
+    user: &ResolvedUser,
+    caps: ContainerCaps,
+    hostname: Option<&str>,
+    stdio: Stdio,
+    warnings: &mut Vec<String>,
+) -> Result<Process> {
+    let config = &context.record.config;
+    let mut args = config.entrypoint.clone().unwrap_or_default();
+    args.extend(config.cmd.iter().cloned());
+    Ok(Process {
+        args,
+        env: environment(context, hostname, user.home.as_deref()),
+        cwd: config.workdir.clone().filter(|dir| !dir.is_empty()).unwrap_or_else(|| "/".into()),
+        uid: user.uid,
+        gid: user.gid,
+        groups: groups(context, user, warnings),
+        umask: config.umask.unwrap_or(0o022),
+        capabilities: caps.for_user(user.uid),
+        rlimits: config.ulimits.clone(),
+        pid_max: std::fs::read_to_string("/proc/sys/kernel/pid_max").ok().and_then(|text| text.trim().parse().ok()),
+        no_new_privileges: config.no_new_privileges,
+        oom_score_adj: config.oom_score_adj,
+        seccomp: filter(config, caps)?,
+        terminal: config.tty,
+        reaper: config.init,
+        stdio,
+    })
+}
+
+/// With `keep-groups` the caller's stay as they are. A namespace with a single
+/// id map forbids setgroups: user_namespaces(7).
+fn groups(context: &PlanContext<'_>, user: &ResolvedUser, warnings: &mut Vec<String>) -> Option<Vec<u32>> {
+    if context.record.config.group_add.iter().any(|group| group == "keep-groups") {
+        return None;
+    }
+    let denied = std::fs::read_to_string("/proc/self/setgroups").is_ok_and(|text| text.trim() == "deny");
+    if denied {
+        if !user.groups.is_empty() {
+            warnings.push(format!("supplementary groups {:?} cannot be set with a single id", user.groups));
+        }
+        return None;
+    }
+    Some(user.groups.clone())
+}
+
+fn filter(config: &ContainerConfig, caps: ContainerCaps) -> Result<Option<SeccompProgram>> {
+    let compiled = |profile: &Profile| -> Result<Option<SeccompProgram>> {
+        let filter = seccomp::compile(profile, caps.bounding, seccomp::Host::running()?)?;
+        Ok(Some(SeccompProgram { filter, flags: profile.flags }))
+    };
+    match &config.seccomp {
+        SeccompChoice::Unconfined => Ok(None),
+        SeccompChoice::Default if config.privileged => Ok(None),
+        SeccompChoice::Default => compiled(&seccomp_default::profile()),
+        SeccompChoice::Profile(text) => compiled(&Profile::parse(text)?),
+    }
+}

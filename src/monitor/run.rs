@@ -1,0 +1,185 @@
+//! One run of the container: plan, clone, connect, exec, wait.
+
+use super::life::Container;
+use super::messages::{FromMonitor, StartOrder};
+use super::plan::{self, Planned};
+use super::pump::{self, Pipes};
+use super::Front;
+use crate::error::{BestEffort, Context, Error, Result};
+use crate::network::slirp::{self, Slirp, SlirpOptions};
+use crate::runtime::create::{self, Starting};
+use crate::state::store::{LiveState, this_process};
+use crate::sys::process::start_ticks;
+use crate::types::namespace::{NamespaceMode, NetworkMode};
+use crate::types::status::{Exit, ProcessId};
+use jiff::Timestamp;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::io::unix::AsyncFd;
+
+/// How long output may still come after the first process has ended, where
+/// others hold the pipes: a container without a pid namespace of its own.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// A container whose command runs.
+pub(super) struct Started {
+    pub(super) process: ProcessId,
+    pidfd: OwnedFd,
+    at: Timestamp,
+    output: tokio::task::JoinHandle<()>,
+    network: Option<Slirp>,
+}
+
+/// Starts the container. When it returns, the command has been exec'd.
+pub(super) async fn start(
+    container: &Rc<Container>,
+    order: &StartOrder,
+    front: &mut Option<Front>,
+) -> Result<Started> {
+    let config = &container.record.config;
+    let (stdio, pipes) = pump::make(config)?;
+    let context = plan::Context {
+        dirs: &container.dirs,
+        store: &container.store,
+        record: &container.record,
+        outer: &container.outer,
+    };
+    let Planned { plan, own_network, uid_map, mut warnings } = plan::make(&context, stdio)?;
+    let mut starting = create::create(plan)?;
+    let mut network = if own_network { connect(&config.network, starting.pid, &mut warnings)? } else { None };
+    for warning in warnings {
+        if let Some(front) = front {
+            front.send(&FromMonitor::Warning(warning)).or_ignore();
+        }
+    }
+    // Init mounts meanwhile.
+    if let Some(slirp) = &mut network {
+        slirp.ready().await?;
+    }
+    let terminal = starting.wait_until_ready()?;
+    if let (Some(terminal), Some((rows, columns))) = (&terminal, order.size) {
+        pump::resize(terminal.as_fd(), rows, columns).or_ignore();
+    }
+    let at = Timestamp::now();
+    let process = process_id(&starting)?;
+    container.store.mark_started(&container.record.id, at)?;
+    // Before exec: whoever sees what the command does, sees it running.
+    let state = LiveState {
+        version: 1,
+        id: container.record.id.clone(),
+        monitor: this_process()?,
+        init: Some(process),
+        since: at,
+        restart_count: container.control.restarts(),
+        last: None,
+        uid_map,
+    };
+    container.store.save_live(&state)?;
+    let (_, pidfd) = starting.exec()?;
+    let keep = pidfd.try_clone().context(|| "keep the container's pidfd")?;
+    container.control.set_running(Some(keep));
+    let output = tokio::task::spawn_local(pump::pump(Rc::clone(container), Pipes { terminal, ..pipes }));
+    Ok(Started { process, pidfd, at, output, network })
+}
+
+fn process_id(starting: &Starting) -> Result<ProcessId> {
+    let start_ticks = start_ticks(starting.pid)
+        .ok_or_else(|| Error::failed("the container's first process has died before it ran"))?;
+    Ok(ProcessId { pid: starting.pid, start_ticks })
+}
+
+fn connect(network: &NetworkMode, init: u32, warnings: &mut Vec<String>) -> Result<Option<Slirp>> {
+    let options = match network {
+        NetworkMode::Default => SlirpOptions::default(),
+        NetworkMode::Slirp { options } => SlirpOptions::parse(options)?,
+        NetworkMode::None | NetworkMode::Host | NetworkMode::Container(_) | NetworkMode::Path(_) => return Ok(None),
+    };
+    match slirp::available() {
+        Ok(program) => Slirp::start(&program, init, &options).map(Some),
+        Err(error) if *network == NetworkMode::Default => {
+            let hint = error.hints().first().map(|hint| format!(" ({hint})")).unwrap_or_default();
+            warnings.push(format!("the container has no network but loopback: {error}{hint}"));
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Waits for the end of a run and for the last of its output.
+pub(super) async fn wait(container: &Rc<Container>, started: Started) -> Exit {
+    let Started { pidfd, at, output, network, .. } = started;
+    let status = wait_for_exit(&pidfd, container.record.config.timeout, network).await;
+    let oom_killed = false;
+    container.control.set_running(None);
+    if container.record.config.pid == NamespaceMode::Host {
+        end_orphans();
+    }
+    if tokio::time::timeout(DRAIN, output).await.is_err() {
+        // Someone outside still holds a pipe's end: it is not waited for.
+    }
+    container.hub.flush_log();
+    Exit { code: status, started_at: at, finished_at: Timestamp::now(), oom_killed, error: None }
+}
+
+async fn wait_for_exit(pidfd: &OwnedFd, timeout: u64, mut network: Option<Slirp>) -> u8 {
+    let ended = async {
+        match AsyncFd::new(pidfd.as_fd()) {
+            Ok(fd) => fd.readable().await.map(drop).or_ignore(),
+            Err(error) => Err::<(), _>(error).or_ignore(),
+        }
+    };
+    tokio::pin!(ended);
+    let deadline = tokio::time::sleep(if timeout == 0 { Duration::MAX / 4 } else { Duration::from_secs(timeout) });
+    tokio::pin!(deadline);
+    let mut expired = false;
+    loop {
+        let death = async {
+            match &mut network {
+                Some(slirp) => slirp.death().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = &mut ended => break,
+            () = &mut deadline, if timeout != 0 && !expired => {
+                expired = true;
+                rustix::process::pidfd_send_signal(pidfd, Signal::KILL).or_ignore();
+            }
+            // The container goes on with what it has: restarting the uplink
+            // would need its interface to be taken down first.
+            _ = death => network = None,
+        }
+    }
+    exit_code(pidfd)
+}
+
+/// Docker's: the code, or 128 and the signal.
+fn exit_code(pidfd: &OwnedFd) -> u8 {
+    match rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED) {
+        Ok(Some(status)) => match (status.exit_status(), status.terminating_signal()) {
+            (Some(code), _) => code as u8,
+            (None, Some(signal)) => 128u8.wrapping_add(signal as u8),
+            (None, None) => 255,
+        },
+        _ => 255,
+    }
+}
+
+/// Ends what a container without a pid namespace has left: the kernel gave it
+/// to this process, the subreaper.
+fn end_orphans() {
+    for _ in 0..64 {
+        let children = std::fs::read_to_string(format!("/proc/self/task/{}/children", std::process::id()));
+        let pids: Vec<Pid> =
+            children.unwrap_or_default().split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)).collect();
+        if pids.is_empty() {
+            return;
+        }
+        for pid in pids {
+            rustix::process::kill_process(pid, Signal::KILL).or_ignore();
+            rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty()).or_ignore();
+        }
+    }
+}

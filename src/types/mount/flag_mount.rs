@@ -1,0 +1,283 @@
+//! `--mount type=…,source=…,target=…,…`: comma-separated values (RFC 4180) of
+//! keys, so that a path with a comma can be quoted.
+
+use super::flag_tmpfs::with_defaults;
+use super::options::parse_mode;
+use super::{MountOptions, MountSource, MountSpec, Propagation, clean_target, host_path};
+use crate::error::{Error, Result};
+use crate::types::boolean;
+use crate::types::id::check_name;
+use crate::types::size::parse_bytes;
+use std::path::Path;
+
+/// One `--mount`; relative sources of binds are taken from `working_dir`.
+///
+/// # Errors
+/// `Invalid`, naming the flag's whole value and the key at fault.
+pub(crate) fn parse_mount(text: &str, working_dir: &Path) -> Result<MountSpec> {
+    let keys = || -> Result<MountSpec> {
+        let mut fields = Fields::default();
+        for field in split_fields(text)? {
+            fields.add(&field)?;
+        }
+        fields.finish(working_dir)
+    };
+    keys().map_err(|error| error.context(format!("invalid mount {text:?}")))
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Type {
+    Bind,
+    Volume,
+    Tmpfs,
+}
+
+/// The keys of one flag as far as they have been read.
+#[derive(Debug, Default)]
+struct Fields {
+    kind: Option<Type>,
+    source: Option<String>,
+    target: Option<String>,
+    options: MountOptions,
+    size: Option<u64>,
+    mode: Option<u32>,
+    /// Keys that only one type has: `(type, key)`.
+    special: Vec<(Type, String)>,
+}
+
+impl Fields {
+    fn add(&mut self, field: &str) -> Result<()> {
+        let (key, value) = match field.split_once('=') {
+            Some((key, value)) => (key, Some(value)),
+            None => (field, None),
+        };
+        let key = key.trim().to_ascii_lowercase();
+        let need = || match value {
+            Some(value) if !value.is_empty() => Ok(value),
+            _ => Err(Error::invalid(format!("{key} has no value"))),
+        };
+        let flag = || value.map_or(Ok(true), |value| boolean::parse(&key, value));
+        match key.as_str() {
+            "type" => self.kind = Some(parse_type(need()?)?),
+            "source" | "src" => self.source = Some(need()?.to_owned()),
+            "target" | "destination" | "dst" => self.target = Some(clean_target(need()?)?),
+            "readonly" | "ro" => self.options.read_only = flag()?,
+            "rw" => self.options.read_only = !flag()?,
+            "u" | "chown" => self.options.chown = flag()?,
+            "exec" => self.options.noexec = Some(!flag()?),
+            "noexec" => self.options.noexec = Some(flag()?),
+            "suid" => self.options.nosuid = Some(!flag()?),
+            "nosuid" => self.options.nosuid = Some(flag()?),
+            "dev" => self.options.nodev = Some(!flag()?),
+            "nodev" => self.options.nodev = Some(flag()?),
+            // Labels of SELinux and caches of virtual machines: neither is here.
+            "consistency" | "relabel" | "z" => {}
+            _ => self.add_special(&key, value)?,
+        }
+        Ok(())
+    }
+
+    /// The keys that belong to one type alone.
+    fn add_special(&mut self, key: &str, value: Option<&str>) -> Result<()> {
+        let need = || match value {
+            Some(value) if !value.is_empty() => Ok(value),
+            _ => Err(Error::invalid(format!("{key} has no value"))),
+        };
+        let flag = || value.map_or(Ok(true), |value| boolean::parse(key, value));
+        let kind = match key {
+            "bind-propagation" => {
+                let value = need()?;
+                self.options.propagation = Propagation::parse(value)
+                    .ok_or_else(|| Error::invalid(format!("invalid value {value:?} of {key}")))?;
+                Type::Bind
+            }
+            "bind-nonrecursive" => {
+                self.options.non_recursive = flag()?;
+                Type::Bind
+            }
+            "bind-recursive" => {
+                self.options.non_recursive = match need()? {
+                    "enabled" => false,
+                    "disabled" => true,
+                    other => return Err(Error::invalid(format!("invalid value {other:?} of {key}")).hint(
+                        "it is enabled or disabled; with ro, mounts below the source become read-only too",
+                    )),
+                };
+                Type::Bind
+            }
+            "volume-nocopy" => {
+                self.options.no_copy = flag()?;
+                Type::Volume
+            }
+            "volume-subpath" | "subpath" => {
+                self.options.subpath = Some(clean_subpath(need()?)?);
+                Type::Volume
+            }
+            "tmpfs-size" => {
+                self.size = Some(parse_bytes(need()?)?);
+                Type::Tmpfs
+            }
+            "tmpfs-mode" => {
+                self.mode = Some(parse_mode(key, need()?)?);
+                Type::Tmpfs
+            }
+            _ => return Err(Error::invalid(format!("unknown key {key:?}"))),
+        };
+        self.special.push((kind, key.to_owned()));
+        Ok(())
+    }
+
+    fn finish(self, working_dir: &Path) -> Result<MountSpec> {
+        let kind = self.kind.unwrap_or(Type::Volume);
+        if let Some((_, key)) = self.special.iter().find(|(of, _)| *of != kind) {
+            return Err(Error::invalid(format!("{key} does not belong to this type of mount")));
+        }
+        let target = self.target.ok_or_else(|| Error::invalid("a target is missing"))?;
+        let (source, options) = match (kind, self.source) {
+            (Type::Bind, None) => return Err(Error::invalid("a bind mount needs a source")),
+            (Type::Bind, Some(path)) if path.starts_with(['/', '.']) => {
+                (MountSource::Bind { path: host_path(&path, working_dir), create: false }, self.options)
+            }
+            (Type::Bind, Some(path)) => {
+                return Err(Error::invalid(format!("the source {path:?} is not an absolute path")));
+            }
+            (Type::Volume, None) => (MountSource::Anonymous, self.options),
+            (Type::Volume, Some(name)) => {
+                check_name("volume", &name)
+                    .map_err(|error| error.hint("a path of the host needs type=bind".to_owned()))?;
+                (MountSource::Volume { name }, self.options)
+            }
+            (Type::Tmpfs, Some(_)) => return Err(Error::invalid("a tmpfs has no source")),
+            (Type::Tmpfs, None) => {
+                (MountSource::Tmpfs { size: self.size, mode: self.mode }, with_defaults(self.options))
+            }
+        };
+        Ok(MountSpec { source, target, options })
+    }
+}
+
+fn parse_type(text: &str) -> Result<Type> {
+    match text.to_ascii_lowercase().as_str() {
+        "bind" => Ok(Type::Bind),
+        "volume" => Ok(Type::Volume),
+        "tmpfs" => Ok(Type::Tmpfs),
+        _ => {
+            Err(Error::invalid(format!("unknown type {text:?}"))
+                .hint("a mount is a bind, a volume or a tmpfs"))
+        }
+    }
+}
+
+/// A directory inside a volume: relative, and nowhere else.
+fn clean_subpath(text: &str) -> Result<String> {
+    if text.starts_with('/') || text.contains('\0') || text.split('/').any(|part| part == "..") {
+        return Err(Error::invalid(format!("the subpath {text:?} leads out of the volume")));
+    }
+    Ok(text.to_owned())
+}
+
+/// The fields of one line of comma-separated values: RFC 4180, section 2.
+fn split_fields(text: &str) -> Result<Vec<String>> {
+    let mut fields = Vec::new();
+    let mut rest = text;
+    loop {
+        let (field, after) = match rest.strip_prefix('"') {
+            Some(quoted) => quoted_field(quoted)?,
+            None => {
+                let end = rest.find(',').unwrap_or(rest.len());
+                (rest[..end].to_owned(), &rest[end..])
+            }
+        };
+        fields.push(field);
+        match after.strip_prefix(',') {
+            Some(next) => rest = next,
+            None if after.is_empty() => break,
+            None => return Err(Error::invalid("a comma is missing after a quoted field")),
+        }
+    }
+    if fields.iter().any(String::is_empty) {
+        return Err(Error::invalid("a field is empty"));
+    }
+    Ok(fields)
+}
+
+/// A field after its opening quote, and what follows the closing one.
+fn quoted_field(text: &str) -> Result<(String, &str)> {
+    let mut field = String::new();
+    let mut rest = text;
+    loop {
+        let end = rest.find('"').ok_or_else(|| Error::invalid("a quote is not closed"))?;
+        field.push_str(&rest[..end]);
+        rest = &rest[end + 1..];
+        match rest.strip_prefix('"') {
+            Some(next) => {
+                field.push('"');
+                rest = next;
+            }
+            None => return Ok((field, rest)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mount(text: &str) -> Result<MountSpec> {
+        parse_mount(text, Path::new("/here"))
+    }
+
+    #[test]
+    fn types_and_keys_are_understood() {
+        let bind =
+            mount("type=bind,src=./a,dst=/b,ro,bind-propagation=rshared,bind-nonrecursive,U").expect("valid");
+        assert_eq!(bind.source, MountSource::Bind { path: "/here/a".into(), create: false });
+        assert!(bind.options.read_only && bind.options.non_recursive && bind.options.chown);
+        assert_eq!(bind.options.propagation, Propagation::RShared);
+
+        let volume = mount("source=data,target=/b,readonly=false,volume-nocopy=true,volume-subpath=x/y")
+            .expect("valid");
+        assert_eq!(volume.source, MountSource::Volume { name: "data".into() });
+        assert!(volume.options.no_copy && !volume.options.read_only);
+        assert_eq!(volume.options.subpath.as_deref(), Some("x/y"));
+        assert_eq!(mount("target=/b").expect("valid").source, MountSource::Anonymous);
+
+        let tmpfs = mount("type=tmpfs,destination=/b,tmpfs-size=1m,tmpfs-mode=700").expect("valid");
+        assert_eq!(tmpfs.source, MountSource::Tmpfs { size: Some(1 << 20), mode: Some(0o700) });
+        assert_eq!(tmpfs.options.noexec, Some(true));
+    }
+
+    #[test]
+    fn a_quoted_field_may_have_commas_and_quotes() {
+        let spec = mount(r#"type=bind,"src=/a,""b""",dst=/c:d"#).expect("valid");
+        assert_eq!(spec.source, MountSource::Bind { path: r#"/a,"b""#.into(), create: false });
+        assert_eq!(spec.target, "/c:d");
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused_with_its_key() {
+        for (bad, word) in [
+            ("", "empty"),
+            ("type=bind,src=/a", "target"),
+            ("type=bind,dst=/a", "source"),
+            ("type=bind,src=a,dst=/b", "absolute"),
+            ("type=bind,src=/a,dst=b", "absolute"),
+            ("type=bind,src=/a,dst=/b,wat=1", "wat"),
+            ("type=bind,src=/a,dst=/b,ro=maybe", "ro"),
+            ("type=bind,src=/a,dst=/b,bind-propagation=x", "bind-propagation"),
+            ("type=bind,src=/a,dst=/b,tmpfs-size=1", "tmpfs-size"),
+            ("type=volume,src=/a,dst=/b", "name"),
+            ("type=volume,src=v,dst=/b,subpath=../x", "subpath"),
+            ("type=volume,src=v,dst=/b,subpath=/x", "subpath"),
+            ("type=tmpfs,src=v,dst=/b", "source"),
+            ("type=tmpfs,dst=/b,tmpfs-mode=8", "tmpfs-mode"),
+            ("type=image,src=v,dst=/b", "image"),
+            ("type=bind,src=,dst=/b", "src"),
+            ("\"type=bind", "quote"),
+            ("\"type=bind\"x", "comma"),
+        ] {
+            let error = mount(bad).expect_err(bad).to_string();
+            assert!(error.starts_with("invalid mount") && error.contains(word), "{bad}: {error}");
+        }
+    }
+}
