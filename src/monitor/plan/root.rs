@@ -116,11 +116,12 @@ pub(super) fn throw_away(
     let point = open_directory(&own.join("work"))?;
     mounts::attach(tmpfs.as_fd(), point.as_fd()).context(|| "mount a tmpfs for the throw-away layer")?;
     let base = own.join("work");
-    let view = compose(path, &base)?;
-    let mount = mounts::clone_tree_below(&view).context(|| "mount the throw-away layer")?;
+    let mount = compose(path, &base)
+        .and_then(|view| mounts::clone_tree_below(&view).context(|| "mount the throw-away layer"));
+    // In any case, or the directory could not be removed.
     rustix::mount::unmount(&base, rustix::mount::UnmountFlags::DETACH)
         .context(|| "let go of the throw-away layer's path")?;
-    Ok(mount)
+    mount
 }
 
 fn open_directory(path: &Path) -> Result<OwnedFd> {
