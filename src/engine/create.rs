@@ -84,8 +84,10 @@ impl Engine {
             config: config.clone(),
             anonymous_volumes: Vec::new(),
         };
-        let _hold = self.make_volumes(&mut record)?;
-        self.publish(request, &mut record).inspect_err(|_| self.drop_volumes(&record))?;
+        let hold = self.make_volumes(&mut record)?;
+        let published = self.publish(request, &mut record);
+        drop(hold);
+        published.inspect_err(|_| self.drop_volumes(&record))?;
         Ok(record.id)
     }
 
