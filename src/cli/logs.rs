@@ -107,7 +107,13 @@ mod tests {
 
     #[test]
     fn bad_flags_are_refused() {
-        for words in [&["--tail", "x", "web"][..], &["--since", "soon", "web"], &["--tail", "", "web"], &[], &["a", "b"]] {
+        for words in [
+            &["--tail", "x", "web"][..],
+            &["--since", "soon", "web"],
+            &["--tail", "", "web"],
+            &[],
+            &["a", "b"],
+        ] {
             assert_eq!(options(words), None, "{words:?}");
         }
     }
