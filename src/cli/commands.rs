@@ -2,7 +2,7 @@
 
 use super::arguments::{self, Flags};
 use super::command::{Entry, Kind, command, run_in, with_help};
-use super::{generate, inspect, lifecycle, ps, run as run_command, system, ui};
+use super::{generate, inspect, lifecycle, logs, ps, run as run_command, system, ui};
 use crate::error::{Error, Result};
 use clap::{Arg, ArgAction, Command};
 
@@ -16,17 +16,29 @@ pub(crate) static ENTRIES: &[Entry] = &[
     KILL,
     RM,
     PS,
+    LOGS,
+    ATTACH,
     WAIT,
     RENAME,
     command!(
         "inspect",
         &[],
-        "Show everything about containers, images or volumes",
+        "Show everything about containers or images",
         "[OPTIONS] NAME|ID [NAME|ID...]",
         inspect::InspectArgs,
         inspect::any
     ),
     command!("info", &[], "Show what this host and coracle can do", "[OPTIONS]", system::InfoArgs, system::info),
+    command!("doctor", &[], "Say what this host allows, and what would mend the rest", "[OPTIONS]", system::DoctorArgs, system::doctor),
+    command!(
+        "unshare",
+        &[],
+        "Run a command in the user namespace of your containers",
+        "[COMMAND] [ARG...]",
+        system::UnshareArgs,
+        system::unshare
+    )
+    .flags_first(),
     command!("version", &[], "Show the version", "[OPTIONS]", system::VersionArgs, system::version),
     Entry { name: "container", aliases: &[], about: "Manage containers", kind: Kind::Group(CONTAINER) },
     command!(
@@ -51,6 +63,8 @@ static CONTAINER: &[Entry] = &[
     command!("rm", &["remove"], "Remove containers", "[OPTIONS] CONTAINER [CONTAINER...]", lifecycle::RmArgs, lifecycle::rm)
         .same_as("rm"),
     command!("ls", &["list", "ps"], "List containers", "[OPTIONS]", ps::PsArgs, ps::run).same_as("ps"),
+    LOGS.same_as("logs"),
+    ATTACH.same_as("attach"),
     WAIT.same_as("wait"),
     RENAME.same_as("rename"),
     command!(
@@ -130,6 +144,24 @@ const RM: Entry = command!(
 
 const PS: Entry = command!("ps", &[], "List containers", "[OPTIONS]", ps::PsArgs, ps::run);
 
+const LOGS: Entry = command!(
+    "logs",
+    &[],
+    "Show what a container has printed",
+    "[OPTIONS] CONTAINER",
+    logs::LogsArgs,
+    logs::show
+);
+
+const ATTACH: Entry = command!(
+    "attach",
+    &[],
+    "Attach stdin and output to a running container",
+    "[OPTIONS] CONTAINER",
+    lifecycle::AttachArgs,
+    lifecycle::attach
+);
+
 const WAIT: Entry = command!(
     "wait",
     &[],
@@ -164,7 +196,7 @@ pub(crate) fn run(words: Vec<String>) -> Result<u8> {
 
 /// Takes the flags before the command's name into account, and off.
 fn global_flags(words: Vec<String>) -> Result<Vec<String>> {
-    if !words.first().is_some_and(|word| word.starts_with("--log-level") || word == "-l") {
+    if !words.first().is_some_and(|word| word.starts_with("--log-level") || word == "-l" || word.starts_with("-l=")) {
         return Ok(words);
     }
     let root = Command::new("coracle").arg(log_level());

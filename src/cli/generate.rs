@@ -76,7 +76,7 @@ fn entry_page(path: &str, entry: &Entry, verbs: &[Entry]) -> Result<(String, Vec
 /// One page: mangen's name, description and options; our synopsis, verbs and examples.
 fn page(path: &str, command: &Command, verbs: &[Entry]) -> Result<Vec<u8>> {
     let name = path.replace(' ', "-");
-    let described = command.clone().name(name.clone()).after_help("").subcommands(None::<Command>);
+    let described = command.clone().display_name(name.clone()).after_help("").subcommands(None::<Command>);
     let usage = described.clone().render_usage().to_string();
     let usage = usage.trim_start_matches("Usage:").trim().to_owned();
     let man = clap_mangen::Man::new(described)

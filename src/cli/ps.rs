@@ -2,6 +2,7 @@
 
 use super::template::{Format, Scope, Template};
 use super::{table, ui};
+use crate::engine::Engine;
 use crate::engine::list::{Container, Filters, Selection, network_name, select};
 use crate::error::{Error, Result};
 use crate::types::mount::MountSource;
@@ -53,7 +54,9 @@ pub(crate) fn run(args: PsArgs) -> Result<u8> {
     let now = Timestamp::now();
     let selection = args.selection(now)?;
     let format = args.format.as_deref().map(Format::parse).transpose()?;
-    let containers = select(super::lifecycle::engine()?.containers(args.needs_size())?, &selection)?;
+    let mut notes = Vec::new();
+    let containers = select(Engine::open()?.containers(args.needs_size(), &mut notes)?, &selection)?;
+    notes.iter().for_each(|note| ui::warning(&note.to_string()));
     ui::write(args.render(&containers, format.as_ref(), now)?.as_bytes())?;
     Ok(0)
 }
@@ -123,7 +126,7 @@ fn headings() -> Value {
         "ID": "CONTAINER ID", "Image": "IMAGE", "Command": "COMMAND", "CreatedAt": "CREATED AT",
         "RunningFor": "CREATED", "Status": "STATUS", "State": "STATE", "Ports": "PORTS", "Names": "NAMES",
         "Size": "SIZE", "Labels": "LABELS", "Mounts": "MOUNTS", "LocalVolumes": "LOCAL VOLUMES",
-        "Networks": "NETWORKS", "Platform": "PLATFORM",
+        "Networks": "NETWORKS",
     })
 }
 
@@ -146,7 +149,6 @@ fn row(container: &Container, now: Timestamp, zone: &TimeZone, whole: bool) -> V
         ("Mounts", mounts.join(",")),
         ("Names", record.name.clone()),
         ("Networks", network_name(&record.config.network)),
-        ("Platform", String::new()),
         ("Ports", String::new()),
         ("RunningFor", human_age(record.created, now)),
         ("Size", size(container)),

@@ -208,7 +208,7 @@ mod tests {
         assert!(rendered(&deep).expect_err("too deep").contains("nested"));
         let parens = format!("{{{{{}1{}}}}}", "(".repeat(5000), ")".repeat(5000));
         assert!(rendered(&parens).expect_err("too deep").contains("nested"));
-        let loops = format!("{}x{}", "{{range .Args}}".repeat(30), "{{end}}".repeat(30));
+        let loops = format!("{}x{}", "{{range $.Args}}".repeat(30), "{{end}}".repeat(30));
         assert!(rendered(&loops).expect_err("too long").contains("steps"));
         assert!(rendered("{{printf \"%999999999d\" 1}}").is_err());
         assert!(rendered("{{pad .Name 999999999 1}}").is_err());

@@ -3,30 +3,32 @@
 /// Words that say something good or plain; each goes with each noun.
 const ADJECTIVES: &[&str] = &[
     "able", "agile", "airy", "amber", "apt", "azure", "bold", "brave", "breezy", "bright", "brisk", "calm",
-    "candid", "careful", "cheerful", "chief", "civil", "clean", "clear", "clever", "cosy", "crisp", "curious",
-    "daring", "deft", "diligent", "eager", "early", "earnest", "easy", "exact", "fair", "faithful", "famous",
-    "fancy", "fine", "firm", "fleet", "fluent", "fond", "frank", "free", "fresh", "friendly", "gallant", "gentle",
-    "genuine", "glad", "golden", "good", "graceful", "grand", "handy", "happy", "hardy", "hearty", "honest",
-    "humble", "ideal", "jolly", "keen", "kind", "lasting", "level", "light", "lively", "loyal", "lucid", "lucky",
-    "mellow", "merry", "mild", "modest", "neat", "nimble", "noble", "open", "patient", "placid", "pleasant",
-    "polite", "precise", "prompt", "proud", "quick", "quiet", "rapid", "ready", "robust", "serene", "sharp",
-    "silver", "simple", "smooth", "snug", "solid", "steady", "stout", "sunny", "swift", "tidy", "trusty", "upbeat",
-    "vivid", "warm", "wise", "witty", "zesty",
+    "candid", "careful", "cheerful", "chief", "civil", "clean", "clear", "clever", "cosy", "crisp",
+    "curious", "daring", "deft", "diligent", "eager", "early", "earnest", "easy", "exact", "fair",
+    "faithful", "famous", "fancy", "fine", "firm", "fleet", "fluent", "fond", "frank", "free", "fresh",
+    "friendly", "gallant", "gentle", "genuine", "glad", "golden", "good", "graceful", "grand", "handy",
+    "happy", "hardy", "hearty", "honest", "humble", "ideal", "jolly", "keen", "kind", "lasting", "level",
+    "light", "lively", "loyal", "lucid", "lucky", "mellow", "merry", "mild", "modest", "neat", "nimble",
+    "noble", "open", "patient", "placid", "pleasant", "polite", "precise", "prompt", "proud", "quick",
+    "quiet", "rapid", "ready", "robust", "serene", "sharp", "silver", "simple", "smooth", "snug", "solid",
+    "steady", "stout", "sunny", "swift", "tidy", "trusty", "upbeat", "vivid", "warm", "wise", "witty",
+    "zesty",
 ];
 
 /// Things of the water and its shores, as befits a coracle.
 const NOUNS: &[&str] = &[
-    "alder", "anchor", "auk", "bay", "beach", "beacon", "beaver", "birch", "boat", "bollard", "boulder", "bream",
-    "breeze", "bridge", "brook", "buoy", "canal", "canoe", "cape", "carp", "cliff", "cloud", "coast", "compass",
-    "coral", "cormorant", "cove", "crane", "creek", "current", "curlew", "delta", "dinghy", "dipper", "dock",
-    "dolphin", "drift", "dune", "eddy", "egret", "estuary", "falls", "ferry", "fjord", "fleet", "ford", "frigate",
-    "gannet", "grebe", "gull", "harbour", "haven", "heron", "inlet", "island", "jetty", "kayak", "keel", "kelp",
-    "kingfisher", "lagoon", "lake", "lantern", "ledge", "lighthouse", "lily", "loch", "mallard", "marina",
-    "marlin", "marsh", "mast", "meadow", "mist", "mooring", "newt", "oar", "ocean", "osprey", "otter", "oyster",
-    "paddle", "pearl", "pebble", "perch", "petrel", "pier", "pike", "plover", "pond", "pool", "puffin", "quay",
-    "raft", "rapids", "reed", "reef", "ripple", "river", "rudder", "sail", "salmon", "sandpiper", "schooner",
-    "seal", "shell", "shoal", "shore", "skiff", "sloop", "spray", "spring", "stork", "strait", "stream", "sturgeon",
-    "swan", "teal", "tern", "tide", "trout", "turtle", "wader", "wave", "wharf", "willow", "yawl",
+    "alder", "anchor", "auk", "bay", "beach", "beacon", "beaver", "birch", "boat", "bollard", "boulder",
+    "bream", "breeze", "bridge", "brook", "buoy", "canal", "canoe", "cape", "carp", "cliff", "cloud",
+    "coast", "compass", "coral", "cormorant", "cove", "crane", "creek", "curlew", "current", "delta",
+    "dinghy", "dipper", "dock", "dolphin", "drift", "dune", "eddy", "egret", "estuary", "falls", "ferry",
+    "fjord", "fleet", "ford", "frigate", "gannet", "grebe", "gull", "harbour", "haven", "heron", "inlet",
+    "island", "jetty", "kayak", "keel", "kelp", "kingfisher", "lagoon", "lake", "lantern", "ledge",
+    "lighthouse", "lily", "loch", "mallard", "marina", "marlin", "marsh", "mast", "meadow", "mist",
+    "mooring", "newt", "oar", "ocean", "osprey", "otter", "oyster", "paddle", "pearl", "pebble", "perch",
+    "petrel", "pier", "pike", "plover", "pond", "pool", "puffin", "quay", "raft", "rapids", "reed", "reef",
+    "ripple", "river", "rudder", "sail", "salmon", "sandpiper", "schooner", "seal", "shell", "shoal",
+    "shore", "skiff", "sloop", "spray", "spring", "stork", "strait", "stream", "sturgeon", "swan", "teal",
+    "tern", "tide", "trout", "turtle", "wader", "wave", "wharf", "willow", "yawl",
 ];
 
 /// A name that these random bytes choose; the same bytes, the same name. With
@@ -46,6 +48,7 @@ fn pick<'a>(number: u64, words: &[&'a str]) -> (u64, &'a str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::digest::Digest;
     use crate::types::id::check_name;
     use std::collections::HashSet;
 
@@ -66,7 +69,11 @@ mod tests {
 
     #[test]
     fn names_differ() {
-        let name = |seed: u64| random_name((seed.wrapping_mul(0x9e37_79b9_7f4a_7c15)).to_le_bytes(), 0);
+        let name = |seed: u64| {
+            let hash = Digest::of(&seed.to_le_bytes());
+            let bytes: Vec<u8> = hash.hex().bytes().take(8).collect();
+            random_name(bytes.try_into().expect("eight bytes"), 0)
+        };
         let names: HashSet<String> = (0..1000).map(name).collect();
         assert!(names.len() > 900, "{}", names.len());
         assert!(random_name([7; 8], 1).starts_with(&random_name([7; 8], 0)));

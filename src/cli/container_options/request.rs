@@ -8,7 +8,7 @@ use super::values::{
 use super::{ContainerOptions, limits, namespaces, security};
 use crate::error::{Context, Error, Result};
 use crate::types::boolean;
-use crate::types::container::{ContainerConfig, CreateRequest, RootSource};
+use crate::types::container::{ContainerConfig, CreateRequest, DeviceSpec, RootSource};
 use crate::types::env::{Environment, MAX_FILE, parse_label, parse_label_file};
 use crate::types::id::check_name;
 use crate::types::mount::{MountSpec, check_duplicates, clean_path, parse_mount, parse_tmpfs, parse_volume};
@@ -156,7 +156,7 @@ impl ContainerOptions {
         let size = self.shm_size.as_deref().map(parse_bytes).transpose();
         // 0 is docker's word for the default.
         config.shm_size = size.map_err(|error| error.context("--shm-size"))?.filter(|size| *size > 0);
-        config.devices = self.device.iter().map(|text| limits::parse_device(text)).collect::<Result<_>>()?;
+        config.devices = self.device.iter().map(|text| DeviceSpec::parse(text)).collect::<Result<_>>()?;
         Ok(())
     }
 
