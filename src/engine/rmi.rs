@@ -195,7 +195,10 @@ fn sweep(
     for entry in staying {
         let Ok(image) = store.read(entry, None) else {
             if !gone.is_empty() {
-                notes.push(Error::failed(format!("image {} cannot be read, so no blobs were removed", entry.0.digest)));
+                notes.push(Error::failed(format!(
+                    "image {} cannot be read, so no blobs were removed",
+                    entry.0.digest
+                )));
             }
             return Vec::new();
         };

@@ -8,7 +8,8 @@ use super::create::{FromInit, ToInit};
 use super::mounts::{self, Made};
 use super::plan::{Fresh, Plan, Process, UserNamespace};
 use super::rootfs::{Rootfs, TargetKind};
-use super::{capabilities, console, reaper, rlimits, seccomp};
+use super::capabilities::{self, CapSet, ProcessCaps};
+use super::{console, reaper, rlimits, seccomp};
 use crate::channel::Channel;
 use crate::error::{BestEffort, Context, Error, Kind, Result};
 use crate::sys::{mount, process};
@@ -79,16 +80,8 @@ fn set_up(plan: &Plan, monitor: &mut MonitorChannel) -> Result<Exec> {
 
     monitor.send(&FromInit::Ready)?;
     expect(monitor, &ToInit::Exec)?;
-    // Last: it may forbid any of the calls above.
-    let confine = || match &plan.process.seccomp {
-        Some(program) => seccomp::install(&program.filter, program.flags),
-        None => Ok(()),
-    };
-    if plan.process.reaper {
-        reaper::split(confine)?
-    } else {
-        confine()?
-    }
+    let confine = || confine(&plan.process);
+    if plan.process.reaper { reaper::split(confine)? } else { confine()? }
     Ok(exec)
 }
 
@@ -278,11 +271,21 @@ fn set_credentials(process: &Process) -> Result<()> {
     process::set_gid(process.gid).context(|| format!("become group {}", process.gid))?;
     rustix::thread::set_keep_capabilities(true).context(|| "keep capabilities")?;
     process::set_uid(process.uid).context(|| format!("become user {}", process.uid))?;
-    capabilities::set_final(process.capabilities)?;
+    // Loading a filter takes CAP_SYS_ADMIN or no_new_privs: seccomp(2). The
+    // former is given up right after that, in `confine`.
+    let until_confined = process.capabilities.permitted.with(CapSet::SYS_ADMIN);
+    capabilities::set_final(ProcessCaps { permitted: until_confined, ambient: CapSet::EMPTY, ..process.capabilities })
+}
+
+/// The last step before exec: nothing of what set-up was allowed to do is left.
+fn confine(process: &Process) -> Result<()> {
     if process.no_new_privileges {
         rustix::thread::set_no_new_privs(true).context(|| "set no_new_privs")?;
     }
-    Ok(())
+    if let Some(program) = &process.seccomp {
+        seccomp::install(&program.filter, program.flags)?;
+    }
+    capabilities::set_final(process.capabilities)
 }
 
 /// The command, with everything allocated that exec needs.

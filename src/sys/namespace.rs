@@ -1,6 +1,7 @@
 //! Namespaces: entering them, their identity, and children that are forked
 //! before a namespace is entered and act from outside it afterwards.
 
+use crate::error::BestEffort;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork};
 use rustix::thread::ThreadNameSpaceType;
@@ -121,7 +122,7 @@ impl Deferred {
     fn cancel(&mut self) {
         if self.go.take().is_some() {
             // It is not reaped yet, so the pid is its own, and it is our child.
-            drop(nix::sys::signal::kill(self.pid, nix::sys::signal::Signal::SIGKILL));
+            nix::sys::signal::kill(self.pid, nix::sys::signal::Signal::SIGKILL).or_ignore();
         }
     }
 }
@@ -131,7 +132,7 @@ impl Drop for Deferred {
         if !self.reaped {
             self.cancel();
             // Nobody is left to hear of a failure, and there is none but ECHILD.
-            drop(reap(self.pid));
+            reap(self.pid).or_ignore();
         }
     }
 }

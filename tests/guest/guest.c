@@ -1,0 +1,379 @@
+/* The program that reports from inside a container. One static file, so that it
+ * runs in an image that holds nothing else.
+ *
+ *   guest report              everything a process can see of itself, as JSON
+ *   guest syscalls NAME...    tries each; prints "NAME ERRNO-NAME" or "NAME ok"
+ *   guest exit N              ends with the code N
+ *   guest trap SIGNAL N       prints "ready", then "signal S" and ends with N when it comes
+ *   guest sleep               prints "ready" and sleeps until it is killed
+ *   guest lines N             prints N numbered lines
+ *   guest open PATH           opens PATH for writing; prints "ok" or the errno's name
+ *   guest winsize             prints rows and columns, again at each SIGWINCH
+ *   guest connect ADDR PORT   prints what the other end sends
+ *   guest orphan              leaves a dead grandchild behind for pid 1 to reap
+ */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+extern char **environ;
+
+static void string(const char *s)
+{
+	putchar('"');
+	for (; *s; s++) {
+		unsigned char c = *s;
+		if (c == '"' || c == '\\')
+			printf("\\%c", c);
+		else if (c < 0x20 || c >= 0x7f)
+			printf("\\u%04x", c);
+		else
+			putchar(c);
+	}
+	putchar('"');
+}
+
+/* "name":["line","line"] */
+static void lines_of(const char *name, const char *path)
+{
+	char *line = NULL;
+	size_t size = 0;
+	ssize_t n;
+	const char *comma = "";
+	FILE *f = fopen(path, "re");
+
+	printf(",\"%s\":[", name);
+	while (f && (n = getline(&line, &size, f)) > 0) {
+		if (line[n - 1] == '\n')
+			line[n - 1] = 0;
+		fputs(comma, stdout);
+		string(line);
+		comma = ",";
+	}
+	putchar(']');
+	free(line);
+	if (f)
+		fclose(f);
+}
+
+/* "name":{"entry":"target of the link"} for a folder of links */
+static void links_of(const char *name, const char *path)
+{
+	char target[4096];
+	const char *comma = "";
+	DIR *dir = opendir(path);
+	struct dirent *e;
+
+	printf(",\"%s\":{", name);
+	while (dir && (e = readdir(dir))) {
+		ssize_t n;
+		if (e->d_name[0] == '.')
+			continue;
+		n = readlinkat(dirfd(dir), e->d_name, target, sizeof target - 1);
+		if (n < 0 || atoi(e->d_name) == dirfd(dir))
+			continue;
+		target[n] = 0;
+		fputs(comma, stdout);
+		string(e->d_name);
+		putchar(':');
+		string(target);
+		comma = ",";
+	}
+	putchar('}');
+	if (dir)
+		closedir(dir);
+}
+
+static void list(const char *name, char **words)
+{
+	const char *comma = "";
+
+	printf(",\"%s\":[", name);
+	for (; *words; words++) {
+		fputs(comma, stdout);
+		string(*words);
+		comma = ",";
+	}
+	putchar(']');
+}
+
+static int report(char **argv)
+{
+	char host[256] = "", cwd[4096] = "";
+	mode_t mask = umask(0);
+
+	gethostname(host, sizeof host - 1);
+	if (!getcwd(cwd, sizeof cwd))
+		snprintf(cwd, sizeof cwd, "errno %d", errno);
+	printf("{\"pid\":%d,\"ppid\":%d,\"umask\":%u,\"hostname\":", getpid(), getppid(), mask);
+	string(host);
+	printf(",\"cwd\":");
+	string(cwd);
+	list("args", argv);
+	list("env", environ);
+	lines_of("status", "/proc/self/status");
+	lines_of("mounts", "/proc/self/mountinfo");
+	lines_of("limits", "/proc/self/limits");
+	lines_of("cgroup", "/proc/self/cgroup");
+	lines_of("uid_map", "/proc/self/uid_map");
+	lines_of("gid_map", "/proc/self/gid_map");
+	lines_of("oom_score_adj", "/proc/self/oom_score_adj");
+	links_of("namespaces", "/proc/self/ns");
+	links_of("fds", "/proc/self/fd");
+	puts("}");
+	return 0;
+}
+
+static const char *name_of(int error)
+{
+	const char *name = strerrorname_np(error);
+	return name ? name : "?";
+}
+
+/* Arguments that are wrong, so that a call which is let through does nothing. */
+static const struct {
+	const char *name;
+	long nr;
+	long a, b, c, d, e;
+} calls[] = {
+	{ "acct", SYS_acct, -1, 0, 0, 0, 0 },
+	{ "add_key", SYS_add_key, 0, 0, 0, 0, 0 },
+	{ "bpf", SYS_bpf, -1, 0, 0, 0, 0 },
+	{ "chroot", SYS_chroot, 0, 0, 0, 0, 0 },
+	{ "clock_settime", SYS_clock_settime, -1, 0, 0, 0, 0 },
+	{ "clone3", 435, 0, 0, 0, 0, 0 },
+	{ "clone_newuser", SYS_clone, CLONE_NEWUSER | CLONE_FS, 0, 0, 0, 0 },
+	{ "delete_module", SYS_delete_module, 0, 0, 0, 0, 0 },
+	{ "finit_module", SYS_finit_module, -1, 0, 0, 0, 0 },
+	{ "fsconfig", 431, -1, 0, 0, 0, 0 },
+	{ "fsmount", 432, -1, 0, 0, 0, 0 },
+	{ "fsopen", 430, 0, 0, 0, 0, 0 },
+	{ "fspick", 433, -1, 0, 0, 0, 0 },
+	{ "getpid", SYS_getpid, 0, 0, 0, 0, 0 },
+	{ "init_module", SYS_init_module, 0, 0, 0, 0, 0 },
+	{ "io_uring_setup", 425, 0, 0, 0, 0, 0 },
+	{ "kcmp", SYS_kcmp, 0, 0, -1, 0, 0 },
+	{ "kexec_load", SYS_kexec_load, 0, -1, 0, -1, 0 },
+	{ "keyctl", SYS_keyctl, -1, 0, 0, 0, 0 },
+	{ "lookup_dcookie", SYS_lookup_dcookie, 0, 0, 0, 0, 0 },
+	{ "mbind", SYS_mbind, 1, 0, 99, 0, 0 },
+	{ "mknod_block", SYS_mknodat, -1, 0, S_IFBLK, 0, 0 },
+	{ "mount", SYS_mount, 0, 0, 0, 0, 0 },
+	{ "mount_setattr", 442, -1, 0, 0, 0, 0 },
+	{ "move_mount", 429, -1, 0, -1, 0, 0 },
+	{ "move_pages", SYS_move_pages, -1, 0, 0, 0, 0 },
+	{ "name_to_handle_at", SYS_name_to_handle_at, -1, 0, 0, 0, 0 },
+	{ "open_by_handle_at", SYS_open_by_handle_at, -1, 0, 0, 0, 0 },
+	{ "open_tree", 428, -1, 0, 0, 0, 0 },
+	{ "perf_event_open", SYS_perf_event_open, 0, 0, -1, -1, -1 },
+	{ "personality_odd", SYS_personality, 0x0040000, 0, 0, 0, 0 },
+	{ "pivot_root", SYS_pivot_root, 0, 0, 0, 0, 0 },
+	{ "process_vm_readv", SYS_process_vm_readv, -1, 0, 0, 0, 0 },
+	{ "ptrace", SYS_ptrace, -1, 0, 0, 0, 0 },
+	{ "quotactl", SYS_quotactl, -1, 0, 0, 0, 0 },
+	{ "reboot", SYS_reboot, 0, 0, 0, 0, 0 },
+	{ "request_key", SYS_request_key, 0, 0, 0, 0, 0 },
+	{ "setns", SYS_setns, -1, 0, 0, 0, 0 },
+	{ "settimeofday", SYS_settimeofday, 0, -1, 0, 0, 0 },
+	{ "socket_alg", SYS_socket, 38, SOCK_SEQPACKET, 0, 0, 0 },
+	{ "socket_inet", SYS_socket, AF_INET, SOCK_STREAM, 0, 0, 0 },
+	{ "socket_netlink_audit", SYS_socket, AF_NETLINK, SOCK_RAW, 9, 0, 0 },
+	{ "socket_packet", SYS_socket, AF_PACKET, SOCK_RAW, 0, 0, 0 },
+	{ "socket_vsock", SYS_socket, 40, SOCK_STREAM, 0, 0, 0 },
+	{ "swapoff", SYS_swapoff, 0, 0, 0, 0, 0 },
+	{ "swapon", SYS_swapon, 0, 0, 0, 0, 0 },
+	{ "syslog", SYS_syslog, -1, 0, 0, 0, 0 },
+	{ "umount2", SYS_umount2, 0, 0, 0, 0, 0 },
+	{ "unshare_files", SYS_unshare, CLONE_FILES, 0, 0, 0, 0 },
+	{ "unshare_newns", SYS_unshare, CLONE_NEWNS, 0, 0, 0, 0 },
+	{ "unshare_newuser", SYS_unshare, CLONE_NEWUSER, 0, 0, 0, 0 },
+	{ "userfaultfd", SYS_userfaultfd, -1, 0, 0, 0, 0 },
+	{ "vhangup", SYS_vhangup, 0, 0, 0, 0, 0 },
+#ifdef __x86_64__
+	{ "create_module", SYS_create_module, 0, 0, 0, 0, 0 },
+	{ "ioperm", SYS_ioperm, 0, 0, 0, 0, 0 },
+	{ "iopl", SYS_iopl, 9, 0, 0, 0, 0 },
+	{ "modify_ldt", SYS_modify_ldt, -1, 0, 0, 0, 0 },
+	{ "nfsservctl", SYS_nfsservctl, 0, 0, 0, 0, 0 },
+	{ "uselib", SYS_uselib, 0, 0, 0, 0, 0 },
+#endif
+};
+
+/* In a child: some calls change the caller, and a filter may kill it. */
+static void try_call(size_t i)
+{
+	int pipes[2], status;
+	char answer[64] = "";
+	pid_t child;
+
+	if (pipe(pipes))
+		exit(1);
+	fflush(stdout);
+	child = fork();
+	if (child == 0) {
+		long r = syscall(calls[i].nr, calls[i].a, calls[i].b, calls[i].c, calls[i].d, calls[i].e);
+		snprintf(answer, sizeof answer, "%s", r < 0 ? name_of(errno) : "ok");
+		if (write(pipes[1], answer, strlen(answer)) < 0)
+			_exit(1);
+		_exit(0);
+	}
+	close(pipes[1]);
+	if (read(pipes[0], answer, sizeof answer - 1) <= 0)
+		strcpy(answer, "killed");
+	close(pipes[0]);
+	waitpid(child, &status, 0);
+	printf("%s %s\n", calls[i].name, answer);
+}
+
+static int syscalls(char **names)
+{
+	size_t i;
+
+	for (; *names; names++) {
+		for (i = 0; i < sizeof calls / sizeof *calls; i++)
+			if (!strcmp(*names, calls[i].name) || !strcmp(*names, "all"))
+				try_call(i);
+	}
+	return 0;
+}
+
+static volatile sig_atomic_t caught;
+
+static void note(int signal)
+{
+	caught = signal;
+}
+
+static void on(int signal)
+{
+	/* No SA_RESTART: the sleep must end. */
+	struct sigaction action = { .sa_handler = note };
+	sigaction(signal, &action, NULL);
+}
+
+static int trap(int signal, int code)
+{
+	sigset_t set, old;
+
+	sigemptyset(&set);
+	sigaddset(&set, signal);
+	sigprocmask(SIG_BLOCK, &set, &old);
+	on(signal);
+	puts("ready");
+	fflush(stdout);
+	sigdelset(&old, signal);
+	while (!caught)
+		sigsuspend(&old);
+	printf("signal %d\n", (int)caught);
+	fflush(stdout);
+	return code;
+}
+
+static int winsize(void)
+{
+	struct winsize size;
+	sigset_t set, old;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGWINCH);
+	sigprocmask(SIG_BLOCK, &set, &old);
+	sigdelset(&old, SIGWINCH);
+	on(SIGWINCH);
+	for (;;) {
+		if (ioctl(0, TIOCGWINSZ, &size))
+			return perror("TIOCGWINSZ"), 1;
+		printf("%d %d\n", size.ws_row, size.ws_col);
+		fflush(stdout);
+		sigsuspend(&old);
+	}
+}
+
+static int connect_to(const char *address, int port)
+{
+	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(port) };
+	char buffer[4096];
+	ssize_t n;
+	int s = socket(AF_INET, SOCK_STREAM, 0);
+
+	if (s < 0 || inet_pton(AF_INET, address, &to.sin_addr) != 1 ||
+	    connect(s, (struct sockaddr *)&to, sizeof to)) {
+		puts(name_of(errno));
+		return 1;
+	}
+	while ((n = read(s, buffer, sizeof buffer)) > 0)
+		if (write(1, buffer, n) != n)
+			return 1;
+	return 0;
+}
+
+static int orphan(void)
+{
+	pid_t child = fork();
+
+	if (child == 0) {
+		if (fork() == 0) {
+			/* Dies after its parent, so pid 1 is the one to reap it. */
+			while (getppid() != 1)
+				usleep(1000);
+			_exit(0);
+		}
+		_exit(0);
+	}
+	waitpid(child, NULL, 0);
+	puts("ready");
+	fflush(stdout);
+	for (;;)
+		pause();
+}
+
+int main(int argc, char **argv)
+{
+	const char *command = argc > 1 ? argv[1] : "report";
+	int i, fd;
+
+	if (!strcmp(command, "report"))
+		return report(argv);
+	if (!strcmp(command, "syscalls"))
+		return syscalls(argv + 2);
+	if (!strcmp(command, "exit") && argc > 2)
+		return atoi(argv[2]);
+	if (!strcmp(command, "trap") && argc > 3)
+		return trap(atoi(argv[2]), atoi(argv[3]));
+	if (!strcmp(command, "sleep")) {
+		puts("ready");
+		fflush(stdout);
+		for (;;)
+			pause();
+	}
+	if (!strcmp(command, "lines") && argc > 2) {
+		for (i = 0; i < atoi(argv[2]); i++)
+			printf("line %d of the output, long enough to be a line of a real log\n", i);
+		return 0;
+	}
+	if (!strcmp(command, "open") && argc > 2) {
+		fd = open(argv[2], O_WRONLY | O_CLOEXEC);
+		puts(fd < 0 ? name_of(errno) : "ok");
+		return 0;
+	}
+	if (!strcmp(command, "winsize"))
+		return winsize();
+	if (!strcmp(command, "connect") && argc > 3)
+		return connect_to(argv[2], atoi(argv[3]));
+	if (!strcmp(command, "orphan"))
+		return orphan();
+	fprintf(stderr, "guest: what is %s?\n", command);
+	return 64;
+}

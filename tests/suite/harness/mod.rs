@@ -1,0 +1,16 @@
+//! What the tests stand on: a sandbox with the tool in it, what a host must have
+//! for a test, images made on the spot, terminals, and the checks for leaks.
+
+pub(crate) mod image;
+pub(crate) mod leaks;
+pub(crate) mod needs;
+pub(crate) mod process;
+pub(crate) mod pty;
+pub(crate) mod report;
+pub(crate) mod sandbox;
+pub(crate) mod wait;
+
+pub(crate) use needs::Need::{self, Image, Registry, Slirp, SubIds};
+pub(crate) use process::Output;
+pub(crate) use sandbox::{Sandbox, sandbox};
+pub(crate) use wait::until;
