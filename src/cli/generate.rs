@@ -102,10 +102,23 @@ fn page(path: &str, command: &Command, verbs: &[Entry]) -> Result<Vec<u8>> {
     if let Some(examples) = examples::text(path) {
         text.extend(format!(".SH EXAMPLES\n.nf\n{}\n.fi\n", roff(&examples)).into_bytes());
     }
+    let text = String::from_utf8(text).map_err(|error| error.utf8_error()).context(|| "write a page")?;
+    let mut text = without_repeated_preamble(&text).into_bytes();
     if path != "coracle" {
         text.extend(b".SH SEE ALSO\n\\fBcoracle\\fR(1)\n");
     }
     Ok(text)
+}
+
+/// Mangen begins each section with the same definition of an apostrophe.
+fn without_repeated_preamble(text: &str) -> String {
+    let mut seen = 0;
+    let keep = |line: &&str| {
+        let definition = line.starts_with(".ie \\n(.g .ds Aq") || line.starts_with(".el .ds Aq");
+        seen += usize::from(definition);
+        !definition || seen <= 2
+    };
+    text.lines().filter(keep).flat_map(|line| [line, "\n"]).collect()
 }
 
 fn commands_section(path: &str, entries: &[Entry]) -> String {

@@ -56,7 +56,9 @@ pub(crate) fn run(args: PsArgs) -> Result<u8> {
     let format = args.format.as_deref().map(Format::parse).transpose()?;
     let mut notes = Vec::new();
     let containers = select(Engine::open()?.containers(args.needs_size(), &mut notes)?, &selection)?;
-    notes.iter().for_each(|note| ui::warning(&note.to_string()));
+    for note in &notes {
+        ui::warning(&note.to_string());
+    }
     ui::write(args.render(&containers, format.as_ref(), now)?.as_bytes())?;
     Ok(0)
 }
@@ -88,12 +90,9 @@ impl PsArgs {
         let zone = TimeZone::system();
         let row = |container: &Container| row(container, now, &zone, self.no_trunc);
         match format {
-            Some(Format::Json) => {
-                Ok(containers.iter().map(|container| format!("{}\n", row(container))).collect())
-            }
+            Some(Format::Json) => Ok(lines(containers.iter().map(|container| row(container).to_string()))),
             Some(Format::Template(template)) => {
-                let lines = render_rows(template, containers, row)?;
-                Ok(lines.iter().map(|line| format!("{line}\n")).collect())
+                Ok(lines(render_rows(template, containers, row)?.into_iter()))
             }
             Some(Format::Table(template)) => render_table(template, containers, row),
             None => {
@@ -105,6 +104,11 @@ impl PsArgs {
             }
         }
     }
+}
+
+/// Each with the end of a line.
+fn lines(texts: impl Iterator<Item = String>) -> String {
+    texts.fold(String::new(), |all, text| all + &text + "\n")
 }
 
 fn render_rows(

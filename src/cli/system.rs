@@ -124,7 +124,9 @@ fn counts(engine: &Engine) -> Result<Counts> {
     let mut notes = Vec::new();
     let containers = engine.containers(false, &mut notes)?;
     let images = crate::engine::images::list(&engine.dirs, &mut notes)?;
-    notes.iter().for_each(|note| ui::warning(&note.to_string()));
+    for note in &notes {
+        ui::warning(&note.to_string());
+    }
     let mut ids: Vec<_> = images.iter().map(|image| image.id.clone()).collect();
     ids.sort();
     ids.dedup();

@@ -36,7 +36,7 @@ pub(super) fn apply(text: &str, selinux: bool, config: &mut ContainerConfig) -> 
         ("apparmor", _) => return Err(refuse("coracle applies no AppArmor profiles")),
         ("mask", Some(paths)) => config.mask.extend(parse_paths(text, paths)?),
         ("unmask", Some("ALL" | "all")) | ("systempaths", Some("unconfined")) => {
-            config.unmask.push("ALL".into())
+            config.unmask.push("ALL".into());
         }
         ("unmask", Some(paths)) => config.unmask.extend(parse_paths(text, paths)?),
         _ => {

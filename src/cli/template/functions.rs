@@ -81,8 +81,8 @@ fn text<'a>(name: &str, value: Option<&'a Value>) -> Result<&'a str> {
 fn print(values: &[Option<&Value>]) -> String {
     let mut output = String::new();
     for (position, value) in values.iter().enumerate() {
-        let is_text = |value: &Option<&Value>| matches!(value, Some(Value::String(_)));
-        if position > 0 && !is_text(value) && !is_text(&values[position - 1]) {
+        let is_text = |value: Option<&Value>| matches!(value, Some(Value::String(_)));
+        if position > 0 && !is_text(*value) && !is_text(values[position - 1]) {
             output.push(' ');
         }
         output.push_str(&display(*value));

@@ -251,12 +251,12 @@ impl<'a> Run<'a> {
         let owned = |value: Value| Ok(Some(Cow::Owned(value)));
         match operand {
             Operand::Dot => owned(dot.clone()),
-            Operand::Field(fields) => self.fields(Some(dot), fields),
-            Operand::Variable(name, fields) if name.is_empty() => self.fields(Some(self.root), fields),
+            Operand::Field(fields) => Self::fields(Some(dot), fields),
+            Operand::Variable(name, fields) if name.is_empty() => Self::fields(Some(self.root), fields),
             Operand::Variable(name, fields) => {
                 let variable = self.variables.iter().rev().find(|(other, _)| other == name);
                 let value = variable.ok_or_else(|| format!("undefined variable ${name}"))?.1.clone();
-                self.fields(value.as_deref(), fields)
+                Self::fields(value.as_deref(), fields)
             }
             Operand::Text(text) => owned(Value::from(text.as_str())),
             Operand::Integer(number) => owned(Value::from(*number)),
@@ -266,12 +266,12 @@ impl<'a> Run<'a> {
             Operand::Function(name) => owned(functions::call(name, &[], self.scope.headings)?),
             Operand::Group(pipeline, fields) => {
                 let value = self.pipeline(pipeline, dot)?;
-                self.fields(value.as_deref(), fields)
+                Self::fields(value.as_deref(), fields)
             }
         }
     }
 
-    fn fields(&self, value: Option<&Value>, fields: &[String]) -> Result<Datum<'a>> {
+    fn fields(value: Option<&Value>, fields: &[String]) -> Result<Datum<'a>> {
         let mut value = value;
         for field in fields {
             value = match value {

@@ -3,13 +3,14 @@
 
 use super::pattern::Pattern;
 use super::{Container, network_name};
+use crate::engine::logs::moment;
 use crate::error::{Error, Result};
 use crate::types::container::{ContainerRecord, RecordedRoot};
 use crate::types::mount::MountSource;
 use crate::types::reference::Reference;
 use crate::types::status::Status;
-use crate::types::time::parse_moment;
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
 /// How many filters one command takes.
 const MAX_FILTERS: usize = 1000;
@@ -90,7 +91,7 @@ impl Filters {
                 "starting" | "healthy" | "unhealthy" => self.health = Some(self.health.unwrap_or(false)),
                 _ => return Err(Error::invalid("unknown health")),
             },
-            "until" => self.until = Some(parse_moment(value, now)?),
+            "until" => self.until = Some(moment::parse(value, now, TimeZone::system)?),
             _ => {
                 return Err(Error::invalid("unknown key").hint(
                     "known are id, name, label, status, exited, ancestor, before, since, volume, network, health, until",
