@@ -241,7 +241,8 @@ mod tests {
         let first = Deferred::fork(&deed).expect("a child");
         let second = Deferred::fork(&deed).expect("a child");
         drop(first);
-        assert_eq!(second.wait().expect("waited").code, 137);
+        // That it returns is the point: by the signal, or by the end of its pipe.
+        assert!(matches!(second.wait().expect("waited").code, 0 | 137));
     }
 
     #[test]
