@@ -279,12 +279,17 @@ fn set_credentials(process: &Process) -> Result<()> {
 
 /// The last step before exec: nothing of what set-up was allowed to do is left.
 fn confine(process: &Process) -> Result<()> {
+    let install = || match &process.seccomp {
+        Some(program) => seccomp::install(&program.filter, program.flags),
+        None => Ok(()),
+    };
     if process.no_new_privileges {
+        // The filter needs no capability then, and may forbid capset(2).
         rustix::thread::set_no_new_privs(true).context(|| "set no_new_privs")?;
+        capabilities::set_final(process.capabilities)?;
+        return install();
     }
-    if let Some(program) = &process.seccomp {
-        seccomp::install(&program.filter, program.flags)?;
-    }
+    install()?;
     capabilities::set_final(process.capabilities)
 }
 
