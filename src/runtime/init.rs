@@ -44,6 +44,9 @@ pub(crate) fn run(plan: Plan, mut monitor: MonitorChannel) -> ! {
 fn set_up(plan: &Plan, monitor: &mut MonitorChannel) -> Result<Exec> {
     die_with_the_monitor()?;
     expect(monitor, &ToInit::Mapped)?;
+    // A path of the host, so before the ids change: with `nomap` no id of the
+    // namespace may enter the user's directories.
+    let mount_point = open_mount_point(plan)?;
     become_root_of_the_namespace(plan);
     rustix::process::setsid().context(|| "start a session")?;
     set_names(plan)?;
@@ -51,7 +54,7 @@ fn set_up(plan: &Plan, monitor: &mut MonitorChannel) -> Result<Exec> {
         crate::sys::namespace::bring_interface_up(c"lo").context(|| "bring the loopback interface up")?;
     }
 
-    let rootfs = attach_rootfs(plan)?; // before pivot_root: needs a path of the host
+    let rootfs = attach_rootfs(plan, mount_point)?;
     let made = make_mounts(plan, &rootfs)?;
     // Before the masks: they lie over /proc/sys, and NO_XDEV would refuse it.
     mounts::write_sysctls(made.proc.as_ref(), &plan.sysctls)?;
@@ -126,10 +129,13 @@ fn set_names(plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-fn attach_rootfs(plan: &Plan) -> Result<Rootfs> {
-    let step = || "mount the root file system";
+fn open_mount_point(plan: &Plan) -> Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let point = rustix::fs::open(plan.mount_point.as_str(), flags, Mode::empty()).context(step)?;
+    rustix::fs::open(plan.mount_point.as_str(), flags, Mode::empty()).context(|| format!("open {}", plan.mount_point))
+}
+
+fn attach_rootfs(plan: &Plan, point: OwnedFd) -> Result<Rootfs> {
+    let step = || "mount the root file system";
     mounts::attach(plan.rootfs.as_fd(), point.as_fd()).context(step)?;
     Ok(Rootfs::new(plan.rootfs.try_clone().context(step)?))
 }
