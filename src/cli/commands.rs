@@ -2,7 +2,7 @@
 
 use super::arguments::{self, Flags};
 use super::command::{Entry, Kind, command, run_in, with_help};
-use super::{generate, inspect, lifecycle, logs, ps, run as run_command, system, ui};
+use super::{generate, images, inspect, lifecycle, logs, ps, registry, run as run_command, system, ui, volume};
 use crate::error::{Error, Result};
 use clap::{Arg, ArgAction, Command};
 
@@ -20,6 +20,17 @@ pub(crate) static ENTRIES: &[Entry] = &[
     ATTACH,
     WAIT,
     RENAME,
+    registry::PULL,
+    images::IMAGES,
+    images::RMI,
+    images::TAG,
+    images::UNTAG,
+    images::HISTORY,
+    registry::SAVE,
+    registry::LOAD,
+    registry::IMPORT,
+    images::IMAGE_GROUP,
+    Entry { name: "volume", aliases: &[], about: "Manage volumes", kind: Kind::Group(VOLUME) },
     command!(
         "inspect",
         &[],
@@ -65,6 +76,22 @@ pub(crate) static ENTRIES: &[Entry] = &[
     ),
     command!("generate-man", &[], "Write the manual pages", "DIR", generate::ManArgs, generate::generate_man)
         .hidden(),
+];
+
+static VOLUME: &[Entry] = &[
+    command!("create", &[], "Make a volume", "[OPTIONS] [VOLUME]", volume::CreateArgs, volume::create),
+    command!("ls", &["list"], "List volumes", "[OPTIONS]", volume::ListArgs, volume::list),
+    command!(
+        "inspect",
+        &[],
+        "Show everything about volumes",
+        "[OPTIONS] VOLUME [VOLUME...]",
+        volume::InspectArgs,
+        volume::inspect
+    ),
+    command!("rm", &["remove"], "Remove volumes", "[OPTIONS] VOLUME [VOLUME...]", volume::RemoveArgs, volume::remove),
+    command!("prune", &[], "Remove volumes that no container uses", "[OPTIONS]", volume::PruneArgs, volume::prune),
+    command!("exists", &[], "Tell by the exit code if a volume exists", "VOLUME", volume::ExistsArgs, volume::exists),
 ];
 
 static CONTAINER: &[Entry] = &[

@@ -378,3 +378,18 @@ fn a_tar_becomes_an_image() {
     let full = save(&dirs, &["rootfs:1".into()], SaveFormat::OciDirectory, SaveTarget::Path(&directory));
     assert_eq!(full.expect_err("not empty").kind(), Kind::Conflict);
 }
+
+#[test]
+fn two_manifests_of_one_image_are_removed_whole() {
+    let served = Served::oci(&["one"]);
+    let (_home, dirs) = home();
+    let image = served.pull(&dirs).expect("pull");
+    // As a docker-archive the layer is not compressed: another manifest, the same config.
+    let mut archive = Vec::new();
+    save(&dirs, &[served.name()], SaveFormat::DockerArchive, SaveTarget::Stream(&mut archive)).expect("save");
+    tag(&dirs, image.id.short(), "old:1").expect("tag");
+    load(&dirs, LoadSource::Stream(&mut &archive[..]), None, OWNERSHIP).expect("load");
+    assert_ne!(get(&dirs, &served.name()).expect("get").manifest, image.manifest);
+    remove(&dirs, image.id.short(), true, &|| Ok(InUse::default()), &mut Vec::new()).expect("remove");
+    assert_eq!(count(&dirs.images().join("blobs/sha256")), 0);
+}
