@@ -157,7 +157,9 @@ pub(crate) fn list(args: ImagesArgs) -> Result<u8> {
     let all = images::list(&engine.dirs, &mut notes)?;
     let chosen = args.choose(all)?;
     ui::write(args.render(&chosen, format.as_ref(), Timestamp::now())?.as_bytes())?;
-    notes.iter().for_each(|note| ui::warning(&note.to_string()));
+    for note in &notes {
+        ui::warning(&note.to_string());
+    }
     Ok(0)
 }
 
@@ -279,7 +281,9 @@ pub(crate) fn remove(args: RmiArgs) -> Result<u8> {
 }
 
 fn tell_removed(lines: &[rmi::Removed], notes: &[Error]) -> Result<()> {
-    notes.iter().for_each(|note| ui::warning(&note.to_string()));
+    for note in notes {
+        ui::warning(&note.to_string());
+    }
     lines.iter().try_for_each(|line| ui::line(&line.to_string()))
 }
 

@@ -219,7 +219,7 @@ impl Engine {
     fn resolve_shared_namespaces(&self, config: &mut ContainerConfig) -> Result<()> {
         let resolve = |word: &mut String| -> Result<()> {
             let id = self.store.resolve(word)?;
-            *word = id.as_str().to_owned();
+            id.as_str().clone_into(word);
             Ok(())
         };
         if let NamespaceMode::Container(word) = &mut config.pid {

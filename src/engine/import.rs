@@ -121,7 +121,7 @@ pub(crate) fn apply_change(run: &mut Execution, change: &str) -> Result<()> {
     match instruction.to_ascii_uppercase().as_str() {
         "CMD" => run.cmd = Some(command(rest)),
         "ENTRYPOINT" => run.entrypoint = Some(command(rest)),
-        "USER" => run.user = rest.to_owned(),
+        "USER" => rest.clone_into(&mut run.user),
         "WORKDIR" => {
             let base = if rest.starts_with('/') { "" } else { run.working_dir.trim_end_matches('/') };
             run.working_dir = if rest.starts_with('/') { rest.to_owned() } else { format!("{base}/{rest}") };

@@ -1,5 +1,9 @@
 //! One run of the container: plan, clone, connect, exec, wait.
 
+// `AsyncFd::new` is deprecated for types that may change their fd; an `OwnedFd`
+// or `BorrowedFd` does not.
+#![allow(deprecated)]
+
 use super::life::Container;
 use super::messages::{FromMonitor, StartOrder};
 use super::plan::{self, Planned};

@@ -147,8 +147,6 @@ impl Rootfs {
                     let Ok(target) = target.to_str() else { return fail(Errno::ILSEQ) };
                     let base = if target.starts_with('/') { "/" } else { walked.as_str() };
                     let joined = clean(&format!("{base}/{target}"));
-                    let rest: Vec<String> = pending.drain(..).collect();
-                    pending = rest;
                     pending.extend(components(&joined).rev().map(str::to_owned));
                     walked = String::from("/");
                     dir = match self.open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC) {

@@ -45,6 +45,7 @@ impl LayerStore {
     }
 
     /// Whether the layer was unpacked without its owners.
+    #[cfg(test)]
     pub(crate) fn is_squashed(&self, chain_id: &Digest) -> bool {
         rustix::fs::stat(self.dir.join(chain_id.hex()).join("squashed")).is_ok()
     }

@@ -61,7 +61,7 @@ impl Root {
 /// than in the outer one. With one id all files belong to it anyway.
 fn shifts_owners(context: &PlanContext<'_>, maps: &ContainerMaps) -> bool {
     let single = context.outer.uid_map.count() == 1;
-    !single && !(maps.uid.is_identity() && maps.gid.is_identity())
+    !single && (!maps.uid.is_identity() || !maps.gid.is_identity())
 }
 
 /// The upper directory becomes the root directory: it must be root's.

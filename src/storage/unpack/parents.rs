@@ -192,6 +192,7 @@ pub(super) fn open_one(parent: BorrowedFd<'_>, name: &[u8]) -> rustix::io::Resul
     rustix::fs::openat(parent, name, flags, Mode::empty())
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "what split takes")]
 fn is_slash(byte: &u8) -> bool {
     *byte == b'/'
 }
