@@ -240,6 +240,11 @@ fn a_directory_replaced_through_a_link_is_not_written_to() {
     );
     assert_eq!(place.read("a/b/three"), "3");
     assert!(!place.root().join("a/b/one").exists());
+    // The very directory whose name begins the path.
+    place.unpack(
+        Archive::default().dir("y/", 0o755).symlink("x/up", "/").symlink("x/up/x", "y").file("x/z", "in y"),
+    );
+    assert_eq!(place.read("y/z"), "in y");
 }
 
 #[test]
