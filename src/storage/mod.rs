@@ -12,3 +12,11 @@ pub(crate) mod unpack;
 pub(crate) mod usage;
 pub(crate) mod volume;
 pub(crate) mod whiteout;
+
+/// Whether this process can give files to other owners: root, of the host or of
+/// a user namespace that maps more than one id.
+#[cfg(test)]
+pub(crate) fn owners_can_be_kept() -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    rustix::process::geteuid().is_root() && crate::types::idmap::IdMap::parse_proc(&map).count() > 1
+}
