@@ -105,13 +105,15 @@ remove_subids() {
     [ -z "$range" ] || usermod "$3" "$range" "$1"
 }
 
-# pids_of USER: every process of the user and of its subordinate ids.
+# pids_of USER: every process of the user and of its subordinate ids. What has
+# ended and only waits for a slow pid 1 to reap it is none.
 pids_of() {
     local uid range
     uid=$(id -u "$1" 2>/dev/null) || return 0
     range=$(awk -F: -v name="$1" '$1 == name { print $2, $2 + $3 - 1; exit }' /etc/subuid 2>/dev/null)
-    ps -eo pid=,uid= --no-headers |
+    ps -eo pid=,uid=,stat= --no-headers |
         awk -v uid="$uid" -v range="${range:-1 0}" 'BEGIN { split(range, r, " ") }
+            $3 ~ /^Z/ { next }
             $2 == uid || ($2 >= r[1] + 0 && $2 <= r[2] + 0) { print $1 }'
 }
 

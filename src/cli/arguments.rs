@@ -21,8 +21,8 @@ pub(crate) enum Flags {
 /// The words that clap is to parse for `words`, which follow the command's name.
 ///
 /// # Errors
-/// `Invalid` where a boolean's value is none. What clap can say better (unknown
-/// flags, missing values) is left to it.
+/// `Invalid` where a boolean's value is none and where a value is missing.
+/// Unknown flags are left to clap, which knows what is like them.
 pub(crate) fn normalise(command: &Command, words: Vec<String>, flags: Flags) -> Result<Vec<String>> {
     let mut normal = Normal { command, booleans: Vec::new(), words: Vec::new() };
     let mut positional = Vec::new();
@@ -73,10 +73,8 @@ impl Normal<'_> {
             }
             ArgKind::Value => {
                 let value = value.map(str::to_owned).or_else(|| words.next());
-                self.words.push(match value {
-                    Some(value) => format!("--{name}={value}"),
-                    None => format!("--{name}"),
-                });
+                let value = value.ok_or_else(|| self.no_value(&format!("--{name}")))?;
+                self.words.push(format!("--{name}={value}"));
                 Ok(())
             }
         }
@@ -107,15 +105,19 @@ impl Normal<'_> {
                 ArgKind::Value => {
                     let attached = value.or((!rest.is_empty()).then_some(rest)).map(str::to_owned);
                     let long = arg.get_long().map_or_else(|| format!("-{short}"), |long| format!("--{long}"));
-                    self.words.push(match attached.or_else(|| words.next()) {
-                        Some(value) => format!("{long}={value}"),
-                        None => long,
-                    });
+                    let value = attached.or_else(|| words.next());
+                    let value = value.ok_or_else(|| self.no_value(&format!("-{short}")))?;
+                    self.words.push(format!("{long}={value}"));
                     return Ok(());
                 }
             }
         }
         Ok(())
+    }
+
+    fn no_value(&self, flag: &str) -> Error {
+        let path = self.command.get_bin_name().unwrap_or("coracle");
+        Error::invalid(format!("flag needs an argument: {flag}")).hint(format!("see `{path} --help`"))
     }
 
     fn boolean(&mut self, arg: &Arg, written: &str, value: Option<&str>) -> Result<()> {
@@ -154,7 +156,8 @@ fn has_long(arg: &Arg, name: &str) -> bool {
 }
 
 fn has_short(arg: &Arg, short: char) -> bool {
-    arg.get_short() == Some(short) || arg.get_all_short_aliases().is_some_and(|aliases| aliases.contains(&short))
+    arg.get_short() == Some(short)
+        || arg.get_all_short_aliases().is_some_and(|aliases| aliases.contains(&short))
 }
 
 #[cfg(test)]
@@ -200,7 +203,10 @@ mod tests {
         assert_eq!(normal(Flags::First, &["-it", "x"]), "--interactive --tty -- x");
         assert_eq!(normal(Flags::First, &["--rm=true", "-i=false", "--rm=0", "x"]), "-- x");
         assert_eq!(normal(Flags::First, &["--rm=0", "--rm"]), "--rm --");
-        assert_eq!(normal(Flags::First, &["--rm=maybe"]), "invalid value \"maybe\" of --rm: not true or false");
+        assert_eq!(
+            normal(Flags::First, &["--rm=maybe"]),
+            "invalid value \"maybe\" of --rm: not true or false"
+        );
         assert_eq!(normal(Flags::First, &["--sig-proxy=false"]), "--sig-proxy=false --");
         assert_eq!(normal(Flags::First, &["--sig-proxy", "x"]), "--sig-proxy -- x");
     }
@@ -210,7 +216,9 @@ mod tests {
         assert_eq!(normal(Flags::First, &["--net", "--rm", "x"]), "--net=--rm -- x");
         assert_eq!(normal(Flags::First, &["-ite", "A=1"]), "--env=A=1 --interactive --tty --");
         assert_eq!(normal(Flags::First, &["-eA=1", "-e=B=2", "-e", ""]), "--env=A=1 --env=B=2 --env= --");
-        assert_eq!(normal(Flags::First, &["-e"]), "--env --");
+        assert_eq!(normal(Flags::First, &["-e"]), "flag needs an argument: -e");
+        assert_eq!(normal(Flags::First, &["x", "--net"]), "-- x --net");
+        assert_eq!(normal(Flags::Anywhere, &["x", "--net"]), "flag needs an argument: --net");
     }
 
     #[test]

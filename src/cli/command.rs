@@ -53,9 +53,10 @@ macro_rules! command {
                 hidden: false,
                 augment: <$args as clap::Args>::augment_args,
                 run: |matches| {
-                    $run(<$args as clap::FromArgMatches>::from_arg_matches(matches).map_err(|error| {
-                        $crate::cli::usage::explain("coracle", &error)
-                    })?)
+                    $run(
+                        <$args as clap::FromArgMatches>::from_arg_matches(matches)
+                            .map_err(|error| $crate::cli::usage::explain("coracle", &error))?,
+                    )
                 },
                 same_as: None,
             }),
@@ -96,13 +97,14 @@ impl Entry {
     /// Clap's description of this entry and all below it. `path` is what is
     /// typed to reach it: `coracle container ls`.
     pub(crate) fn describe(&self, path: &str) -> Command {
-        let command = Command::new(self.name)
-            .bin_name(path.to_owned())
-            .about(self.about)
-            .visible_aliases(self.aliases.iter().copied());
+        let command =
+            Command::new(self.name).bin_name(path.to_owned()).visible_aliases(self.aliases.iter().copied());
         match &self.kind {
             Kind::Command(verb) => {
+                // The doc comments of `Args` types are for readers of the code.
                 let command = (verb.augment)(command)
+                    .about(self.about)
+                    .long_about(None::<&str>)
                     .override_usage(format!("{path} {}", verb.usage))
                     .args_override_self(true)
                     .hide(verb.hidden);
@@ -115,6 +117,7 @@ impl Entry {
                 let each = entries.iter().map(|entry| entry.describe(&format!("{path} {}", entry.name)));
                 with_help(
                     command
+                        .about(self.about)
                         .override_usage(format!("{path} COMMAND"))
                         .disable_help_subcommand(true)
                         .subcommand_value_name("COMMAND")

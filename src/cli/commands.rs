@@ -2,7 +2,7 @@
 
 use super::arguments::{self, Flags};
 use super::command::{Entry, Kind, command, run_in, with_help};
-use super::{generate, inspect, lifecycle, ps, run as run_command, system, ui};
+use super::{generate, images, inspect, lifecycle, logs, ps, registry, run as run_command, system, ui, volume};
 use crate::error::{Error, Result};
 use clap::{Arg, ArgAction, Command};
 
@@ -16,17 +16,54 @@ pub(crate) static ENTRIES: &[Entry] = &[
     KILL,
     RM,
     PS,
+    LOGS,
+    ATTACH,
     WAIT,
     RENAME,
+    registry::PULL,
+    images::IMAGES,
+    images::RMI,
+    images::TAG,
+    images::UNTAG,
+    images::HISTORY,
+    registry::SAVE,
+    registry::LOAD,
+    registry::IMPORT,
+    images::IMAGE_GROUP,
+    Entry { name: "volume", aliases: &[], about: "Manage volumes", kind: Kind::Group(VOLUME) },
     command!(
         "inspect",
         &[],
-        "Show everything about containers, images or volumes",
+        "Show everything about containers or images",
         "[OPTIONS] NAME|ID [NAME|ID...]",
         inspect::InspectArgs,
         inspect::any
     ),
-    command!("info", &[], "Show what this host and coracle can do", "[OPTIONS]", system::InfoArgs, system::info),
+    command!(
+        "info",
+        &[],
+        "Show what this host and coracle can do",
+        "[OPTIONS]",
+        system::InfoArgs,
+        system::info
+    ),
+    command!(
+        "doctor",
+        &[],
+        "Say what this host allows, and what would mend the rest",
+        "[OPTIONS]",
+        system::DoctorArgs,
+        system::doctor
+    ),
+    command!(
+        "unshare",
+        &[],
+        "Run a command in the user namespace of your containers",
+        "[COMMAND] [ARG...]",
+        system::UnshareArgs,
+        system::unshare
+    )
+    .flags_first(),
     command!("version", &[], "Show the version", "[OPTIONS]", system::VersionArgs, system::version),
     Entry { name: "container", aliases: &[], about: "Manage containers", kind: Kind::Group(CONTAINER) },
     command!(
@@ -41,6 +78,22 @@ pub(crate) static ENTRIES: &[Entry] = &[
         .hidden(),
 ];
 
+static VOLUME: &[Entry] = &[
+    command!("create", &[], "Make a volume", "[OPTIONS] [VOLUME]", volume::CreateArgs, volume::create),
+    command!("ls", &["list"], "List volumes", "[OPTIONS]", volume::ListArgs, volume::list),
+    command!(
+        "inspect",
+        &[],
+        "Show everything about volumes",
+        "[OPTIONS] VOLUME [VOLUME...]",
+        volume::InspectArgs,
+        volume::inspect
+    ),
+    command!("rm", &["remove"], "Remove volumes", "[OPTIONS] VOLUME [VOLUME...]", volume::RemoveArgs, volume::remove),
+    command!("prune", &[], "Remove volumes that no container uses", "[OPTIONS]", volume::PruneArgs, volume::prune),
+    command!("exists", &[], "Tell by the exit code if a volume exists", "VOLUME", volume::ExistsArgs, volume::exists),
+];
+
 static CONTAINER: &[Entry] = &[
     RUN.same_as("run"),
     CREATE.same_as("create"),
@@ -48,9 +101,18 @@ static CONTAINER: &[Entry] = &[
     STOP.same_as("stop"),
     RESTART.same_as("restart"),
     KILL.same_as("kill"),
-    command!("rm", &["remove"], "Remove containers", "[OPTIONS] CONTAINER [CONTAINER...]", lifecycle::RmArgs, lifecycle::rm)
-        .same_as("rm"),
+    command!(
+        "rm",
+        &["remove"],
+        "Remove containers",
+        "[OPTIONS] CONTAINER [CONTAINER...]",
+        lifecycle::RmArgs,
+        lifecycle::rm
+    )
+    .same_as("rm"),
     command!("ls", &["list", "ps"], "List containers", "[OPTIONS]", ps::PsArgs, ps::run).same_as("ps"),
+    LOGS.same_as("logs"),
+    ATTACH.same_as("attach"),
     WAIT.same_as("wait"),
     RENAME.same_as("rename"),
     command!(
@@ -130,6 +192,24 @@ const RM: Entry = command!(
 
 const PS: Entry = command!("ps", &[], "List containers", "[OPTIONS]", ps::PsArgs, ps::run);
 
+const LOGS: Entry = command!(
+    "logs",
+    &[],
+    "Show what a container has printed",
+    "[OPTIONS] CONTAINER",
+    logs::LogsArgs,
+    logs::show
+);
+
+const ATTACH: Entry = command!(
+    "attach",
+    &[],
+    "Attach stdin and output to a running container",
+    "[OPTIONS] CONTAINER",
+    lifecycle::AttachArgs,
+    lifecycle::attach
+);
+
 const WAIT: Entry = command!(
     "wait",
     &[],
@@ -139,8 +219,14 @@ const WAIT: Entry = command!(
     lifecycle::wait
 );
 
-const RENAME: Entry =
-    command!("rename", &[], "Give a container another name", "CONTAINER NAME", lifecycle::RenameArgs, lifecycle::rename);
+const RENAME: Entry = command!(
+    "rename",
+    &[],
+    "Give a container another name",
+    "CONTAINER NAME",
+    lifecycle::RenameArgs,
+    lifecycle::rename
+);
 
 /// Runs what the words after `coracle` ask for; the exit code.
 ///
@@ -164,7 +250,10 @@ pub(crate) fn run(words: Vec<String>) -> Result<u8> {
 
 /// Takes the flags before the command's name into account, and off.
 fn global_flags(words: Vec<String>) -> Result<Vec<String>> {
-    if !words.first().is_some_and(|word| word.starts_with("--log-level") || word == "-l") {
+    if !words
+        .first()
+        .is_some_and(|word| word.starts_with("--log-level") || word == "-l" || word.starts_with("-l="))
+    {
         return Ok(words);
     }
     let root = Command::new("coracle").arg(log_level());
@@ -193,7 +282,8 @@ fn log_level() -> Arg {
 
 /// Clap's description of everything: for help, completions and manual pages.
 pub(crate) fn describe() -> Command {
-    let version = Arg::new("version").long("version").short('v').action(ArgAction::Version).help("Print the version");
+    let version =
+        Arg::new("version").long("version").short('v').action(ArgAction::Version).help("Print the version");
     let command = Command::new("coracle")
         .bin_name("coracle")
         .version(env!("CARGO_PKG_VERSION"))
@@ -231,7 +321,10 @@ mod tests {
         assert_eq!(error("container wat").to_string(), "unknown command: coracle container wat");
         assert_eq!(error("--wat ps").to_string(), "unknown flag: --wat");
         assert_eq!(error("run --wat busybox").to_string(), "unknown flag: --wat");
-        assert_eq!(error("run --wat busybox").hints().last().map(String::as_str), Some("see `coracle run --help`"));
+        assert_eq!(
+            error("run --wat busybox").hints().last().map(String::as_str),
+            Some("see `coracle run --help`")
+        );
         assert_eq!(error("run -m 1g busybox").to_string(), "unknown shorthand flag: -m");
         assert_eq!(error("stop").to_string(), "'coracle stop' requires at least 1 argument");
         assert_eq!(error("--log-level loud ps").to_string(), "invalid value \"loud\" of --log-level");
@@ -240,7 +333,10 @@ mod tests {
     #[test]
     fn flags_before_the_command_are_taken_off() {
         assert_eq!(global_flags(words("--log-level warn ps -a")).expect("valid"), words("ps -a"));
-        assert_eq!(global_flags(words("-l=info ps --log-level x")).expect("valid"), words("ps --log-level x"));
+        assert_eq!(
+            global_flags(words("-l=info ps --log-level x")).expect("valid"),
+            words("ps --log-level x")
+        );
         assert_eq!(global_flags(words("ps -l")).expect("valid"), words("ps -l"));
     }
 }

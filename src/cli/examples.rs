@@ -2,11 +2,31 @@
 
 /// `(command, what it does, what to type)`
 const EXAMPLES: &[(&str, &str, &str)] = &[
-    ("coracle run", "a shell in a Debian container that is gone afterwards", "coracle run --rm -it debian bash"),
-    ("coracle run", "a server in the background", "coracle run -d --name web -v ./site:/usr/share/nginx/html:ro nginx"),
-    ("coracle run", "a command over a throw-away view of the host's own root", "coracle run --rm --rootfs /:O ls /etc"),
-    ("coracle run", "no network, read-only, no capabilities", "coracle run --rm --network none --read-only --cap-drop ALL busybox id"),
-    ("coracle create", "a container that is started later", "coracle create --name db -e POSTGRES_PASSWORD=secret postgres"),
+    (
+        "coracle run",
+        "a shell in a Debian container that is gone afterwards",
+        "coracle run --rm -it debian bash",
+    ),
+    (
+        "coracle run",
+        "a server in the background",
+        "coracle run -d --name web -v ./site:/usr/share/nginx/html:ro nginx",
+    ),
+    (
+        "coracle run",
+        "a command over a throw-away view of the host's own root",
+        "coracle run --rm --rootfs /:O ls /etc",
+    ),
+    (
+        "coracle run",
+        "no network, read-only, no capabilities",
+        "coracle run --rm --network none --read-only --cap-drop ALL busybox id",
+    ),
+    (
+        "coracle create",
+        "a container that is started later",
+        "coracle create --name db -e POSTGRES_PASSWORD=secret postgres",
+    ),
     ("coracle start", "start it, with its output here", "coracle start -a db"),
     ("coracle stop", "give it half a minute", "coracle stop -t 30 db"),
     ("coracle restart", "stop and start again", "coracle restart web"),
@@ -15,12 +35,20 @@ const EXAMPLES: &[(&str, &str, &str)] = &[
     ("coracle wait", "the exit code of a container, when it has ended", "coracle wait db"),
     ("coracle rename", "give a container another name", "coracle rename db old-db"),
     ("coracle ps", "all containers, the stopped ones too", "coracle ps -a"),
-    ("coracle ps", "names of what has failed", "coracle ps -a --filter status=exited --filter exited=1 --format '{{.Names}}'"),
+    (
+        "coracle ps",
+        "names of what has failed",
+        "coracle ps -a --filter status=exited --filter exited=1 --format '{{.Names}}'",
+    ),
     ("coracle ps", "one JSON object a line", "coracle ps --format json"),
     ("coracle logs", "the last lines, and those to come", "coracle logs -f --tail 20 web"),
     ("coracle logs", "with times, of the last ten minutes", "coracle logs -t --since 10m web"),
     ("coracle inspect", "one value", "coracle inspect -f '{{.State.Pid}}' web"),
-    ("coracle inspect", "the mounts, a line each", "coracle inspect -f '{{range .Mounts}}{{println .Source .Destination}}{{end}}' web"),
+    (
+        "coracle inspect",
+        "the mounts, a line each",
+        "coracle inspect -f '{{range .Mounts}}{{println .Source .Destination}}{{end}}' web",
+    ),
     ("coracle pull", "an image by tag", "coracle pull docker.io/library/debian:bookworm"),
     ("coracle images", "names and sizes", "coracle images --format '{{.Repository}}:{{.Tag}} {{.Size}}'"),
     ("coracle rmi", "remove an image", "coracle rmi busybox"),

@@ -19,7 +19,8 @@ pub(crate) struct CompletionArgs {
 /// `Invalid` for an unknown shell.
 pub(crate) fn completion(args: CompletionArgs) -> Result<u8> {
     let shell: clap_complete::Shell = args.shell.parse().map_err(|_| {
-        Error::invalid(format!("unknown shell {:?}", args.shell)).hint("it is bash, zsh, fish, elvish or powershell")
+        Error::invalid(format!("unknown shell {:?}", args.shell))
+            .hint("it is bash, zsh, fish, elvish or powershell")
     })?;
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut commands::describe(), "coracle", &mut script);
@@ -76,7 +77,7 @@ fn entry_page(path: &str, entry: &Entry, verbs: &[Entry]) -> Result<(String, Vec
 /// One page: mangen's name, description and options; our synopsis, verbs and examples.
 fn page(path: &str, command: &Command, verbs: &[Entry]) -> Result<Vec<u8>> {
     let name = path.replace(' ', "-");
-    let described = command.clone().name(name.clone()).after_help("").subcommands(None::<Command>);
+    let described = command.clone().display_name(name.clone()).after_help("").subcommands(None::<Command>);
     let usage = described.clone().render_usage().to_string();
     let usage = usage.trim_start_matches("Usage:").trim().to_owned();
     let man = clap_mangen::Man::new(described)
@@ -101,10 +102,23 @@ fn page(path: &str, command: &Command, verbs: &[Entry]) -> Result<Vec<u8>> {
     if let Some(examples) = examples::text(path) {
         text.extend(format!(".SH EXAMPLES\n.nf\n{}\n.fi\n", roff(&examples)).into_bytes());
     }
+    let text = String::from_utf8(text).map_err(|error| error.utf8_error()).context(|| "write a page")?;
+    let mut text = without_repeated_preamble(&text).into_bytes();
     if path != "coracle" {
         text.extend(b".SH SEE ALSO\n\\fBcoracle\\fR(1)\n");
     }
     Ok(text)
+}
+
+/// Mangen begins each section with the same definition of an apostrophe.
+fn without_repeated_preamble(text: &str) -> String {
+    let mut seen = 0;
+    let keep = |line: &&str| {
+        let definition = line.starts_with(".ie \\n(.g .ds Aq") || line.starts_with(".el .ds Aq");
+        seen += usize::from(definition);
+        !definition || seen <= 2
+    };
+    text.lines().filter(keep).flat_map(|line| [line, "\n"]).collect()
 }
 
 fn commands_section(path: &str, entries: &[Entry]) -> String {

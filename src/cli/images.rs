@@ -1,1 +1,410 @@
-//! (to be written)
+//! `images`, `rmi`, `tag`, `untag`, `history`, and the rest of `image …`.
+
+mod filter;
+pub(crate) mod history;
+
+use super::command::{Entry, Kind, command};
+use super::template::{Format, Scope, Template};
+use super::{inspect, registry, table, ui};
+use crate::engine::Engine;
+use crate::engine::images::{self, ImageSummary};
+use filter::{apply_filter, matches_name};
+use crate::engine::rmi;
+use crate::error::{BestEffort, Error, Result};
+use crate::types::reference::Reference;
+use crate::types::size::decimal;
+use crate::types::time::human_age;
+use clap::Args;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// What tables show for what an image does not have.
+const NONE: &str = "<none>";
+
+pub(crate) const IMAGE_GROUP: Entry =
+    Entry { name: "image", aliases: &[], about: "Manage images", kind: Kind::Group(IMAGE) };
+
+static IMAGE: &[Entry] = &[
+    registry::PULL.same_as("pull"),
+    command!("ls", &["list"], "List images", "[OPTIONS] [NAME[:TAG]]", ImagesArgs, list).same_as("images"),
+    command!("rm", &["remove"], "Remove images", "[OPTIONS] IMAGE [IMAGE...]", RmiArgs, remove).same_as("rmi"),
+    TAG.same_as("tag"),
+    UNTAG,
+    HISTORY.same_as("history"),
+    registry::SAVE.same_as("save"),
+    registry::LOAD.same_as("load"),
+    registry::IMPORT.same_as("import"),
+    command!("exists", &[], "Tell by the exit code whether an image is here", "IMAGE", ExistsArgs, exists),
+    command!("prune", &[], "Remove images that nothing needs", "[OPTIONS]", PruneArgs, prune),
+    command!(
+        "inspect",
+        &[],
+        "Show everything about images",
+        "[OPTIONS] IMAGE [IMAGE...]",
+        inspect::KindInspectArgs,
+        inspect::images
+    ),
+];
+
+pub(crate) const IMAGES: Entry = command!("images", &[], "List images", "[OPTIONS] [NAME[:TAG]]", ImagesArgs, list);
+
+pub(crate) const RMI: Entry = command!("rmi", &[], "Remove images", "[OPTIONS] IMAGE [IMAGE...]", RmiArgs, remove);
+
+pub(crate) const TAG: Entry = command!("tag", &[], "Give an image one more name", "IMAGE NAME[:TAG] [NAME[:TAG]...]", TagArgs, tag);
+
+pub(crate) const UNTAG: Entry = command!("untag", &[], "Take names from an image", "IMAGE [NAME[:TAG]...]", UntagArgs, untag);
+
+pub(crate) const HISTORY: Entry = command!(
+    "history",
+    &[],
+    "Show how an image came to be",
+    "[OPTIONS] IMAGE",
+    history::HistoryArgs,
+    history::history
+);
+
+#[derive(Args, Debug, Default)]
+pub(crate) struct ImagesArgs {
+    /// Accepted: there are no intermediate images
+    #[arg(long, short = 'a')]
+    all: bool,
+    /// Show digests
+    #[arg(long)]
+    digests: bool,
+    /// Show those for which KEY=VALUE holds: dangling, reference, label, id, before, since
+    #[arg(long, short = 'f', value_name = "KEY=VALUE")]
+    filter: Vec<String>,
+    /// Print with a Go template, `table TEMPLATE` or `json`
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<String>,
+    /// Do not cut ids
+    #[arg(long)]
+    no_trunc: bool,
+    /// Print ids alone
+    #[arg(long, short = 'q')]
+    quiet: bool,
+    /// Show those of this name alone; * and ? stand for any text
+    #[arg(value_name = "NAME[:TAG]")]
+    name: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RmiArgs {
+    /// Remove an id with several names; take the name of an image that a container uses
+    #[arg(long, short = 'f')]
+    force: bool,
+    /// Remove all images that no container uses
+    #[arg(long, short = 'a', conflicts_with = "images")]
+    all: bool,
+    /// Accepted: there are no parents to delete
+    #[arg(long, hide = true)]
+    no_prune: bool,
+    /// Not an error where there is no such image
+    #[arg(long, short = 'i')]
+    ignore: bool,
+    /// Names or ids
+    #[arg(value_name = "IMAGE", required_unless_present = "all")]
+    images: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct TagArgs {
+    /// Name or id
+    #[arg(value_name = "IMAGE", required = true)]
+    image: String,
+    /// The names to add
+    #[arg(value_name = "NAME[:TAG]", required = true)]
+    names: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct UntagArgs {
+    /// Name or id
+    #[arg(value_name = "IMAGE", required = true)]
+    image: String,
+    /// The names to take away; all where none is given
+    #[arg(value_name = "NAME[:TAG]")]
+    names: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ExistsArgs {
+    /// Name or id
+    #[arg(value_name = "IMAGE", required = true)]
+    image: String,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct PruneArgs {
+    /// Remove all images that no container uses, not only those without a name
+    #[arg(long, short = 'a')]
+    all: bool,
+    /// Do not ask
+    #[arg(long, short = 'f')]
+    force: bool,
+}
+
+/// Lists images.
+///
+/// # Errors
+/// `Invalid` for wrong filters and templates.
+pub(crate) fn list(args: ImagesArgs) -> Result<u8> {
+    let format = args.format.as_deref().map(Format::parse).transpose()?;
+    let mut notes = Vec::new();
+    let engine = Engine::open()?;
+    let all = images::list(&engine.dirs, &mut notes)?;
+    let chosen = args.choose(all)?;
+    ui::write(args.render(&chosen, format.as_ref(), Timestamp::now())?.as_bytes())?;
+    notes.iter().for_each(|note| ui::warning(&note.to_string()));
+    Ok(0)
+}
+
+impl ImagesArgs {
+    fn choose(&self, all: Vec<ImageSummary>) -> Result<Vec<ImageSummary>> {
+        let mut chosen = all.clone();
+        if let Some(name) = &self.name {
+            chosen.retain(|image| image.reference.as_ref().is_some_and(|have| matches_name(have, name)));
+        }
+        for filter in &self.filter {
+            apply_filter(filter, &all, &mut chosen)?;
+        }
+        Ok(chosen)
+    }
+
+    fn render(&self, images: &[ImageSummary], format: Option<&Format>, now: Timestamp) -> Result<String> {
+        if self.quiet && format.is_none() {
+            let mut ids: Vec<String> = Vec::new();
+            for image in images {
+                let id = self.id(image);
+                if !ids.contains(&id) {
+                    ids.push(id);
+                }
+            }
+            return Ok(ids.iter().map(|id| format!("{id}\n")).collect());
+        }
+        let row = |image: &ImageSummary| (self.row(image, now), image.labels.clone());
+        let rows: Vec<(Value, BTreeMap<String, String>)> = images.iter().map(row).collect();
+        let digest = if self.digests { "{{.Digest}}\t" } else { "" };
+        let columns = format!(
+            "{{{{.Repository}}}}\t{{{{.Tag}}}}\t{digest}{{{{.ID}}}}\t{{{{.CreatedSince}}}}\t{{{{.Size}}}}"
+        );
+        let headings = json!({
+            "Repository": "REPOSITORY", "Tag": "TAG", "Digest": "DIGEST", "ID": "IMAGE ID", "CreatedAt": "CREATED AT",
+            "CreatedSince": "CREATED", "Size": "SIZE", "VirtualSize": "SIZE", "SharedSize": "SHARED SIZE",
+            "UniqueSize": "UNIQUE SIZE", "Containers": "CONTAINERS",
+        });
+        render(&rows, format, &columns, &headings)
+    }
+
+    fn id(&self, image: &ImageSummary) -> String {
+        if self.no_trunc { image.id.to_string() } else { image.id.short().to_owned() }
+    }
+
+    /// What a template sees of one image.
+    fn row(&self, image: &ImageSummary, now: Timestamp) -> Value {
+        let none = || NONE.to_owned();
+        let size = decimal(image.size);
+        let text = |created: Timestamp| {
+            created.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S %z %Z").to_string()
+        };
+        json!({
+            "Repository": image.reference.as_ref().map_or_else(none, Reference::familiar_repository),
+            "Tag": image.reference.as_ref().and_then(|name| name.tag.clone()).unwrap_or_else(none),
+            "Digest": image.digest.to_string(),
+            "ID": self.id(image),
+            "CreatedAt": image.created.map_or_else(|| "N/A".to_owned(), text),
+            "CreatedSince": image.created.map_or_else(|| "N/A".to_owned(), |created| human_age(created, now)),
+            "Size": size,
+            "VirtualSize": size,
+            "SharedSize": "N/A",
+            "UniqueSize": "N/A",
+            "Containers": "N/A",
+        })
+    }
+}
+
+/// Rows as JSON lines, through a template, or as a table of `columns`.
+fn render(
+    rows: &[(Value, BTreeMap<String, String>)],
+    format: Option<&Format>,
+    columns: &str,
+    headings: &Value,
+) -> Result<String> {
+    let lines = |template: &Template| -> Result<Vec<String>> {
+        let scope = |labels| Scope { labels: Some(labels), headings: false };
+        rows.iter().map(|(row, labels)| template.render(row, scope(labels))).collect()
+    };
+    let as_table = |template: &Template| -> Result<String> {
+        let none = BTreeMap::new();
+        let mut all = vec![template.render(headings, Scope { labels: Some(&none), headings: true })?];
+        all.extend(lines(template)?);
+        Ok(table::align(&all))
+    };
+    match format {
+        Some(Format::Json) => Ok(rows.iter().map(|(row, _)| format!("{row}\n")).collect()),
+        Some(Format::Template(template)) => Ok(lines(template)?.iter().map(|line| format!("{line}\n")).collect()),
+        Some(Format::Table(template)) => as_table(template),
+        None => as_table(&Template::parse(columns)?),
+    }
+}
+
+/// Removes images, or names of images.
+///
+/// # Errors
+/// The first failure, after the others were tried.
+pub(crate) fn remove(args: RmiArgs) -> Result<u8> {
+    let engine = Engine::open()?;
+    engine.enter()?;
+    let in_use = || engine.images_in_use();
+    let mut notes = Vec::new();
+    if args.all {
+        let lines = rmi::prune(&engine.dirs, true, &in_use, &mut notes)?;
+        return tell_removed(&lines, &notes).map(|()| 0);
+    }
+    let mut code = 0;
+    for name in &args.images {
+        match rmi::remove(&engine.dirs, name, args.force, &in_use, &mut notes) {
+            Ok(lines) => tell_removed(&lines, &[])?,
+            Err(error) if error.kind() == crate::error::Kind::NotFound && args.ignore => {}
+            Err(error) => {
+                ui::error(&error);
+                code = 1;
+            }
+        }
+    }
+    tell_removed(&[], &notes)?;
+    Ok(code)
+}
+
+fn tell_removed(lines: &[rmi::Removed], notes: &[Error]) -> Result<()> {
+    notes.iter().for_each(|note| ui::warning(&note.to_string()));
+    lines.iter().try_for_each(|line| ui::line(&line.to_string()))
+}
+
+/// Removes images that nothing needs.
+///
+/// # Errors
+/// `Invalid` where nobody can be asked and `--force` is not given.
+pub(crate) fn prune(args: PruneArgs) -> Result<u8> {
+    let what = if args.all { "all images that no container uses" } else { "all images without a name" };
+    if !args.force && !ui_confirm(&format!("This removes {what}. Go on? [y/N] "))? {
+        return Ok(0);
+    }
+    let engine = Engine::open()?;
+    engine.enter()?;
+    let mut notes = Vec::new();
+    let lines = rmi::prune(&engine.dirs, args.all, &|| engine.images_in_use(), &mut notes)?;
+    tell_removed(&lines, &notes)?;
+    Ok(0)
+}
+
+fn ui_confirm(question: &str) -> Result<bool> {
+    use std::io::{BufRead, IsTerminal, Read};
+    if !std::io::stdin().is_terminal() {
+        return Err(Error::invalid("there is no terminal to ask on").hint("use --force"));
+    }
+    ui::note(question);
+    let mut answer = String::new();
+    std::io::stdin().lock().take(64).read_line(&mut answer).or_ignore();
+    Ok(answer.trim().eq_ignore_ascii_case("y") || answer.trim().eq_ignore_ascii_case("yes"))
+}
+
+/// Adds names to an image.
+///
+/// # Errors
+/// `NotFound`; `Invalid` for what cannot be a name.
+pub(crate) fn tag(args: TagArgs) -> Result<u8> {
+    let engine = Engine::open()?;
+    for name in &args.names {
+        images::tag(&engine.dirs, &args.image, name)?;
+    }
+    Ok(0)
+}
+
+/// Takes names from an image.
+///
+/// # Errors
+/// `NotFound` for an image or a name that is not there.
+pub(crate) fn untag(args: UntagArgs) -> Result<u8> {
+    images::untag(&Engine::open()?.dirs, &args.image, &args.names)?;
+    Ok(0)
+}
+
+/// Exit code 0 where the image is here, 1 where it is not; prints nothing.
+///
+/// # Errors
+/// `Conflict` where a prefix fits several images.
+pub(crate) fn exists(args: ExistsArgs) -> Result<u8> {
+    let found = images::find(&Engine::open()?.dirs, &args.image, None)?;
+    Ok(u8::from(found.is_none()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::digest::Digest;
+
+    fn image(n: u8, name: Option<&str>) -> ImageSummary {
+        ImageSummary {
+            id: Digest::of(&[n]),
+            reference: name.map(|name| Reference::parse(name).expect("valid")),
+            digest: Digest::of(&[n, 0]),
+            created: Some(format!("2026-01-0{n}T00:00:00Z").parse().expect("time")),
+            size: 4_260_000,
+            labels: BTreeMap::from([("a".to_owned(), n.to_string())]),
+        }
+    }
+
+    fn all() -> Vec<ImageSummary> {
+        vec![image(3, Some("nginx")), image(2, Some("quay.io/a/b:1")), image(1, None)]
+    }
+
+    fn render(args: &ImagesArgs) -> String {
+        let format = args.format.as_deref().map(|text| Format::parse(text).expect("valid"));
+        let now = "2026-01-04T00:00:00Z".parse().expect("time");
+        args.render(&args.choose(all()).expect("valid"), format.as_ref(), now).expect("rendered")
+    }
+
+    #[test]
+    fn the_table_is_dockers() {
+        let ids: Vec<String> = all().iter().map(|image| image.id.short().to_owned()).collect();
+        let expected = format!(
+            "REPOSITORY    TAG       IMAGE ID       CREATED        SIZE\n\
+             nginx         latest    {}   24 hours ago   4.26MB\n\
+             quay.io/a/b   1         {}   2 days ago     4.26MB\n\
+             <none>        <none>    {}   3 days ago     4.26MB\n",
+            ids[0], ids[1], ids[2]
+        );
+        assert_eq!(render(&ImagesArgs::default()), expected);
+        let quiet = render(&ImagesArgs { quiet: true, no_trunc: true, ..ImagesArgs::default() });
+        assert!(quiet.lines().all(|line| line.starts_with("sha256:") && line.len() == 71));
+    }
+
+    #[test]
+    fn names_and_filters_choose() {
+        let by = |name: Option<&str>, filter: &str| {
+            let args = ImagesArgs {
+                name: name.map(Into::into),
+                filter: if filter.is_empty() { vec![] } else { vec![filter.into()] },
+                format: Some("{{.Repository}}:{{.Tag}}".into()),
+                ..ImagesArgs::default()
+            };
+            render(&args).lines().map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(by(Some("nginx"), ""), ["nginx:latest"]);
+        assert_eq!(by(Some("docker.io/library/nginx:latest"), ""), ["nginx:latest"]);
+        assert_eq!(by(Some("quay.io/a/*"), ""), ["quay.io/a/b:1"]);
+        assert!(by(Some("quay*"), "").is_empty() && by(Some("b"), "").is_empty());
+        assert_eq!(by(None, "dangling=true"), ["<none>:<none>"]);
+        assert_eq!(by(None, "label=a=2"), ["quay.io/a/b:1"]);
+        assert_eq!(by(None, "before=quay.io/a/b:1"), ["<none>:<none>"]);
+        assert_eq!(by(None, "since=quay.io/a/b:1"), ["nginx:latest"]);
+        assert_eq!(by(None, "reference=ngin?"), ["nginx:latest"]);
+        for bad in ["dangling", "dangling=x", "color=red", "before=none"] {
+            let args = ImagesArgs { filter: vec![bad.into()], ..ImagesArgs::default() };
+            assert!(args.choose(all()).is_err(), "{bad}");
+        }
+    }
+}

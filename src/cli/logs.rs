@@ -1,11 +1,12 @@
 //! `coracle logs`
 
+use crate::engine::Engine;
 use crate::engine::logs::{LogOptions, LogSource, moment, print};
 use crate::error::{Error, Result};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use std::io::{stderr, stdout};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 /// Show what a container has printed
 #[derive(Debug, clap::Args)]
@@ -62,6 +63,22 @@ pub(crate) fn run(args: &LogsArgs, find: impl FnOnce(&str) -> Result<LogSource>)
         .map_err(|error| error.context(format!("logs of {}", args.container)))
 }
 
+/// `coracle logs`.
+///
+/// # Errors
+/// `Invalid` for wrong flags; `NotFound` where there is no such container.
+pub(crate) fn show(args: LogsArgs) -> Result<u8> {
+    let find = |name: &str| {
+        let engine = Engine::open()?;
+        let id = engine.resolve(name)?;
+        let log = engine.snapshot(&id)?.record.config.log;
+        let ended = engine.end_signal(&id)?.map(OwnedFd::from);
+        Ok(LogSource { dir: engine.dirs.container(&id), log, ended })
+    };
+    run(&args, find)?;
+    Ok(0)
+}
+
 /// A number of lines; `all` and negative numbers, as in docker, are all of them.
 fn parse_tail(text: &str) -> Result<Option<u64>> {
     if text == "all" {
@@ -107,7 +124,13 @@ mod tests {
 
     #[test]
     fn bad_flags_are_refused() {
-        for words in [&["--tail", "x", "web"][..], &["--since", "soon", "web"], &["--tail", "", "web"], &[], &["a", "b"]] {
+        for words in [
+            &["--tail", "x", "web"][..],
+            &["--since", "soon", "web"],
+            &["--tail", "", "web"],
+            &[],
+            &["a", "b"],
+        ] {
             assert_eq!(options(words), None, "{words:?}");
         }
     }

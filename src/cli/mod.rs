@@ -32,8 +32,12 @@ use std::process::ExitCode;
 const BROKEN_PIPE: u8 = 128 + 13;
 
 /// The program's entry.
+#[must_use]
 pub fn main() -> ExitCode {
     // Hidden roles of this binary are decided here, before anything is parsed.
+    if std::env::args_os().nth(1).is_some_and(|word| word == crate::monitor::ROLE) {
+        return crate::monitor::main();
+    }
     ExitCode::from(command_line(std::env::args_os().skip(1).collect()))
 }
 

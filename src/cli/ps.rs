@@ -2,6 +2,7 @@
 
 use super::template::{Format, Scope, Template};
 use super::{table, ui};
+use crate::engine::Engine;
 use crate::engine::list::{Container, Filters, Selection, network_name, select};
 use crate::error::{Error, Result};
 use crate::types::mount::MountSource;
@@ -53,7 +54,11 @@ pub(crate) fn run(args: PsArgs) -> Result<u8> {
     let now = Timestamp::now();
     let selection = args.selection(now)?;
     let format = args.format.as_deref().map(Format::parse).transpose()?;
-    let containers = select(super::lifecycle::engine()?.containers(args.needs_size())?, &selection)?;
+    let mut notes = Vec::new();
+    let containers = select(Engine::open()?.containers(args.needs_size(), &mut notes)?, &selection)?;
+    for note in &notes {
+        ui::warning(&note.to_string());
+    }
     ui::write(args.render(&containers, format.as_ref(), now)?.as_bytes())?;
     Ok(0)
 }
@@ -85,10 +90,9 @@ impl PsArgs {
         let zone = TimeZone::system();
         let row = |container: &Container| row(container, now, &zone, self.no_trunc);
         match format {
-            Some(Format::Json) => Ok(containers.iter().map(|container| format!("{}\n", row(container))).collect()),
+            Some(Format::Json) => Ok(lines(containers.iter().map(|container| row(container).to_string()))),
             Some(Format::Template(template)) => {
-                let lines = render_rows(template, containers, row)?;
-                Ok(lines.iter().map(|line| format!("{line}\n")).collect())
+                Ok(lines(render_rows(template, containers, row)?.into_iter()))
             }
             Some(Format::Table(template)) => render_table(template, containers, row),
             None => {
@@ -102,7 +106,16 @@ impl PsArgs {
     }
 }
 
-fn render_rows(template: &Template, containers: &[Container], row: impl Fn(&Container) -> Value) -> Result<Vec<String>> {
+/// Each with the end of a line.
+fn lines(texts: impl Iterator<Item = String>) -> String {
+    texts.fold(String::new(), |all, text| all + &text + "\n")
+}
+
+fn render_rows(
+    template: &Template,
+    containers: &[Container],
+    row: impl Fn(&Container) -> Value,
+) -> Result<Vec<String>> {
     let line = |container: &Container| {
         let scope = Scope { labels: Some(&container.record.config.labels), headings: false };
         template.render(&row(container), scope)
@@ -110,7 +123,11 @@ fn render_rows(template: &Template, containers: &[Container], row: impl Fn(&Cont
     containers.iter().map(line).collect()
 }
 
-fn render_table(template: &Template, containers: &[Container], row: impl Fn(&Container) -> Value) -> Result<String> {
+fn render_table(
+    template: &Template,
+    containers: &[Container],
+    row: impl Fn(&Container) -> Value,
+) -> Result<String> {
     let none = std::collections::BTreeMap::new();
     let mut lines = vec![template.render(&headings(), Scope { headings: true, labels: Some(&none) })?];
     lines.extend(render_rows(template, containers, row)?);
@@ -123,7 +140,7 @@ fn headings() -> Value {
         "ID": "CONTAINER ID", "Image": "IMAGE", "Command": "COMMAND", "CreatedAt": "CREATED AT",
         "RunningFor": "CREATED", "Status": "STATUS", "State": "STATE", "Ports": "PORTS", "Names": "NAMES",
         "Size": "SIZE", "Labels": "LABELS", "Mounts": "MOUNTS", "LocalVolumes": "LOCAL VOLUMES",
-        "Networks": "NETWORKS", "Platform": "PLATFORM",
+        "Networks": "NETWORKS",
     })
 }
 
@@ -131,7 +148,8 @@ fn headings() -> Value {
 fn row(container: &Container, now: Timestamp, zone: &TimeZone, whole: bool) -> Value {
     let record = &container.record;
     let cut = |text: String, width: usize| if whole { text } else { ellipsis(&text, width) };
-    let labels: Vec<String> = record.config.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let labels: Vec<String> =
+        record.config.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
     let mounts: Vec<String> = mounts(container).into_iter().map(|mount| cut(mount, MOUNT_WIDTH)).collect();
     let command = cut(container.command().join(" "), COMMAND_WIDTH);
     let created = record.created.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S %z %Z").to_string();
@@ -146,14 +164,15 @@ fn row(container: &Container, now: Timestamp, zone: &TimeZone, whole: bool) -> V
         ("Mounts", mounts.join(",")),
         ("Names", record.name.clone()),
         ("Networks", network_name(&record.config.network)),
-        ("Platform", String::new()),
         ("Ports", String::new()),
         ("RunningFor", human_age(record.created, now)),
         ("Size", size(container)),
         ("State", container.state().to_owned()),
         ("Status", status(container, now)),
     ];
-    Value::Object(fields.into_iter().map(|(key, value)| (key.to_owned(), value.into())).collect::<Map<_, _>>())
+    Value::Object(
+        fields.into_iter().map(|(key, value)| (key.to_owned(), value.into())).collect::<Map<_, _>>(),
+    )
 }
 
 /// `Up 3 seconds`, `Exited (0) 2 minutes ago`.
@@ -236,9 +255,9 @@ mod tests {
     #[test]
     fn the_table_is_dockers() {
         let expected = "\
-CONTAINER ID   IMAGE     COMMAND                  CREATED         STATUS                     PORTS     NAMES
-030303030303   busybox   \"nginx -g daemon off…\"   2 minutes ago   Up 2 minutes                         web
-010101010101   busybox   \"sleep 100\"              2 days ago      Exited (137) 2 days ago              db
+CONTAINER ID   IMAGE     COMMAND                  CREATED         STATUS                    PORTS     NAMES
+030303030303   busybox   \"nginx -g daemon off…\"   2 minutes ago   Up 2 minutes                        web
+010101010101   busybox   \"sleep 100\"              2 days ago      Exited (137) 2 days ago             db
 ";
         assert_eq!(rendered(&PsArgs::default()), expected);
         let with_size = rendered(&PsArgs { size: true, ..PsArgs::default() });
@@ -249,7 +268,10 @@ CONTAINER ID   IMAGE     COMMAND                  CREATED         STATUS        
     fn formats_choose_what_is_printed() {
         assert_eq!(with_format("{{.Names}} {{.State}}"), "web running\ndb exited\n");
         assert_eq!(with_format("{{.Label \"a\"}}|{{.Labels}}"), "1|a=1\n|\n");
-        assert_eq!(with_format("table {{.Names}}\\t{{.Image}}"), "NAMES     IMAGE\nweb       busybox\ndb        busybox\n");
+        assert_eq!(
+            with_format("table {{.Names}}\\t{{.Image}}"),
+            "NAMES     IMAGE\nweb       busybox\ndb        busybox\n"
+        );
         let json = with_format("json");
         assert_eq!(json.lines().count(), 2);
         let first: Value = serde_json::from_str(json.lines().next().expect("a line")).expect("JSON");
@@ -257,7 +279,10 @@ CONTAINER ID   IMAGE     COMMAND                  CREATED         STATUS        
         assert_eq!(first["Status"], "Up 2 minutes");
         let args = PsArgs { format: Some("{{.Nope}}".into()), ..PsArgs::default() };
         let format = Format::parse("{{.Nope}}").expect("parses");
-        assert!(args.render(&[container("x", 1, Status::Created)], Some(&format), time("2026-01-03T12:02:00Z")).is_err());
+        assert!(
+            args.render(&[container("x", 1, Status::Created)], Some(&format), time("2026-01-03T12:02:00Z"))
+                .is_err()
+        );
     }
 
     #[test]

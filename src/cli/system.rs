@@ -1,14 +1,16 @@
-//! `info`, `doctor`, `unshare`.
+//! `version`, `info`, `doctor`, `unshare`.
 
+use super::template::{Format, Scope};
 use super::ui;
 use crate::dirs::Dirs;
+use crate::engine::Engine;
 use crate::engine::info::doctor::{self, Check};
 use crate::engine::info::{self, Counts};
 use crate::error::{Context, Error, Kind, Result};
 use crate::userns::{self, Extent};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::os::unix::process::CommandExt;
-use std::process::{Command, ExitCode};
+use std::process::Command;
 
 /// Show what this host is and what coracle keeps on it
 #[derive(Debug, clap::Args)]
@@ -37,14 +39,103 @@ pub(crate) struct UnshareArgs {
     pub(crate) command: Vec<String>,
 }
 
-/// The document, for a template to be applied to. Without `--format` it is
-/// printed as [`info_text`] has it.
-pub(crate) fn info_document(dirs: &Dirs, counts: Counts) -> Result<Value> {
-    info::info(dirs, counts)
+#[derive(Debug, clap::Args)]
+pub(crate) struct VersionArgs {
+    /// Print with a Go template, or as JSON with `json`
+    #[arg(short, long, value_name = "FORMAT")]
+    format: Option<String>,
+}
+
+/// Shows the version: docker's document and, without `--format`, its table.
+///
+/// # Errors
+/// `Invalid` for a wrong template.
+pub(crate) fn version(args: VersionArgs) -> Result<u8> {
+    let document = version_document();
+    let text = match formatted(args.format.as_deref(), &document)? {
+        Some(text) => text,
+        None => version_text(&document),
+    };
+    ui::write(text.as_bytes())?;
+    Ok(0)
+}
+
+/// There is no server: what docker says of it is said of this program.
+fn version_document() -> Value {
+    let platform = crate::types::platform::Platform::host();
+    let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
+    let version = env!("CARGO_PKG_VERSION");
+    json!({
+        "Client": {
+            "Version": version,
+            "Os": platform.os,
+            "Arch": platform.architecture,
+        },
+        "Server": {
+            "Version": version,
+            "Os": platform.os,
+            "Arch": platform.architecture,
+            "KernelVersion": kernel,
+        },
+    })
+}
+
+fn version_text(document: &Value) -> String {
+    let client = &document["Client"];
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    format!(
+        "coracle\n Version:           {}\n OS/Arch:           {}/{}\n Kernel:            {}\n",
+        text(&client["Version"]),
+        text(&client["Os"]),
+        text(&client["Arch"]),
+        text(&document["Server"]["KernelVersion"])
+    )
+}
+
+/// What `--format` makes of one document, with the end of its line; `None`
+/// where there is no such flag.
+fn formatted(format: Option<&str>, document: &Value) -> Result<Option<String>> {
+    let text = match format.map(Format::parse).transpose()? {
+        None => return Ok(None),
+        Some(Format::Json) => document.to_string(),
+        Some(Format::Template(template) | Format::Table(template)) => {
+            template.render(document, Scope::default())?
+        }
+    };
+    Ok(Some(format!("{text}\n")))
+}
+
+/// Shows what this host is and what coracle keeps on it.
+///
+/// # Errors
+/// `Invalid` for a wrong template.
+pub(crate) fn info(args: InfoArgs) -> Result<u8> {
+    let engine = Engine::open()?;
+    let document = info::info(&engine.dirs, counts(&engine)?)?;
+    let text = match formatted(args.format.as_deref(), &document)? {
+        Some(text) => text,
+        None => info_text(&document),
+    };
+    ui::write(text.as_bytes())?;
+    Ok(0)
+}
+
+fn counts(engine: &Engine) -> Result<Counts> {
+    let mut notes = Vec::new();
+    let containers = engine.containers(false, &mut notes)?;
+    let images = crate::engine::images::list(&engine.dirs, &mut notes)?;
+    for note in &notes {
+        ui::warning(&note.to_string());
+    }
+    let mut ids: Vec<_> = images.iter().map(|image| image.id.clone()).collect();
+    ids.sort();
+    ids.dedup();
+    let running = containers.iter().filter(|container| container.is_up()).count();
+    Ok(Counts { containers: containers.len(), running, paused: 0, images: ids.len() })
 }
 
 /// The document for people: an outline with one `name: value` a line.
-pub(crate) fn info_text(document: &Value) -> String {
+fn info_text(document: &Value) -> String {
     let mut text = String::new();
     for part in ["host", "store", "version"] {
         outline(&mut text, 0, part, &document[part]);
@@ -87,15 +178,15 @@ fn flat(value: &Value) -> String {
 }
 
 /// Runs `doctor`. The exit code is 1 where no container can run.
-pub(crate) fn doctor(args: &DoctorArgs, dirs: &Dirs) -> Result<ExitCode> {
-    let checks = doctor::examine(dirs);
+pub(crate) fn doctor(args: DoctorArgs) -> Result<u8> {
+    let checks = doctor::examine(&dirs()?);
     if args.format.is_some() {
         ui::line(&serde_json::to_string_pretty(&checks).context(|| "write the checks")?)?;
     } else {
         ui::write(checks.iter().map(check_text).collect::<String>().as_bytes())?;
     }
     let broken = checks.iter().any(|check| check.needed && !check.ok);
-    Ok(if broken { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(u8::from(broken))
 }
 
 fn check_text(check: &Check) -> String {
@@ -111,7 +202,8 @@ fn check_text(check: &Check) -> String {
 /// Runs `unshare`: this process becomes the command. It returns only where it
 /// cannot: exit code 127 where the command is not there, 126 where it is not
 /// executable.
-pub(crate) fn unshare(args: &UnshareArgs, dirs: &Dirs) -> Result<ExitCode> {
+pub(crate) fn unshare(args: UnshareArgs) -> Result<u8> {
+    let dirs = dirs()?;
     let outer = userns::enter(&dirs.runtime)?;
     if let (Extent::Single { reason }, true) = (&outer.extent, outer.created) {
         ui::warning(&format!("only your own id is mapped: {reason}"));
@@ -129,9 +221,13 @@ pub(crate) fn unshare(args: &UnshareArgs, dirs: &Dirs) -> Result<ExitCode> {
         std::io::ErrorKind::NotFound => Kind::NoCommand,
         _ => Kind::NotExecutable,
     };
-    Err::<ExitCode, std::io::Error>(error)
+    Err::<u8, std::io::Error>(error)
         .context(|| format!("run {program}"))
         .map_err(|e: Error| e.with_kind(kind))
+}
+
+fn dirs() -> Result<Dirs> {
+    Dirs::from_environment(rustix::process::getuid().as_raw())
 }
 
 #[cfg(test)]

@@ -7,8 +7,11 @@ const MIN_WIDTH: usize = 10;
 /// Aligns lines whose cells are separated by tabs. The last cell of a line is
 /// not padded.
 pub(crate) fn align(lines: &[String]) -> String {
-    let rows: Vec<Vec<String>> =
-        lines.iter().flat_map(|line| line.lines()).map(|line| line.split('\t').map(printable).collect()).collect();
+    let rows: Vec<Vec<String>> = lines
+        .iter()
+        .flat_map(|line| line.lines())
+        .map(|line| line.split('\t').map(printable).collect())
+        .collect();
     let mut widths: Vec<usize> = Vec::new();
     for row in &rows {
         for (column, cell) in row.iter().enumerate().take(row.len() - 1) {

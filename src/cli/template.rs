@@ -84,7 +84,9 @@ impl Format {
         }
         let text = text.replace("\\t", "\t").replace("\\n", "\n");
         match text.strip_prefix("table") {
-            Some(rest) if rest.starts_with(char::is_whitespace) => Template::parse(rest.trim_start()).map(Self::Table),
+            Some(rest) if rest.starts_with(char::is_whitespace) => {
+                Template::parse(rest.trim_start()).map(Self::Table)
+            }
             _ => Template::parse(&text).map(Self::Template),
         }
     }
@@ -142,11 +144,16 @@ mod tests {
             ("{{upper .Name}} {{lower \"ABC\"}} {{title .Name}}", "WEB abc Web"),
             ("{{split \"a:b\" \":\"}} {{pad .Name 1 2}}| {{truncate .Name 2}}", "[a b]  web  | we"),
             ("{{println .Name .Pid}}{{print \"a\" 1 2 \"b\"}}", "web 42\na1 2b"),
-            ("{{printf \"%s:%d %-5s|%5.1f %q %v %t %x%%\" .Name .Pid \"a\" .Ratio \"q\" .Args .Ok 255}}",
-             "web:42 a    |  1.5 \"q\" [one two three] true ff%"),
+            (
+                "{{printf \"%s:%d %-5s|%5.1f %q %v %t %x%%\" .Name .Pid \"a\" .Ratio \"q\" .Args .Ok 255}}",
+                "web:42 a    |  1.5 \"q\" [one two three] true ff%",
+            ),
             ("{{.Pid | printf \"%05d\"}}", "00042"),
             ("{{slice .Name 1 3}} {{slice .Args 1}}", "eb [two three]"),
-            ("{{eq .Name \"db\" \"web\"}} {{ne 1 2}} {{lt 1 2}} {{le \"a\" \"a\"}} {{ge 1.5 1}}", "true true true true true"),
+            (
+                "{{eq .Name \"db\" \"web\"}} {{ne 1 2}} {{lt 1 2}} {{le \"a\" \"a\"}} {{ge 1.5 1}}",
+                "true true true true true",
+            ),
             ("a {{- .Name -}} b", "aweb b".replace(' ', "").as_str()),
             ("a {{- /* a comment */ -}} b", "ab"),
             ("{{/* a comment */}}x", "x"),
@@ -208,7 +215,7 @@ mod tests {
         assert!(rendered(&deep).expect_err("too deep").contains("nested"));
         let parens = format!("{{{{{}1{}}}}}", "(".repeat(5000), ")".repeat(5000));
         assert!(rendered(&parens).expect_err("too deep").contains("nested"));
-        let loops = format!("{}x{}", "{{range .Args}}".repeat(30), "{{end}}".repeat(30));
+        let loops = format!("{}x{}", "{{range $.Args}}".repeat(30), "{{end}}".repeat(30));
         assert!(rendered(&loops).expect_err("too long").contains("steps"));
         assert!(rendered("{{printf \"%999999999d\" 1}}").is_err());
         assert!(rendered("{{pad .Name 999999999 1}}").is_err());

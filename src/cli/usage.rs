@@ -20,17 +20,23 @@ pub(crate) fn explain(path: &str, error: &clap::Error) -> Error {
             let plural = if missing == 1 { "" } else { "s" };
             format!("'{path}' requires at least {missing} argument{plural}")
         }
-        ErrorKind::InvalidValue if context(ContextKind::InvalidValue).is_none_or(|value| value.is_empty()) => {
+        ErrorKind::InvalidValue
+            if context(ContextKind::InvalidValue).is_none_or(|value| value.is_empty()) =>
+        {
             format!("flag needs an argument: {flag}")
         }
         ErrorKind::InvalidValue | ErrorKind::ValueValidation => {
             let value = context(ContextKind::InvalidValue).unwrap_or_default();
-            let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
+            let cause =
+                std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
             format!("invalid value {value:?} of {flag}{cause}")
         }
         ErrorKind::ArgumentConflict => {
             let other = context(ContextKind::PriorArg).unwrap_or_default();
-            format!("{flag} cannot be used together with {}", other.split([' ', '=']).next().unwrap_or_default())
+            format!(
+                "{flag} cannot be used together with {}",
+                other.split([' ', '=']).next().unwrap_or_default()
+            )
         }
         ErrorKind::InvalidSubcommand => {
             let name = context(ContextKind::InvalidSubcommand).unwrap_or_default();
@@ -41,7 +47,8 @@ pub(crate) fn explain(path: &str, error: &clap::Error) -> Error {
     let mut result = Error::invalid(message);
     let suggestion = context(ContextKind::SuggestedArg).or_else(|| context(ContextKind::SuggestedSubcommand));
     if let Some(suggestion) = suggestion {
-        result = result.hint(format!("did you mean {}?", suggestion.split([' ', '=']).next().unwrap_or_default()));
+        result =
+            result.hint(format!("did you mean {}?", suggestion.split([' ', '=']).next().unwrap_or_default()));
     }
     result.hint(format!("see `{path} --help`"))
 }
@@ -72,11 +79,16 @@ mod tests {
     fn messages_are_dockers() {
         let see = "see `coracle x --help`";
         assert_eq!(explained(&["--foo", "a"]), format!("unknown flag: --foo / {see}"));
-        assert_eq!(explained(&["--nam=1", "a"]), format!("unknown flag: --nam / did you mean --name? / {see}"));
+        assert_eq!(
+            explained(&["--nam=1", "a"]),
+            format!("unknown flag: --nam / did you mean --name? / {see}")
+        );
         assert_eq!(explained(&["-z", "a"]), format!("unknown shorthand flag: -z / {see}"));
         assert_eq!(explained(&["--name"]), format!("flag needs an argument: --name / {see}"));
         assert_eq!(explained(&[]), format!("'coracle x' requires at least 1 argument / {see}"));
         assert_eq!(explained(&["a", "b"]), format!("'coracle x' takes no argument \"b\" / {see}"));
-        assert!(explained(&["--number", "x", "a"]).starts_with("invalid value \"x\" of --number: invalid digit"));
+        assert!(
+            explained(&["--number", "x", "a"]).starts_with("invalid value \"x\" of --number: invalid digit")
+        );
     }
 }

@@ -1,1 +1,286 @@
-//! (to be written)
+//! `coracle volume`.
+
+use super::template::{Format, Scope, Template};
+use super::{table, ui};
+use crate::engine::Engine;
+use crate::engine::volumes::{VolumeFilters, VolumeRequest};
+use crate::error::{Context, Error, Kind, Result};
+use crate::storage::volume::Volume;
+use crate::types::size::decimal;
+use clap::Args;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+#[derive(Args, Debug, Default)]
+pub(crate) struct CreateArgs {
+    /// The driver: local is the only one
+    #[arg(long, short = 'd', value_name = "DRIVER")]
+    driver: Option<String>,
+    /// Set a label
+    #[arg(long, short = 'l', value_name = "KEY=VALUE")]
+    label: Vec<String>,
+    /// Set an option of the driver
+    #[arg(long = "opt", short = 'o', value_name = "KEY=VALUE")]
+    options: Vec<String>,
+    /// Letters, digits, `_`, `.`, `-`; random where missing
+    #[arg(value_name = "NAME")]
+    name: Option<String>,
+}
+
+/// Makes a volume and prints its name.
+///
+/// # Errors
+/// `Invalid` for a bad name, driver or option.
+pub(crate) fn create(args: CreateArgs) -> Result<u8> {
+    let request = VolumeRequest {
+        name: args.name,
+        driver: args.driver,
+        labels: pairs(&args.label),
+        options: pairs(&args.options),
+    };
+    ui::line(&Engine::open()?.create_volume(request)?.name)?;
+    Ok(0)
+}
+
+/// A key without a value has an empty one; the last of several holds.
+fn pairs(words: &[String]) -> BTreeMap<String, String> {
+    let pair = |word: &String| match word.split_once('=') {
+        Some((key, value)) => (key.to_owned(), value.to_owned()),
+        None => (word.clone(), String::new()),
+    };
+    words.iter().map(pair).collect()
+}
+
+#[derive(Args, Debug, Default)]
+pub(crate) struct ListArgs {
+    /// Show those for which KEY=VALUE holds: name, driver, label, dangling
+    #[arg(long, short = 'f', value_name = "KEY=VALUE")]
+    filter: Vec<String>,
+    /// Print with a Go template, `table TEMPLATE` or `json`
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<String>,
+    /// Print names alone
+    #[arg(long, short = 'q')]
+    quiet: bool,
+}
+
+/// Lists volumes.
+///
+/// # Errors
+/// `Invalid` for wrong filters and templates.
+pub(crate) fn list(args: ListArgs) -> Result<u8> {
+    let format = args.format.as_deref().map(Format::parse).transpose()?;
+    let engine = Engine::open()?;
+    let volumes = engine.volumes(&VolumeFilters::parse(&args.filter)?)?;
+    if args.quiet && format.is_none() {
+        let names: String = volumes.iter().map(|volume| format!("{}\n", volume.name)).collect();
+        ui::write(names.as_bytes())?;
+        return Ok(0);
+    }
+    let rows: Vec<(Value, &Volume)> =
+        volumes.iter().map(|volume| Ok((row(&engine, volume)?, volume))).collect::<Result<_>>()?;
+    ui::write(render(&rows, format)?.as_bytes())?;
+    Ok(0)
+}
+
+/// What a template sees of one volume.
+fn row(engine: &Engine, volume: &Volume) -> Result<Value> {
+    let labels: Vec<String> = volume.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let document = engine.volume_document(volume)?;
+    Ok(json!({
+        "Availability": "N/A", "Driver": volume.driver, "Group": "N/A", "Labels": labels.join(","), "Links": "N/A",
+        "Mountpoint": document["Mountpoint"], "Name": volume.name, "Scope": "local", "Size": "N/A", "Status": "N/A",
+    }))
+}
+
+fn render(rows: &[(Value, &Volume)], format: Option<Format>) -> Result<String> {
+    let lines = |template: &Template| -> Result<Vec<String>> {
+        rows.iter()
+            .map(|(row, volume)| {
+                template.render(row, Scope { labels: Some(&volume.labels), ..Scope::default() })
+            })
+            .collect()
+    };
+    let template = match format {
+        Some(Format::Json) => return Ok(rows.iter().map(|(row, _)| format!("{row}\n")).collect()),
+        Some(Format::Template(template)) => {
+            return Ok(lines(&template)?.iter().map(|line| format!("{line}\n")).collect());
+        }
+        Some(Format::Table(template)) => template,
+        None => Template::parse("{{.Driver}}\t{{.Name}}")?,
+    };
+    let headings = json!({
+        "Availability": "AVAILABILITY", "Driver": "DRIVER", "Group": "GROUP", "Labels": "LABELS", "Links": "LINKS",
+        "Mountpoint": "MOUNTPOINT", "Name": "VOLUME NAME", "Scope": "SCOPE", "Size": "SIZE", "Status": "STATUS",
+    });
+    let mut all = vec![template.render(&headings, Scope { headings: true, ..Scope::default() })?];
+    all.extend(lines(&template)?);
+    Ok(table::align(&all))
+}
+
+#[derive(Args, Debug, Default)]
+pub(crate) struct InspectArgs {
+    /// Print with a Go template or `json`
+    #[arg(long, short = 'f', value_name = "FORMAT")]
+    format: Option<String>,
+    #[arg(value_name = "VOLUME", required = true)]
+    volumes: Vec<String>,
+}
+
+/// Shows everything about volumes: what was found is printed, what was not is
+/// an error.
+///
+/// # Errors
+/// `Invalid` for a wrong template.
+pub(crate) fn inspect(args: InspectArgs) -> Result<u8> {
+    let format = args.format.as_deref().map(Format::parse).transpose()?;
+    let engine = Engine::open()?;
+    let mut documents = Vec::new();
+    let mut code = 0;
+    let mut failures = Vec::new();
+    for name in &args.volumes {
+        match engine.volume(name).and_then(|volume| engine.volume_document(&volume)) {
+            Ok(document) => documents.push(document),
+            Err(error) => failures.push(error),
+        }
+    }
+    let text = match format {
+        None => format!("{:#}\n", Value::Array(documents)),
+        Some(Format::Json) => documents.iter().map(|document| format!("{document}\n")).collect(),
+        Some(Format::Table(template) | Format::Template(template)) => {
+            let lines: Vec<String> = documents
+                .iter()
+                .map(|document| template.render(document, Scope::default()))
+                .collect::<Result<_>>()?;
+            lines.iter().map(|line| format!("{line}\n")).collect()
+        }
+    };
+    ui::write(text.as_bytes())?;
+    for error in failures {
+        code = error.kind().exit_code();
+        ui::error(&error);
+    }
+    Ok(code)
+}
+
+#[derive(Args, Debug, Default)]
+pub(crate) struct RemoveArgs {
+    /// Do not complain about those that do not exist
+    #[arg(long, short = 'f')]
+    force: bool,
+    #[arg(value_name = "VOLUME", required = true)]
+    volumes: Vec<String>,
+}
+
+/// Removes volumes: each that can be.
+///
+/// # Errors
+/// Where the engine cannot be opened; what concerns one volume is shown, and the
+/// rest is still removed.
+pub(crate) fn remove(args: RemoveArgs) -> Result<u8> {
+    let engine = Engine::open()?;
+    let mut code = 0;
+    for name in &args.volumes {
+        match engine.remove_volume(name) {
+            Ok(()) => ui::line(name)?,
+            Err(error) if args.force && error.kind() == Kind::NotFound => {}
+            Err(error) => {
+                code = error.kind().exit_code();
+                ui::error(&error);
+            }
+        }
+    }
+    Ok(code)
+}
+
+#[derive(Args, Debug, Default)]
+pub(crate) struct PruneArgs {
+    /// Remove named volumes as well
+    #[arg(long, short = 'a')]
+    all: bool,
+    /// Remove those for which KEY=VALUE holds: label, label!
+    #[arg(long, value_name = "KEY=VALUE")]
+    filter: Vec<String>,
+    /// Do not ask
+    #[arg(long, short = 'f')]
+    force: bool,
+}
+
+/// Removes the volumes that no container uses.
+///
+/// # Errors
+/// `Invalid` for wrong filters.
+pub(crate) fn prune(args: PruneArgs) -> Result<u8> {
+    let filters = VolumeFilters::parse(&args.filter)?;
+    let kind = if args.all { "" } else { "anonymous " };
+    if !args.force && !confirmed(&format!("This removes the {kind}volumes that no container uses."))? {
+        return Ok(0);
+    }
+    let pruned = Engine::open()?.prune_volumes(args.all, &filters)?;
+    if !pruned.names.is_empty() {
+        ui::line(&format!("Deleted Volumes:\n{}\n", pruned.names.join("\n")))?;
+    }
+    ui::line(&format!("Total reclaimed space: {}", decimal(pruned.bytes)))?;
+    let mut code = 0;
+    for error in pruned.failures {
+        code = error.kind().exit_code();
+        ui::error(&error);
+    }
+    Ok(code)
+}
+
+/// Asks on stderr and reads a line of stdin; the end of stdin is a no.
+fn confirmed(warning: &str) -> Result<bool> {
+    ui::note(&format!("{warning}\nAre you sure you want to continue? [y/N]"));
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer).context(|| "read the answer")?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+#[derive(Args, Debug, Default)]
+pub(crate) struct ExistsArgs {
+    #[arg(value_name = "VOLUME")]
+    volume: String,
+}
+
+/// 0 where there is a volume of that name, 1 where there is none.
+///
+/// # Errors
+/// Where that cannot be found out.
+pub(crate) fn exists(args: ExistsArgs) -> Result<u8> {
+    exit_of(Engine::open()?.volume(&args.volume).map(drop))
+}
+
+fn exit_of(found: Result<(), Error>) -> Result<u8> {
+    match found {
+        Ok(()) => Ok(0),
+        Err(error) if error.kind() == Kind::NotFound => Ok(1),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_may_lack_a_value() {
+        let words = ["a=b=c", "d", "a=last"].map(str::to_owned);
+        let expected = [("a", "last"), ("d", "")].map(|(key, value)| (key.to_owned(), value.to_owned()));
+        assert_eq!(pairs(&words), BTreeMap::from(expected));
+    }
+
+    #[test]
+    fn an_empty_list_has_its_headings() {
+        assert_eq!(render(&[], None).expect("rendered"), "DRIVER    VOLUME NAME\n");
+        let format = Format::parse("table {{.Name}}\\t{{.Scope}}").expect("format");
+        assert_eq!(render(&[], Some(format)).expect("rendered"), "VOLUME NAME   SCOPE\n");
+    }
+
+    #[test]
+    fn existence_is_an_exit_code() {
+        assert_eq!(exit_of(Ok(())).expect("code"), 0);
+        assert_eq!(exit_of(Err(Error::not_found("no such volume: x"))).expect("code"), 1);
+        assert!(exit_of(Err(Error::failed("x"))).is_err());
+    }
+}

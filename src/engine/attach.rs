@@ -79,19 +79,17 @@ struct Stdio<'a> {
 /// `Failed` where output could not be written (a full disk; told at the end),
 /// the terminal refuses raw mode, or the monitor speaks nonsense.
 pub(crate) fn attach(stream: UnixStream, options: &AttachOptions) -> Result<AttachEnd> {
-    let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
-    let stdio = Stdio { stdin: stdin.as_fd(), stdout: stdout.as_fd(), stderr: stderr.as_fd() };
-    attach_to(stream, options, stdio)
+    let (input, output, errors) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
+    let own = Stdio { stdin: input.as_fd(), stdout: output.as_fd(), stderr: errors.as_fd() };
+    attach_to(stream, options, own)
 }
 
 fn attach_to(stream: UnixStream, options: &AttachOptions, stdio: Stdio<'_>) -> Result<AttachEnd> {
     let wants_raw = options.tty && options.stdin && is_terminal(stdio.stdin);
     // Signals first: one that came between would leave the terminal raw.
     let mut signals = Signals::catch(options, wants_raw).context(|| "catch signals")?;
-    let raw = match wants_raw {
-        true => Some(RawMode::enter(stdio.stdin).context(|| "make the terminal raw")?),
-        false => None,
-    };
+    let raw =
+        if wants_raw { Some(RawMode::enter(stdio.stdin).context(|| "make the terminal raw")?) } else { None };
     let mut session = Session::new(stream, options, stdio, wants_raw);
     loop {
         let pause = match session.run(signals.as_mut())? {

@@ -4,7 +4,7 @@ use super::pull::{self, PullOptions};
 use super::{Engine, images, merge, names, remove};
 use crate::error::{BestEffort, Context, Error, Kind, Result};
 use crate::state::store::RECORD_VERSION;
-use crate::storage::volume::VolumeStore;
+use crate::storage::volume::{Hold, VolumeStore};
 use crate::types::container::{
     ContainerConfig, ContainerRecord, CreateRequest, PullPolicy, RecordedRoot, RootSource,
 };
@@ -24,10 +24,7 @@ impl Engine {
     pub(crate) fn create(&self, request: &CreateRequest, tell: &mut dyn FnMut(&str)) -> Result<ContainerId> {
         let mut config = request.config.clone();
         let cidfile = request.cidfile.as_deref().map(reserve_cidfile).transpose()?;
-        let made = self.record(request, &mut config, tell).and_then(|mut record| {
-            self.publish(request, &mut record)?;
-            Ok(record.id)
-        });
+        let made = self.create_record(request, &mut config, tell);
         match (made, cidfile) {
             (Ok(id), Some((path, mut file))) => {
                 file.write_all(id.as_str().as_bytes()).context(|| format!("write {}", path.display()))?;
@@ -41,12 +38,12 @@ impl Engine {
         }
     }
 
-    fn record(
+    fn create_record(
         &self,
         request: &CreateRequest,
         config: &mut ContainerConfig,
         tell: &mut dyn FnMut(&str),
-    ) -> Result<ContainerRecord> {
+    ) -> Result<ContainerId> {
         // Until the record is on disk, nobody may remove the image it names.
         let mut pin = images::pin(&self.dirs)?;
         let root = match &request.source {
@@ -87,8 +84,20 @@ impl Engine {
             config: config.clone(),
             anonymous_volumes: Vec::new(),
         };
-        self.make_volumes(&mut record)?;
-        Ok(record)
+        let hold = self.make_volumes(&mut record)?;
+        let published = self.publish(request, &mut record);
+        drop(hold);
+        published.inspect_err(|_| self.drop_volumes(&record))?;
+        Ok(record.id)
+    }
+
+    /// Volumes of a container that did not come to be.
+    fn drop_volumes(&self, record: &ContainerRecord) {
+        if let Ok(store) = VolumeStore::open(&self.dirs.volumes()) {
+            for name in &record.anonymous_volumes {
+                store.remove(name, &|_| Ok(Vec::new())).or_ignore();
+            }
+        }
     }
 
     /// The image, pulled where the policy says so, with its layers unpacked.
@@ -182,24 +191,28 @@ impl Engine {
         Ok(())
     }
 
-    fn make_volumes(&self, record: &mut ContainerRecord) -> Result<()> {
+    /// Makes the volumes that are missing. What it gives keeps them from being
+    /// removed until the record is on disk.
+    fn make_volumes(&self, record: &mut ContainerRecord) -> Result<Option<Hold>> {
         let needed = |mount: &MountSpec| matches!(mount.source, MountSource::Anonymous | MountSource::Volume { .. });
         if !record.config.mounts.iter().any(needed) {
-            return Ok(());
+            return Ok(None);
         }
         let store = VolumeStore::open(&self.dirs.volumes())?;
+        let hold = store.hold()?;
         for mount in &mut record.config.mounts {
             match &mount.source {
                 MountSource::Anonymous => {
-                    let name = store.create_anonymous()?;
+                    let name = VolumeStore::anonymous_name()?;
+                    store.get_or_create(&name, true)?;
                     record.anonymous_volumes.push(name.clone());
                     mount.source = MountSource::Volume { name };
                 }
-                MountSource::Volume { name } => drop(store.get_or_create(name)?),
+                MountSource::Volume { name } => drop(store.get_or_create(name, false)?),
                 MountSource::Bind { .. } | MountSource::Tmpfs { .. } | MountSource::Overlay { .. } => {}
             }
         }
-        Ok(())
+        Ok(Some(hold))
     }
 
     /// Names of other containers become their ids, which a rename does not change.

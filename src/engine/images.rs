@@ -194,7 +194,8 @@ pub(crate) fn untag(dirs: &Dirs, image: &str, which: &[String]) -> Result<()> {
         if let Some(foreign) = wanted.iter().find(|name| !ours.contains(name)) {
             return Err(Error::not_found(format!("{image} has no name {}", foreign.familiar())));
         }
-        let gone = |entry: &Entry| entry.name().is_some_and(|name| wanted.is_empty() || wanted.contains(&name));
+        let gone =
+            |entry: &Entry| entry.name().is_some_and(|name| wanted.is_empty() || wanted.contains(&name));
         let mut kept = None;
         let mut at = 0;
         entries.retain(|entry| {
@@ -219,7 +220,8 @@ pub(super) fn same_image(entries: &[Entry], name: &str) -> Result<Vec<usize>> {
         Found::Image(all) => Ok(all),
         Found::Name(at, _) => {
             let (id, manifest) = (entries[at].image_id(), entries[at].manifest_digest());
-            let same = |entry: &Entry| entry.manifest_digest() == manifest || id.is_some() && entry.image_id() == id;
+            let same =
+                |entry: &Entry| entry.manifest_digest() == manifest || id.is_some() && entry.image_id() == id;
             Ok(entries.iter().enumerate().filter(|(_, entry)| same(entry)).map(|(at, _)| at).collect())
         }
     }

@@ -103,14 +103,16 @@ fn config(options: &ImportOptions, config: Execution, diff_id: Digest) -> ImageC
 /// `Invalid` for other instructions and for arguments that do not fit.
 pub(crate) fn apply_change(run: &mut Execution, change: &str) -> Result<()> {
     let invalid = |why: &str| {
-        Error::invalid(format!("invalid change {change:?}: {why}"))
-            .hint("changes are CMD, ENTRYPOINT, ENV, USER, WORKDIR, LABEL, EXPOSE, VOLUME, STOPSIGNAL and ONBUILD")
+        Error::invalid(format!("invalid change {change:?}: {why}")).hint(
+            "changes are CMD, ENTRYPOINT, ENV, USER, WORKDIR, LABEL, EXPOSE, VOLUME, STOPSIGNAL and ONBUILD",
+        )
     };
     if change.contains('\0') {
         return Err(invalid("it has a NUL byte"));
     }
     // Docker takes `CMD=x` for `CMD x`.
-    let (instruction, rest) = change.trim().split_once([' ', '\t', '=']).ok_or_else(|| invalid("there is no argument"))?;
+    let (instruction, rest) =
+        change.trim().split_once([' ', '\t', '=']).ok_or_else(|| invalid("there is no argument"))?;
     let rest = rest.trim();
     if rest.is_empty() {
         return Err(invalid("there is no argument"));
@@ -259,8 +261,21 @@ mod tests {
     #[test]
     fn bad_changes_are_refused() {
         for bad in [
-            "", "CMD", "CMD ", "RUN x", "ENV", "ENV =x", "ENV A", "ENV A=1 B", "ENV A=\"x", "EXPOSE 0", "EXPOSE x/tcp",
-            "EXPOSE 80/icmp", "EXPOSE 9-1", "STOPSIGNAL SIGNOPE", "USER a\0b",
+            "",
+            "CMD",
+            "CMD ",
+            "RUN x",
+            "ENV",
+            "ENV =x",
+            "ENV A",
+            "ENV A=1 B",
+            "ENV A=\"x",
+            "EXPOSE 0",
+            "EXPOSE x/tcp",
+            "EXPOSE 80/icmp",
+            "EXPOSE 9-1",
+            "STOPSIGNAL SIGNOPE",
+            "USER a\0b",
         ] {
             assert!(applied(&[bad]).is_err(), "{bad:?}");
         }

@@ -1,1 +1,255 @@
-//! (to be written)
+//! Docker's `inspect` document of a container.
+//!
+//! Source: Docker Engine API v1.47, ContainerInspect.
+
+mod host_config;
+mod mounts;
+
+use super::list::{Container, network_name};
+use crate::dirs::Dirs;
+use crate::monitor::log_file::log_path;
+use crate::types::container::RecordedRoot;
+use crate::types::platform::Platform;
+use crate::types::status::{Exit, Status};
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+/// Go's zero time, which docker writes where there is none.
+const NO_TIME: &str = "0001-01-01T00:00:00Z";
+
+/// The document of one container. Pure: it looks at nothing but its arguments.
+pub(crate) fn document(container: &Container, dirs: &Dirs) -> Value {
+    let record = &container.record;
+    let command = container.command();
+    let files = dirs.container(&record.id);
+    let file = |name: &str| files.join(name).display().to_string();
+    let log = log_path(&files, record.config.log.driver).map(|path| path.display().to_string());
+    let (image, reference) = match &record.root {
+        RecordedRoot::Image { id, .. } => (id.to_string(), container.image()),
+        RecordedRoot::Directory { .. } => (String::new(), String::new()),
+    };
+    let mut document = json!({
+        "Id": record.id.as_str(),
+        "Created": record.created.to_string(),
+        "Path": command.first().copied().unwrap_or_default(),
+        "Args": command.get(1..).unwrap_or_default(),
+        "State": state(container),
+        "Image": image,
+        "ImageName": reference,
+        "ResolvConfPath": file("resolv.conf"),
+        "HostnamePath": file("hostname"),
+        "HostsPath": file("hosts"),
+        "LogPath": log.unwrap_or_default(),
+        "Name": format!("/{}", record.name),
+        "RestartCount": container.restart_count,
+        "Driver": "overlay",
+        "Platform": "linux",
+        "MountLabel": "",
+        "ProcessLabel": "",
+        "AppArmorProfile": "",
+        "ExecIDs": null,
+        "HostConfig": host_config::document(record),
+        "GraphDriver": {"Name": "overlay", "Data": {"UpperDir": file("upper"), "WorkDir": file("work")}},
+        "Mounts": mounts::document(record, &dirs.volumes()),
+        "Config": config(container),
+        "NetworkSettings": network_settings(container),
+        "Architecture": Platform::host().architecture,
+    });
+    if let RecordedRoot::Directory { path, .. } = &record.root {
+        document["Rootfs"] = json!(path.display().to_string());
+    }
+    if let Some((own, all)) = container.size {
+        document["SizeRw"] = json!(own);
+        document["SizeRootFs"] = json!(all);
+    }
+    document
+}
+
+fn state(container: &Container) -> Value {
+    let (pid, monitor) = match &container.status {
+        Status::Running { init, monitor, .. } => (init.pid, monitor.pid),
+        Status::Restarting { monitor, .. } => (0, monitor.pid),
+        Status::Created | Status::Exited(_) => (0, 0),
+    };
+    let exit: Option<&Exit> = match &container.status {
+        Status::Exited(exit) | Status::Restarting { last: exit, .. } => Some(exit),
+        Status::Created | Status::Running { .. } => None,
+    };
+    let started = match &container.status {
+        Status::Running { since, .. } => Some(*since),
+        Status::Exited(exit) | Status::Restarting { last: exit, .. } => Some(exit.started_at),
+        Status::Created => container.last_started,
+    };
+    let time = |time: Option<Timestamp>| time.map_or_else(|| NO_TIME.to_owned(), |time| time.to_string());
+    json!({
+        "Status": container.state(),
+        "Running": container.is_up(),
+        "Paused": false,
+        "Restarting": matches!(container.status, Status::Restarting { .. }),
+        "OOMKilled": exit.is_some_and(|exit| exit.oom_killed),
+        "Dead": false,
+        "Pid": pid,
+        "MonitorPid": monitor,
+        "ExitCode": exit.map_or(0, |exit| exit.code),
+        "Error": exit.and_then(|exit| exit.error.clone()).unwrap_or_default(),
+        "StartedAt": time(started),
+        "FinishedAt": time(exit.map(|exit| exit.finished_at)),
+        "Health": null,
+    })
+}
+
+fn config(container: &Container) -> Value {
+    let record = &container.record;
+    let config = &record.config;
+    let attached =
+        |stream: &str| config.attach.is_empty() || config.attach.iter().any(|other| other == stream);
+    let set = |keys: &mut dyn Iterator<Item = String>| -> Value {
+        let set: Map<String, Value> = keys.map(|key| (key, json!({}))).collect();
+        if set.is_empty() { Value::Null } else { set.into() }
+    };
+    let volumes = mounts::volume_targets(record);
+    let hostname = config.hostname.clone().unwrap_or_else(|| record.id.short().to_owned());
+    let mut document = json!({
+        "Hostname": hostname,
+        "Domainname": config.domainname.clone().unwrap_or_default(),
+        "User": config.user.clone().unwrap_or_default(),
+        "AttachStdin": config.interactive && attached("stdin"),
+        "AttachStdout": attached("stdout"),
+        "AttachStderr": attached("stderr"),
+        "ExposedPorts": set(&mut config.expose.iter().cloned()),
+        "Tty": config.tty,
+        "OpenStdin": config.interactive,
+        "StdinOnce": config.interactive,
+        "Env": config.env,
+        "Cmd": if config.cmd.is_empty() { Value::Null } else { json!(config.cmd) },
+        "Image": container.image(),
+        "Volumes": set(&mut volumes.into_iter()),
+        "WorkingDir": config.workdir.clone().unwrap_or_default(),
+        "Entrypoint": config.entrypoint,
+        "OnBuild": null,
+        "Labels": config.labels,
+        "Annotations": config.annotations,
+        "StopSignal": config.stop_signal.clone().unwrap_or_else(|| "SIGTERM".into()),
+    });
+    let optional = [
+        ("StopTimeout", config.stop_timeout.map(Value::from)),
+        ("Umask", config.umask.map(|mask| format!("{mask:04o}").into())),
+        ("Timezone", config.tz.clone().map(Value::from)),
+        ("Timeout", (config.timeout > 0).then(|| config.timeout.into())),
+    ];
+    for (key, value) in optional {
+        if let Some(value) = value {
+            document[key] = value;
+        }
+    }
+    document
+}
+
+/// Docker's shape, without the addresses that containers have on bridges.
+fn network_settings(container: &Container) -> Value {
+    let mode = network_name(&container.record.config.network);
+    let network = json!({
+        "Aliases": null, "Links": null, "MacAddress": "", "NetworkID": "", "EndpointID": "", "Gateway": "",
+        "IPAddress": "", "IPPrefixLen": 0, "IPv6Gateway": "", "GlobalIPv6Address": "", "GlobalIPv6PrefixLen": 0,
+    });
+    let sandbox = match &container.status {
+        Status::Running { init, .. } => format!("/proc/{}/ns/net", init.pid),
+        Status::Created | Status::Restarting { .. } | Status::Exited(_) => String::new(),
+    };
+    json!({
+        "Bridge": "", "SandboxID": "", "SandboxKey": sandbox, "Ports": {}, "EndpointID": "", "Gateway": "",
+        "IPAddress": "", "IPPrefixLen": 0, "IPv6Gateway": "", "GlobalIPv6Address": "", "GlobalIPv6PrefixLen": 0,
+        "MacAddress": "", "Networks": {mode: network},
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::list::samples::{container, exited, running, time};
+    use super::*;
+    use crate::types::mount::{parse_tmpfs, parse_volume};
+    use std::path::Path;
+
+    fn dirs() -> Dirs {
+        let dir = |name: &str| Path::new("/home/x").join(name);
+        Dirs {
+            config: dir("config"),
+            data: dir("data"),
+            state: dir("state"),
+            cache: dir("cache"),
+            runtime: dir("run"),
+        }
+    }
+
+    #[test]
+    fn a_running_container_is_described() {
+        let mut web = container("web", 3, running("2026-01-03T12:00:00Z"));
+        web.record.config.entrypoint = Some(vec!["/entry".into()]);
+        let document = document(&web, &dirs());
+        assert_eq!(document["Name"], "/web");
+        assert_eq!(document["Path"], "/entry");
+        assert_eq!(document["Args"], json!(["sleep", "100"]));
+        assert_eq!(document["State"]["Status"], "running");
+        assert_eq!(document["State"]["Pid"], 42);
+        assert_eq!(document["State"]["StartedAt"], "2026-01-03T12:00:00Z");
+        assert_eq!(document["State"]["FinishedAt"], NO_TIME);
+        assert_eq!(document["Config"]["Image"], "busybox");
+        assert_eq!(document["Config"]["Hostname"], "030303030303");
+        assert!(document["Image"].as_str().is_some_and(|id| id.starts_with("sha256:")));
+        assert!(document.get("SizeRw").is_none());
+        assert!(
+            document["LogPath"]
+                .as_str()
+                .is_some_and(|path| path.starts_with("/home/x/state/containers/0303"))
+        );
+    }
+
+    #[test]
+    fn an_exit_is_told() {
+        let document = document(&container("db", 1, exited(137, "2026-01-02T00:00:00Z")), &dirs());
+        assert_eq!(document["State"]["ExitCode"], 137);
+        assert_eq!(document["State"]["Running"], false);
+        assert_eq!(document["State"]["FinishedAt"], "2026-01-02T00:00:00Z");
+    }
+
+    #[test]
+    fn mounts_have_dockers_fields() {
+        let mut web = container("web", 3, Status::Created);
+        let here = Path::new("/");
+        web.record.config.mounts = vec![
+            parse_volume("/a:/b:ro,rslave", here).expect("valid"),
+            parse_volume("data:/d", here).expect("valid"),
+            parse_tmpfs("/t:size=1m").expect("valid"),
+        ];
+        web.size = Some((5, 50));
+        let document = document(&web, &dirs());
+        assert_eq!(
+            document["Mounts"][0],
+            json!({"Type": "bind", "Source": "/a", "Destination": "/b", "Mode": "ro,rslave", "RW": false, "Propagation": "rslave"})
+        );
+        assert_eq!(document["Mounts"][1]["Name"], "data");
+        assert_eq!(document["Mounts"][1]["Source"], "/home/x/data/volumes/data/_data");
+        assert_eq!(document["HostConfig"]["Binds"], json!(["/a:/b:ro,rslave", "data:/d"]));
+        assert_eq!(document["HostConfig"]["Tmpfs"]["/t"], "rw,nosuid,nodev,noexec,size=1048576");
+        assert_eq!(document["SizeRootFs"], 50);
+    }
+
+    #[test]
+    fn settings_are_told_in_dockers_words() {
+        let mut web = container("web", 3, Status::Created);
+        web.record.created = time("2026-01-03T12:00:00.123456789Z");
+        let config = &mut web.record.config;
+        config.restart = crate::types::status::RestartPolicy::OnFailure { max_retries: Some(3) };
+        config.no_new_privileges = true;
+        config.expose = vec!["80/tcp".into()];
+        let document = document(&web, &dirs());
+        assert_eq!(document["Created"], "2026-01-03T12:00:00.123456789Z");
+        assert_eq!(
+            document["HostConfig"]["RestartPolicy"],
+            json!({"Name": "on-failure", "MaximumRetryCount": 3})
+        );
+        assert_eq!(document["HostConfig"]["SecurityOpt"], json!(["no-new-privileges"]));
+        assert_eq!(document["HostConfig"]["ShmSize"], 64 << 20);
+        assert_eq!(document["Config"]["ExposedPorts"], json!({"80/tcp": {}}));
+    }
+}

@@ -5,7 +5,12 @@ mod pattern;
 
 pub(crate) use filter::Filters;
 
+use super::Engine;
+use crate::error::{Context, Error, Kind, Result};
+use crate::storage::layers::LayerStore;
+use crate::storage::usage::disk_usage;
 use crate::types::container::{ContainerRecord, RecordedRoot};
+use crate::types::id::ContainerId;
 use crate::types::namespace::NetworkMode;
 use crate::types::reference::Reference;
 use crate::types::status::Status;
@@ -93,7 +98,7 @@ pub(crate) struct Selection {
 ///
 /// # Errors
 /// `NotFound` where a filter compares with a container that does not exist.
-pub(crate) fn select(mut containers: Vec<Container>, selection: &Selection) -> crate::error::Result<Vec<Container>> {
+pub(crate) fn select(mut containers: Vec<Container>, selection: &Selection) -> Result<Vec<Container>> {
     // The id decides between containers of the same moment, so that two calls agree.
     containers.sort_by(|one, two| {
         let key = |container: &Container| (container.record.created, container.record.id.clone());
@@ -101,10 +106,60 @@ pub(crate) fn select(mut containers: Vec<Container>, selection: &Selection) -> c
     });
     let bounds = selection.filters.bounds(&containers)?;
     let all = selection.all || selection.last.is_some() || selection.filters.name_states();
-    let wanted = |container: &Container| (all || container.is_up()) && selection.filters.accept(container, &bounds);
+    let wanted =
+        |container: &Container| (all || container.is_up()) && selection.filters.accept(container, &bounds);
     let mut chosen: Vec<Container> = containers.into_iter().filter(wanted).collect();
     chosen.truncate(selection.last.unwrap_or(usize::MAX));
     Ok(chosen)
+}
+
+impl Engine {
+    /// All containers, in no order. One that cannot be read is told as a note
+    /// and left out, so that it does not hide the others.
+    pub(crate) fn containers(&self, size: bool, notes: &mut Vec<Error>) -> Result<Vec<Container>> {
+        let mut containers = Vec::new();
+        for id in self.store.ids()? {
+            match self.container(&id, size) {
+                Ok(container) => containers.push(container),
+                // Removed while we looked.
+                Err(error) if error.kind() == Kind::NotFound => {}
+                Err(error) => notes.push(error.context(format!("container {}", id.short()))),
+            }
+        }
+        Ok(containers)
+    }
+
+    /// One container; its size takes a walk over its files.
+    ///
+    /// # Errors
+    /// `NotFound` where there is none of that id.
+    pub(crate) fn container(&self, id: &ContainerId, size: bool) -> Result<Container> {
+        let snapshot = self.snapshot(id)?;
+        let size = if size { Some(self.size(&snapshot.record)?) } else { None };
+        Ok(Container {
+            record: snapshot.record,
+            status: snapshot.status,
+            restart_count: snapshot.restart_count,
+            last_started: snapshot.last_started,
+            size,
+        })
+    }
+
+    /// Bytes of the writable layer, and of it and the image together.
+    fn size(&self, record: &ContainerRecord) -> Result<(u64, u64)> {
+        // Files of the container's other ids can be looked at from there alone.
+        self.enter()?;
+        let upper = self.dirs.container(&record.id).join("upper");
+        let own = match std::fs::File::open(&upper) {
+            Ok(upper) => disk_usage(std::os::fd::AsFd::as_fd(&upper))?.0,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => 0,
+            Err(error) => return Err(error).context(|| format!("open {}", upper.display())),
+        };
+        let RecordedRoot::Image { layers, .. } = &record.root else { return Ok((own, own)) };
+        let store = LayerStore::open(&self.dirs.layers())?;
+        let image: u64 = layers.iter().map(|layer| store.size(layer)).sum::<Result<u64>>()?;
+        Ok((own, own + image))
+    }
 }
 
 #[cfg(test)]
@@ -145,7 +200,13 @@ pub(crate) mod samples {
     }
 
     pub(crate) fn exited(code: u8, at: &str) -> Status {
-        Status::Exited(Exit { code, started_at: time(at), finished_at: time(at), oom_killed: false, error: None })
+        Status::Exited(Exit {
+            code,
+            started_at: time(at),
+            finished_at: time(at),
+            oom_killed: false,
+            error: None,
+        })
     }
 }
 
@@ -169,7 +230,8 @@ mod tests {
         assert_eq!(names(&Selection::default()), ["up"]);
         assert_eq!(names(&Selection { all: true, ..Selection::default() }), ["new", "up", "old"]);
         assert_eq!(names(&Selection { last: Some(2), ..Selection::default() }), ["new", "up"]);
-        let filters = Filters::parse(&["status=exited".into()], "2026-01-09T00:00:00Z".parse().expect("time"));
+        let filters =
+            Filters::parse(&["status=exited".into()], "2026-01-09T00:00:00Z".parse().expect("time"));
         assert_eq!(names(&Selection { filters: filters.expect("valid"), ..Selection::default() }), ["old"]);
     }
 

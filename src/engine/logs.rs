@@ -166,7 +166,7 @@ impl<'a> Printer<'a> {
 
 /// Writes all, also to a terminal or pipe that someone made non-blocking.
 fn write_fully(to: &mut dyn Write, mut bytes: &[u8]) -> std::io::Result<()> {
-    /// There is no descriptor here that could be waited for.
+    /// A `Write` has no descriptor to wait for.
     const PAUSE: Duration = Duration::from_millis(5);
     loop {
         let result = if bytes.is_empty() { to.flush().map(|()| 0) } else { to.write(bytes) };

@@ -24,6 +24,9 @@ pub(crate) mod start;
 pub(crate) mod stop;
 pub(crate) mod volumes;
 
+#[cfg(test)]
+mod image_tests;
+
 use crate::dirs::Dirs;
 use crate::error::Result;
 use crate::state::store::Store;

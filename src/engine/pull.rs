@@ -87,7 +87,8 @@ struct ConfigFiles {
 
 impl ConfigFiles {
     fn of(dirs: &Dirs) -> Self {
-        let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let variable =
+            |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let config_home = dirs.config.parent().map(PathBuf::from);
         let runtime = dirs.runtime.parent().map(PathBuf::from);
         let home = variable("HOME");
@@ -170,11 +171,7 @@ impl<'a> Pull<'a> {
     fn run(&self, tell: &mut dyn FnMut(&str)) -> Result<LocalImage> {
         let resolved = self.resolve()?;
         let familiar = self.reference.familiar();
-        tell(&format!(
-            "{}: Pulling from {}",
-            self.reference.manifest_name(),
-            self.reference.path
-        ));
+        tell(&format!("{}: Pulling from {}", self.reference.manifest_name(), self.reference.path));
         self.warn_of_platform(&resolved.image, tell);
         let known = self.is_known(&resolved)?;
         let ingest = self.store.ingest()?;
@@ -210,7 +207,9 @@ impl<'a> Pull<'a> {
                 let served = self.document_under(entry)?;
                 match parse(&served)? {
                     Document::Manifest(manifest) => (served.bytes, manifest, served.media_type),
-                    Document::Index(_) => return Err(Error::invalid("the image index leads to another index")),
+                    Document::Index(_) => {
+                        return Err(Error::invalid("the image index leads to another index"));
+                    }
                 }
             }
         };
@@ -254,11 +253,13 @@ impl<'a> Pull<'a> {
             let mut bytes = Vec::new();
             let reader = self.client.blob(&descriptor.digest, descriptor.size)?;
             let read = reader.take(descriptor.size + 1).read_to_end(&mut bytes);
-            read.context(|| "read the image config").map_err(|error| Failure { error, retry: Retry::Soon })?;
+            read.context(|| "read the image config")
+                .map_err(|error| Failure { error, retry: Retry::Soon })?;
             if Digest::of(&bytes) == descriptor.digest && bytes.len() as u64 == descriptor.size {
                 Ok(bytes)
             } else {
-                Err(Error::invalid(format!("the registry sent other content for {}", descriptor.digest)).into())
+                Err(Error::invalid(format!("the registry sent other content for {}", descriptor.digest))
+                    .into())
             }
         })
     }

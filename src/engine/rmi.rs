@@ -6,6 +6,7 @@ use crate::error::{BestEffort, Error, Result};
 use crate::image::names::{self, Found};
 use crate::image::store::{Entry, ImageStore};
 use crate::storage::layers::LayerStore;
+use crate::types::container::RecordedRoot;
 use crate::types::digest::Digest;
 use crate::types::reference::Reference;
 use std::collections::{BTreeMap, BTreeSet};
@@ -195,7 +196,10 @@ fn sweep(
     for entry in staying {
         let Ok(image) = store.read(entry, None) else {
             if !gone.is_empty() {
-                notes.push(Error::failed(format!("image {} cannot be read, so no blobs were removed", entry.0.digest)));
+                notes.push(Error::failed(format!(
+                    "image {} cannot be read, so no blobs were removed",
+                    entry.0.digest
+                )));
             }
             return Vec::new();
         };
@@ -204,9 +208,11 @@ fn sweep(
         chain_ids.extend(image.config.chain_ids());
     }
     let mut deleted = Vec::new();
-    for entry in gone {
+    // All are read before any is deleted: they may share their configs.
+    let images: Vec<_> = gone.iter().map(|entry| (entry, store.read(entry, None))).collect();
+    for (entry, image) in images {
         let mut own = vec![entry.0.digest.clone(), entry.manifest_digest()];
-        if let Ok(image) = store.read(entry, None) {
+        if let Ok(image) = image {
             own.push(image.manifest_digest.clone());
             own.extend(image.blobs().map(|blob| blob.digest.clone()));
             if !blobs.contains(&image.id) && !deleted.contains(&image.id) {
@@ -224,4 +230,23 @@ fn sweep(
         }
     }
     deleted
+}
+
+impl super::Engine {
+    /// What all containers use, running or not.
+    pub(crate) fn images_in_use(&self) -> Result<InUse> {
+        let mut used = InUse::default();
+        for id in self.store.ids()? {
+            let record = match self.store.record(&id) {
+                // Removed since the list was made.
+                Err(error) if error.kind() == crate::error::Kind::NotFound => continue,
+                result => result?,
+            };
+            if let RecordedRoot::Image { id: image, layers, .. } = record.root {
+                used.images.entry(image).or_default().push(record.name);
+                used.layers.extend(layers);
+            }
+        }
+        Ok(used)
+    }
 }

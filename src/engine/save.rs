@@ -42,7 +42,9 @@ pub(crate) fn save(dirs: &Dirs, images: &[String], format: SaveFormat, target: S
     let _pin = store.pin()?;
     let saved = collect(&store, images)?;
     match (format, target) {
-        (SaveFormat::OciDirectory, SaveTarget::Path(path)) => write_oci_directory(&saved, store.blobs(), path),
+        (SaveFormat::OciDirectory, SaveTarget::Path(path)) => {
+            write_oci_directory(&saved, store.blobs(), path)
+        }
         (SaveFormat::OciDirectory, SaveTarget::Stream(_)) => {
             Err(Error::invalid("oci-dir is a directory: name it with -o"))
         }
@@ -90,7 +92,10 @@ fn collect(store: &ImageStore, images: &[String]) -> Result<Vec<Saved>> {
 fn write_file(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
     let special = std::fs::metadata(path).is_ok_and(|meta| !meta.is_file());
     if special {
-        let file = std::fs::OpenOptions::new().write(true).open(path).context(|| format!("open {}", path.display()))?;
+        let file = std::fs::OpenOptions::new()
+            .write(true)
+            .open(path)
+            .context(|| format!("open {}", path.display()))?;
         return write(&mut BufWriter::new(file));
     }
     let mut temporary = path.as_os_str().to_owned();

@@ -1,1 +1,267 @@
-//! (to be written)
+//! Volumes: create, list, inspect, remove, prune.
+
+use super::Engine;
+use crate::error::{BestEffort, Error, Kind, Result};
+use crate::storage::descent::OPEN_DIR;
+use crate::storage::usage::disk_usage;
+use crate::storage::volume::{Volume, VolumeStore};
+use crate::types::mount::MountSource;
+use rustix::fs::Mode;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::os::fd::AsFd;
+
+/// What `volume create` asks for.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct VolumeRequest {
+    /// An anonymous volume where `None`.
+    pub(crate) name: Option<String>,
+    /// `local` where `None`.
+    pub(crate) driver: Option<String>,
+    pub(crate) labels: BTreeMap<String, String>,
+    /// `--opt`: of the driver.
+    pub(crate) options: BTreeMap<String, String>,
+}
+
+/// Which volumes: docker's `--filter`. All kinds must hold, and of one kind any
+/// (of labels: all).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct VolumeFilters {
+    /// Parts of names.
+    names: Vec<String>,
+    drivers: Vec<String>,
+    /// Key, value or any, and whether the volume must have it.
+    labels: Vec<(String, Option<String>, bool)>,
+    /// Whether it must be used by no container.
+    dangling: Option<bool>,
+}
+
+impl VolumeFilters {
+    /// # Errors
+    /// `Invalid` for an unknown filter.
+    pub(crate) fn parse(filters: &[String]) -> Result<Self> {
+        let mut parsed = Self::default();
+        for filter in filters {
+            let (key, value) = filter.split_once('=').ok_or_else(|| {
+                Error::invalid(format!("invalid filter {filter:?}")).hint("write KEY=VALUE")
+            })?;
+            // `label!=x` splits into `label!` and `x`.
+            let label = |present| match value.split_once('=') {
+                Some((key, value)) => (key.to_owned(), Some(value.to_owned()), present),
+                None => (value.to_owned(), None, present),
+            };
+            match key {
+                "name" => parsed.names.push(value.to_owned()),
+                "driver" => parsed.drivers.push(value.to_owned()),
+                "label" => parsed.labels.push(label(true)),
+                "label!" => parsed.labels.push(label(false)),
+                "dangling" => parsed.dangling = Some(boolean(value)?),
+                _ => {
+                    return Err(Error::invalid(format!("invalid filter {key:?}"))
+                        .hint("the filters are name, driver, label, label! and dangling"));
+                }
+            }
+        }
+        Ok(parsed)
+    }
+
+    fn admits(&self, volume: &Volume, is_used: bool) -> bool {
+        let has = |(key, value, present): &(String, Option<String>, bool)| {
+            let found =
+                volume.labels.get(key).is_some_and(|is| value.as_ref().is_none_or(|wanted| wanted == is));
+            found == *present
+        };
+        (self.names.is_empty() || self.names.iter().any(|part| volume.name.contains(part)))
+            && (self.drivers.is_empty() || self.drivers.contains(&volume.driver))
+            && self.labels.iter().all(has)
+            && self.dangling.is_none_or(|dangling| dangling != is_used)
+    }
+}
+
+fn boolean(text: &str) -> Result<bool> {
+    match text {
+        "true" | "1" => Ok(true),
+        "false" | "0" => Ok(false),
+        _ => Err(Error::invalid(format!("invalid value {text:?} of the filter dangling"))
+            .hint("it is true or false")),
+    }
+}
+
+/// What `volume prune` did.
+#[derive(Debug, Default)]
+pub(crate) struct PrunedVolumes {
+    pub(crate) names: Vec<String>,
+    /// Bytes in their files.
+    pub(crate) bytes: u64,
+    /// Volumes that could not be removed.
+    pub(crate) failures: Vec<Error>,
+}
+
+impl Engine {
+    /// Makes a volume. As in docker, it is no error where there is one of that
+    /// name: that one is given.
+    ///
+    /// # Errors
+    /// `Invalid` for a bad name and for drivers and options that are not there.
+    pub(crate) fn create_volume(&self, request: VolumeRequest) -> Result<Volume> {
+        if let Some(driver) = request.driver.filter(|driver| driver != "local") {
+            return Err(
+                Error::invalid(format!("there is no volume driver {driver:?}")).hint("the only one is local")
+            );
+        }
+        if let Some(option) = request.options.keys().next() {
+            return Err(Error::invalid(format!("the volume option {option:?} is not supported"))
+                .hint("use a bind mount (-v DIR:PATH) or --tmpfs instead"));
+        }
+        let store = self.volume_store()?;
+        let anonymous = request.name.is_none();
+        let name = request.name.map_or_else(VolumeStore::anonymous_name, Ok)?;
+        match store.create(&name, request.labels, request.options, anonymous) {
+            Err(error) if error.kind() == Kind::Conflict => store.get(&name),
+            result => result,
+        }
+    }
+
+    /// The volumes that a filter admits, by name.
+    pub(crate) fn volumes(&self, filters: &VolumeFilters) -> Result<Vec<Volume>> {
+        let users = if filters.dangling.is_some() { self.volume_users()? } else { BTreeMap::new() };
+        let mut volumes = self.volume_store()?.list()?;
+        volumes.retain(|volume| filters.admits(volume, users.contains_key(&volume.name)));
+        Ok(volumes)
+    }
+
+    /// The volume of that name.
+    ///
+    /// # Errors
+    /// `NotFound` where there is none.
+    pub(crate) fn volume(&self, name: &str) -> Result<Volume> {
+        self.volume_store()?.get(name)
+    }
+
+    /// Docker's document of a volume.
+    pub(crate) fn volume_document(&self, volume: &Volume) -> Result<Value> {
+        Ok(json!({
+            "CreatedAt": volume.created.to_string(),
+            "Driver": volume.driver,
+            "Labels": volume.labels,
+            "Mountpoint": self.volume_store()?.data_path(&volume.name),
+            "Name": volume.name,
+            "Options": volume.options,
+            "Scope": "local",
+            "Anonymous": volume.anonymous,
+        }))
+    }
+
+    /// Removes a volume and its data.
+    ///
+    /// # Errors
+    /// `NotFound`; `Conflict` where a container uses it.
+    pub(crate) fn remove_volume(&self, name: &str) -> Result<()> {
+        let store = self.volume_store()?;
+        store.get(name)?;
+        // Its files may belong to any of the user's ids.
+        self.enter()?;
+        store.remove(name, &|name| Ok(self.volume_users()?.remove(name).unwrap_or_default()))
+    }
+
+    /// Removes the volumes that no container uses: the anonymous ones, or `all`.
+    pub(crate) fn prune_volumes(&self, all: bool, filters: &VolumeFilters) -> Result<PrunedVolumes> {
+        let users = self.volume_users()?;
+        let store = self.volume_store()?;
+        let mut pruned = PrunedVolumes::default();
+        for volume in store.list()? {
+            let is_used = users.contains_key(&volume.name);
+            if is_used || !(all || volume.anonymous) || !filters.admits(&volume, is_used) {
+                continue;
+            }
+            self.enter()?;
+            let bytes = rustix::fs::open(store.data_path(&volume.name), OPEN_DIR, Mode::empty())
+                .ok()
+                .and_then(|data| disk_usage(data.as_fd()).ok())
+                .map_or(0, |(bytes, _)| bytes);
+            match self.remove_volume(&volume.name) {
+                Ok(()) => {
+                    pruned.names.push(volume.name);
+                    pruned.bytes += bytes;
+                }
+                // Removed, or used by a new container, in the meantime.
+                Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Conflict) => {}
+                Err(error) => pruned.failures.push(error),
+            }
+        }
+        store.sweep().or_note(&mut pruned.failures, || "remove what is left of killed commands");
+        Ok(pruned)
+    }
+
+    fn volume_store(&self) -> Result<VolumeStore> {
+        VolumeStore::open(&self.dirs.volumes())
+    }
+
+    /// The names of the containers that use each volume.
+    fn volume_users(&self) -> Result<BTreeMap<String, Vec<String>>> {
+        let mut users: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for id in self.store.ids()? {
+            let record = match self.store.record(&id) {
+                Err(error) if error.kind() == Kind::NotFound => continue,
+                result => result?,
+            };
+            for mount in record.config.mounts {
+                if let MountSource::Volume { name } = mount.source {
+                    users.entry(name).or_default().push(record.name.clone());
+                }
+            }
+        }
+        Ok(users)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::Timestamp;
+
+    fn admitted(filters: &[&str], is_used: bool) -> bool {
+        let volume = Volume {
+            version: 1,
+            name: "postgres-data".into(),
+            created: Timestamp::UNIX_EPOCH,
+            labels: BTreeMap::from([("a".into(), "1".into()), ("b".into(), String::new())]),
+            driver: "local".into(),
+            options: BTreeMap::new(),
+            anonymous: false,
+        };
+        let filters: Vec<String> = filters.iter().map(|&filter| filter.to_owned()).collect();
+        VolumeFilters::parse(&filters).expect("good filters").admits(&volume, is_used)
+    }
+
+    #[test]
+    fn filters_are_dockers() {
+        for filters in [
+            &[][..],
+            &["name=gres"],
+            &["name=x", "name=data"],
+            &["driver=local"],
+            &["label=a"],
+            &["label=a=1", "label=b"],
+            &["label!=c"],
+            &["label!=a=2"],
+            &["dangling=true"],
+        ] {
+            assert!(admitted(filters, false), "{filters:?}");
+        }
+        for filters in [
+            &["name=x"][..],
+            &["driver=nfs"],
+            &["label=a", "label=c"],
+            &["label!=a"],
+            &["label=a=2"],
+            &["dangling=0"],
+        ] {
+            assert!(!admitted(filters, false), "{filters:?}");
+        }
+        assert!(!admitted(&["dangling=1"], true));
+        for bad in ["name", "color=red", "dangling=maybe"] {
+            assert!(VolumeFilters::parse(&[bad.to_owned()]).is_err(), "{bad}");
+        }
+    }
+}

@@ -79,7 +79,9 @@ impl Archive {
                 tar::EntryType::Symlink | tar::EntryType::Link => {
                     let link = entry.link_name_bytes().unwrap_or_default();
                     let directory = match entry.header().entry_type() {
-                        tar::EntryType::Symlink => name.rsplit_once('/').map_or("", |(directory, _)| directory),
+                        tar::EntryType::Symlink => {
+                            name.rsplit_once('/').map_or("", |(directory, _)| directory)
+                        }
                         _ => "",
                     };
                     let target = normalise(&[directory.as_bytes(), b"/", &link].concat())?;
@@ -123,7 +125,12 @@ impl Archive {
 
     /// Puts the blobs of all images into the store and says what they are. The
     /// caller gives them names.
-    pub(crate) fn load(&self, store: &ImageStore, ingest: &Ingest, platform: Option<&Platform>) -> Result<Vec<Loaded>> {
+    pub(crate) fn load(
+        &self,
+        store: &ImageStore,
+        ingest: &Ingest,
+        platform: Option<&Platform>,
+    ) -> Result<Vec<Loaded>> {
         // An archive of docker 25 and later is both; its manifest.json is what docker reads.
         if let Some(bytes) = self.document("manifest.json", MANIFEST_MAX, ingest)? {
             return self.load_docker(&bytes, store, ingest);
@@ -142,9 +149,15 @@ impl Archive {
         manifests.iter().map(|manifest| self.load_docker_image(manifest, store, ingest)).collect()
     }
 
-    fn load_docker_image(&self, from: &DockerManifest, store: &ImageStore, ingest: &Ingest) -> Result<Loaded> {
+    fn load_docker_image(
+        &self,
+        from: &DockerManifest,
+        store: &ImageStore,
+        ingest: &Ingest,
+    ) -> Result<Loaded> {
         let bytes = self.needed(&normalise(from.config.as_bytes())?, ingest)?.read(CONFIG_MAX)?;
-        let config = ImageConfig::parse(&bytes).context(|| format!("config {:?} of the archive", from.config))?;
+        let config =
+            ImageConfig::parse(&bytes).context(|| format!("config {:?} of the archive", from.config))?;
         if from.layers.len() != config.rootfs.diff_ids.len() {
             return Err(Error::invalid("manifest and config of the archive disagree about the layers"));
         }
@@ -153,7 +166,8 @@ impl Archive {
             let spooled = self.needed(&normalise(name.as_bytes())?, ingest);
             layers.push(take_layer(store, ingest, spooled, diff_id).context(|| format!("layer {name:?}"))?);
         }
-        let names = from.repo_tags.iter().flatten().map(|name| Reference::parse(name)).collect::<Result<_>>()?;
+        let names =
+            from.repo_tags.iter().flatten().map(|name| Reference::parse(name)).collect::<Result<_>>()?;
         let id = ingest.put(&bytes)?;
         let manifest = Manifest::oci(Descriptor::new(OCI_CONFIG, id, bytes.len() as u64), layers);
         publish(store, ingest, manifest, config, names)
@@ -234,7 +248,10 @@ impl Archive {
     fn blob(&self, descriptor: &Descriptor, ingest: &Ingest) -> Result<Spooled> {
         let spooled = self.needed(&format!("blobs/sha256/{}", descriptor.digest.hex()), ingest)?;
         if spooled.digest != descriptor.digest || spooled.size != descriptor.size {
-            return Err(Error::invalid(format!("blob {} of the archive has other content", descriptor.digest)));
+            return Err(Error::invalid(format!(
+                "blob {} of the archive has other content",
+                descriptor.digest
+            )));
         }
         Ok(spooled)
     }
@@ -260,7 +277,12 @@ fn check_count(images: usize) -> Result<()> {
 
 /// Publishes one layer of a docker-archive. The archive names layers freely;
 /// their content must be what the config says.
-fn take_layer(store: &ImageStore, ingest: &Ingest, spooled: Result<Spooled>, diff_id: &Digest) -> Result<Descriptor> {
+fn take_layer(
+    store: &ImageStore,
+    ingest: &Ingest,
+    spooled: Result<Spooled>,
+    diff_id: &Digest,
+) -> Result<Descriptor> {
     // A layer that occurs twice may be an empty entry the second time, and one
     // that another image brought is published and gone from the spool.
     let spooled = spooled?;
@@ -273,7 +295,10 @@ fn take_layer(store: &ImageStore, ingest: &Ingest, spooled: Result<Spooled>, dif
     let (compression, _) = decoder(file)?;
     let media_type = match compression {
         Compression::None if spooled.digest != *diff_id => {
-            return Err(Error::invalid(format!("it has other content than the config says: {}", spooled.digest)));
+            return Err(Error::invalid(format!(
+                "it has other content than the config says: {}",
+                spooled.digest
+            )));
         }
         Compression::None => OCI_LAYER,
         Compression::Gzip => manifest::OCI_LAYER_GZIP,
@@ -428,7 +453,10 @@ mod tests {
         (dir, loaded)
     }
 
-    fn docker_archive(manifest: &serde_json::Value, more: impl FnOnce(&mut tar::Builder<Vec<u8>>)) -> Vec<u8> {
+    fn docker_archive(
+        manifest: &serde_json::Value,
+        more: impl FnOnce(&mut tar::Builder<Vec<u8>>),
+    ) -> Vec<u8> {
         let mut builder = tar::Builder::new(Vec::new());
         more(&mut builder);
         add(&mut builder, "manifest.json", &serde_json::to_vec(manifest).expect("json"));
@@ -449,7 +477,10 @@ mod tests {
         for stream in [archive.clone(), zstd::encode_all(&archive[..], 1).expect("zstd")] {
             let (_dir, loaded) = load(&stream);
             let loaded = loaded.expect("loaded");
-            assert_eq!(loaded[0].names.iter().map(Reference::familiar).collect::<Vec<_>>(), ["app:1", "app:2"]);
+            assert_eq!(
+                loaded[0].names.iter().map(Reference::familiar).collect::<Vec<_>>(),
+                ["app:1", "app:2"]
+            );
             assert_eq!(loaded[1].image.manifest.layers[0].digest, Digest::of(b"layer"));
             assert_eq!(loaded[0].image.id, loaded[1].image.id);
         }
@@ -483,7 +514,15 @@ mod tests {
         };
         assert!(load(&with(&one("c", "l"))).1.is_ok());
         let tagged = json!([{"Config": "c", "RepoTags": ["../x"], "Layers": ["l"]}]);
-        for bad in [one("c", "other"), one("c", "host"), one("c", "loop"), one("none", "l"), json!([]), json!({}), tagged] {
+        for bad in [
+            one("c", "other"),
+            one("c", "host"),
+            one("c", "loop"),
+            one("none", "l"),
+            json!([]),
+            json!({}),
+            tagged,
+        ] {
             let (dir, loaded) = load(&with(&bad));
             assert!(loaded.is_err(), "{bad}");
             assert_eq!(std::fs::read_dir(dir.path().join(".ingest")).expect("ingest").count(), 0);

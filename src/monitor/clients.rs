@@ -206,7 +206,12 @@ async fn read_from_client(container: Rc<Container>, number: u64, mut read: Owned
                     break;
                 }
                 let input = Input::Bytes { bytes: bytes.to_vec(), client: number, under_way: Rc::clone(&under_way) };
-                container.hub.type_in().map_or(Ok(()), |stdin| stdin.send(input)).unwrap_or(());
+                let sent = container.hub.type_in().is_some_and(|stdin| stdin.send(input).is_ok());
+                if !sent {
+                    // Nobody will read it: it counts as taken, or the client would wait.
+                    under_way.set(0);
+                    container.hub.taken(number, bytes.len());
+                }
             }
             // Only with the client that started it does the input end.
             (frame::STDIN_END, _) if place == Place::Foreground => {

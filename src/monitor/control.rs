@@ -214,13 +214,26 @@ async fn tell_the_end(container: &Rc<Container>, stream: &mut UnixStream) {
     let exit = tokio::select! {
         exit = control.ended() => Some(exit),
         // A client that goes away is not waited for.
-        _ = stream.readable() => None,
+        () = hung_up(stream) => None,
     };
     if let Some(exit) = exit {
         say(stream, &Reply::Exited(exit)).await;
     }
     control.waiting.set(control.waiting.get() - 1);
     control.answered.notify_waiters();
+}
+
+/// Returns when the client has closed its end. It has nothing more to say; a
+/// readiness that is left over from its request is not the end.
+async fn hung_up(stream: &UnixStream) {
+    let mut byte = [0];
+    while stream.readable().await.is_ok() {
+        match stream.try_read(&mut byte) {
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Ok(1..) => {}
+            Ok(0) | Err(_) => return,
+        }
+    }
 }
 
 async fn read_request(stream: &mut UnixStream) -> Option<Request> {

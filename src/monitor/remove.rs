@@ -46,7 +46,7 @@ pub(crate) fn delete(dirs: &Dirs, record: &ContainerRecord, volumes: Volumes) ->
     if volumes == Volumes::Remove && !record.anonymous_volumes.is_empty() {
         let store = VolumeStore::open(&dirs.volumes())?;
         for volume in &record.anonymous_volumes {
-            store.remove(volume).or_ignore();
+            store.remove(volume, &|_| Ok(Vec::new())).or_ignore();
         }
     }
     Ok(())

@@ -55,10 +55,13 @@ pub(super) async fn start(
         }
     }
     // Init mounts meanwhile.
-    if let Some(slirp) = &mut network {
-        slirp.ready().await?;
-    }
+    let connected = match &mut network {
+        Some(slirp) => slirp.ready().await,
+        None => Ok(()),
+    };
+    // What init met comes first: without it the helper has nothing to connect.
     let terminal = starting.wait_until_ready()?;
+    connected?;
     if let (Some(terminal), Some((rows, columns))) = (&terminal, order.size) {
         pump::resize(terminal.as_fd(), rows, columns).or_ignore();
     }

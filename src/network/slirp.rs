@@ -124,11 +124,12 @@ impl SlirpOptions {
         }
     }
 
-    /// The command line, but for the fds. By the pid of the container's init it
-    /// joins both the user namespace that owns the network and the network.
+    /// The command line, but for the fds. It enters the network namespace alone,
+    /// as root of the outer user namespace, which the monitor is: the nested one
+    /// may have no root (a single id that is mapped to the image's user).
     fn arguments(&self, init: u32) -> Vec<String> {
         let mut arguments: Vec<String> =
-            ["--configure", "--enable-sandbox", "--enable-seccomp", "--netns-type=pid"]
+            ["--configure", "--enable-sandbox", "--enable-seccomp", "--netns-type=path"]
                 .map(str::to_owned)
                 .into();
         arguments.push(format!("--mtu={}", self.mtu));
@@ -143,7 +144,7 @@ impl SlirpOptions {
         }
         arguments.extend(self.outbound.iter().map(|address| format!("--outbound-addr={address}")));
         arguments.extend(self.outbound6.iter().map(|address| format!("--outbound-addr6={address}")));
-        arguments.extend([init.to_string(), "tap0".into()]);
+        arguments.extend([format!("/proc/{init}/ns/net"), "tap0".into()]);
         arguments
     }
 }
@@ -323,8 +324,8 @@ mod tests {
         .expect("valid");
         assert_eq!(
             options.arguments(7).join(" "),
-            "--configure --enable-sandbox --enable-seccomp --netns-type=pid --mtu=1500 --cidr=10.9.8.0/24 \
-             --outbound-addr=192.0.2.7 7 tap0"
+            "--configure --enable-sandbox --enable-seccomp --netns-type=path --mtu=1500 --cidr=10.9.8.0/24 \
+             --outbound-addr=192.0.2.7 /proc/7/ns/net tap0"
         );
         assert_eq!(options.addresses().guest, Ipv4Addr::new(10, 9, 8, 100));
         for bad in [

@@ -24,8 +24,8 @@ pub(crate) struct Client {
 
 #[derive(Clone, Debug, Default)]
 struct State {
-    /// The registry speaks plain http, and may.
-    plain: bool,
+    /// Whether the registry speaks plain http (and may); `None` until it has answered.
+    plain: Option<bool>,
     /// The Authorization header that the registry accepted last.
     authorization: Option<String>,
 }
@@ -86,16 +86,21 @@ impl Client {
 
     /// Over https; where that is not spoken and not needed, over http.
     fn send(&self, path: &str, accept: &str) -> Result<Response<Body>, Failure> {
-        let state = self.with_state(|state| state.clone());
-        let result = self.send_over(state.plain, path, accept, state.authorization.as_deref());
-        match result {
-            Err(failure) if failure.retry == Retry::WithoutTls && self.endpoint.insecure && !state.plain => {
-                let response = self.send_over(true, path, accept, None)?;
-                self.with_state(|state| state.plain = true);
-                Ok(response)
+        let State { plain, authorization } = self.with_state(|state| state.clone());
+        let result = self.send_over(plain == Some(true), path, accept, authorization.as_deref());
+        // Plain servers answer a TLS greeting with an http error or by closing.
+        let (result, plain) = match result {
+            Err(Failure { retry: Retry::WithoutTls | Retry::Soon, .. })
+                if plain.is_none() && self.endpoint.insecure =>
+            {
+                (self.send_over(true, path, accept, None), true)
             }
-            result => result,
+            result => (result, plain == Some(true)),
+        };
+        if result.is_ok() {
+            self.with_state(|state| state.plain = Some(plain));
         }
+        result
     }
 
     fn send_over(
@@ -110,7 +115,7 @@ impl Client {
     }
 
     fn login(&self, challenge: &Challenge) -> Result<String, Failure> {
-        let plain = self.with_state(|state| state.plain);
+        let plain = self.with_state(|state| state.plain == Some(true));
         let registry = Origin::of(&parse_url(&self.base(plain))?)?;
         let login = Login {
             endpoint: &self.endpoint,

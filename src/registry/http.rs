@@ -269,9 +269,11 @@ fn tls_failure(origin: &Origin, tls: &rustls::Error) -> Failure {
             ),
             retry: Retry::WithoutTls,
         },
-        rustls::Error::InvalidCertificate(why) => Error::failed(format!("the certificate of {host} is not valid: {why:?}"))
-            .hint("add its authority to the system's certificates, or name it in SSL_CERT_FILE")
-            .into(),
+        rustls::Error::InvalidCertificate(_) => {
+            Error::failed(format!("the certificate of {host} is not accepted: {tls}"))
+                .hint("add the authority that signed it to the system's certificates, or name its file in SSL_CERT_FILE (a self-signed certificate must not be marked as an authority's)")
+                .into()
+        }
         other => Error::failed(format!("TLS with {host}: {other}")).into(),
     }
 }

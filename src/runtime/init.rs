@@ -8,7 +8,8 @@ use super::create::{FromInit, ToInit};
 use super::mounts::{self, Made};
 use super::plan::{Fresh, Plan, Process, UserNamespace};
 use super::rootfs::{Rootfs, TargetKind};
-use super::{capabilities, console, reaper, rlimits, seccomp};
+use super::capabilities::{self, CapSet, ProcessCaps};
+use super::{console, reaper, rlimits, seccomp};
 use crate::channel::Channel;
 use crate::error::{BestEffort, Context, Error, Kind, Result};
 use crate::sys::{mount, process};
@@ -43,6 +44,9 @@ pub(crate) fn run(plan: Plan, mut monitor: MonitorChannel) -> ! {
 fn set_up(plan: &Plan, monitor: &mut MonitorChannel) -> Result<Exec> {
     die_with_the_monitor()?;
     expect(monitor, &ToInit::Mapped)?;
+    // A path of the host, so before the ids change: with `nomap` no id of the
+    // namespace may enter the user's directories.
+    let mount_point = open_mount_point(plan)?;
     become_root_of_the_namespace(plan);
     rustix::process::setsid().context(|| "start a session")?;
     set_names(plan)?;
@@ -50,7 +54,7 @@ fn set_up(plan: &Plan, monitor: &mut MonitorChannel) -> Result<Exec> {
         crate::sys::namespace::bring_interface_up(c"lo").context(|| "bring the loopback interface up")?;
     }
 
-    let rootfs = attach_rootfs(plan)?; // before pivot_root: needs a path of the host
+    let rootfs = attach_rootfs(plan, mount_point)?;
     let made = make_mounts(plan, &rootfs)?;
     // Before the masks: they lie over /proc/sys, and NO_XDEV would refuse it.
     mounts::write_sysctls(made.proc.as_ref(), &plan.sysctls)?;
@@ -79,16 +83,8 @@ fn set_up(plan: &Plan, monitor: &mut MonitorChannel) -> Result<Exec> {
 
     monitor.send(&FromInit::Ready)?;
     expect(monitor, &ToInit::Exec)?;
-    // Last: it may forbid any of the calls above.
-    let confine = || match &plan.process.seccomp {
-        Some(program) => seccomp::install(&program.filter, program.flags),
-        None => Ok(()),
-    };
-    if plan.process.reaper {
-        reaper::split(confine)?
-    } else {
-        confine()?
-    }
+    let confine = || confine(&plan.process);
+    if plan.process.reaper { reaper::split(confine)? } else { confine()? }
     Ok(exec)
 }
 
@@ -133,10 +129,13 @@ fn set_names(plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-fn attach_rootfs(plan: &Plan) -> Result<Rootfs> {
-    let step = || "mount the root file system";
+fn open_mount_point(plan: &Plan) -> Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let point = rustix::fs::open(plan.mount_point.as_str(), flags, Mode::empty()).context(step)?;
+    rustix::fs::open(plan.mount_point.as_str(), flags, Mode::empty()).context(|| format!("open {}", plan.mount_point))
+}
+
+fn attach_rootfs(plan: &Plan, point: OwnedFd) -> Result<Rootfs> {
+    let step = || "mount the root file system";
     mounts::attach(plan.rootfs.as_fd(), point.as_fd()).context(step)?;
     Ok(Rootfs::new(plan.rootfs.try_clone().context(step)?))
 }
@@ -278,11 +277,26 @@ fn set_credentials(process: &Process) -> Result<()> {
     process::set_gid(process.gid).context(|| format!("become group {}", process.gid))?;
     rustix::thread::set_keep_capabilities(true).context(|| "keep capabilities")?;
     process::set_uid(process.uid).context(|| format!("become user {}", process.uid))?;
-    capabilities::set_final(process.capabilities)?;
+    // Loading a filter takes CAP_SYS_ADMIN or no_new_privs: seccomp(2). The
+    // former is given up right after that, in `confine`.
+    let until_confined = process.capabilities.permitted.with(CapSet::SYS_ADMIN);
+    capabilities::set_final(ProcessCaps { permitted: until_confined, ambient: CapSet::EMPTY, ..process.capabilities })
+}
+
+/// The last step before exec: nothing of what set-up was allowed to do is left.
+fn confine(process: &Process) -> Result<()> {
+    let install = || match &process.seccomp {
+        Some(program) => seccomp::install(&program.filter, program.flags),
+        None => Ok(()),
+    };
     if process.no_new_privileges {
+        // The filter needs no capability then, and may forbid capset(2).
         rustix::thread::set_no_new_privs(true).context(|| "set no_new_privs")?;
+        capabilities::set_final(process.capabilities)?;
+        return install();
     }
-    Ok(())
+    install()?;
+    capabilities::set_final(process.capabilities)
 }
 
 /// The command, with everything allocated that exec needs.

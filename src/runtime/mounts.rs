@@ -158,6 +158,12 @@ pub(crate) fn clone_tree_at(path: &Path) -> Result<OwnedFd, Errno> {
     rustix::mount::open_tree(CWD, path, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC)
 }
 
+/// A detached copy of the tree that begins at a directory, with its mounts.
+pub(crate) fn clone_tree_below(path: &Path) -> Result<OwnedFd, Errno> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
+    rustix::mount::open_tree(CWD, path, flags)
+}
+
 /// A detached copy of the mount at `path` in another container. The kernel
 /// copies mounts of the caller's own mount namespace only, so a short-lived
 /// process goes there and sends it back.

@@ -84,4 +84,13 @@ mod tests {
         assert_eq!(once.len(), all.len());
         assert!(resource("files").is_none());
     }
+
+    /// Not even root may go above fs.nr_open, so this fails for everybody and changes nothing.
+    #[test]
+    fn what_is_above_the_hard_limit_is_refused_with_that_limit() {
+        let hard = getrlimit(Resource::Nofile).maximum.expect("no system leaves open files unlimited");
+        let error = set(&Ulimit::parse("nofile=unlimited").unwrap()).unwrap_err();
+        assert!(error.to_string().contains(&hard.to_string()), "{error}");
+        assert_eq!(getrlimit(Resource::Nofile).maximum, Some(hard));
+    }
 }

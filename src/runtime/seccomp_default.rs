@@ -254,9 +254,10 @@ const fn applies(with: CapSet, without: CapSet, on: Option<Cow<'static, [Arch]>>
 
 #[cfg(test)]
 mod tests {
-    use super::super::seccomp::compile;
     use super::super::seccomp::testing::{AARCH64, Call, X86_64, assert_agrees, interpret, names};
+    use super::super::seccomp::{Host, compile, install};
     use super::*;
+    use rustix::io::Errno;
     use std::collections::BTreeSet;
 
     const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
@@ -336,8 +337,8 @@ mod tests {
                 [0x2_0000, 0x0200_0000, 0x0400_0000, 0x0800_0000, 0x1000_0000, 0x2000_0000, 0x4000_0000]
             {
                 for call in ["clone", "unshare"] {
-                    assert_eq!(decide(CapSet::DEFAULT, call, arch, &[flag | 17]), eperm, "{call} {flag:x}");
-                    assert_eq!(decide(CapSet::ALL, call, arch, &[flag | 17]), ALLOW);
+                    assert_eq!(decide(CapSet::DEFAULT, call, arch, &[flag | 0x11]), eperm, "{call} {flag:x}");
+                    assert_eq!(decide(CapSet::ALL, call, arch, &[flag | 0x11]), ALLOW);
                 }
             }
             assert_eq!(decide(CapSet::DEFAULT, "unshare", arch, &[0x80]), eperm);
@@ -355,7 +356,7 @@ mod tests {
             assert_eq!(interpret(&program, &call), libc::SECCOMP_RET_KILL_PROCESS);
         }
         // x32 numbers of 64-bit calls, and numbers yet to come.
-        for number in [0x4000_0000 | 471, 471, 1000, 0x4000_0000 | 512 + 36, u32::MAX] {
+        for number in [471, 1000, 0x4000_01d7, 0x4000_0224, u32::MAX] {
             let call = Call { audit: 0xc000_003e, number, arguments: [0; 6] };
             assert_eq!(interpret(&program, &call), errno(libc::ENOSYS), "{number:x}");
         }
@@ -393,6 +394,28 @@ mod tests {
         let expected: BTreeSet<String> =
             MOUNTS.split(' ').chain(NEW.split(' ')).chain(stricter).map(str::to_owned).collect();
         assert_eq!(different, expected);
+    }
+
+    /// The kernel takes the program and does what it says; a filter belongs to a thread.
+    #[test]
+    fn the_kernel_enforces_it() {
+        let program = compile(&profile(), CapSet::DEFAULT, Host::running().unwrap()).unwrap();
+        std::thread::spawn(move || {
+            rustix::thread::set_no_new_privs(true).unwrap();
+            install(&program, 0).unwrap();
+            let socket = |family| {
+                let family = rustix::net::AddressFamily::from_raw(family);
+                rustix::net::socket(family, rustix::net::SocketType::SEQPACKET, None).map(drop)
+            };
+            assert_eq!(socket(38), Err(Errno::AFNOSUPPORT));
+            assert_eq!(socket(40), Err(Errno::AFNOSUPPORT));
+            assert_eq!(socket(1), Ok(()));
+            let unmount = rustix::mount::unmount("/nowhere", rustix::mount::UnmountFlags::empty());
+            assert_eq!(unmount, Err(Errno::PERM));
+            std::thread::spawn(|| assert!(std::fs::read("/proc/self/status").is_ok())).join().unwrap();
+        })
+        .join()
+        .unwrap();
     }
 
     /// On the path of every start: `cargo test --release -- --ignored --nocapture compiling`.

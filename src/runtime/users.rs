@@ -370,8 +370,8 @@ bad:x::bob
 
     #[test]
     fn an_image_cannot_put_its_user_into_more_groups_than_the_kernel_takes() {
-        let lines: String = (1..70_000).map(|gid| format!("g:x:{gid}:bob\n")).collect();
-        let dir = rootfs(PASSWD, &lines);
+        let lines: Vec<String> = (1..70_000).map(|gid| format!("g:x:{gid}:bob")).collect();
+        let dir = rootfs(PASSWD, &lines.join("\n"));
         assert!(resolve_in(dir.path(), "bob", &[]).is_err());
     }
 }

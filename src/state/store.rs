@@ -10,6 +10,7 @@ use crate::types::idmap::IdMap;
 use crate::types::status::{Exit, ProcessId, Status};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 /// Of `config.json`.
@@ -74,7 +75,12 @@ impl Store {
         let temporary = parent.join(format!(".new-{}", record.id));
         create_private(&temporary)?;
         let write = || -> Result<()> {
-            create_private(&temporary.join("upper"))?;
+            // It becomes the container's root directory, which all may enter; what
+            // is above it is nobody else's.
+            let upper = temporary.join("upper");
+            create_private(&upper)?;
+            std::fs::set_permissions(&upper, std::fs::Permissions::from_mode(0o755))
+                .context(|| format!("set the mode of {}", upper.display()))?;
             create_private(&temporary.join("work"))?;
             write_json(&temporary.join("config.json"), record, Durable::No)?;
             write_file(&temporary.join("name"), record.id.as_str().as_bytes(), Durable::No)?;

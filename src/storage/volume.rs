@@ -270,7 +270,7 @@ impl VolumeStore {
 }
 
 fn no_such(name: &str) -> Error {
-    Error::not_found(format!("there is no volume {name}"))
+    Error::not_found(format!("no such volume: {name}"))
 }
 
 /// A whole volume under a temporary name. `_data` is 0755 as docker's: the

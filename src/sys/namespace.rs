@@ -1,6 +1,7 @@
 //! Namespaces: entering them, their identity, and children that are forked
 //! before a namespace is entered and act from outside it afterwards.
 
+use crate::error::BestEffort;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork};
 use rustix::thread::ThreadNameSpaceType;
@@ -107,7 +108,7 @@ impl Deferred {
 
     /// Waits for the child's end. A child that was not released ends now.
     pub(crate) fn wait(mut self) -> io::Result<Ended> {
-        self.go = None;
+        self.cancel();
         self.reaped = true;
         let code = reap(self.pid)?;
         let mut text = Vec::new();
@@ -115,14 +116,23 @@ impl Deferred {
         let errno = (self.writes && (1..128).contains(&code)).then_some(code);
         Ok(Ended { code, stderr: String::from_utf8_lossy(&text).into_owned(), errno })
     }
+
+    /// Ends a child that still waits. Not by closing the pipe alone: a sibling
+    /// forked later has a copy of our end.
+    fn cancel(&mut self) {
+        if self.go.take().is_some() {
+            // It is not reaped yet, so the pid is its own, and it is our child.
+            nix::sys::signal::kill(self.pid, nix::sys::signal::Signal::SIGKILL).or_ignore();
+        }
+    }
 }
 
 impl Drop for Deferred {
     fn drop(&mut self) {
         if !self.reaped {
-            self.go = None;
+            self.cancel();
             // Nobody is left to hear of a failure, and there is none but ECHILD.
-            drop(reap(self.pid));
+            reap(self.pid).or_ignore();
         }
     }
 }
@@ -223,6 +233,16 @@ mod tests {
         child.release().expect("released");
         assert_eq!(child.wait().expect("waited").code, 0);
         assert_eq!(std::fs::read(&path).expect("read"), b"new");
+    }
+
+    #[test]
+    fn siblings_do_not_keep_each_other_waiting() {
+        let deed = Deed::Write(Vec::new());
+        let first = Deferred::fork(&deed).expect("a child");
+        let second = Deferred::fork(&deed).expect("a child");
+        drop(first);
+        // That it returns is the point: by the signal, or by the end of its pipe.
+        assert!(matches!(second.wait().expect("waited").code, 0 | 137));
     }
 
     #[test]

@@ -3,14 +3,15 @@
 //! SIGKILL cannot be caught: after it a terminal stays raw until `reset` or
 //! `stty sane` (an interactive shell sets its own modes again anyway).
 
+use crate::error::BestEffort;
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetpgrp, tcgetwinsize, tcsetattr};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Mutex, Once, PoisonError};
+use std::sync::{Arc, Mutex, Once, PoisonError};
 
 /// The terminal that is raw, for the panic hook: with `panic = "abort"`
 /// nothing is dropped.
-static RAW: Mutex<Option<Saved>> = Mutex::new(None);
+static RAW: Mutex<Option<Arc<Saved>>> = Mutex::new(None);
 static HOOK: Once = Once::new();
 
 #[derive(Debug)]
@@ -26,7 +27,7 @@ impl Saved {
     fn restore(&self) {
         if in_front(self.terminal.as_fd()) {
             // A terminal that is gone cannot be restored, and nobody sees it.
-            drop(tcsetattr(&self.terminal, OptionalActions::Now, &self.modes));
+            tcsetattr(&self.terminal, OptionalActions::Now, &self.modes).or_ignore();
         }
     }
 
@@ -40,7 +41,7 @@ impl Saved {
 /// A terminal in raw mode, until this is dropped or the process panics. There
 /// is one at a time; signals that end the process are its owner's to catch.
 #[derive(Debug)]
-pub(crate) struct RawMode(());
+pub(crate) struct RawMode(Arc<Saved>);
 
 impl RawMode {
     /// Makes `terminal` raw: cfmakeraw(3). A process in the background stops
@@ -59,35 +60,32 @@ impl RawMode {
             // line editor, to which nobody wants to come back.
             nix::sys::signal::raise(nix::sys::signal::Signal::SIGTTOU)?;
         }
-        let saved = Saved { modes: tcgetattr(terminal)?, terminal: terminal.try_clone_to_owned()? };
+        let saved = Arc::new(Saved { modes: tcgetattr(terminal)?, terminal: terminal.try_clone_to_owned()? });
         HOOK.call_once(restore_at_panic);
         saved.make_raw()?;
-        *raw = Some(saved);
-        Ok(Self(()))
+        *raw = Some(Arc::clone(&saved));
+        Ok(Self(saved))
     }
 
     /// Restores the modes until [`Self::resume`].
     pub(crate) fn suspend(&self) {
-        if let Some(saved) = lock().as_ref() {
-            saved.restore();
-        }
+        self.0.restore();
     }
 
     /// Makes the terminal raw again.
     pub(crate) fn resume(&self) -> io::Result<()> {
-        lock().as_ref().map_or(Ok(()), Saved::make_raw)
+        self.0.make_raw()
     }
 }
 
 impl Drop for RawMode {
     fn drop(&mut self) {
-        if let Some(saved) = lock().take() {
-            saved.restore();
-        }
+        *lock() = None;
+        self.0.restore();
     }
 }
 
-fn lock() -> std::sync::MutexGuard<'static, Option<Saved>> {
+fn lock() -> std::sync::MutexGuard<'static, Option<Arc<Saved>>> {
     RAW.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -143,7 +141,8 @@ pub(crate) fn window_size(terminal: BorrowedFd<'_>) -> Option<WindowSize> {
 /// Sets the size of `terminal`'s window (of either end of a pty); the
 /// foreground process group behind it gets SIGWINCH.
 pub(crate) fn set_window_size(terminal: BorrowedFd<'_>, size: WindowSize) -> io::Result<()> {
-    let size = rustix::termios::Winsize { ws_row: size.rows, ws_col: size.columns, ws_xpixel: 0, ws_ypixel: 0 };
+    let size =
+        rustix::termios::Winsize { ws_row: size.rows, ws_col: size.columns, ws_xpixel: 0, ws_ypixel: 0 };
     Ok(rustix::termios::tcsetwinsize(terminal, size)?)
 }
 

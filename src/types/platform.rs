@@ -23,11 +23,12 @@ impl Platform {
     /// `linux/arm64/v8`, `linux/amd64`, or an architecture alone.
     ///
     /// # Errors
-    /// `Invalid` where a part is empty or holds anything but letters, digits, `_`, `-`, `.`.
+    /// `Invalid` where a part is empty, begins with no letter or digit, or holds
+    /// anything but letters, digits, `_`, `-`, `.`.
     pub(crate) fn parse(text: &str) -> Result<Self> {
         let parts: Vec<&str> = text.split('/').collect();
         let word = |part: &&str| {
-            !part.is_empty()
+            part.starts_with(|first: char| first.is_ascii_alphanumeric())
                 && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'))
         };
         if parts.len() > 3 || !parts.iter().all(word) {

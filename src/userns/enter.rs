@@ -107,6 +107,9 @@ struct Caller {
     maps_anything: bool,
     administers: bool,
     initial: bool,
+    /// `/proc/self/status` of root as it was outside: inside a new namespace
+    /// the kernel shows every capability.
+    status: Option<String>,
 }
 
 impl Caller {
@@ -126,7 +129,17 @@ impl Caller {
             maps_anything: capabilities.contains(mapping),
             administers: capabilities.contains(CapabilitySet::SYS_ADMIN),
             initial,
+            status: if uid == 0 { read_host("/proc/self/status") } else { None },
         })
+    }
+
+    /// The error for a map that the kernel refused.
+    fn map_refused(&self, error: std::io::Error) -> Error {
+        let read = |path: &str| match (&self.status, path) {
+            (Some(status), "/proc/self/status") => Some(status.clone()),
+            _ => read_host(path),
+        };
+        refused(Step::WriteMap, error, &read)
     }
 
     /// Root of a user namespace other than the host's, with all its powers.
@@ -217,7 +230,7 @@ fn create(caller: &Caller) -> Result<Extent> {
         Err(reason) => Refusal { uid_map_written: false, reason, errno: None },
     };
     if let Some(errno) = refusal.errno {
-        return Err(refused(Step::WriteMap, std::io::Error::from_raw_os_error(errno), &read_host));
+        return Err(caller.map_refused(std::io::Error::from_raw_os_error(errno)));
     }
     map_own_id(caller, refusal.uid_map_written)?;
     Ok(Extent::Single { reason: refusal.reason })
@@ -225,20 +238,19 @@ fn create(caller: &Caller) -> Result<Extent> {
 
 /// The single-id map, which needs nobody's help: user_namespaces(7).
 fn map_own_id(caller: &Caller, uid_map_written: bool) -> Result<()> {
-    write_proc("setgroups", "deny")?;
-    write_proc("gid_map", &IdMap::single(0, caller.gid).proc_text())?;
+    write_proc(caller, "setgroups", "deny")?;
+    write_proc(caller, "gid_map", &IdMap::single(0, caller.gid).proc_text())?;
     if !uid_map_written {
-        return write_proc("uid_map", &IdMap::single(0, caller.uid).proc_text());
+        return write_proc(caller, "uid_map", &IdMap::single(0, caller.uid).proc_text());
     }
     // newuidmap did its work and newgidmap did not. A written map stays, so the
     // even, single-id namespace is one deeper.
     namespace::unshare_user_namespace().map_err(|error| refused(Step::Unshare, error, &read_host))?;
-    write_proc("gid_map", &IdMap::single(0, 0).proc_text())?;
-    write_proc("uid_map", &IdMap::single(0, 0).proc_text())
+    write_proc(caller, "gid_map", &IdMap::single(0, 0).proc_text())?;
+    write_proc(caller, "uid_map", &IdMap::single(0, 0).proc_text())
 }
 
-fn write_proc(file: &str, text: &str) -> Result<()> {
+fn write_proc(caller: &Caller, file: &str, text: &str) -> Result<()> {
     let path = format!("/proc/self/{file}");
-    std::fs::write(&path, text)
-        .map_err(|error| refused(Step::WriteMap, error, &read_host).context(format!("write {path}")))
+    std::fs::write(&path, text).map_err(|error| caller.map_refused(error).context(format!("write {path}")))
 }

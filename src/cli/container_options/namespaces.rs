@@ -18,7 +18,10 @@ pub(super) fn apply(options: &ContainerOptions, config: &mut ContainerConfig) ->
     config.network = match options.network.as_slice() {
         [] => NetworkMode::default(),
         [mode] => NetworkMode::parse(mode)?,
-        _ => return Err(Error::invalid("--network was given more than once").hint("a container has one network for now")),
+        _ => {
+            return Err(Error::invalid("--network was given more than once")
+                .hint("a container has one network for now"));
+        }
     };
     if let Some(mode) = &options.pid {
         config.pid = NamespaceMode::parse("--pid", mode)?;
@@ -107,11 +110,13 @@ mod tests {
         for bad in [["0:1:10", "9:20:1"], ["0:1:10", "20:10:1"], ["0:1", "x"]] {
             assert!(applied(|o| o.gidmap = bad.map(String::from).to_vec()).is_err(), "{bad:?}");
         }
-        assert!(applied(|o| {
-            o.uidmap = vec!["0:0:1".into()];
-            o.userns = Some("keep-id".into());
-        })
-        .is_err());
+        assert!(
+            applied(|o| {
+                o.uidmap = vec!["0:0:1".into()];
+                o.userns = Some("keep-id".into());
+            })
+            .is_err()
+        );
     }
 
     #[test]
@@ -125,11 +130,13 @@ mod tests {
     #[test]
     fn a_joined_uts_namespace_has_its_host_name() {
         assert!(applied(|o| o.uts = Some("host".into())).is_ok());
-        assert!(applied(|o| {
-            o.uts = Some("host".into());
-            o.hostname = Some("x".into());
-        })
-        .is_err());
+        assert!(
+            applied(|o| {
+                o.uts = Some("host".into());
+                o.hostname = Some("x".into());
+            })
+            .is_err()
+        );
         assert!(applied(|o| o.network = vec!["none".into(), "host".into()]).is_err());
     }
 }

@@ -2,13 +2,14 @@
 
 use super::files::read_text;
 use super::values::{
-    parse_add_host, parse_dns, parse_entrypoint, parse_expose, parse_hostname, parse_log, parse_number, parse_pair,
-    parse_pull, parse_resolver_word, parse_restart, parse_stream, parse_tz, parse_umask, parse_volumes_from,
+    parse_add_host, parse_dns, parse_entrypoint, parse_expose, parse_hostname, parse_log, parse_number,
+    parse_pair, parse_pull, parse_resolver_word, parse_restart, parse_stream, parse_tz, parse_umask,
+    parse_volumes_from,
 };
 use super::{ContainerOptions, limits, namespaces, security};
 use crate::error::{Context, Error, Result};
 use crate::types::boolean;
-use crate::types::container::{ContainerConfig, CreateRequest, RootSource};
+use crate::types::container::{ContainerConfig, CreateRequest, DeviceSpec, RootSource};
 use crate::types::env::{Environment, MAX_FILE, parse_label, parse_label_file};
 use crate::types::id::check_name;
 use crate::types::mount::{MountSpec, check_duplicates, clean_path, parse_mount, parse_tmpfs, parse_volume};
@@ -126,7 +127,8 @@ impl ContainerOptions {
         config.tz = self.tz.as_deref().map(parse_tz).transpose()?;
         config.ulimits = limits::parse_ulimits(&self.ulimit)?;
         let score = |text: &str| parse_number("--oom-score-adj", text, -1000..=1000);
-        config.oom_score_adj = self.oom_score_adj.as_deref().map(score).transpose()?.map(|number| number as i32);
+        config.oom_score_adj =
+            self.oom_score_adj.as_deref().map(score).transpose()?.map(|number| number as i32);
         Ok(())
     }
 
@@ -156,7 +158,7 @@ impl ContainerOptions {
         let size = self.shm_size.as_deref().map(parse_bytes).transpose();
         // 0 is docker's word for the default.
         config.shm_size = size.map_err(|error| error.context("--shm-size"))?.filter(|size| *size > 0);
-        config.devices = self.device.iter().map(|text| limits::parse_device(text)).collect::<Result<_>>()?;
+        config.devices = self.device.iter().map(|text| DeviceSpec::parse(text)).collect::<Result<_>>()?;
         Ok(())
     }
 
@@ -233,7 +235,8 @@ mod tests {
 
     #[test]
     fn the_first_word_is_the_image_unless_there_is_a_rootfs() {
-        let request = ContainerOptions::default().into_request("run", words(&["busybox", "ls", "-l"]), &host());
+        let request =
+            ContainerOptions::default().into_request("run", words(&["busybox", "ls", "-l"]), &host());
         let request = request.expect("valid");
         assert_eq!(request.source, RootSource::Image("busybox".into()));
         assert_eq!(request.config.cmd, ["ls", "-l"]);
@@ -247,7 +250,8 @@ mod tests {
         let request = options.into_request("run", words(&[]), &host()).expect("valid");
         assert_eq!(request.source, RootSource::Directory { path: "/here/root".into(), overlay: false });
 
-        let error = ContainerOptions::default().into_request("run", words(&[]), &host()).expect_err("no image");
+        let error =
+            ContainerOptions::default().into_request("run", words(&[]), &host()).expect_err("no image");
         assert_eq!(error.to_string(), "'coracle run' requires at least 1 argument");
     }
 
@@ -287,7 +291,9 @@ mod tests {
         );
         assert_eq!(refused(ContainerOptions { replace: true, ..base() }), "--replace needs --name");
         let hosts = vec!["a:1.1.1.1".into()];
-        assert!(refused(ContainerOptions { no_hosts: true, add_host: hosts, ..base() }).contains("--no-hosts"));
+        assert!(
+            refused(ContainerOptions { no_hosts: true, add_host: hosts, ..base() }).contains("--no-hosts")
+        );
         let twice = vec!["/a:/x".into(), "/b:/x/".into()];
         assert_eq!(refused(ContainerOptions { volume: twice, ..base() }), "duplicate mount point: /x");
         assert!(refused(ContainerOptions { workdir: Some("x".into()), ..base() }).contains("--workdir"));

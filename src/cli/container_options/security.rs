@@ -35,7 +35,9 @@ pub(super) fn apply(text: &str, selinux: bool, config: &mut ContainerConfig) -> 
         ("apparmor", Some("unconfined")) => {}
         ("apparmor", _) => return Err(refuse("coracle applies no AppArmor profiles")),
         ("mask", Some(paths)) => config.mask.extend(parse_paths(text, paths)?),
-        ("unmask", Some("ALL" | "all")) | ("systempaths", Some("unconfined")) => config.unmask.push("ALL".into()),
+        ("unmask", Some("ALL" | "all")) | ("systempaths", Some("unconfined")) => {
+            config.unmask.push("ALL".into());
+        }
         ("unmask", Some(paths)) => config.unmask.extend(parse_paths(text, paths)?),
         _ => {
             return Err(refuse("unknown option").hint(
@@ -110,8 +112,19 @@ mod tests {
     #[test]
     fn options_that_cannot_be_applied_are_errors() {
         for bad in [
-            "", "wat", "seccomp", "seccomp=", "seccomp=/does/not/exist", "no-new-privileges=maybe", "label=type:x",
-            "apparmor=docker-default", "apparmor", "mask=relative", "mask=/a/../b", "unmask=", "proc-opts=x",
+            "",
+            "wat",
+            "seccomp",
+            "seccomp=",
+            "seccomp=/does/not/exist",
+            "no-new-privileges=maybe",
+            "label=type:x",
+            "apparmor=docker-default",
+            "apparmor",
+            "mask=relative",
+            "mask=/a/../b",
+            "unmask=",
+            "proc-opts=x",
             "nonewprivileges",
         ] {
             assert!(applied(bad).is_err(), "{bad:?}");

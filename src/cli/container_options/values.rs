@@ -128,8 +128,9 @@ pub(super) fn parse_entrypoint(text: &str) -> Result<Vec<String>> {
         return Ok(Vec::new());
     }
     if text.starts_with('[') {
-        return serde_json::from_str(text)
-            .map_err(|_| Error::invalid(format!("invalid --entrypoint {text:?}: not a JSON array of strings")));
+        return serde_json::from_str(text).map_err(|_| {
+            Error::invalid(format!("invalid --entrypoint {text:?}: not a JSON array of strings"))
+        });
     }
     Ok(vec![text.to_owned()])
 }
@@ -147,8 +148,9 @@ pub(super) fn parse_stream(text: &str) -> Result<String> {
 pub(super) fn parse_umask(text: &str) -> Result<u32> {
     let octal = !text.is_empty() && text.bytes().all(|byte| matches!(byte, b'0'..=b'7'));
     let mask = if octal { u32::from_str_radix(text, 8).ok() } else { None };
-    mask.filter(|mask| *mask <= 0o777)
-        .ok_or_else(|| Error::invalid(format!("invalid --umask {text:?}")).hint("write it in octal, for example 022"))
+    mask.filter(|mask| *mask <= 0o777).ok_or_else(|| {
+        Error::invalid(format!("invalid --umask {text:?}")).hint("write it in octal, for example 022")
+    })
 }
 
 /// `--tz`: the name of a file below /usr/share/zoneinfo, or `local`.
@@ -157,7 +159,8 @@ pub(super) fn parse_tz(text: &str) -> Result<String> {
     if !text.is_empty() && text.len() <= 100 && text.bytes().all(plain) && !text.starts_with('/') {
         Ok(text.to_owned())
     } else {
-        Err(Error::invalid(format!("invalid --tz {text:?}")).hint("a zone is named like Europe/Vienna, or local"))
+        Err(Error::invalid(format!("invalid --tz {text:?}"))
+            .hint("a zone is named like Europe/Vienna, or local"))
     }
 }
 
@@ -175,7 +178,8 @@ pub(super) fn parse_number(flag: &str, text: &str, bounds: std::ops::RangeInclus
 
 /// `--expose PORT[-PORT][/PROTOCOL]`, with its protocol.
 pub(super) fn parse_expose(text: &str) -> Result<String> {
-    let invalid = || Error::invalid(format!("invalid --expose {text:?}")).hint("for example 80, 53/udp or 8000-8010");
+    let invalid =
+        || Error::invalid(format!("invalid --expose {text:?}")).hint("for example 80, 53/udp or 8000-8010");
     let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
     let protocol = protocol.to_ascii_lowercase();
     if !matches!(protocol.as_str(), "tcp" | "udp" | "sctp") {
@@ -195,7 +199,9 @@ pub(super) fn parse_volumes_from(text: &str) -> Result<String> {
     let (name, options) = text.split_once(':').unwrap_or((text, ""));
     let known = options.split(',').all(|word| matches!(word, "" | "ro" | "rw" | "z" | "Z"));
     if name.is_empty() || !known {
-        return Err(Error::invalid(format!("invalid --volumes-from {text:?}")).hint("write it as CONTAINER[:ro]"));
+        return Err(
+            Error::invalid(format!("invalid --volumes-from {text:?}")).hint("write it as CONTAINER[:ro]")
+        );
     }
     let access = if options.split(',').any(|word| word == "ro") { "ro" } else { "rw" };
     Ok(format!("{name}:{access}"))
@@ -220,11 +226,22 @@ mod tests {
     #[test]
     fn restart_policies() {
         assert_eq!(parse_restart("no").expect("valid"), RestartPolicy::No);
-        assert_eq!(parse_restart("on-failure").expect("valid"), RestartPolicy::OnFailure { max_retries: None });
-        assert_eq!(parse_restart("on-failure:0").expect("valid"), RestartPolicy::OnFailure { max_retries: None });
-        assert_eq!(parse_restart("on-failure:3").expect("valid"), RestartPolicy::OnFailure { max_retries: Some(3) });
+        assert_eq!(
+            parse_restart("on-failure").expect("valid"),
+            RestartPolicy::OnFailure { max_retries: None }
+        );
+        assert_eq!(
+            parse_restart("on-failure:0").expect("valid"),
+            RestartPolicy::OnFailure { max_retries: None }
+        );
+        assert_eq!(
+            parse_restart("on-failure:3").expect("valid"),
+            RestartPolicy::OnFailure { max_retries: Some(3) }
+        );
         assert_eq!(parse_restart("unless-stopped").expect("valid"), RestartPolicy::UnlessStopped);
-        for bad in ["wat", "always:3", "no:1", "on-failure:", "on-failure:-1", "on-failure:+1", "on-failure:x", ":1"] {
+        for bad in
+            ["wat", "always:3", "no:1", "on-failure:", "on-failure:-1", "on-failure:+1", "on-failure:x", ":1"]
+        {
             assert!(parse_restart(bad).is_err(), "{bad:?}");
         }
     }
@@ -236,7 +253,16 @@ mod tests {
         assert_eq!((log.driver, log.max_size, log.max_file), (LogDriver::K8sFile, Some(10 << 20), Some(3)));
         assert_eq!(log.options["tag"], "{{.Name}}");
         assert_eq!(parse_log(None, &["max-size=-1".into()]).expect("valid").max_size, Some(u64::MAX));
-        for bad in ["", "max-size", "max-size=0", "max-size=x", "max-file=0", "max-file=x", "path=/x", "mode=non-blocking"] {
+        for bad in [
+            "",
+            "max-size",
+            "max-size=0",
+            "max-size=x",
+            "max-file=0",
+            "max-file=x",
+            "path=/x",
+            "mode=non-blocking",
+        ] {
             assert!(parse_log(None, &[bad.into()]).is_err(), "{bad:?}");
         }
         assert!(parse_log(Some("none"), &["tag=x".into()]).is_err());

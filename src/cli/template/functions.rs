@@ -8,8 +8,8 @@ use std::cmp::Ordering;
 type Result<T> = std::result::Result<T, String>;
 
 const NAMES: &[&str] = &[
-    "and", "eq", "ge", "gt", "html", "index", "join", "json", "le", "len", "lower", "lt", "ne", "not", "or", "pad",
-    "print", "printf", "println", "slice", "split", "title", "truncate", "upper", "urlquery",
+    "and", "eq", "ge", "gt", "html", "index", "join", "json", "le", "len", "lower", "lt", "ne", "not", "or",
+    "pad", "print", "printf", "println", "slice", "split", "title", "truncate", "upper", "urlquery",
 ];
 
 /// Blanks that `pad` adds on one side, at most.
@@ -23,7 +23,9 @@ pub(super) fn exists(name: &str) -> bool {
 /// than they need). With `headings`, functions that change a text leave it.
 pub(super) fn call(name: &str, arguments: &[Datum<'_>], headings: bool) -> Result<Value> {
     let values: Vec<Option<&Value>> = arguments.iter().map(Datum::as_deref).collect();
-    if headings && matches!(name, "json" | "split" | "join" | "title" | "lower" | "upper" | "pad" | "truncate") {
+    if headings
+        && matches!(name, "json" | "split" | "join" | "title" | "lower" | "upper" | "pad" | "truncate")
+    {
         return Ok(values.first().copied().flatten().cloned().unwrap_or(Value::Null));
     }
     match (name, values.as_slice()) {
@@ -79,8 +81,8 @@ fn text<'a>(name: &str, value: Option<&'a Value>) -> Result<&'a str> {
 fn print(values: &[Option<&Value>]) -> String {
     let mut output = String::new();
     for (position, value) in values.iter().enumerate() {
-        let is_text = |value: &Option<&Value>| matches!(value, Some(Value::String(_)));
-        if position > 0 && !is_text(value) && !is_text(&values[position - 1]) {
+        let is_text = |value: Option<&Value>| matches!(value, Some(Value::String(_)));
+        if position > 0 && !is_text(*value) && !is_text(values[position - 1]) {
             output.push(' ');
         }
         output.push_str(&display(*value));
@@ -101,7 +103,9 @@ fn index(value: Option<&Value>, keys: &[Option<&Value>]) -> Result<Value> {
     let mut value = value.cloned().unwrap_or(Value::Null);
     for key in keys {
         value = match (&value, key) {
-            (Value::Object(map), Some(Value::String(key))) => map.get(key).cloned().unwrap_or_else(|| "".into()),
+            (Value::Object(map), Some(Value::String(key))) => {
+                map.get(key).cloned().unwrap_or_else(|| "".into())
+            }
             (Value::Array(items), Some(Value::Number(number))) => {
                 let position = number.as_u64().and_then(|number| usize::try_from(number).ok());
                 let item = position.and_then(|position| items.get(position));
@@ -122,7 +126,9 @@ fn slice(value: Option<&Value>, bounds: &[Option<&Value>]) -> Result<Value> {
         None => Ok(default),
         Some(value) => {
             let number = value.and_then(Value::as_u64).and_then(|number| usize::try_from(number).ok());
-            number.filter(|number| *number <= length).ok_or_else(|| "slice: a bound is out of range".to_owned())
+            number
+                .filter(|number| *number <= length)
+                .ok_or_else(|| "slice: a bound is out of range".to_owned())
         }
     };
     let (start, end) = (bound(0, 0)?, bound(1, length)?);
@@ -130,9 +136,10 @@ fn slice(value: Option<&Value>, bounds: &[Option<&Value>]) -> Result<Value> {
         return Err("slice: the bounds do not fit".into());
     }
     match value {
-        Some(Value::String(text)) => {
-            text.get(start..end).map(Value::from).ok_or_else(|| "slice: a bound is inside of a character".into())
-        }
+        Some(Value::String(text)) => text
+            .get(start..end)
+            .map(Value::from)
+            .ok_or_else(|| "slice: a bound is inside of a character".into()),
         Some(Value::Array(items)) => Ok(items[start..end].to_vec().into()),
         other => Err(format!("can't slice {}", display(other))),
     }
@@ -155,7 +162,8 @@ fn compare(one: Option<&Value>, two: Option<&Value>) -> Result<Ordering> {
         },
         _ => None,
     };
-    ordering.ok_or_else(|| format!("incompatible types for comparison: {} and {}", display(one), display(two)))
+    ordering
+        .ok_or_else(|| format!("incompatible types for comparison: {} and {}", display(one), display(two)))
 }
 
 fn title(text: &str) -> String {

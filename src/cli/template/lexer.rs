@@ -80,7 +80,9 @@ impl Lexer<'_> {
             let end = comment.find("*/").ok_or("unclosed comment")?;
             let after = &comment[end + 2..];
             let trimmed = after.trim_start().strip_prefix("-}}");
-            self.rest = trimmed.or_else(|| after.strip_prefix("}}")).ok_or("comment ends before closing delimiter")?;
+            self.rest = trimmed
+                .or_else(|| after.strip_prefix("}}"))
+                .ok_or("comment ends before closing delimiter")?;
             return Ok(trimmed.is_some());
         }
         loop {

@@ -50,7 +50,7 @@ pub(super) fn parse(pieces: Vec<Piece>) -> Result<Vec<Node>> {
     let (nodes, end) = parser.nodes()?;
     match end {
         End::Text => Ok(nodes),
-        End::End => Err("unexpected {{end}}".into()),
+        End::Closed => Err("unexpected {{end}}".into()),
         End::Else(_) => Err("unexpected {{else}}".into()),
     }
 }
@@ -58,7 +58,8 @@ pub(super) fn parse(pieces: Vec<Piece>) -> Result<Vec<Node>> {
 /// What closed a list of nodes.
 enum End {
     Text,
-    End,
+    /// `{{end}}`
+    Closed,
     /// With the tokens after `else`.
     Else(Vec<Token>),
 }
@@ -84,7 +85,7 @@ impl Parser {
             match keyword(&tokens) {
                 Some("end") => {
                     nothing_after(&tokens, "end")?;
-                    return Ok((nodes, End::End));
+                    return Ok((nodes, End::Closed));
                 }
                 Some("else") => return Ok((nodes, End::Else(tokens[1..].to_vec()))),
                 Some("break" | "continue") if self.loops == 0 => {
@@ -116,7 +117,7 @@ impl Parser {
         self.loops -= usize::from(keyword == "range");
         let otherwise = match end {
             End::Text => return Err(format!("unexpected end of the template in {{{{{keyword}}}}}")),
-            End::End => Vec::new(),
+            End::Closed => Vec::new(),
             End::Else(tokens) if tokens.is_empty() => self.last_branch()?,
             End::Else(tokens) => match self::keyword(&tokens) {
                 // `else if` is an `if` of its own that shares our `end`.
@@ -134,7 +135,7 @@ impl Parser {
 
     fn last_branch(&mut self) -> Result<Vec<Node>> {
         match self.nodes()? {
-            (nodes, End::End) => Ok(nodes),
+            (nodes, End::Closed) => Ok(nodes),
             (_, End::Else(_)) => Err("unexpected {{else}}".into()),
             (_, End::Text) => Err("unexpected end of the template after {{else}}".into()),
         }
@@ -223,7 +224,9 @@ impl Reader<'_> {
                     operands.push(self.group()?);
                     continue;
                 }
-                Token::Comma | Token::Declare | Token::Assign => return Err("unexpected , or = in an action".into()),
+                Token::Comma | Token::Declare | Token::Assign => {
+                    return Err("unexpected , or = in an action".into());
+                }
             };
             operands.push(operand);
             self.tokens = &self.tokens[1..];

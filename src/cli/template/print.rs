@@ -88,7 +88,10 @@ impl Directive {
         let verb = rest.chars().next();
         let rest = &rest[verb.map_or(0, char::len_utf8)..];
         let has = |flag| flags.contains(flag);
-        Ok((Self { left: has('-'), zero: has('0') && !has('-'), plus: has('+'), width, precision, verb }, rest))
+        Ok((
+            Self { left: has('-'), zero: has('0') && !has('-'), plus: has('+'), width, precision, verb },
+            rest,
+        ))
     }
 
     fn text(&self, verb: char, value: Option<&Value>) -> String {
@@ -101,7 +104,11 @@ impl Directive {
             ('q', _) => Value::from(display(value)).to_string(),
             ('t', Some(Value::Bool(value))) => value.to_string(),
             ('d', Some(Value::Number(number))) if number.is_i64() || number.is_u64() => {
-                if self.plus && !number.to_string().starts_with('-') { format!("+{number}") } else { number.to_string() }
+                if self.plus && !number.to_string().starts_with('-') {
+                    format!("+{number}")
+                } else {
+                    number.to_string()
+                }
             }
             ('x' | 'X' | 'o' | 'b', Some(Value::Number(number))) => match (number.as_i64(), verb) {
                 (Some(number), 'x') => format!("{number:x}"),

@@ -69,7 +69,11 @@ impl<'a> Run<'a> {
                 }
                 Node::If { condition, then, otherwise } => {
                     let value = self.head(condition, dot)?;
-                    self.branch(if print::truth(value.as_deref()) { then } else { otherwise }, dot, condition)?
+                    self.branch(
+                        if print::truth(value.as_deref()) { then } else { otherwise },
+                        dot,
+                        condition,
+                    )?
                 }
                 Node::With { value: head, then, otherwise } => {
                     let value = self.head(head, dot)?;
@@ -126,7 +130,8 @@ impl<'a> Run<'a> {
                 items.iter().enumerate().map(|(index, item)| (Value::from(index), item.clone())).collect()
             }
             Some(Value::Object(map)) => {
-                let mut items: Vec<_> = map.iter().map(|(key, item)| (Value::from(key.as_str()), item.clone())).collect();
+                let mut items: Vec<_> =
+                    map.iter().map(|(key, item)| (Value::from(key.as_str()), item.clone())).collect();
                 // Go goes through maps in the order of their keys.
                 items.sort_by(|one, two| one.0.as_str().cmp(&two.0.as_str()));
                 items
@@ -174,7 +179,9 @@ impl<'a> Run<'a> {
         let (first, rest) = operands.split_first().ok_or("missing value for command")?;
         let arguments = rest.len() + usize::from(piped.is_some());
         match first {
-            Operand::Function(name) if name == "and" || name == "or" => self.and_or(name == "and", rest, dot, piped),
+            Operand::Function(name) if name == "and" || name == "or" => {
+                self.and_or(name == "and", rest, dot, piped)
+            }
             Operand::Function(name) => {
                 let arguments = self.arguments(rest, dot, piped)?;
                 functions::call(name, &arguments, self.scope.headings).map(|value| Some(Cow::Owned(value)))
@@ -187,7 +194,12 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn arguments(&mut self, operands: &[Operand], dot: &Value, piped: Option<Datum<'a>>) -> Result<Vec<Datum<'a>>> {
+    fn arguments(
+        &mut self,
+        operands: &[Operand],
+        dot: &Value,
+        piped: Option<Datum<'a>>,
+    ) -> Result<Vec<Datum<'a>>> {
         let mut values = Vec::with_capacity(operands.len() + 1);
         for operand in operands {
             let value = match operand {
@@ -201,7 +213,13 @@ impl<'a> Run<'a> {
     }
 
     /// The first argument that decides; those after it are not looked at.
-    fn and_or(&mut self, and: bool, operands: &[Operand], dot: &Value, piped: Option<Datum<'a>>) -> Result<Datum<'a>> {
+    fn and_or(
+        &mut self,
+        and: bool,
+        operands: &[Operand],
+        dot: &Value,
+        piped: Option<Datum<'a>>,
+    ) -> Result<Datum<'a>> {
         let mut last = None;
         for operand in operands {
             let value = self.operand(operand, dot)?;
@@ -218,7 +236,11 @@ impl<'a> Run<'a> {
         match (fields, self.scope.labels, arguments) {
             ([name], Some(labels), [Some(key)]) if name == "Label" => {
                 let key = key.as_str().unwrap_or_default();
-                let text = if self.scope.headings { key.to_owned() } else { labels.get(key).cloned().unwrap_or_default() };
+                let text = if self.scope.headings {
+                    key.to_owned()
+                } else {
+                    labels.get(key).cloned().unwrap_or_default()
+                };
                 Ok(Some(Cow::Owned(Value::String(text))))
             }
             _ => Err(format!("{} has arguments but is not a method", fields.join("."))),
@@ -229,12 +251,12 @@ impl<'a> Run<'a> {
         let owned = |value: Value| Ok(Some(Cow::Owned(value)));
         match operand {
             Operand::Dot => owned(dot.clone()),
-            Operand::Field(fields) => self.fields(Some(dot), fields),
-            Operand::Variable(name, fields) if name.is_empty() => self.fields(Some(self.root), fields),
+            Operand::Field(fields) => Self::fields(Some(dot), fields),
+            Operand::Variable(name, fields) if name.is_empty() => Self::fields(Some(self.root), fields),
             Operand::Variable(name, fields) => {
                 let variable = self.variables.iter().rev().find(|(other, _)| other == name);
                 let value = variable.ok_or_else(|| format!("undefined variable ${name}"))?.1.clone();
-                self.fields(value.as_deref(), fields)
+                Self::fields(value.as_deref(), fields)
             }
             Operand::Text(text) => owned(Value::from(text.as_str())),
             Operand::Integer(number) => owned(Value::from(*number)),
@@ -244,12 +266,12 @@ impl<'a> Run<'a> {
             Operand::Function(name) => owned(functions::call(name, &[], self.scope.headings)?),
             Operand::Group(pipeline, fields) => {
                 let value = self.pipeline(pipeline, dot)?;
-                self.fields(value.as_deref(), fields)
+                Self::fields(value.as_deref(), fields)
             }
         }
     }
 
-    fn fields(&self, value: Option<&Value>, fields: &[String]) -> Result<Datum<'a>> {
+    fn fields(value: Option<&Value>, fields: &[String]) -> Result<Datum<'a>> {
         let mut value = value;
         for field in fields {
             value = match value {

@@ -30,8 +30,9 @@ impl DetachKeys {
         }
         let keys: Option<Vec<u8>> = text.split(',').map(parse_key).collect();
         keys.filter(|keys| keys.len() <= MOST_KEYS).map(Self).ok_or_else(|| {
-            Error::invalid(format!("invalid detach keys {text:?}"))
-                .hint("give single characters or ctrl-<a-z, @, [, \\, ], ^, _>, separated by commas: ctrl-p,ctrl-q")
+            Error::invalid(format!("invalid detach keys {text:?}")).hint(
+                "give single characters or ctrl-<a-z, @, [, \\, ], ^, _>, separated by commas: ctrl-p,ctrl-q",
+            )
         })
     }
 }
@@ -80,7 +81,8 @@ impl DetachFilter {
             // not continue it, a shorter end of both may be a new beginning.
             while self.typed > 0 && self.keys[self.typed] != byte {
                 let held = self.typed;
-                self.typed = (0..held).rev().find(|&n| self.keys[held - n..held] == self.keys[..n]).unwrap_or(0);
+                self.typed =
+                    (0..held).rev().find(|&n| self.keys[held - n..held] == self.keys[..n]).unwrap_or(0);
                 out.extend_from_slice(&self.keys[..held - self.typed]);
             }
             if self.keys[self.typed] == byte {

@@ -159,8 +159,9 @@ impl<'a> Session<'a> {
             Err(errno) => return Err(errno).context(|| "wait for the container"),
         }
         let mut found = fds.iter().map(PollFd::revents);
-        let [socket, signal, stdin, output] =
-            present.map(|present| if present { found.next().unwrap_or(PollFlags::empty()) } else { PollFlags::empty() });
+        let [socket, signal, stdin, output] = present.map(|present| {
+            if present { found.next().unwrap_or(PollFlags::empty()) } else { PollFlags::empty() }
+        });
         Ok(Ready {
             socket: !socket.is_empty(),
             signal: !signal.is_empty(),

@@ -2,6 +2,7 @@
 //! handler runs, and a blocked signal cannot come between two steps.
 
 use super::AttachOptions;
+use crate::error::BestEffort;
 use crate::sys::tty::ignored_signals;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, raise, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -57,18 +58,24 @@ impl Signals {
         let mut wanted = SigSet::empty();
         if options.sig_proxy {
             wanted = SigSet::all();
-            OURS.iter().for_each(|signal| wanted.remove(*signal));
+            for signal in OURS {
+                wanted.remove(signal);
+            }
         }
         if options.tty {
             wanted.add(Signal::SIGWINCH);
         }
         if raw {
-            DEADLY.iter().for_each(|signal| wanted.add(*signal));
+            for signal in DEADLY {
+                wanted.add(signal);
+            }
             wanted.add(Signal::SIGTSTP);
             wanted.add(Signal::SIGCONT);
         }
         // Whoever started us with nohup(1) wants the container to go on, too.
-        ignored_signals().iter().for_each(|signal| wanted.remove(*signal));
+        for signal in ignored_signals() {
+            wanted.remove(signal);
+        }
         if wanted == SigSet::empty() {
             return Ok(None);
         }
@@ -103,7 +110,7 @@ impl AsFd for Signals {
 impl Drop for Signals {
     fn drop(&mut self) {
         // Fails only for a wrong `how`.
-        drop(self.before.thread_set_mask());
+        self.before.thread_set_mask().or_ignore();
     }
 }
 
@@ -111,11 +118,11 @@ impl Drop for Signals {
 pub(super) fn die_of(signal: Signal) {
     let mut only = SigSet::empty();
     only.add(signal);
-    drop(sigprocmask(SigmaskHow::SIG_UNBLOCK, Some(&only), None));
-    drop(raise(signal));
+    sigprocmask(SigmaskHow::SIG_UNBLOCK, Some(&only), None).or_ignore();
+    raise(signal).or_ignore();
 }
 
 /// Stops this process until somebody continues it.
 pub(super) fn stop() {
-    drop(raise(Signal::SIGSTOP));
+    raise(Signal::SIGSTOP).or_ignore();
 }

@@ -61,8 +61,8 @@ fn with_pipes(options: &AttachOptions, test: impl FnOnce(&mut Monitor, Pipes)) -
         (pipe().expect("pipe"), pipe().expect("pipe"), pipe().expect("pipe"));
     std::thread::scope(|scope| {
         let attached = scope.spawn(move || {
-            let stdio = Stdio { stdin: stdin.as_fd(), stdout: stdout.as_fd(), stderr: stderr.as_fd() };
-            attach_to(stream, options, stdio)
+            let own = Stdio { stdin: stdin.as_fd(), stdout: stdout.as_fd(), stderr: stderr.as_fd() };
+            attach_to(stream, options, own)
         });
         test(&mut monitor, Pipes { stdin: in_writer, stdout: out_reader, stderr: err_reader });
         drop(monitor);
@@ -330,24 +330,28 @@ fn a_terminal_that_is_hung_up_detaches() {
 fn signals_pass_while_the_output_is_stuck_and_the_input_not_taken() {
     let options = AttachOptions { sig_proxy: true, ..all() };
     let (mut monitor, stream) = monitor();
-    let ((stdin, mut in_writer), (_out_reader, stdout)) = (pipe().expect("pipe"), pipe().expect("pipe"));
+    let ((stdin, mut in_writer), (out_reader, stdout)) = (pipe().expect("pipe"), pipe().expect("pipe"));
     std::thread::scope(|scope| {
         let (sender, receiver) = std::sync::mpsc::channel();
         let options = &options;
         let attached = scope.spawn(move || {
             sender.send(rustix::thread::gettid()).expect("send");
-            attach_to(stream, options, Stdio { stdin: stdin.as_fd(), stdout: stdout.as_fd(), stderr: stdout.as_fd() })
+            attach_to(
+                stream,
+                options,
+                Stdio { stdin: stdin.as_fd(), stdout: stdout.as_fd(), stderr: stdout.as_fd() },
+            )
         });
         let thread = receiver.recv().expect("thread");
         scope.spawn(move || in_writer.write_all(&vec![b'x'; 4 * STDIN_WINDOW]).or_ignore());
-        (0..4).for_each(|_| monitor.send(frame::STDOUT, &[b'y'; 50_000]));
+        (0..4).for_each(|_| monitor.send(frame::STDOUT, &vec![b'y'; 50_000]));
         std::thread::sleep(Duration::from_millis(100));
         kill_thread(thread, nix::sys::signal::Signal::SIGTERM);
         let start = Instant::now();
         while monitor.receive() != (frame::SIGNAL, vec![15]) {}
         assert!(start.elapsed() < Duration::from_secs(5));
         drop(monitor);
-        drop(_out_reader);
+        drop(out_reader);
         assert_eq!(attached.join().expect("no panic").expect("end"), AttachEnd::MonitorGone);
     });
 }

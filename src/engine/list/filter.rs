@@ -3,13 +3,14 @@
 
 use super::pattern::Pattern;
 use super::{Container, network_name};
+use crate::engine::logs::moment;
 use crate::error::{Error, Result};
 use crate::types::container::{ContainerRecord, RecordedRoot};
 use crate::types::mount::MountSource;
 use crate::types::reference::Reference;
 use crate::types::status::Status;
-use crate::types::time::parse_moment;
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
 /// How many filters one command takes.
 const MAX_FILTERS: usize = 1000;
@@ -64,7 +65,8 @@ impl Filters {
             "id" => self.ids.push(owned()),
             "name" => self.names.push(Pattern::parse(value)?),
             "label" => {
-                let (name, wanted) = value.split_once('=').map_or((value, None), |(n, v)| (n, Some(v.to_owned())));
+                let (name, wanted) =
+                    value.split_once('=').map_or((value, None), |(n, v)| (n, Some(v.to_owned())));
                 self.labels.push((name.to_owned(), wanted));
             }
             "status" => {
@@ -75,7 +77,9 @@ impl Filters {
                 })?);
             }
             "exited" => self.exit_codes.push(
-                value.parse().map_err(|_| Error::invalid("not an exit code").hint("a number from 0 to 255"))?,
+                value
+                    .parse()
+                    .map_err(|_| Error::invalid("not an exit code").hint("a number from 0 to 255"))?,
             ),
             "ancestor" => self.ancestors.push(owned()),
             "before" => self.before.push(owned()),
@@ -87,7 +91,7 @@ impl Filters {
                 "starting" | "healthy" | "unhealthy" => self.health = Some(self.health.unwrap_or(false)),
                 _ => return Err(Error::invalid("unknown health")),
             },
-            "until" => self.until = Some(parse_moment(value, now)?),
+            "until" => self.until = Some(moment::parse(value, now, TimeZone::system)?),
             _ => {
                 return Err(Error::invalid("unknown key").hint(
                     "known are id, name, label, status, exited, ancestor, before, since, volume, network, health, until",
@@ -132,7 +136,10 @@ impl Filters {
         any(&self.ids, |id| record.id.as_str().starts_with(id))
             && any(&self.names, |name| name.matches(&record.name))
             && self.labels.iter().all(|(name, wanted)| {
-                config.labels.get(name).is_some_and(|value| wanted.as_ref().is_none_or(|wanted| wanted == value))
+                config
+                    .labels
+                    .get(name)
+                    .is_some_and(|value| wanted.as_ref().is_none_or(|wanted| wanted == value))
             })
             && any(&self.states, |state| *state == container.state())
             && any(&self.exit_codes, |wanted| code == Some(*wanted))
@@ -169,7 +176,9 @@ fn has_volume(record: &ContainerRecord, wanted: &str) -> bool {
         mount.target == wanted
             || match &mount.source {
                 MountSource::Volume { name } => name == wanted,
-                MountSource::Bind { path, .. } | MountSource::Overlay { path } => path.to_str() == Some(wanted),
+                MountSource::Bind { path, .. } | MountSource::Overlay { path } => {
+                    path.to_str() == Some(wanted)
+                }
                 MountSource::Anonymous | MountSource::Tmpfs { .. } => false,
             }
     })
@@ -192,7 +201,8 @@ mod tests {
     fn accepts(texts: &[&str]) -> bool {
         let texts: Vec<String> = texts.iter().map(|text| (*text).to_owned()).collect();
         let filters = Filters::parse(&texts, time("2026-01-10T00:00:00Z")).expect("valid");
-        let others = [container("old", 1, Status::Created), container("new", 5, running("2026-01-05T12:00:00Z"))];
+        let others =
+            [container("old", 1, Status::Created), container("new", 5, running("2026-01-05T12:00:00Z"))];
         let bounds = filters.bounds(&others).expect("found");
         filters.accept(&sample(), &bounds)
     }
@@ -200,19 +210,50 @@ mod tests {
     #[test]
     fn filters_accept_what_they_say() {
         for yes in [
-            &[][..], &["name=web"], &["name=^web-1$"], &["name=^/web-1$"], &["name=w.*1"], &["id=0303"],
-            &["label=a"], &["label=a=1"], &["status=exited"], &["status=running", "status=stopped"], &["exited=3"],
-            &["ancestor=busybox"], &["ancestor=busybox:latest"], &["ancestor=docker.io/library/busybox"],
-            &["before=new"], &["since=old", "before=new"], &["since=0101"], &["volume=data"], &["volume=/srv"],
-            &["network=default"], &["health=none"], &["until=24h"], &["name=x", "name=web"],
+            &[][..],
+            &["name=web"],
+            &["name=^web-1$"],
+            &["name=^/web-1$"],
+            &["name=w.*1"],
+            &["id=0303"],
+            &["label=a"],
+            &["label=a=1"],
+            &["status=exited"],
+            &["status=running", "status=stopped"],
+            &["exited=3"],
+            &["ancestor=busybox"],
+            &["ancestor=busybox:latest"],
+            &["ancestor=docker.io/library/busybox"],
+            &["before=new"],
+            &["since=old", "before=new"],
+            &["since=0101"],
+            &["volume=data"],
+            &["volume=/srv"],
+            &["network=default"],
+            &["health=none"],
+            &["until=24h"],
+            &["name=x", "name=web"],
         ] {
             assert!(accepts(yes), "{yes:?}");
         }
         for no in [
-            &["name=^web$"][..], &["name=db"], &["id=04"], &["label=b"], &["label=a=2"],
-            &["label=a", "label=b"], &["status=running"], &["exited=0"], &["ancestor=alpine"], &["ancestor=busybox:1"],
-            &["before=old"], &["since=new"], &["volume=other"], &["network=host"], &["health=healthy"],
-            &["until=2026-01-02T00:00:00Z"], &["name=web", "status=created"],
+            &["name=^web$"][..],
+            &["name=db"],
+            &["id=04"],
+            &["label=b"],
+            &["label=a=2"],
+            &["label=a", "label=b"],
+            &["status=running"],
+            &["exited=0"],
+            &["ancestor=alpine"],
+            &["ancestor=busybox:1"],
+            &["before=old"],
+            &["since=new"],
+            &["volume=other"],
+            &["network=host"],
+            &["health=healthy"],
+            &["until=2026-01-02T00:00:00Z"],
+            &["name=web", "status=created"],
         ] {
             assert!(!accepts(no), "{no:?}");
         }
@@ -220,7 +261,9 @@ mod tests {
 
     #[test]
     fn wrong_filters_are_errors() {
-        for bad in ["", "name", "wat=1", "status=wat", "exited=x", "exited=256", "health=x", "until=x", "name=a[b"] {
+        for bad in
+            ["", "name", "wat=1", "status=wat", "exited=x", "exited=256", "health=x", "until=x", "name=a[b"]
+        {
             assert!(Filters::parse(&[bad.into()], time("2026-01-10T00:00:00Z")).is_err(), "{bad:?}");
         }
         let filters = Filters::parse(&["before=nobody".into()], time("2026-01-10T00:00:00Z")).expect("valid");

@@ -66,7 +66,7 @@ fn following_ends_with_the_container_and_prints_all() {
         });
         print(dir.path(), &log, &options, Some(here.as_fd()), &mut out, &mut Vec::new()).expect("print");
     });
-    let expected: String = (0..2000).map(|number| format!("line {number}\n")).collect();
+    let expected: String = (0..2000).map(|number| format!("line {number}\n")).collect::<Vec<_>>().concat();
     assert!(String::from_utf8(out).expect("text") == expected + "end");
 }
 

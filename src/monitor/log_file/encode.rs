@@ -138,6 +138,8 @@ fn push_escaped_str(out: &mut Vec<u8>, text: &str) {
 }
 
 /// Whether `byte` may begin something to escape; 0xe2 begins U+2028 and U+2029.
+/// Without short circuits, so that it becomes a vector comparison.
+#[allow(clippy::needless_bitwise_bool)]
 fn is_special(byte: u8) -> bool {
     (byte < 0x20)
         | (byte == b'"')

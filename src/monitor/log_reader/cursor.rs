@@ -124,7 +124,10 @@ impl Cursor {
             };
             self.block.resize((filled + BLOCK).min(LONGEST_LINE), 0);
             let wanted = self.block.len().min(end);
-            let count = match log.file.read_at(&mut self.block[filled..wanted.max(filled)], log.offset + filled as u64) {
+            let count = match log
+                .file
+                .read_at(&mut self.block[filled..wanted.max(filled)], log.offset + filled as u64)
+            {
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
                 result => result?,
             };

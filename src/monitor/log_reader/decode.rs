@@ -88,9 +88,21 @@ mod tests {
                 br#"{"log":"a","stream":"stderr","attrs":{"tag":"x"},"time":"2023-11-14T23:13:20.12+01:00"}"#,
                 expected(Stream::Stderr, b"a"),
             ),
-            (LogDriver::JsonFile, br#"{"stream":"stdout","time":"2023-11-14T22:13:20.12Z"}"#, expected(Stream::Stdout, b"")),
-            (LogDriver::K8sFile, b"2023-11-14T22:13:20.120000000Z stdout F a  b", expected(Stream::Stdout, b"a  b\n")),
-            (LogDriver::K8sFile, b"2023-11-14T22:13:20.120000000Z stderr P \xff", expected(Stream::Stderr, b"\xff")),
+            (
+                LogDriver::JsonFile,
+                br#"{"stream":"stdout","time":"2023-11-14T22:13:20.12Z"}"#,
+                expected(Stream::Stdout, b""),
+            ),
+            (
+                LogDriver::K8sFile,
+                b"2023-11-14T22:13:20.120000000Z stdout F a  b",
+                expected(Stream::Stdout, b"a  b\n"),
+            ),
+            (
+                LogDriver::K8sFile,
+                b"2023-11-14T22:13:20.120000000Z stderr P \xff",
+                expected(Stream::Stderr, b"\xff"),
+            ),
             (LogDriver::K8sFile, b"2023-11-14T22:13:20.12Z stdout F:x ", expected(Stream::Stdout, b"\n")),
         ];
         for (driver, line, record) in table {
@@ -114,11 +126,17 @@ mod tests {
         for line in json {
             assert_eq!(decode(LogDriver::JsonFile, line), None, "{}", String::from_utf8_lossy(line));
         }
-        let k8s: &[&[u8]] = &[b"", b" ", b"2023-11-14T22:13:20Z stdout F", b"2023-11-14T22:13:20Z stdout X a", b"x stdout F a"];
+        let k8s: &[&[u8]] = &[
+            b"",
+            b" ",
+            b"2023-11-14T22:13:20Z stdout F",
+            b"2023-11-14T22:13:20Z stdout X a",
+            b"x stdout F a",
+        ];
         for line in k8s {
             assert_eq!(decode(LogDriver::K8sFile, line), None, "{}", String::from_utf8_lossy(line));
         }
-        let deep = [b"{\"log\":".as_slice(), &[b'['; 100_000]].concat();
+        let deep = [b"{\"log\":".as_slice(), &vec![b'['; 100_000]].concat();
         assert_eq!(decode(LogDriver::JsonFile, &deep), None);
     }
 }

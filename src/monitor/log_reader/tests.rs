@@ -27,7 +27,7 @@ fn rest(cursor: &mut Cursor) -> String {
 }
 
 fn numbers(range: std::ops::Range<u32>) -> String {
-    range.map(|number| format!("line {number}\n")).collect()
+    range.map(|number| format!("line {number}\n")).collect::<Vec<_>>().concat()
 }
 
 #[test]
@@ -59,10 +59,10 @@ fn the_tail_counts_a_split_line_once() {
     let dir = tempfile::tempdir().expect("temporary directory");
     let config = config(LogDriver::JsonFile, u64::MAX, 1);
     let mut log = LogWriter::open(dir.path(), &config).expect("log");
-    let long = "x".repeat(100_000);
-    log.write(Stream::Stdout, format!("first\n{long}\nlast").as_bytes());
+    let wide = "x".repeat(100_000);
+    log.write(Stream::Stdout, format!("first\n{wide}\nlast").as_bytes());
     log.flush_partial();
-    for (count, expected) in [(1, "last".to_owned()), (2, format!("{long}\nlast"))] {
+    for (count, expected) in [(1, "last".to_owned()), (2, format!("{wide}\nlast"))] {
         let mut cursor = cursor(dir.path(), &config, Reach::Snapshot);
         cursor.seek_to_tail(count, &Window::default()).expect("tail");
         assert!(rest(&mut cursor) == expected, "{count}");
@@ -74,7 +74,8 @@ fn the_tail_counts_within_the_window() {
     let dir = tempfile::tempdir().expect("temporary directory");
     let config = config(LogDriver::K8sFile, u64::MAX, 1);
     let path = log_path(dir.path(), LogDriver::K8sFile).expect("path");
-    let text: String = (0..10).map(|n| format!("2023-11-14T22:13:2{n}Z stdout F {n}\n")).collect();
+    let text: String =
+        (0..10).map(|n| format!("2023-11-14T22:13:2{n}Z stdout F {n}\n")).collect::<Vec<_>>().concat();
     std::fs::write(path, text).expect("log");
     let window = |since: &str, until: &str| Window { since: since.parse().ok(), until: until.parse().ok() };
     for (since, until, count, expected) in [

@@ -68,13 +68,13 @@ fn open_bind(path: &Path, create: bool) -> Result<OwnedFd> {
 
 fn open_volume(context: &PlanContext<'_>, root: &Root, spec: &MountSpec, name: &str) -> Result<OwnedFd> {
     let store = VolumeStore::open(&context.dirs.volumes())?;
-    let volume = store.get_or_create(name)?;
-    if !spec.options.no_copy && store.needs_seed(&volume)? {
+    let volume = store.get_or_create(name, false)?;
+    if !spec.options.no_copy && store.needs_seed(&volume) {
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK;
         match crate::runtime::rootfs::openat2(root.fd(), &spec.target, flags, Mode::empty(), resolve) {
             Ok(source) => store.seed(&volume, source.as_fd())?,
-            Err(Errno::NOENT | Errno::NOTDIR) => store.seeded(&volume)?,
+            Err(Errno::NOENT | Errno::NOTDIR) => store.keep_empty(&volume)?,
             Err(errno) => return Err(errno).context(|| format!("open {} in the image", spec.target)),
         }
     }

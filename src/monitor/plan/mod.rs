@@ -4,6 +4,7 @@
 //! namespaces. What init gets are fds.
 
 mod binds;
+mod compose;
 mod environment;
 mod files;
 mod mounts;

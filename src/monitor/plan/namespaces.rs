@@ -187,11 +187,13 @@ pub(super) fn hostname(context: &PlanContext<'_>) -> Option<String> {
 pub(super) fn sysctls(config: &ContainerConfig, maps: Option<&ContainerMaps>) -> Vec<(String, String)> {
     let mut all: Vec<(String, String)> = Vec::new();
     if has_fresh_network(&config.network) && maps.is_some() {
-        let last = maps
-            .and_then(|maps| maps.gid.0.iter().filter(|r| r.inside == 0).map(|r| r.length - 1).max())
-            .unwrap_or(0);
-        for (key, value) in loopback::default_sysctls(last) {
-            if !config.sysctls.contains_key(key) {
+        let from_zero = |maps: &ContainerMaps| maps.gid.0.iter().filter(|r| r.inside == 0).map(|r| r.length - 1).max();
+        let last = maps.and_then(from_zero);
+        for (key, value) in loopback::default_sysctls(last.unwrap_or(0)) {
+            // A range of groups must be of mapped ones: not where only the
+            // image's user is.
+            let settable = last.is_some() || !key.ends_with("ping_group_range");
+            if settable && !config.sysctls.contains_key(key) {
                 all.push((key.to_owned(), value));
             }
         }

@@ -66,7 +66,7 @@ fn groups(context: &PlanContext<'_>, user: &ResolvedUser, warnings: &mut Vec<Str
     }
     let denied = std::fs::read_to_string("/proc/self/setgroups").is_ok_and(|text| text.trim() == "deny");
     if denied {
-        if !user.groups.is_empty() {
+        if user.groups.iter().any(|group| *group != user.gid) {
             warnings.push(format!("supplementary groups {:?} cannot be set with a single id", user.groups));
         }
         return None;

@@ -1,6 +1,7 @@
 //! The root file system: layers and an upper directory, or a directory of the host.
 
 use super::Context as PlanContext;
+use super::compose::{compose, has_mounts_below};
 use crate::error::{BestEffort, Context, Error, Result};
 use crate::runtime::mounts;
 use crate::storage::layers::LayerStore;
@@ -87,8 +88,9 @@ fn mount_layers(context: &PlanContext<'_>, lowers: &[PathBuf]) -> Result<OwnedFd
 }
 
 /// A throw-away overlay over a directory of the host. Its upper directory lies
-/// in the container's own directory, or, where that is inside the lower one
-/// (which overlayfs refuses), in a tmpfs.
+/// in the container's own directory; where that is inside the lower one (which
+/// overlayfs refuses), or where other things are mounted below that, the view
+/// is composed in a tmpfs.
 pub(super) fn throw_away(
     context: &PlanContext<'_>,
     path: &Path,
@@ -97,7 +99,7 @@ pub(super) fn throw_away(
 ) -> Result<OwnedFd> {
     let own = context.dirs.container(&context.record.id);
     let mode = rustix::fs::fstat(directory).context(|| format!("look at {}", path.display()))?.st_mode;
-    if !same_file_system(&own, directory) || !is_inside(&own, path) {
+    if !is_inside(&own, path) && !has_mounts_below(path)? {
         let base = own.join("overlays").join(name);
         for part in ["upper", "work"] {
             crate::dirs::create_private(&base.join(part))?;
@@ -114,26 +116,17 @@ pub(super) fn throw_away(
     let point = open_directory(&own.join("work"))?;
     mounts::attach(tmpfs.as_fd(), point.as_fd()).context(|| "mount a tmpfs for the throw-away layer")?;
     let base = own.join("work");
-    let (upper, work) = (base.join("upper"), base.join("work"));
-    crate::dirs::create_private(&upper)?;
-    crate::dirs::create_private(&work)?;
-    rustix::fs::chmodat(CWD, &upper, Mode::from_raw_mode(mode & 0o7777), AtFlags::empty())
-        .context(|| format!("set the mode of {}", upper.display()))?;
-    let lowers = [path.to_owned()];
-    let mount = overlay::mount(&Overlay { lowers: &lowers, upper: &upper, work: &work, volatile: false })?;
+    let mount = compose(path, &base)
+        .and_then(|view| mounts::clone_tree_below(&view).context(|| "mount the throw-away layer"));
+    // In any case, or the directory could not be removed.
     rustix::mount::unmount(&base, rustix::mount::UnmountFlags::DETACH)
         .context(|| "let go of the throw-away layer's path")?;
-    Ok(mount)
+    mount
 }
 
 fn open_directory(path: &Path) -> Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     rustix::fs::open(path, flags, Mode::empty()).context(|| format!("open the directory {}", path.display()))
-}
-
-fn same_file_system(path: &Path, directory: &OwnedFd) -> bool {
-    let (Ok(a), Ok(b)) = (rustix::fs::stat(path), rustix::fs::fstat(directory)) else { return true };
-    a.st_dev == b.st_dev
 }
 
 fn is_inside(inner: &Path, outer: &Path) -> bool {

@@ -183,7 +183,9 @@ pub(crate) fn compile(profile: &Profile, capabilities: CapSet, host: Host) -> Re
         if applies(&rule.only, capabilities, host) {
             for name in rule.names.split_ascii_whitespace() {
                 if let Some(numbers) = syscalls::numbers(name) {
-                    tables.iter_mut().for_each(|table| table.add(numbers, index));
+                    for table in &mut tables {
+                        table.add(numbers, index);
+                    }
                 }
             }
         }

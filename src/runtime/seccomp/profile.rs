@@ -221,7 +221,9 @@ impl RuleJson {
         let conditions: Vec<Condition> =
             self.args.unwrap_or_default().iter().map(ConditionJson::condition).collect::<Result<_>>()?;
         let mut seen = [0_u8; 6];
-        conditions.iter().for_each(|condition| seen[usize::from(condition.argument)] += 1);
+        for condition in &conditions {
+            seen[usize::from(condition.argument)] = seen[usize::from(condition.argument)].saturating_add(1);
+        }
         if seen.iter().any(|count| *count > 1) {
             rules.extend(conditions.iter().map(|condition| Rule {
                 names: names.clone(),
@@ -259,8 +261,8 @@ fn applies(includes: FilterJson, excludes: FilterJson) -> Result<Applies> {
     let arches = |names: Vec<String>| names.iter().filter_map(|name| Arch::of_go(name)).collect::<Vec<_>>();
     let kernel = |text: Option<String>| text.filter(|text| !text.is_empty()).map(|text| version(&text));
     Ok(Applies {
-        with: capabilities(&includes.caps)?,
-        without: capabilities(&excludes.caps)?,
+        with: capabilities(includes.caps.as_ref())?,
+        without: capabilities(excludes.caps.as_ref())?,
         // A list of machines of which this program knows none still excludes this one.
         on: includes.arches.filter(|names| !names.is_empty()).map(|names| arches(names).into()),
         not_on: arches(excludes.arches.unwrap_or_default()).into(),
@@ -269,8 +271,8 @@ fn applies(includes: FilterJson, excludes: FilterJson) -> Result<Applies> {
     })
 }
 
-fn capabilities(names: &Option<Vec<String>>) -> Result<CapSet> {
-    names.iter().flatten().try_fold(CapSet::EMPTY, |set, name| {
+fn capabilities(names: Option<&Vec<String>>) -> Result<CapSet> {
+    names.into_iter().flatten().try_fold(CapSet::EMPTY, |set, name| {
         let one =
             CapSet::named(name).ok_or_else(|| Error::invalid(format!("unknown capability {name:?}")))?;
         Ok(set.with(one))

@@ -1,0 +1,91 @@
+//! `coracle history`.
+
+use crate::cli::template::Format;
+use crate::cli::ui;
+use crate::engine::Engine;
+use crate::engine::images::{self, HistoryStep};
+use crate::error::Result;
+use crate::types::boolean;
+use crate::types::reference::Reference;
+use crate::types::size::decimal;
+use crate::types::time::human_age;
+use clap::Args;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// Characters of a step that tables show.
+const STEP_WIDTH: usize = 45;
+
+#[derive(Args, Debug)]
+pub(crate) struct HistoryArgs {
+    /// Print with a Go template, `table TEMPLATE` or `json`
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<String>,
+    /// Sizes and ages for people; false for bytes and times
+    #[arg(long, short = 'H', num_args = 0..=1, require_equals = true, default_value = "true", default_missing_value = "true", value_name = "BOOL")]
+    human: String,
+    /// Do not cut long texts
+    #[arg(long)]
+    no_trunc: bool,
+    /// Print ids alone
+    #[arg(long, short = 'q')]
+    quiet: bool,
+    /// Name or id
+    #[arg(value_name = "IMAGE", required = true)]
+    image: String,
+}
+
+/// Shows how an image came to be.
+///
+/// # Errors
+/// `NotFound`; `Invalid` for a wrong template.
+pub(crate) fn history(args: HistoryArgs) -> Result<u8> {
+    let format = args.format.as_deref().map(Format::parse).transpose()?;
+    let steps = images::history(&Engine::open()?.dirs, &args.image)?;
+    ui::write(args.render(&steps, format.as_ref(), Timestamp::now())?.as_bytes())?;
+    Ok(0)
+}
+
+impl HistoryArgs {
+    fn render(&self, steps: &[HistoryStep], format: Option<&Format>, now: Timestamp) -> Result<String> {
+        if self.quiet && format.is_none() {
+            return Ok(steps.iter().map(|step| format!("{}\n", self.id(step))).collect());
+        }
+        let human = boolean::parse("--human", &self.human)?;
+        let rows: Vec<_> = steps.iter().map(|step| (self.row(step, now, human), BTreeMap::new())).collect();
+        let headings = json!({
+            "ID": "IMAGE", "CreatedSince": "CREATED", "CreatedAt": "CREATED AT", "CreatedBy": "CREATED BY",
+            "Size": "SIZE", "Comment": "COMMENT", "Tags": "TAGS",
+        });
+        let created = if human { "CreatedSince" } else { "CreatedAt" };
+        let columns = format!(
+            "{{{{.ID}}}}\t{{{{.{created}}}}}\t{{{{.CreatedBy}}}}\t{{{{.Size}}}}\t{{{{.Comment}}}}"
+        );
+        super::render(&rows, format, &columns, &headings)
+    }
+
+    fn id(&self, step: &HistoryStep) -> String {
+        match &step.id {
+            Some(id) if self.no_trunc => id.to_string(),
+            Some(id) => id.short().to_owned(),
+            None => "<missing>".to_owned(),
+        }
+    }
+
+    fn row(&self, step: &HistoryStep, now: Timestamp, human: bool) -> Value {
+        let by = step.created_by.replace('\t', " ");
+        let cut = by.chars().count() > STEP_WIDTH && !self.no_trunc;
+        let by = if cut { by.chars().take(STEP_WIDTH - 1).chain(['…']).collect() } else { by };
+        let unknown = || "N/A".to_owned();
+        json!({
+            "ID": self.id(step),
+            "CreatedSince": step.created.map_or_else(unknown, |created| human_age(created, now)),
+            "CreatedAt": step.created.map_or_else(unknown, |created| created.to_string()),
+            "CreatedBy": by,
+            "Size": if human { decimal(step.size) } else { step.size.to_string() },
+            "Comment": step.comment,
+            "Tags": step.tags.iter().map(Reference::familiar).collect::<Vec<_>>().join(","),
+        })
+    }
+}

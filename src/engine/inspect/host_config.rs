@@ -1,0 +1,161 @@
+//! `HostConfig`: what was asked of the host.
+
+use super::mounts;
+use crate::engine::list::network_name;
+use crate::types::container::{ContainerConfig, ContainerRecord, LogDriver, SeccompChoice};
+use crate::types::namespace::{IpcMode, NamespaceMode, UsernsMode};
+use crate::types::status::RestartPolicy;
+use serde_json::{Value, json};
+
+/// Bytes of `/dev/shm` where nothing else was asked for: docker's.
+const SHM_SIZE: u64 = 64 << 20;
+
+pub(super) fn document(record: &ContainerRecord) -> Value {
+    let config = &record.config;
+    let list = |words: &[String]| if words.is_empty() { Value::Null } else { json!(words) };
+    let hosts: Vec<String> =
+        config.add_hosts.iter().map(|(name, address)| format!("{name}:{address}")).collect();
+    json!({
+        "Binds": mounts::binds(record),
+        "ContainerIDFile": "",
+        "LogConfig": log(config),
+        "NetworkMode": network_name(&config.network),
+        "PortBindings": {},
+        "RestartPolicy": restart(config.restart),
+        "AutoRemove": config.auto_remove,
+        "VolumesFrom": list(&config.volumes_from),
+        "CapAdd": list(&config.cap_add),
+        "CapDrop": list(&config.cap_drop),
+        "Dns": config.dns,
+        "DnsOptions": config.dns_options,
+        "DnsSearch": config.dns_search,
+        "ExtraHosts": list(&hosts),
+        "GroupAdd": list(&config.group_add),
+        "IpcMode": ipc(&config.ipc),
+        "OomScoreAdj": config.oom_score_adj.unwrap_or(0),
+        "PidMode": namespace(&config.pid),
+        "Privileged": config.privileged,
+        "PublishAllPorts": false,
+        "ReadonlyRootfs": config.read_only,
+        "SecurityOpt": security(config),
+        "Tmpfs": mounts::tmpfs(record),
+        "UTSMode": namespace(&config.uts),
+        "UsernsMode": userns(&config.userns),
+        "ShmSize": config.shm_size.unwrap_or(SHM_SIZE),
+        "Sysctls": config.sysctls,
+        "Init": config.init,
+        "Devices": devices(config),
+        "Ulimits": ulimits(config),
+        "IDMappings": {
+            "UidMap": ranges(&config.uid_map.0),
+            "GidMap": ranges(&config.gid_map.0),
+        },
+    })
+}
+
+fn log(config: &ContainerConfig) -> Value {
+    let mut options = config.log.options.clone();
+    if let Some(size) = config.log.max_size {
+        options.insert("max-size".into(), if size == u64::MAX { "-1".into() } else { size.to_string() });
+    }
+    if let Some(files) = config.log.max_file {
+        options.insert("max-file".into(), files.to_string());
+    }
+    let driver = match config.log.driver {
+        LogDriver::JsonFile => "json-file",
+        LogDriver::K8sFile => "k8s-file",
+        LogDriver::None => "none",
+        LogDriver::Passthrough => "passthrough",
+    };
+    json!({"Type": driver, "Config": options})
+}
+
+fn restart(policy: RestartPolicy) -> Value {
+    let (name, count) = match policy {
+        RestartPolicy::No => ("no", 0),
+        RestartPolicy::OnFailure { max_retries } => ("on-failure", max_retries.unwrap_or(0)),
+        RestartPolicy::Always => ("always", 0),
+        RestartPolicy::UnlessStopped => ("unless-stopped", 0),
+    };
+    json!({"Name": name, "MaximumRetryCount": count})
+}
+
+/// Docker's empty word is the private namespace.
+fn namespace(mode: &NamespaceMode) -> String {
+    match mode {
+        NamespaceMode::Private => String::new(),
+        NamespaceMode::Host => "host".into(),
+        NamespaceMode::Container(id) => format!("container:{id}"),
+    }
+}
+
+fn ipc(mode: &IpcMode) -> String {
+    match mode {
+        IpcMode::Shareable => "shareable".into(),
+        IpcMode::Private => "private".into(),
+        IpcMode::None => "none".into(),
+        IpcMode::Host => "host".into(),
+        IpcMode::Container(id) => format!("container:{id}"),
+    }
+}
+
+fn userns(mode: &UsernsMode) -> String {
+    match mode {
+        UsernsMode::Private => String::new(),
+        UsernsMode::Host => "host".into(),
+        UsernsMode::NoMap => "nomap".into(),
+        UsernsMode::Container(id) => format!("container:{id}"),
+        UsernsMode::Auto { size: None } => "auto".into(),
+        UsernsMode::Auto { size: Some(size) } => format!("auto:size={size}"),
+        UsernsMode::KeepId { uid, gid } => {
+            let ids: Vec<String> = [("uid", uid), ("gid", gid)]
+                .into_iter()
+                .filter_map(|(name, id)| id.map(|id| format!("{name}={id}")))
+                .collect();
+            if ids.is_empty() { "keep-id".into() } else { format!("keep-id:{}", ids.join(",")) }
+        }
+    }
+}
+
+fn security(config: &ContainerConfig) -> Value {
+    let mut options = Vec::new();
+    if config.no_new_privileges {
+        options.push("no-new-privileges".to_owned());
+    }
+    match &config.seccomp {
+        SeccompChoice::Default => {}
+        SeccompChoice::Unconfined => options.push("seccomp=unconfined".into()),
+        SeccompChoice::Profile(text) => options.push(format!("seccomp={text}")),
+    }
+    for (name, paths) in [("mask", &config.mask), ("unmask", &config.unmask)] {
+        if !paths.is_empty() {
+            options.push(format!("{name}={}", paths.join(":")));
+        }
+    }
+    if options.is_empty() { Value::Null } else { json!(options) }
+}
+
+fn devices(config: &ContainerConfig) -> Value {
+    let device = |device: &crate::types::container::DeviceSpec| {
+        json!({
+            "PathOnHost": device.host.display().to_string(),
+            "PathInContainer": device.container,
+            "CgroupPermissions": device.permissions,
+        })
+    };
+    config.devices.iter().map(device).collect()
+}
+
+/// Docker counts them signed, and -1 is unlimited.
+fn ulimits(config: &ContainerConfig) -> Value {
+    let number = |value: u64| i64::try_from(value).unwrap_or(-1);
+    let limit = |limit: &crate::types::container::Ulimit| json!({"Name": limit.name, "Soft": number(limit.soft), "Hard": number(limit.hard)});
+    config.ulimits.iter().map(limit).collect()
+}
+
+fn ranges(ranges: &[crate::types::idmap::IdRange]) -> Value {
+    ranges
+        .iter()
+        .map(|range| Value::from(format!("{}:{}:{}", range.inside, range.outside, range.length)))
+        .collect()
+}
