@@ -8,4 +8,19 @@
 mod harness;
 
 mod architecture;
+mod as_root;
+mod bad_input;
+mod crash;
+mod exit_codes;
+mod files;
+mod hostile;
+mod images;
+mod life;
+mod logs;
+mod many;
+mod namespaces;
+mod network;
+mod process;
+mod single_id;
 mod smoke;
+mod stdio;
