@@ -4,11 +4,11 @@
 //! `execve` or `exit_now`: it never returns into the monitor's code, and no
 //! destructor of the monitor's values runs.
 
+use super::capabilities::{self, CapSet, ProcessCaps};
 use super::create::{FromInit, ToInit};
 use super::mounts::{self, Made};
 use super::plan::{Fresh, Plan, Process, UserNamespace};
 use super::rootfs::{Rootfs, TargetKind};
-use super::capabilities::{self, CapSet, ProcessCaps};
 use super::{console, reaper, rlimits, seccomp};
 use crate::channel::Channel;
 use crate::error::{BestEffort, Context, Error, Kind, Result};
@@ -84,7 +84,11 @@ fn set_up(plan: &Plan, monitor: &mut MonitorChannel) -> Result<Exec> {
     monitor.send(&FromInit::Ready)?;
     expect(monitor, &ToInit::Exec)?;
     let confine = || confine(&plan.process);
-    if plan.process.reaper { reaper::split(confine)? } else { confine()? }
+    if plan.process.reaper {
+        reaper::split(confine)?
+    } else {
+        confine()?
+    }
     Ok(exec)
 }
 
@@ -135,7 +139,8 @@ fn set_names(plan: &Plan) -> Result<()> {
 
 fn open_mount_point(plan: &Plan) -> Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    rustix::fs::open(plan.mount_point.as_str(), flags, Mode::empty()).context(|| format!("open {}", plan.mount_point))
+    rustix::fs::open(plan.mount_point.as_str(), flags, Mode::empty())
+        .context(|| format!("open {}", plan.mount_point))
 }
 
 fn attach_rootfs(plan: &Plan, point: OwnedFd) -> Result<Rootfs> {
@@ -280,7 +285,11 @@ fn set_credentials(process: &Process) -> Result<()> {
     // Loading a filter takes CAP_SYS_ADMIN or no_new_privs: seccomp(2). The
     // former is given up right after that, in `confine`.
     let until_confined = process.capabilities.permitted.with(CapSet::SYS_ADMIN);
-    capabilities::set_final(ProcessCaps { permitted: until_confined, ambient: CapSet::EMPTY, ..process.capabilities })
+    capabilities::set_final(ProcessCaps {
+        permitted: until_confined,
+        ambient: CapSet::EMPTY,
+        ..process.capabilities
+    })
 }
 
 /// The last step before exec: nothing of what set-up was allowed to do is left.

@@ -61,9 +61,7 @@ fn take_terminal() {
 fn reap(command: Pid, every: &SigSet) -> ! {
     loop {
         match every.wait() {
-            Ok(Signal::SIGCHLD) => {
-                while reap_one(command) {}
-            }
+            Ok(Signal::SIGCHLD) => while reap_one(command) {},
             // The command is gone: SIGCHLD follows.
             Ok(signal) => nix::sys::signal::kill(command, signal).unwrap_or(()),
             Err(_) => {}

@@ -88,6 +88,7 @@ impl LayerStore {
     }
 
     /// The chain ids of all layers, in order.
+    #[cfg(test)]
     pub(crate) fn list(&self) -> Result<Vec<Digest>> {
         let mut layers: Vec<Digest> =
             self.names()?.iter().filter_map(|name| Digest::from_hex(name).ok()).collect();

@@ -5,7 +5,9 @@ use crate::harness::{Image, sandbox};
 #[test]
 fn the_readme_s_first_command_works_for_root() {
     let Some(sandbox) = sandbox(&[]) else { return };
-    let output = sandbox.coracle(["run", "--rm", "--network", "none", "--rootfs", "/:O", "/bin/sh", "-c", "echo in; id -u"]).ok();
+    let output = sandbox
+        .coracle(["run", "--rm", "--network", "none", "--rootfs", "/:O", "/bin/sh", "-c", "echo in; id -u"])
+        .ok();
     assert_eq!(output.lines(), ["in", "0"], "{output}");
 }
 
@@ -14,7 +16,10 @@ fn a_container_of_root_is_still_confined() {
     let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
     let report = sandbox.report(&[]);
     assert_eq!(report.capabilities("CapEff"), 0x8004_05fb);
-    assert_ne!(report.namespaces["user"], std::fs::read_link("/proc/self/ns/user").unwrap().to_str().unwrap());
+    assert_ne!(
+        report.namespaces["user"],
+        std::fs::read_link("/proc/self/ns/user").unwrap().to_str().unwrap()
+    );
 }
 
 #[test]

@@ -53,7 +53,13 @@ fn rm_and_restart_exclude_each_other() {
 #[test]
 fn malformed_env_files_are_named() {
     let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
-    for (name, text) in [("noname", &b"=x\n"[..]), ("space", b"A B=x\n"), ("nul", b"A=\0\n"), ("bytes", b"A=\xff\xfe\n"), ("huge", &vec![b'A'; 200_000])] {
+    for (name, text) in [
+        ("noname", &b"=x\n"[..]),
+        ("space", b"A B=x\n"),
+        ("nul", b"A=\0\n"),
+        ("bytes", b"A=\xff\xfe\n"),
+        ("huge", &vec![b'A'; 200_000]),
+    ] {
         let file = sandbox.file(name, text);
         let output = sandbox.run(&["--env-file", file.to_str().unwrap(), "guest", "report"]);
         assert_eq!(output.code(), 125, "{name}: {output}");
@@ -84,8 +90,22 @@ fn damaged_archives_are_refused_and_leave_nothing() {
         ("bad manifest", Layer::new().file("manifest.json", b"{").into_bytes()),
         ("empty manifest", Layer::new().file("manifest.json", b"[]").into_bytes()),
         ("huge manifest", Layer::new().file("manifest.json", &vec![b' '; 40 << 20]).into_bytes()),
-        ("missing layer", Layer::new().file("manifest.json", br#"[{"Config":"c.json","RepoTags":["x:1"],"Layers":["l.tar"]}]"#).file("c.json", b"{}").into_bytes()),
-        ("climbing", Layer::new().file("manifest.json", br#"[{"Config":"../../../etc/passwd","RepoTags":["x:1"],"Layers":[]}]"#).into_bytes()),
+        (
+            "missing layer",
+            Layer::new()
+                .file("manifest.json", br#"[{"Config":"c.json","RepoTags":["x:1"],"Layers":["l.tar"]}]"#)
+                .file("c.json", b"{}")
+                .into_bytes(),
+        ),
+        (
+            "climbing",
+            Layer::new()
+                .file(
+                    "manifest.json",
+                    br#"[{"Config":"../../../etc/passwd","RepoTags":["x:1"],"Layers":[]}]"#,
+                )
+                .into_bytes(),
+        ),
     ];
     for (name, bytes) in cases {
         let file = sandbox.file("bad.tar", &bytes);
@@ -94,7 +114,8 @@ fn damaged_archives_are_refused_and_leave_nothing() {
         assert!(!output.stderr.contains("panicked") && !output.stderr.is_empty(), "{name}: {output}");
     }
     assert_eq!(sandbox.ok(["images", "-q"]), "");
-    let layers = std::fs::read_dir(sandbox.data().join("layers")).map_or(0, |e| e.flatten().filter(|e| !e.file_name().to_string_lossy().contains("lock")).count());
+    let layers = std::fs::read_dir(sandbox.data().join("layers"))
+        .map_or(0, |e| e.flatten().filter(|e| !e.file_name().to_string_lossy().contains("lock")).count());
     assert_eq!(layers, 0);
     sandbox.coracle(["load", "-i", "/no/such.tar"]).refused(&["/no/such.tar"]);
     sandbox.coracle(["load", "-i", "/dev/zero"]).refused(&[]);
@@ -113,7 +134,10 @@ fn odd_image_configs_are_refused_or_harmless() {
         ("ExposedPorts", json!({ "99999/tcp": {}, "x": {} })),
     ];
     for (field, value) in cases {
-        ImageBuilder::with_programs().config("Cmd", json!(["true"])).config(field, value.clone()).load(&sandbox, "odd");
+        ImageBuilder::with_programs()
+            .config("Cmd", json!(["true"]))
+            .config(field, value.clone())
+            .load(&sandbox, "odd");
         let output = sandbox.run(&["odd"]);
         assert!([0, 125, 126, 127].contains(&output.code()), "{field} {value}: {output}");
         assert!(!output.stderr.contains("panicked"), "{field} {value}: {output}");
@@ -143,8 +167,13 @@ fn an_odd_runtime_folder_is_no_trap() {
 fn a_full_or_closed_stdout_is_no_panic() {
     let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
     let mut command = sandbox.command("sh");
-    command.args(["-c", "\"$0\" images >/dev/full; echo $?; \"$0\" version >&-; echo $?; \"$0\" --help | true"]).arg(crate::harness::sandbox::binary());
+    command
+        .args(["-c", "\"$0\" images >/dev/full; echo $?; \"$0\" version >&-; echo $?; \"$0\" --help | true"])
+        .arg(crate::harness::sandbox::binary());
     let output = crate::harness::process::Running::start(command).wait();
     assert!(!output.stderr.contains("panicked"), "{output}");
-    assert!(!output.lines().first().is_some_and(|code| *code == "0"), "output was lost without a word: {output}");
+    assert!(
+        !output.lines().first().is_some_and(|code| *code == "0"),
+        "output was lost without a word: {output}"
+    );
 }

@@ -78,7 +78,9 @@ fn a_runtime_folder_that_is_gone_is_a_reboot() {
     let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
     sandbox.start("c", &["guest", "sleep"]);
     kill(one_monitor(&sandbox));
-    until("its processes to end", || crate::harness::leaks::processes_of(sandbox.root()).is_empty().then_some(()));
+    until("its processes to end", || {
+        crate::harness::leaks::processes_of(sandbox.root()).is_empty().then_some(())
+    });
     std::fs::remove_dir_all(sandbox.path("run/coracle")).unwrap();
     assert_eq!(sandbox.status("c"), "exited");
     sandbox.ok(["start", "c"]);
@@ -90,11 +92,14 @@ fn a_pid_that_belongs_to_someone_else_now_is_not_ours() {
     let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
     let id = sandbox.start("c", &["guest", "sleep"]);
     kill(one_monitor(&sandbox));
-    until("its processes to end", || crate::harness::leaks::processes_of(sandbox.root()).is_empty().then_some(()));
+    until("its processes to end", || {
+        crate::harness::leaks::processes_of(sandbox.root()).is_empty().then_some(())
+    });
     // The record of the run, changed to name this test: same numbers, other process.
     let stranger = std::process::id();
     let mut changed = 0;
-    for folder in [sandbox.path("run/coracle").join(&id[..12]), sandbox.state().join("containers").join(&id)] {
+    for folder in [sandbox.path("run/coracle").join(&id[..12]), sandbox.state().join("containers").join(&id)]
+    {
         for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
             let Ok(text) = std::fs::read_to_string(entry.path()) else { continue };
             let Ok(mut document) = serde_json::from_str::<serde_json::Value>(&text) else { continue };
@@ -121,7 +126,9 @@ fn set_pids(document: &mut serde_json::Value, pid: u32) -> bool {
             }
             set_pids(value, pid) || found
         }),
-        serde_json::Value::Array(items) => items.iter_mut().fold(false, |found, item| set_pids(item, pid) || found),
+        serde_json::Value::Array(items) => {
+            items.iter_mut().fold(false, |found, item| set_pids(item, pid) || found)
+        }
         _ => false,
     }
 }

@@ -54,15 +54,29 @@ fn mount_spells_the_same_in_long() {
     let folder = sandbox.folder("shared");
     std::fs::write(folder.join("x"), "here").unwrap();
     let bind = format!("type=bind,source={},target=/mnt,readonly", folder.display());
-    assert_eq!(shell(&sandbox, &["--mount", &bind], "cat /mnt/x; touch /mnt/y 2>/dev/null || echo ro"), "here\nro");
+    assert_eq!(
+        shell(&sandbox, &["--mount", &bind], "cat /mnt/x; touch /mnt/y 2>/dev/null || echo ro"),
+        "here\nro"
+    );
     let bind = format!("type=bind,src={},dst=/mnt,ro=false", folder.display());
     shell(&sandbox, &["--mount", &bind], "touch /mnt/y");
     shell(&sandbox, &["--mount", "type=volume,src=vol,dst=/v"], "echo kept >/v/f");
     assert_eq!(shell(&sandbox, &["--mount", "type=volume,source=vol,destination=/v"], "cat /v/f"), "kept");
     let tmpfs = "type=tmpfs,dst=/t,tmpfs-size=1m,tmpfs-mode=0700";
-    assert_eq!(shell(&sandbox, &["--mount", tmpfs], "stat -c %a /t; grep -c ' /t tmpfs .*size=1024k' /proc/mounts"), "700\n1");
+    assert_eq!(
+        shell(&sandbox, &["--mount", tmpfs], "stat -c %a /t; grep -c ' /t tmpfs .*size=1024k' /proc/mounts"),
+        "700\n1"
+    );
     let missing = format!("type=bind,src={}/none,dst=/mnt", folder.display());
-    for bad in [&missing[..], "type=bind,dst=/mnt", "type=nosuch,dst=/mnt", "type=tmpfs", "type=tmpfs,dst=relative", "type=bind,src=/tmp,dst=/mnt,colour=red", "type=bind,src=/tmp,dst=/mnt,bind-propagation=nonsense"] {
+    for bad in [
+        &missing[..],
+        "type=bind,dst=/mnt",
+        "type=nosuch,dst=/mnt",
+        "type=tmpfs",
+        "type=tmpfs,dst=relative",
+        "type=bind,src=/tmp,dst=/mnt,colour=red",
+        "type=bind,src=/tmp,dst=/mnt,bind-propagation=nonsense",
+    ] {
         let output = sandbox.run(&["--mount", bad, "busybox", "true"]);
         assert_eq!(output.code(), 125, "{bad}: {output}");
     }
@@ -71,7 +85,18 @@ fn mount_spells_the_same_in_long() {
 #[test]
 fn malformed_volumes_are_refused() {
     let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
-    for bad in ["", ":", ":/mnt", "/tmp:relative", "a:b:c:d", "/tmp:/mnt:nonsense", "/tmp:/mnt:ro,rw", "bad name:/mnt", "/tmp:/", "vol:/"] {
+    for bad in [
+        "",
+        ":",
+        ":/mnt",
+        "/tmp:relative",
+        "a:b:c:d",
+        "/tmp:/mnt:nonsense",
+        "/tmp:/mnt:ro,rw",
+        "bad name:/mnt",
+        "/tmp:/",
+        "vol:/",
+    ] {
         let output = sandbox.run(&["-v", bad, "busybox", "true"]);
         assert_eq!(output.code(), 125, "{bad:?}: {output}");
     }
@@ -97,9 +122,13 @@ fn a_new_volume_is_seeded_from_the_image_and_a_used_one_is_not() {
     ImageBuilder::with_programs()
         .layer(Layer::new().dir("data").file("data/from-image", b"seed").symlink("data/link", "from-image"))
         .load(&sandbox, "seeded");
-    let ls = |options: &[&str]| sandbox.run(&[options, &["seeded", "ls", "/data"]].concat()).ok().lines().join(" ");
+    let ls = |options: &[&str]| {
+        sandbox.run(&[options, &["seeded", "ls", "/data"]].concat()).ok().lines().join(" ")
+    };
     assert_eq!(ls(&["-v", "vol:/data"]), "from-image link");
-    sandbox.run(&["-v", "vol:/data", "seeded", "sh", "-c", "echo own >/data/from-image; touch /data/more"]).ok();
+    sandbox
+        .run(&["-v", "vol:/data", "seeded", "sh", "-c", "echo own >/data/from-image; touch /data/more"])
+        .ok();
     assert_eq!(ls(&["-v", "vol:/data"]), "from-image link more");
     assert_eq!(sandbox.run(&["-v", "vol:/data", "seeded", "cat", "/data/from-image"]).ok().text(), "own");
     assert_eq!(ls(&["-v", "bare:/data:nocopy"]), "");
@@ -134,10 +163,16 @@ fn volumes_from_takes_another_container_s() {
     let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
     let folder = sandbox.folder("shared");
     let bind = format!("{}:/bind", folder.display());
-    sandbox.start("first", &["-v", "vol:/vol", "-v", &bind, "busybox", "sh", "-c", "echo v >/vol/f; echo b >/bind/f"]);
+    sandbox.start(
+        "first",
+        &["-v", "vol:/vol", "-v", &bind, "busybox", "sh", "-c", "echo v >/vol/f; echo b >/bind/f"],
+    );
     sandbox.ok(["wait", "first"]);
     assert_eq!(shell(&sandbox, &["--volumes-from", "first"], "cat /vol/f /bind/f"), "v\nb");
-    assert_eq!(shell(&sandbox, &["--volumes-from", "first:ro"], "touch /vol/x /bind/x 2>/dev/null || echo ro"), "ro");
+    assert_eq!(
+        shell(&sandbox, &["--volumes-from", "first:ro"], "touch /vol/x /bind/x 2>/dev/null || echo ro"),
+        "ro"
+    );
     sandbox.run(&["--volumes-from", "nobody", "busybox", "true"]).refused(&["nobody"]);
 }
 
@@ -147,7 +182,10 @@ fn an_overlay_volume_keeps_the_host_s_folder_as_it_is() {
     let folder = sandbox.folder("source");
     std::fs::write(folder.join("f"), "host").unwrap();
     let bind = format!("{}:/mnt:O", folder.display());
-    assert_eq!(shell(&sandbox, &["-v", &bind], "echo changed >/mnt/f; touch /mnt/new; cat /mnt/f"), "changed");
+    assert_eq!(
+        shell(&sandbox, &["-v", &bind], "echo changed >/mnt/f; touch /mnt/new; cat /mnt/f"),
+        "changed"
+    );
     assert_eq!(std::fs::read_to_string(folder.join("f")).unwrap(), "host");
     assert!(!folder.join("new").exists());
 }
@@ -184,7 +222,8 @@ fn a_read_only_container_can_write_only_to_its_tmpfs() {
     let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
     let script = "touch /x 2>/dev/null || echo root; touch /tmp/x && touch /run/x && touch /var/tmp/x && touch /dev/shm/x && echo fine";
     assert_eq!(shell(&sandbox, &["--read-only"], script), "root\nfine");
-    let script = "touch /tmp/x 2>/dev/null || echo ro; touch /etc/hosts 2>/dev/null; touch /dev/shm/x && echo shm";
+    let script =
+        "touch /tmp/x 2>/dev/null || echo ro; touch /etc/hosts 2>/dev/null; touch /dev/shm/x && echo shm";
     assert_eq!(shell(&sandbox, &["--read-only", "--read-only-tmpfs=false"], script), "ro\nshm");
 }
 
@@ -199,7 +238,10 @@ fn dev_holds_what_containers_expect() {
     let lines: Vec<&str> = said.lines().collect();
     assert_eq!(lines[..3], ["3", "1", "out"], "{said}");
     for name in &lines[3..] {
-        let known = ["console", "core", "fd", "full", "mqueue", "null", "ptmx", "pts", "random", "shm", "stderr", "stdin", "stdout", "tty", "urandom", "zero"];
+        let known = [
+            "console", "core", "fd", "full", "mqueue", "null", "ptmx", "pts", "random", "shm", "stderr",
+            "stdin", "stdout", "tty", "urandom", "zero",
+        ];
         assert!(known.contains(name), "/dev/{name} has no business there");
     }
     assert_eq!(shell(&sandbox, &["-t"], "test -c /dev/console && echo console"), "console");
@@ -209,7 +251,11 @@ fn dev_holds_what_containers_expect() {
 fn shm_has_its_size() {
     let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
     let size = |options: &[&str]| sandbox.report(options).mount("/dev/shm").unwrap().super_options;
-    assert!(size(&[]).contains(&"size=64000k".into()) || size(&[]).contains(&"size=65536k".into()), "{:?}", size(&[]));
+    assert!(
+        size(&[]).contains(&"size=64000k".into()) || size(&[]).contains(&"size=65536k".into()),
+        "{:?}",
+        size(&[])
+    );
     assert!(size(&["--shm-size", "3m"]).contains(&"size=3072k".into()), "{:?}", size(&["--shm-size", "3m"]));
     sandbox.run(&["--shm-size", "many", "guest", "report"]).refused(&["many"]);
 }
@@ -228,8 +274,15 @@ fn sensitive_parts_of_proc_and_sys_are_masked() {
 #[test]
 fn masks_can_be_added_and_lifted() {
     let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
-    assert_eq!(shell(&sandbox, &["--security-opt", "mask=/etc/passwd:/home"], "cat /etc/passwd; ls /home"), "");
-    let lifted = shell(&sandbox, &["--security-opt", "unmask=/proc/timer_list"], "grep -c ' /proc/timer_list ' /proc/mounts; true");
+    assert_eq!(
+        shell(&sandbox, &["--security-opt", "mask=/etc/passwd:/home"], "cat /etc/passwd; ls /home"),
+        ""
+    );
+    let lifted = shell(
+        &sandbox,
+        &["--security-opt", "unmask=/proc/timer_list"],
+        "grep -c ' /proc/timer_list ' /proc/mounts; true",
+    );
     assert_eq!(lifted, "0");
 }
 
@@ -239,7 +292,14 @@ fn sysctls_are_those_of_the_container() {
     let options = ["--sysctl", "kernel.msgmax=4096", "--sysctl", "net.ipv4.ip_unprivileged_port_start=80"];
     let script = "cat /proc/sys/kernel/msgmax /proc/sys/net/ipv4/ip_unprivileged_port_start";
     assert_eq!(shell(&sandbox, &options, script), "4096\n80");
-    for bad in ["kernel.msgmax", "kernel.panic=1", "no.such=1", "../../x=1", "kernel/../kernel/panic=1", "kernel.msgmax=many"] {
+    for bad in [
+        "kernel.msgmax",
+        "kernel.panic=1",
+        "no.such=1",
+        "../../x=1",
+        "kernel/../kernel/panic=1",
+        "kernel.msgmax=many",
+    ] {
         let output = sandbox.run(&["--sysctl", bad, "busybox", "true"]);
         assert_eq!(output.code(), 125, "{bad}: {output}");
     }
@@ -259,11 +319,30 @@ fn devices_are_bound_from_the_host() {
 #[test]
 fn hosts_resolv_conf_and_hostname_are_the_container_s_own() {
     let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
-    let options = ["--hostname", "box", "--add-host", "db:10.1.2.3", "--add-host", "six:fd00::1", "--dns", "192.0.2.53", "--dns-search", "example.test", "--dns-option", "ndots:3"];
-    let said = shell(&sandbox, &options, "hostname; cat /etc/hostname; cat /etc/hosts; echo --; cat /etc/resolv.conf");
+    let options = [
+        "--hostname",
+        "box",
+        "--add-host",
+        "db:10.1.2.3",
+        "--add-host",
+        "six:fd00::1",
+        "--dns",
+        "192.0.2.53",
+        "--dns-search",
+        "example.test",
+        "--dns-option",
+        "ndots:3",
+    ];
+    let said = shell(
+        &sandbox,
+        &options,
+        "hostname; cat /etc/hostname; cat /etc/hosts; echo --; cat /etc/resolv.conf",
+    );
     assert!(said.starts_with("box\nbox\n"), "{said}");
     let (hosts, resolv) = said.split_once("--").unwrap();
-    let words = |text: &str| text.lines().map(|l| l.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>();
+    let words = |text: &str| {
+        text.lines().map(|l| l.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>()
+    };
     let hosts = words(hosts);
     for line in ["10.1.2.3 db", "fd00::1 six"] {
         assert!(hosts.iter().any(|l| l == line), "{line}: {hosts:?}");
@@ -275,7 +354,12 @@ fn hosts_resolv_conf_and_hostname_are_the_container_s_own() {
         assert!(resolv.iter().any(|l| l == line), "{line}: {resolv:?}");
     }
     assert_eq!(resolv.iter().filter(|l| l.starts_with("nameserver")).count(), 1, "{resolv:?}");
-    for bad in [["--add-host", "noaddress"], ["--add-host", "x:not-an-ip"], ["--dns", "not-an-ip"], ["--hostname", "bad/name"]] {
+    for bad in [
+        ["--add-host", "noaddress"],
+        ["--add-host", "x:not-an-ip"],
+        ["--dns", "not-an-ip"],
+        ["--hostname", "bad/name"],
+    ] {
         let output = sandbox.run(&[&bad[..], &["busybox", "true"]].concat());
         assert_eq!(output.code(), 125, "{bad:?}: {output}");
     }
@@ -300,16 +384,38 @@ fn owners_and_modes_of_an_image_are_kept() {
     layer = layer.entry("owned/suid", tar::EntryType::Regular, 0o4755, "", b"x");
     layer = layer.entry("owned/sticky", tar::EntryType::Directory, 0o1777, "", b"");
     ImageBuilder::with_programs().layer(layer.owned("owned/app", 1000, 2000)).load(&sandbox, "owners");
-    let output = sandbox.run(&["owners", "stat", "-c", "%a %u:%g %n", "/owned/suid", "/owned/sticky", "/owned/app"]).ok();
-    assert_eq!(output.lines(), ["4755 0:0 /owned/suid", "1777 0:0 /owned/sticky", "644 1000:2000 /owned/app"]);
+    let output = sandbox
+        .run(&["owners", "stat", "-c", "%a %u:%g %n", "/owned/suid", "/owned/sticky", "/owned/app"])
+        .ok();
+    assert_eq!(
+        output.lines(),
+        ["4755 0:0 /owned/suid", "1777 0:0 /owned/sticky", "644 1000:2000 /owned/app"]
+    );
 }
 
 #[test]
 fn layers_hide_what_later_layers_removed() {
     let Some(sandbox) = sandbox(&[Image("busybox"), Image("guest")]) else { return };
     ImageBuilder::with_programs()
-        .layer(Layer::new().dir("d").file("d/gone", b"1").file("d/kept", b"1").dir("o").file("o/old", b"1").file("f", b"1"))
-        .layer(Layer::new().dir("d").file("d/.wh.gone", b"").file("d/new", b"2").dir("o").file("o/.wh..wh..opq", b"").file("o/only", b"2").file(".wh.f", b""))
+        .layer(
+            Layer::new()
+                .dir("d")
+                .file("d/gone", b"1")
+                .file("d/kept", b"1")
+                .dir("o")
+                .file("o/old", b"1")
+                .file("f", b"1"),
+        )
+        .layer(
+            Layer::new()
+                .dir("d")
+                .file("d/.wh.gone", b"")
+                .file("d/new", b"2")
+                .dir("o")
+                .file("o/.wh..wh..opq", b"")
+                .file("o/only", b"2")
+                .file(".wh.f", b""),
+        )
         .layer(Layer::new().dir("f").file("f/inside", b"3"))
         .load(&sandbox, "whiteouts");
     let output = sandbox.run(&["whiteouts", "sh", "-c", "cd /; echo d/* o/* f/*"]).ok();

@@ -30,7 +30,11 @@ fn an_image_is_pulled_run_and_removed() {
     assert_eq!(listed, format!("{name}:latest"));
     sandbox.ok(["rmi", &name]);
     assert_eq!(sandbox.ok(["images", "-q"]), "");
-    let left = |folder: &str| std::fs::read_dir(sandbox.data().join(folder)).map_or(0, |entries| entries.flatten().filter(|e| !e.file_name().to_string_lossy().contains("lock")).count());
+    let left = |folder: &str| {
+        std::fs::read_dir(sandbox.data().join(folder)).map_or(0, |entries| {
+            entries.flatten().filter(|e| !e.file_name().to_string_lossy().contains("lock")).count()
+        })
+    };
     assert_eq!(left("layers"), 0, "layers of a removed image are gone");
     assert_eq!(left("images/blobs/sha256"), 0, "and its blobs");
 }
@@ -39,10 +43,14 @@ fn an_image_is_pulled_run_and_removed() {
 fn run_pulls_what_is_missing_and_the_policies_hold() {
     let Some(sandbox) = sandbox(&[Registry]) else { return };
     let name = remote("guest");
-    sandbox.coracle(["run", "--rm", "--network", "none", "--pull", "never", &name, "exit", "0"]).refused(&["guest"]);
+    sandbox
+        .coracle(["run", "--rm", "--network", "none", "--pull", "never", &name, "exit", "0"])
+        .refused(&["guest"]);
     sandbox.coracle(["run", "--rm", "--network", "none", &name, "exit", "6"]).expect_code(6);
     for policy in ["missing", "always", "newer", "never"] {
-        sandbox.coracle(["run", "--rm", "--network", "none", "--pull", policy, &name, "exit", "6"]).expect_code(6);
+        sandbox
+            .coracle(["run", "--rm", "--network", "none", "--pull", policy, &name, "exit", "6"])
+            .expect_code(6);
     }
     sandbox.coracle(["run", "--rm", "--pull", "sometimes", &name]).refused(&["sometimes"]);
 }
@@ -64,8 +72,10 @@ fn the_store_is_an_oci_layout_that_skopeo_reads() {
     sandbox.ok(["pull", "-q", &remote("busybox")]);
     let layout = sandbox.data().join("images");
     assert!(layout.join("oci-layout").exists() && layout.join("index.json").exists());
-    let index: serde_json::Value = serde_json::from_slice(&std::fs::read(layout.join("index.json")).unwrap()).unwrap();
-    let reference = index["manifests"][0]["annotations"]["org.opencontainers.image.ref.name"].as_str().unwrap();
+    let index: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(layout.join("index.json")).unwrap()).unwrap();
+    let reference =
+        index["manifests"][0]["annotations"]["org.opencontainers.image.ref.name"].as_str().unwrap();
     let ours = skopeo_digest(&sandbox, &format!("oci:{}:{reference}", layout.display()));
     assert_eq!(ours, skopeo_digest(&sandbox, &format!("docker://{}", remote("busybox"))));
 }
@@ -112,7 +122,9 @@ fn load_and_save_round_trip() {
         let file = sandbox.path("work").join(format);
         sandbox.ok(["save", "--format", format, "-o", file.to_str().unwrap(), "busybox"]);
         let mut command = sandbox.command("skopeo");
-        command.args(["--insecure-policy", "inspect", "--config"]).arg(format!("{format}:{}", file.display()));
+        command
+            .args(["--insecure-policy", "inspect", "--config"])
+            .arg(format!("{format}:{}", file.display()));
         crate::harness::process::Running::start(command).wait().ok();
         sandbox.ok(["rmi", "busybox"]);
         let said = sandbox.load(&file);
@@ -137,10 +149,26 @@ fn a_root_file_system_is_imported() {
     let rootfs = needs::image_dir("busybox").unwrap().join("rootfs");
     let file = sandbox.path("work/root.tar");
     let mut command = sandbox.command("tar");
-    command.args([OsStr::new("-C"), rootfs.as_os_str(), OsStr::new("-cf"), file.as_os_str(), OsStr::new(".")]);
+    command.args([
+        OsStr::new("-C"),
+        rootfs.as_os_str(),
+        OsStr::new("-cf"),
+        file.as_os_str(),
+        OsStr::new("."),
+    ]);
     crate::harness::process::Running::start(command).wait().ok();
     let path = file.to_str().unwrap();
-    sandbox.ok(["import", "-c", "CMD [\"echo\",\"imported\"]", "-c", "ENV A=b", "-m", "by a test", path, "mine:v1"]);
+    sandbox.ok([
+        "import",
+        "-c",
+        "CMD [\"echo\",\"imported\"]",
+        "-c",
+        "ENV A=b",
+        "-m",
+        "by a test",
+        path,
+        "mine:v1",
+    ]);
     assert_eq!(sandbox.run(&["mine:v1"]).ok().text(), "imported");
     sandbox.coracle(["import", "/no/such.tar", "x"]).refused(&["/no/such.tar"]);
 }
@@ -150,7 +178,10 @@ fn tags_are_names_of_one_image() {
     let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
     sandbox.ok(["tag", "busybox", "mine/box:v1"]);
     sandbox.ok(["tag", "busybox", "mine/box:v2"]);
-    let ids: Vec<String> = ["busybox", "mine/box:v1", "mine/box:v2"].iter().map(|n| sandbox.ok(["inspect", "--format", "{{.Id}}", n])).collect();
+    let ids: Vec<String> = ["busybox", "mine/box:v1", "mine/box:v2"]
+        .iter()
+        .map(|n| sandbox.ok(["inspect", "--format", "{{.Id}}", n]))
+        .collect();
     assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
     let removed = sandbox.ok(["rmi", "mine/box:v1"]);
     assert!(removed.contains("Untagged") && !removed.contains("Deleted"), "{removed}");
@@ -190,7 +221,9 @@ fn images_lists_filters_and_formats() {
     assert_eq!(table.lines().count(), 3);
     assert_eq!(sandbox.ok(["images", "-q", "guest"]).lines().count(), 1);
     assert_eq!(sandbox.ok(["images", "-q", "--filter", "reference=*box*"]).lines().count(), 1);
-    let json: serde_json::Value = serde_json::from_str(sandbox.ok(["images", "--format", "{{json .}}"]).lines().next().unwrap()).unwrap();
+    let json: serde_json::Value =
+        serde_json::from_str(sandbox.ok(["images", "--format", "{{json .}}"]).lines().next().unwrap())
+            .unwrap();
     assert!(json["Repository"].is_string() || json["repository"].is_string(), "{json}");
     sandbox.coracle(["images", "--filter", "colour=red"]).refused(&["colour"]);
 }
@@ -259,7 +292,8 @@ fn many_layers_stack_up() {
     let Some(sandbox) = sandbox(&[Image("busybox"), Image("guest")]) else { return };
     let mut image = ImageBuilder::with_programs();
     for number in 0..120 {
-        let layer = crate::harness::image::Layer::new().file(&format!("f{number}"), number.to_string().as_bytes());
+        let layer =
+            crate::harness::image::Layer::new().file(&format!("f{number}"), number.to_string().as_bytes());
         image = image.layer(layer.file("last", number.to_string().as_bytes()));
     }
     image.load(&sandbox, "deep");

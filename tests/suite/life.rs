@@ -204,7 +204,14 @@ fn ps_filters_and_formats() {
     assert_eq!(names("ancestor=guest").lines().count(), 2);
     sandbox.coracle(["ps", "--filter", "colour=red"]).refused(&["colour"]);
 
-    let row = sandbox.ok(["ps", "-a", "--filter", "name=down", "--format", "{{.Names}}|{{.Image}}|{{.Status}}|{{.Command}}"]);
+    let row = sandbox.ok([
+        "ps",
+        "-a",
+        "--filter",
+        "name=down",
+        "--format",
+        "{{.Names}}|{{.Image}}|{{.Status}}|{{.Command}}",
+    ]);
     let cells: Vec<&str> = row.split('|').collect();
     assert_eq!(cells[0], "down");
     assert!(cells[1].contains("guest"), "{row}");
@@ -227,7 +234,8 @@ fn ps_filters_and_formats() {
 #[test]
 fn inspect_is_docker_s_document() {
     let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
-    let id = sandbox.start("c", &["-e", "A=1", "-w", "/tmp", "--label", "k=v", "--hostname", "box", "guest", "sleep"]);
+    let id = sandbox
+        .start("c", &["-e", "A=1", "-w", "/tmp", "--label", "k=v", "--hostname", "box", "guest", "sleep"]);
     let document = sandbox.inspect("c");
     assert_eq!(document["Id"], id);
     assert_eq!(document["Name"], "/c");

@@ -58,7 +58,8 @@ fn rotation_loses_nothing_that_is_within_the_limit() {
     let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
     let options = ["--log-opt", "max-size=20k", "--log-opt", "max-file=50"];
     for driver in ["json-file", "k8s-file"] {
-        sandbox.start(driver, &[&["--log-driver", driver], &options[..], &["guest", "lines", "3000"]].concat());
+        sandbox
+            .start(driver, &[&["--log-driver", driver], &options[..], &["guest", "lines", "3000"]].concat());
         sandbox.ok(["wait", driver]);
         let output = sandbox.coracle(["logs", driver]).ok();
         let lines = output.lines();
@@ -100,7 +101,10 @@ fn follow_goes_on_across_rotation() {
 fn the_default_log_has_a_limit() {
     let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
     // About 40 MB of log, far beyond any sane default.
-    sandbox.start("c", &["busybox", "sh", "-c", "yes 'a line of forty bytes, give or take one' | head -n 400000"]);
+    sandbox.start(
+        "c",
+        &["busybox", "sh", "-c", "yes 'a line of forty bytes, give or take one' | head -n 400000"],
+    );
     sandbox.ok(["wait", "c"]);
     let folder = sandbox.state().join("containers");
     let mut bytes = 0;
@@ -117,7 +121,20 @@ fn the_default_log_has_a_limit() {
 #[test]
 fn none_keeps_nothing_and_says_so() {
     let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
-    let output = sandbox.coracle(["run", "--network", "none", "--name", "c", "--log-driver", "none", "busybox", "echo", "seen"]).ok();
+    let output = sandbox
+        .coracle([
+            "run",
+            "--network",
+            "none",
+            "--name",
+            "c",
+            "--log-driver",
+            "none",
+            "busybox",
+            "echo",
+            "seen",
+        ])
+        .ok();
     assert_eq!(output.text(), "seen", "the client still sees it");
     sandbox.coracle(["logs", "c"]).refused(&["none"]);
     sandbox.coracle(["run", "--rm", "--log-driver", "nonsense", "busybox", "true"]).refused(&["nonsense"]);

@@ -7,7 +7,9 @@ use std::time::Instant;
 fn twenty_containers_start_at_once() {
     let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
     let starts: Vec<_> = (0..20)
-        .map(|n| sandbox.spawn(["run", "-d", "--network", "none", "--name", &format!("c{n}"), "guest", "sleep"]))
+        .map(|n| {
+            sandbox.spawn(["run", "-d", "--network", "none", "--name", &format!("c{n}"), "guest", "sleep"])
+        })
         .collect();
     for start in starts {
         start.wait().ok();
@@ -64,10 +66,17 @@ fn starts_stops_and_removals_at_once_end_in_a_true_state() {
     let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
     sandbox.ok(["create", "--network", "none", "--name", "c", "guest", "sleep"]);
     for _ in 0..3 {
-        let commands: Vec<_> = [&["start", "c"][..], &["stop", "-t", "0", "c"], &["start", "c"], &["kill", "c"], &["ps", "-a"], &["inspect", "c"]]
-            .iter()
-            .map(|words| sandbox.spawn(*words))
-            .collect();
+        let commands: Vec<_> = [
+            &["start", "c"][..],
+            &["stop", "-t", "0", "c"],
+            &["start", "c"],
+            &["kill", "c"],
+            &["ps", "-a"],
+            &["inspect", "c"],
+        ]
+        .iter()
+        .map(|words| sandbox.spawn(*words))
+        .collect();
         for command in commands {
             let output = command.wait();
             assert!(output.code() == 0 || output.code() == 125, "{output}");

@@ -48,7 +48,9 @@ fn modes_share_another_container_s() {
     let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
     sandbox.start("other", &["--ipc", "shareable", "guest", "sleep"]);
     let pid = sandbox.init_pid("other");
-    let of = |kind: &str| std::fs::read_link(format!("/proc/{pid}/ns/{kind}")).unwrap().to_str().unwrap().to_owned();
+    let of = |kind: &str| {
+        std::fs::read_link(format!("/proc/{pid}/ns/{kind}")).unwrap().to_str().unwrap().to_owned()
+    };
     assert_eq!(inside(&sandbox, &["--pid", "container:other"], "pid"), of("pid"));
     assert_eq!(inside(&sandbox, &["--ipc", "container:other"], "ipc"), of("ipc"));
     let words = ["run", "--rm", "--network", "container:other", "guest", "report"];
@@ -70,7 +72,8 @@ fn the_container_s_root_is_not_root_of_the_outer_namespace() {
     let status = std::fs::read_to_string(format!("/proc/{}/status", sandbox.init_pid("c"))).unwrap();
     let line = status.lines().find(|line| line.starts_with("Uid:")).unwrap();
     assert_eq!(line.split_whitespace().nth(1), Some(uid.to_string().as_str()), "{line}");
-    let length: u64 = report.uid_map.iter().map(|l| l.split_whitespace().nth(2).unwrap().parse::<u64>().unwrap()).sum();
+    let length: u64 =
+        report.uid_map.iter().map(|l| l.split_whitespace().nth(2).unwrap().parse::<u64>().unwrap()).sum();
     assert!(length > 65000, "{:?}", report.uid_map);
 }
 
@@ -85,7 +88,9 @@ fn keep_id_is_the_user_s_own_id() {
     // Files in a bind belong to that user on both sides.
     let folder = sandbox.folder("shared");
     let bind = format!("{}:/mnt", folder.display());
-    let output = sandbox.run(&["--userns", "keep-id", "-v", &bind, "busybox", "sh", "-c", "touch /mnt/f; stat -c %u /mnt/f"]).ok();
+    let output = sandbox
+        .run(&["--userns", "keep-id", "-v", &bind, "busybox", "sh", "-c", "touch /mnt/f; stat -c %u /mnt/f"])
+        .ok();
     assert_eq!(output.text(), uid.to_string());
     use std::os::unix::fs::MetadataExt;
     assert_eq!(std::fs::metadata(folder.join("f")).unwrap().uid(), uid);
@@ -108,7 +113,8 @@ fn nomap_leaves_the_user_out() {
 fn auto_gives_containers_ranges_of_their_own() {
     let Some(sandbox) = sandbox(&[Image("guest"), SubIds]) else { return };
     let report = sandbox.report(&["--userns", "auto:size=2048"]);
-    let length: u64 = report.uid_map.iter().map(|l| l.split_whitespace().nth(2).unwrap().parse::<u64>().unwrap()).sum();
+    let length: u64 =
+        report.uid_map.iter().map(|l| l.split_whitespace().nth(2).unwrap().parse::<u64>().unwrap()).sum();
     assert_eq!(length, 2048, "{:?}", report.uid_map);
 }
 

@@ -29,7 +29,8 @@ fn the_host_s_loopback_is_out_of_reach() {
             stream.write_all(b"hello from the host").ok();
         }
     });
-    let output = sandbox.coracle(["run", "--rm", "--network", "host", "guest", "connect", "127.0.0.1", &port]).ok();
+    let output =
+        sandbox.coracle(["run", "--rm", "--network", "host", "guest", "connect", "127.0.0.1", &port]).ok();
     assert_eq!(output.text(), "hello from the host");
 }
 
@@ -89,7 +90,11 @@ fn a_killed_helper_does_not_end_the_container() {
         .map(|p| p.pid)
         .collect();
     assert_eq!(helpers.len(), 1, "one helper for one container");
-    rustix::process::kill_process(rustix::process::Pid::from_raw(helpers[0]).unwrap(), rustix::process::Signal::KILL).unwrap();
+    rustix::process::kill_process(
+        rustix::process::Pid::from_raw(helpers[0]).unwrap(),
+        rustix::process::Signal::KILL,
+    )
+    .unwrap();
     assert_eq!(sandbox.status("c"), "running");
     sandbox.ok(["stop", "-t", "0", "c"]);
 }

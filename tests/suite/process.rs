@@ -14,7 +14,20 @@ fn the_environment_is_the_image_s_and_what_was_asked_for() {
     sandbox.set("FROM_HOST", "host value");
     sandbox.set("SECRET", "not for the container");
     let file = sandbox.file("env", "# a comment\n\nFILE=from file\nFROM_HOST\nQUOTED=\"kept\"\nB=file\n");
-    let report = sandbox.report(&["--env-file", file.to_str().unwrap(), "-e", "A=1", "-e", "B=2", "-e", "A=3", "-e", "FROM_HOST", "-e", "UNSET_ON_HOST"]);
+    let report = sandbox.report(&[
+        "--env-file",
+        file.to_str().unwrap(),
+        "-e",
+        "A=1",
+        "-e",
+        "B=2",
+        "-e",
+        "A=3",
+        "-e",
+        "FROM_HOST",
+        "-e",
+        "UNSET_ON_HOST",
+    ]);
     assert_eq!(report.env("PATH"), Some("/bin"));
     assert_eq!(report.env("A"), Some("3"));
     assert_eq!(report.env("B"), Some("2"));
@@ -35,13 +48,17 @@ fn the_environment_is_the_image_s_and_what_was_asked_for() {
 fn a_terminal_brings_term() {
     let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
     assert_eq!(sandbox.run(&["-t", "busybox", "sh", "-c", "echo $TERM"]).ok().text(), "xterm");
-    assert_eq!(sandbox.run(&["-t", "-e", "TERM=vt100", "busybox", "sh", "-c", "echo $TERM"]).ok().text(), "vt100");
+    assert_eq!(
+        sandbox.run(&["-t", "-e", "TERM=vt100", "busybox", "sh", "-c", "echo $TERM"]).ok().text(),
+        "vt100"
+    );
 }
 
 #[test]
 fn home_is_the_user_s() {
     let Some(sandbox) = sandbox(&[Image("busybox"), SubIds]) else { return };
-    let home = |user: &str| sandbox.run(&["-u", user, "busybox", "sh", "-c", "echo $HOME"]).ok().text().to_owned();
+    let home =
+        |user: &str| sandbox.run(&["-u", user, "busybox", "sh", "-c", "echo $HOME"]).ok().text().to_owned();
     assert_eq!(home("root"), "/root");
     assert_eq!(home("app"), "/home/app");
     assert_eq!(home("4711"), "/");
@@ -58,7 +75,11 @@ fn entrypoint_and_command_combine_as_docker_s_do() {
     assert_eq!(said(&["both"]), "entry default");
     assert_eq!(said(&["both", "own", "words"]), "entry own words");
     assert_eq!(said(&["--entrypoint", "/bin/echo", "both", "x"]), "x");
-    assert_eq!(said(&["--entrypoint", "/bin/echo", "both"]), "", "the image's command goes with its entrypoint");
+    assert_eq!(
+        said(&["--entrypoint", "/bin/echo", "both"]),
+        "",
+        "the image's command goes with its entrypoint"
+    );
     assert_eq!(said(&["--entrypoint", "", "both", "/bin/echo", "plain"]), "plain");
     assert_eq!(said(&["--entrypoint", r#"["/bin/echo","a b"]"#, "both", "c"]), "a b c");
     // What follows the image is never read as a flag.
@@ -102,7 +123,21 @@ fn every_form_of_user_means_what_it_says() {
     assert!(groups.is_empty() || groups == [0], "{groups:?}");
     let (uid, gid, _) = report("4711:4712");
     assert_eq!((uid, gid), (4711, 4712));
-    for bad in ["nobody-here", "app:no-group", "-1", "1:-1", "4294967296", "2147483648:0", "4294967295", " 1", "1 ", "1:2:3", "0x10", "+1", ":"] {
+    for bad in [
+        "nobody-here",
+        "app:no-group",
+        "-1",
+        "1:-1",
+        "4294967296",
+        "2147483648:0",
+        "4294967295",
+        " 1",
+        "1 ",
+        "1:2:3",
+        "0x10",
+        "+1",
+        ":",
+    ] {
         let output = sandbox.run(&["-u", bad, "busybox", "id"]);
         assert_eq!(output.code(), 125, "{bad:?}: {output}");
     }
@@ -144,7 +179,10 @@ fn capabilities_are_added_and_dropped() {
     assert_eq!(effective(&["--cap-drop", "all"]), 0);
     assert_eq!(effective(&["--cap-drop", "ALL", "--cap-add", "chown"]), CHOWN);
     assert_eq!(effective(&["--cap-add", "NET_ADMIN"]), DEFAULT_CAPABILITIES | NET_ADMIN);
-    assert_eq!(effective(&["--cap-add", "CAP_NET_ADMIN", "--cap-drop", "cap_chown"]), (DEFAULT_CAPABILITIES | NET_ADMIN) & !CHOWN);
+    assert_eq!(
+        effective(&["--cap-add", "CAP_NET_ADMIN", "--cap-drop", "cap_chown"]),
+        (DEFAULT_CAPABILITIES | NET_ADMIN) & !CHOWN
+    );
     assert!(effective(&["--cap-add", "all"]) > 1 << 39);
     assert!(effective(&["--privileged"]) > 1 << 39);
     for flag in ["--cap-add", "--cap-drop"] {
@@ -185,20 +223,59 @@ fn the_filter_refuses_what_a_container_has_no_business_with() {
         line.unwrap_or_else(|| panic!("no {name}: {output}")).to_owned()
     };
     let refused = [
-        "acct", "add_key", "bpf", "clock_settime", "clone_newuser", "delete_module", "finit_module", "fsconfig",
-        "fsmount", "fsopen", "fspick", "init_module", "kexec_load", "keyctl", "lookup_dcookie", "mount",
-        "mount_setattr", "move_mount", "open_by_handle_at", "open_tree", "perf_event_open", "personality_odd",
-        "pivot_root", "quotactl", "reboot", "request_key", "setns", "settimeofday", "socket_netlink_audit",
-        "socket_vsock", "swapoff", "swapon", "syslog", "umount2", "unshare_newns", "unshare_newuser", "userfaultfd",
+        "acct",
+        "add_key",
+        "bpf",
+        "clock_settime",
+        "clone_newuser",
+        "delete_module",
+        "finit_module",
+        "fsconfig",
+        "fsmount",
+        "fsopen",
+        "fspick",
+        "init_module",
+        "kexec_load",
+        "keyctl",
+        "lookup_dcookie",
+        "mount",
+        "mount_setattr",
+        "move_mount",
+        "open_by_handle_at",
+        "open_tree",
+        "perf_event_open",
+        "personality_odd",
+        "pivot_root",
+        "quotactl",
+        "reboot",
+        "request_key",
+        "setns",
+        "settimeofday",
+        "socket_netlink_audit",
+        "socket_vsock",
+        "swapoff",
+        "swapon",
+        "syslog",
+        "umount2",
+        "unshare_newns",
+        "unshare_newuser",
+        "userfaultfd",
         "vhangup",
     ];
     for name in refused {
         let said = answer(name);
-        assert!(said == "EPERM" || said == "ENOSYS" || (name == "socket_netlink_audit" && said == "EINVAL"), "{name}: {said}");
+        assert!(
+            said == "EPERM" || said == "ENOSYS" || (name == "socket_netlink_audit" && said == "EINVAL"),
+            "{name}: {said}"
+        );
     }
     // glibc falls back to clone(2) on this, and on nothing else.
     assert_eq!(answer("clone3"), "ENOSYS");
-    assert!(["EPERM", "EAFNOSUPPORT", "EACCES"].contains(&answer("socket_alg").as_str()), "{}", answer("socket_alg"));
+    assert!(
+        ["EPERM", "EAFNOSUPPORT", "EACCES"].contains(&answer("socket_alg").as_str()),
+        "{}",
+        answer("socket_alg")
+    );
     for name in ["io_uring_setup"] {
         assert!(["EPERM", "ENOSYS"].contains(&answer(name).as_str()), "{name}: {}", answer(name));
     }
@@ -222,7 +299,9 @@ fn the_filter_can_be_left_out_or_be_one_s_own() {
     assert_eq!(output.lines(), ["getpid EOPNOTSUPP", "socket_inet ok"]);
     for bad in ["{", "[]", r#"{"defaultAction":"SCMP_ACT_NONSENSE"}"#] {
         let profile = sandbox.file("bad.json", bad);
-        sandbox.run(&["--security-opt", &format!("seccomp={}", profile.display()), "guest", "report"]).refused(&[]);
+        sandbox
+            .run(&["--security-opt", &format!("seccomp={}", profile.display()), "guest", "report"])
+            .refused(&[]);
     }
     sandbox.run(&["--security-opt", "seccomp=/no/such/file", "guest", "report"]).refused(&["/no/such/file"]);
     sandbox.run(&["--security-opt", "nonsense", "guest", "report"]).refused(&["nonsense"]);
@@ -231,7 +310,8 @@ fn the_filter_can_be_left_out_or_be_one_s_own() {
 #[test]
 fn limits_are_set() {
     let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
-    let report = sandbox.report(&["--ulimit", "nofile=64:128", "--ulimit", "core=0", "--ulimit", "nproc=100"]);
+    let report =
+        sandbox.report(&["--ulimit", "nofile=64:128", "--ulimit", "core=0", "--ulimit", "nproc=100"]);
     assert_eq!(report.limit("Max open files"), ("64".into(), "128".into()));
     assert_eq!(report.limit("Max core file size"), ("0".into(), "0".into()));
     assert_eq!(report.limit("Max processes"), ("100".into(), "100".into()));

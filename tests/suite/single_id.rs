@@ -44,7 +44,14 @@ fn busybox_runs_detached_logs_and_is_removed() {
 #[test]
 fn debian_runs_with_its_owners_squashed() {
     let Some(sandbox) = sandbox(&[Image("debian")]) else { return };
-    let output = sandbox.run(&["debian", "bash", "-c", "stat -c %u:%g /etc/shadow /usr/bin/wall; touch /etc/new && rm -r /var/cache/apt && echo fine"]).ok();
+    let output = sandbox
+        .run(&[
+            "debian",
+            "bash",
+            "-c",
+            "stat -c %u:%g /etc/shadow /usr/bin/wall; touch /etc/new && rm -r /var/cache/apt && echo fine",
+        ])
+        .ok();
     assert_eq!(output.lines(), ["0:0", "0:0", "fine"], "{output}");
 }
 
@@ -68,7 +75,8 @@ fn volumes_and_binds_are_the_user_s() {
 #[test]
 fn keep_id_works_for_the_one_id() {
     let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
-    let report = crate::harness::report::Report::parse(&sandbox.run(&["--userns", "keep-id", "guest", "report"]).ok());
+    let report =
+        crate::harness::report::Report::parse(&sandbox.run(&["--userns", "keep-id", "guest", "report"]).ok());
     assert_eq!(report.uid(), rustix::process::getuid().as_raw());
 }
 

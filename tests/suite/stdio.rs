@@ -31,7 +31,12 @@ fn every_byte_of_a_large_stream_arrives() {
     // From a file: a pipe's writer and reader are one thread here, and would block each other.
     let file = sandbox.file("input", &bytes);
     let mut command = sandbox.command("sh");
-    command.arg("-c").arg("exec \"$0\" \"$@\" <\"$INPUT\"").arg(crate::harness::sandbox::binary()).args(words).env("INPUT", file);
+    command
+        .arg("-c")
+        .arg("exec \"$0\" \"$@\" <\"$INPUT\"")
+        .arg(crate::harness::sandbox::binary())
+        .args(words)
+        .env("INPUT", file);
     let output = crate::harness::process::Running::start(command).wait().ok();
     assert!(output.stdout.as_bytes() == bytes, "{} of {} bytes", output.stdout.len(), bytes.len());
     assert_eq!(output.stderr, "done\n");
@@ -61,7 +66,8 @@ fn a_reader_that_goes_away_does_not_hang_the_container() {
 #[test]
 fn a_terminal_has_the_size_of_the_user_s_and_follows_it() {
     let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
-    let command = sandbox.tool(["run", "--rm", "-it", "--network", "none", "--name", "c", "guest", "winsize"]);
+    let command =
+        sandbox.tool(["run", "--rm", "-it", "--network", "none", "--name", "c", "guest", "winsize"]);
     let mut terminal = Terminal::start(command, 33, 101);
     terminal.wait_for("33 101");
     terminal.resize(44, 55);
@@ -73,7 +79,17 @@ fn a_terminal_has_the_size_of_the_user_s_and_follows_it() {
 #[test]
 fn a_terminal_is_raw_while_the_container_runs_and_restored_after() {
     let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
-    let command = sandbox.tool(["run", "--rm", "-it", "--network", "none", "busybox", "sh", "-c", "test -t 0 && test -t 1 && echo tty; read x; echo got $x; exit 3"]);
+    let command = sandbox.tool([
+        "run",
+        "--rm",
+        "-it",
+        "--network",
+        "none",
+        "busybox",
+        "sh",
+        "-c",
+        "test -t 0 && test -t 1 && echo tty; read x; echo got $x; exit 3",
+    ]);
     let mut terminal = Terminal::start(command, 24, 80);
     let before = terminal.settings();
     terminal.wait_for("tty");
@@ -90,7 +106,8 @@ fn a_terminal_is_raw_while_the_container_runs_and_restored_after() {
 #[test]
 fn a_terminal_is_restored_when_the_front_process_is_told_to_end() {
     let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
-    let command = sandbox.tool(["run", "--rm", "-it", "--network", "none", "--name", "c", "guest", "winsize"]);
+    let command =
+        sandbox.tool(["run", "--rm", "-it", "--network", "none", "--name", "c", "guest", "winsize"]);
     let mut terminal = Terminal::start(command, 24, 80);
     let before = terminal.settings();
     terminal.wait_for("24 80");

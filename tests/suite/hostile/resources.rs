@@ -13,7 +13,9 @@ fn cve_2026_47262_a_huge_passwd_is_bounded() {
     let mut lines = b"root:x:0:0::/:/bin/sh\n".to_vec();
     lines.extend(std::iter::repeat_n(b'x', 60 << 20));
     for name in ["etc/passwd", "etc/group"] {
-        ImageBuilder::with_programs().layer(Layer::new().dir("etc").file(name, &lines)).load(&sandbox, "huge");
+        ImageBuilder::with_programs()
+            .layer(Layer::new().dir("etc").file(name, &lines))
+            .load(&sandbox, "huge");
         let before = Instant::now();
         let output = sandbox.run(&["-u", "someone:somegroup", "huge", "true"]);
         assert_eq!(output.code(), 125, "{output}");
@@ -28,8 +30,16 @@ fn cve_2024_9676_passwd_is_a_fifo_or_leads_to_the_host() {
     rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o666.into(), 0).unwrap();
     let layers = [
         ("a fifo", Layer::new().dir("etc").fifo("etc/passwd").fifo("etc/group")),
-        ("a link to a fifo of the host", Layer::new().dir("etc").symlink("etc/passwd", &format!("../../../../../../../..{}", fifo.display()))),
-        ("a link to zeros", Layer::new().dir("etc").symlink("etc/passwd", "/dev/zero").symlink("etc/group", "/dev/zero")),
+        (
+            "a link to a fifo of the host",
+            Layer::new()
+                .dir("etc")
+                .symlink("etc/passwd", &format!("../../../../../../../..{}", fifo.display())),
+        ),
+        (
+            "a link to zeros",
+            Layer::new().dir("etc").symlink("etc/passwd", "/dev/zero").symlink("etc/group", "/dev/zero"),
+        ),
         ("a folder", Layer::new().dir("etc").dir("etc/passwd").dir("etc/group")),
         ("a link to itself", Layer::new().dir("etc").symlink("etc/passwd", "passwd")),
         ("a link to memory", Layer::new().dir("etc").symlink("etc/passwd", "/proc/self/mem")),
@@ -39,7 +49,10 @@ fn cve_2024_9676_passwd_is_a_fifo_or_leads_to_the_host() {
         for user in ["root", "someone", "0", "1000:group"] {
             let before = Instant::now();
             let output = sandbox.run(&["-u", user, "odd", "true"]);
-            assert!([0, 125].contains(&output.code()) && !output.stderr.contains("panicked"), "{name}: {output}");
+            assert!(
+                [0, 125].contains(&output.code()) && !output.stderr.contains("panicked"),
+                "{name}: {output}"
+            );
             assert!(before.elapsed() < Duration::from_secs(20), "{name}: {:?}", before.elapsed());
         }
     }
@@ -49,7 +62,19 @@ fn cve_2024_9676_passwd_is_a_fifo_or_leads_to_the_host() {
 fn cve_2022_1708_a_flood_of_output_does_not_grow_the_monitor() {
     let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
     // A client that does not read, and a container that never stops writing.
-    let client = sandbox.spawn(["run", "--network", "none", "--name", "c", "--log-opt", "max-size=1m", "busybox", "sh", "-c", "yes flood >&2 & exec yes flood"]);
+    let client = sandbox.spawn([
+        "run",
+        "--network",
+        "none",
+        "--name",
+        "c",
+        "--log-opt",
+        "max-size=1m",
+        "busybox",
+        "sh",
+        "-c",
+        "yes flood >&2 & exec yes flood",
+    ]);
     sandbox.wait_for_status("c", "running");
     client.signal(rustix::process::Signal::STOP);
     let monitors = sandbox.monitors();
@@ -61,9 +86,19 @@ fn cve_2022_1708_a_flood_of_output_does_not_grow_the_monitor() {
     // Either the monitor goes on reading (and must not keep it), or it holds the container back.
     let start = Instant::now();
     let begun = written();
-    until("a flood, or five seconds", || (written() - begun > 200 << 20 || start.elapsed() > Duration::from_secs(5)).then_some(()));
+    until("a flood, or five seconds", || {
+        (written() - begun > 200 << 20 || start.elapsed() > Duration::from_secs(5)).then_some(())
+    });
     let status = std::fs::read_to_string(format!("/proc/{}/status", monitors[0])).unwrap();
-    let peak: u64 = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap().split_whitespace().next().unwrap().parse().unwrap();
+    let peak: u64 = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .unwrap()
+        .split_whitespace()
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap();
     assert!(peak < 64 << 10, "{peak} KiB");
     client.signal(rustix::process::Signal::CONT);
     sandbox.ok(["rm", "-f", "-t", "0", "c"]);
@@ -86,7 +121,8 @@ fn cve_2025_64329_many_attaches_leave_nothing_in_the_monitor() {
 fn cve_2020_1702_bombs_in_archives_are_bounded() {
     let Some(sandbox) = sandbox(PROGRAMS) else { return };
     // A config of 64 MiB, and a nest of arrays that a recursive reader would not survive.
-    let padded = ImageBuilder::with_programs().config("Labels", json!({ "a": "x".repeat(64 << 20) })).archive("bomb");
+    let padded =
+        ImageBuilder::with_programs().config("Labels", json!({ "a": "x".repeat(64 << 20) })).archive("bomb");
     let nested = ["[".repeat(200_000), "]".repeat(200_000)].concat();
     let manifest = br#"[{"Config":"c.json","RepoTags":["bomb"],"Layers":[]}]"#;
     let nested = Layer::new().file("c.json", nested.as_bytes()).file("manifest.json", manifest).into_bytes();
@@ -121,7 +157,10 @@ fn cve_2024_3056_shared_memory_goes_with_its_containers() {
     let Some(sandbox) = sandbox(&[Image("busybox"), SubIds]) else { return };
     sandbox.start("first", &["--ipc", "shareable", "busybox", "sleep", "1000"]);
     sandbox.run(&["--ipc", "container:first", "busybox", "sh", "-c", "echo shared >/dev/shm/f"]).ok();
-    assert_eq!(sandbox.run(&["--ipc", "container:first", "busybox", "cat", "/dev/shm/f"]).ok().text(), "shared");
+    assert_eq!(
+        sandbox.run(&["--ipc", "container:first", "busybox", "cat", "/dev/shm/f"]).ok().text(),
+        "shared"
+    );
     sandbox.ok(["rm", "-f", "-t", "0", "first"]);
     sandbox.run(&["busybox", "test", "!", "-e", "/dev/shm/f"]).ok();
 }

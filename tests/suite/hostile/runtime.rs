@@ -16,11 +16,21 @@ fn cve_2019_5736_the_binary_cannot_be_overwritten() {
     let before = hex(&std::fs::read(&copy).unwrap());
     let script = "for p in /proc/[0-9]*; do echo evil >$p/exe; done 2>/dev/null; (echo evil >/proc/self/exe) 2>/dev/null; true";
     ImageBuilder::with_programs()
-        .layer(Layer::new().program("evil", b"#!/proc/self/exe\n").program("evil2", format!("#!/bin/sh\n{script}\n").as_bytes()))
+        .layer(
+            Layer::new()
+                .program("evil", b"#!/proc/self/exe\n")
+                .program("evil2", format!("#!/bin/sh\n{script}\n").as_bytes()),
+        )
         .config("Entrypoint", json!(["/evil"]))
         .load(&sandbox, "evil");
     let options = ["run", "--rm", "--network", "none"];
-    for words in [&["evil"][..], &["--entrypoint", "/evil2", "evil"], &["--entrypoint", "/proc/self/exe", "evil"], &["--init", "--entrypoint", "/evil2", "evil"], &["--pid", "host", "--entrypoint", "/evil2", "evil"]] {
+    for words in [
+        &["evil"][..],
+        &["--entrypoint", "/evil2", "evil"],
+        &["--entrypoint", "/proc/self/exe", "evil"],
+        &["--init", "--entrypoint", "/evil2", "evil"],
+        &["--pid", "host", "--entrypoint", "/evil2", "evil"],
+    ] {
         let mut command = sandbox.command(&copy);
         command.args(options).args(words);
         let output = crate::harness::process::Running::start(command).wait();
@@ -35,7 +45,9 @@ fn cve_2016_9962_no_process_in_the_container_holds_the_host_s_descriptors() {
     let script = "for f in /proc/[0-9]*/fd/*; do readlink $f; done 2>/dev/null";
     let output = sandbox.run(&["--init", "busybox", "sh", "-c", script]).ok();
     for target in output.lines() {
-        let harmless = ["pipe:", "socket:", "/dev/null", "/proc/", "anon_inode:", "/dev/pts", "/"].iter().any(|p| target.starts_with(p));
+        let harmless = ["pipe:", "socket:", "/dev/null", "/proc/", "anon_inode:", "/dev/pts", "/"]
+            .iter()
+            .any(|p| target.starts_with(p));
         assert!(harmless && !target.contains("coracle"), "{target}: {output}");
     }
     let report = Report::parse(&sandbox.run(&["guest", "report"]).ok());
@@ -46,9 +58,14 @@ fn cve_2016_9962_no_process_in_the_container_holds_the_host_s_descriptors() {
 fn cve_2020_15257_no_abstract_socket() {
     let Some(sandbox) = sandbox(PROGRAMS) else { return };
     sandbox.ok(["run", "-d", "--network", "host", "--name", "c", "guest", "sleep"]);
-    let output = sandbox.coracle(["run", "--rm", "--network", "host", "busybox", "cat", "/proc/net/unix"]).ok();
+    let output =
+        sandbox.coracle(["run", "--rm", "--network", "host", "busybox", "cat", "/proc/net/unix"]).ok();
     let marker = sandbox.root().file_name().unwrap().to_str().unwrap();
-    let abstract_ones: Vec<&str> = output.lines().into_iter().filter(|line| line.contains(" @") && (line.contains("coracle") || line.contains(marker))).collect();
+    let abstract_ones: Vec<&str> = output
+        .lines()
+        .into_iter()
+        .filter(|line| line.contains(" @") && (line.contains("coracle") || line.contains(marker)))
+        .collect();
     assert!(abstract_ones.is_empty(), "{abstract_ones:?}");
 }
 
@@ -63,9 +80,14 @@ fn cve_2023_25809_cgroups_cannot_be_written() {
 #[test]
 fn cve_2025_52881_sysctls_land_in_procfs() {
     let Some(sandbox) = sandbox(PROGRAMS) else { return };
-    let layer = Layer::new().dir("proc").dir("proc/sys").dir("proc/sys/kernel").file("proc/sys/kernel/msgmax", b"of the image");
+    let layer = Layer::new()
+        .dir("proc")
+        .dir("proc/sys")
+        .dir("proc/sys/kernel")
+        .file("proc/sys/kernel/msgmax", b"of the image");
     ImageBuilder::with_programs().layer(layer).load(&sandbox, "proc");
-    let output = sandbox.run(&["--sysctl", "kernel.msgmax=5000", "proc", "cat", "/proc/sys/kernel/msgmax"]).ok();
+    let output =
+        sandbox.run(&["--sysctl", "kernel.msgmax=5000", "proc", "cat", "/proc/sys/kernel/msgmax"]).ok();
     assert_eq!(output.text(), "5000");
 }
 
@@ -93,7 +115,9 @@ fn cve_2021_43784_a_flood_of_maps_is_refused() {
 #[test]
 fn cve_2023_38496_options_that_cannot_be_applied_are_errors() {
     let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
-    for option in ["apparmor=no-such-profile", "label=type:nonsense_t", "no-such-option=1", "seccomp=/no/such/file"] {
+    for option in
+        ["apparmor=no-such-profile", "label=type:nonsense_t", "no-such-option=1", "seccomp=/no/such/file"]
+    {
         let output = sandbox.run(&["--security-opt", option, "guest", "report"]);
         assert_eq!(output.code(), 125, "{option}: {output}");
     }
@@ -102,8 +126,13 @@ fn cve_2023_38496_options_that_cannot_be_applied_are_errors() {
 #[test]
 fn cve_2020_5291_words_after_the_image_are_never_flags() {
     let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
-    let report = Report::parse(&sandbox.run(&["guest", "report", "--privileged", "--cap-add=ALL", "-v/:/host", "--", "--rm"]).ok());
-    assert_eq!(report.args, ["/bin/guest", "report", "--privileged", "--cap-add=ALL", "-v/:/host", "--", "--rm"]);
+    let report = Report::parse(
+        &sandbox.run(&["guest", "report", "--privileged", "--cap-add=ALL", "-v/:/host", "--", "--rm"]).ok(),
+    );
+    assert_eq!(
+        report.args,
+        ["/bin/guest", "report", "--privileged", "--cap-add=ALL", "-v/:/host", "--", "--rm"]
+    );
     assert_eq!(report.capabilities("CapEff"), 0x8004_05fb);
     assert!(report.mount("/host").is_none());
 }
@@ -124,6 +153,7 @@ fn cve_2026_31431_af_alg_is_refused() {
         assert_ne!(output.text(), "socket_alg ok", "{options:?}");
     }
     // The answer is the filter's and not that of a kernel without AF_ALG.
-    let output = sandbox.run(&["--security-opt", "seccomp=unconfined", "guest", "syscalls", "socket_alg"]).ok();
+    let output =
+        sandbox.run(&["--security-opt", "seccomp=unconfined", "guest", "syscalls", "socket_alg"]).ok();
     println!("without a filter: {}", output.text());
 }
