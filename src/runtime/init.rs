@@ -85,9 +85,9 @@ fn set_up(plan: &Plan, monitor: &mut MonitorChannel) -> Result<Exec> {
     expect(monitor, &ToInit::Exec)?;
     let confine = || confine(&plan.process);
     if plan.process.reaper {
-        reaper::split(confine)?
+        reaper::split(confine)?;
     } else {
-        confine()?
+        confine()?;
     }
     Ok(exec)
 }

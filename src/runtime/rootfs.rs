@@ -269,7 +269,7 @@ mod tests {
         let temp = tempfile::tempdir().expect("tempdir");
         symlink("/etc", temp.path().join("proc")).expect("symlink");
         let rootfs = rootfs(temp.path());
-        let error = rootfs.strict_mount_point("/proc").err().expect("refused");
+        let error = rootfs.strict_mount_point("/proc").expect_err("refused");
         assert!(error.to_string().contains("symbolic link"), "{error}");
         rootfs.strict_mount_point("/sys").expect("made");
     }

@@ -592,7 +592,7 @@ fn a_layer_is_published_whole_or_not_at_all() {
     }
     assert!(store.contains(&chain_id) && store.is_squashed(&chain_id));
     assert_eq!(store.size(&chain_id).expect("size"), 5);
-    assert_eq!(store.list().expect("list"), [chain_id.clone()]);
+    assert_eq!(store.list().expect("list"), std::slice::from_ref(&chain_id));
     assert_eq!(fs::read_to_string(store.path(&chain_id).join("a")).expect("read"), "yz");
     fs::set_permissions(store.path(&chain_id).join("b"), fs::Permissions::from_mode(0o0)).expect("chmod");
     fs::create_dir_all(temp.path().join("layers/tmp-dead/root")).expect("mkdir");
