@@ -61,7 +61,7 @@ impl Archive {
         let mut content = Vec::new();
         for (key, value) in records {
             let rest = key.len() + value.len() + 3;
-            let length = (1..20).map(|digits| rest + digits).find(|all| all.to_string().len() + rest == *all);
+            let length = (1..10).map(|digits| rest + digits).find(|all| all.to_string().len() + rest == *all);
             content.extend_from_slice(format!("{} {key}=", length.expect("some length")).as_bytes());
             content.extend_from_slice(value);
             content.push(b'\n');
@@ -594,7 +594,7 @@ fn a_layer_is_published_whole_or_not_at_all() {
     assert_eq!(store.size(&chain_id).expect("size"), 5);
     assert_eq!(store.list().expect("list"), std::slice::from_ref(&chain_id));
     assert_eq!(fs::read_to_string(store.path(&chain_id).join("a")).expect("read"), "yz");
-    fs::set_permissions(store.path(&chain_id).join("b"), fs::Permissions::from_mode(0o0)).expect("chmod");
+    fs::set_permissions(store.path(&chain_id).join("b"), fs::Permissions::from_mode(0o000)).expect("chmod");
     fs::create_dir_all(temp.path().join("layers/tmp-dead/root")).expect("mkdir");
     store.sweep().expect("swept");
     assert_eq!(entries(), 1, "the left-over of a dead process goes");
