@@ -63,6 +63,6 @@ fn serve() -> Result<()> {
 fn leave_the_terminal() -> Result<()> {
     rustix::process::setsid().context(|| "start a session")?;
     rustix::process::set_child_subreaper(Some(rustix::process::getpid())).context(|| "become a subreaper")?;
-    // The start order came from a directory that may be unmounted later.
+    // Or the directory of whoever started it could not be unmounted.
     rustix::process::chdir("/").context(|| "change to /")
 }

@@ -1,4 +1,9 @@
 //! Layers, volumes, root file systems.
+//!
+//! `engine` fills and empties the stores, the monitor mounts what is in them.
+//! On disk: `layers/` (see [`layers`]) and `volumes/` (see [`volume`]); both
+//! publish by rename. Volumes have a lock of their own; layers are kept by the
+//! image store's. Everything runs in the user's outer namespace, as its root.
 pub(crate) mod copy;
 pub(crate) mod descent;
 pub(crate) mod layers;

@@ -73,7 +73,7 @@ fn set_lowers(context: &OwnedFd, lowers: &[PathBuf]) -> Result<(), Errno> {
     let fds = lowers.iter().map(|lower| open(lower)).collect::<Result<Vec<_>, _>>()?;
     let joined = fds.iter().map(fd_path).collect::<Vec<_>>().join(":");
     if joined.len() > MAX_STRING {
-        // About fourteen layers. The FUSE overlay has no such limit.
+        // About fourteen layers.
         return Err(Errno::NAMETOOLONG);
     }
     rustix::mount::fsconfig_set_string(context.as_fd(), "lowerdir", joined.as_str())
