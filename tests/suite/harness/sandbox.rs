@@ -231,7 +231,7 @@ impl Sandbox {
     pub(crate) fn monitors(&self) -> Vec<i32> {
         leaks::processes_of(self.root())
             .into_iter()
-            .filter(|process| process.command.split('\0').any(|word| word == "monitor"))
+            .filter(|process| process.command.split('\0').any(|word| word == "--monitor"))
             .map(|process| process.pid)
             .collect()
     }
