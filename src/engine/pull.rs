@@ -2,7 +2,7 @@
 
 use super::images::{LocalImage, unpack_blob};
 use crate::dirs::Dirs;
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{BestEffort, Context, Error, Kind, Result};
 use crate::image::archive::copy;
 use crate::image::blob::{Ingest, Tee};
 use crate::image::compression::decoder;
@@ -186,6 +186,8 @@ impl<'a> Pull<'a> {
                 return Err(Error::failed("layers were removed while they were pulled").hint("try again"));
             }
         }
+        // What killed pulls left: this is when it would be missed on the disk.
+        self.layers.sweep().or_ignore();
         tell(&format!("Digest: {}", resolved.source));
         let what = if known { "Image is up to date for" } else { "Downloaded newer image for" };
         tell(&format!("Status: {what} {familiar}"));

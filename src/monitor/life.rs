@@ -13,6 +13,7 @@ use crate::types::container::ContainerRecord;
 use crate::types::status::{Exit, RestartPolicy};
 use crate::userns::{self, Outer};
 use jiff::Timestamp;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -32,8 +33,8 @@ pub(super) struct Container {
     pub(super) control: Control,
 }
 
-/// Runs the container until it has ended for good.
-pub(crate) async fn live(order: StartOrder, front: Front) -> Result<()> {
+/// Runs the container until it has ended for good. `lock` is the container's.
+pub(crate) async fn live(order: StartOrder, front: Front, lock: OwnedFd) -> Result<()> {
     let mut front = Some(front);
     let container = match open(&order) {
         Ok(container) => Rc::new(container),
@@ -42,7 +43,7 @@ pub(crate) async fn live(order: StartOrder, front: Front) -> Result<()> {
             return Err(error);
         }
     };
-    let result = sequence(&container, &order, &mut front).await;
+    let result = sequence(&container, &order, &mut front, lock).await;
     userns::unregister_holder(&container.dirs.runtime).or_ignore();
     result
 }
@@ -58,15 +59,21 @@ fn open(order: &StartOrder) -> Result<Container> {
     Ok(Container { hub: Hub::new(log), control, dirs, store, record, outer: order.outer.clone() })
 }
 
-async fn sequence(container: &Rc<Container>, order: &StartOrder, front: &mut Option<Front>) -> Result<()> {
+async fn sequence(
+    container: &Rc<Container>,
+    order: &StartOrder,
+    front: &mut Option<Front>,
+    lock: OwnedFd,
+) -> Result<()> {
     let first = match run::start(container, order, front).await {
         Ok(started) => started,
         Err(error) => {
-            fail_first_start(container);
+            fail_first_start(container, &error);
             report(front, &error);
             return Err(error);
         }
     };
+    drop(lock);
     if let Some(mut channel) = front.take() {
         // Where it has died meanwhile, the container goes on without it.
         channel.send(&FromMonitor::Started { init: first.process }).or_ignore();
@@ -111,7 +118,7 @@ async fn run_until_the_end(container: &Rc<Container>, order: &StartOrder, first:
     }
 }
 
-/// A restart that failed is the end.
+/// The end of a container that could not be started.
 fn could_not_start(error: &Error) -> Exit {
     let now = Timestamp::now();
     Exit {
@@ -159,7 +166,7 @@ fn publish(container: &Container, init: Option<crate::types::status::ProcessId>,
 fn end(container: &Container, exit: &Exit, restarts: u32) {
     let record = &container.record;
     if record.config.auto_remove {
-        remove::hide(&container.dirs, &container.store, record).or_ignore();
+        hide(container);
     } else {
         container.store.save_exit(&record.id, exit, restarts).or_ignore();
     }
@@ -167,23 +174,30 @@ fn end(container: &Container, exit: &Exit, restarts: u32) {
     std::fs::remove_file(container.dirs.container_runtime(&record.id).join("state.json")).or_ignore();
 }
 
+fn hide(container: &Container) {
+    container.store.drop_name(&container.record.name, &container.record.id);
+    remove::hide(&container.dirs, &container.record.id).or_ignore();
+}
+
 fn remove_what_is_left(container: &Container) {
     let record = &container.record;
     std::fs::remove_dir_all(container.dirs.container_runtime(&record.id)).or_ignore();
     if record.config.auto_remove {
-        remove::delete(&container.dirs, record, remove::Volumes::Remove).or_ignore();
+        remove::delete(&container.dirs, &record.id, &record.anonymous_volumes).or_ignore();
     }
 }
 
-/// Nothing half-done stays: the container is as it was before.
-fn fail_first_start(container: &Container) {
+/// Nothing half-done stays, but why it did not start can be looked up.
+fn fail_first_start(container: &Container, error: &Error) {
     let record = &container.record;
     let directory = container.dirs.container(&record.id);
     std::fs::remove_dir_all(container.dirs.container_runtime(&record.id)).or_ignore();
     std::fs::remove_file(directory.join("started")).or_ignore();
     if record.config.auto_remove {
-        remove::hide(&container.dirs, &container.store, record).or_ignore();
-        remove::delete(&container.dirs, record, remove::Volumes::Remove).or_ignore();
+        hide(container);
+        remove::delete(&container.dirs, &record.id, &record.anonymous_volumes).or_ignore();
+    } else {
+        container.store.save_exit(&record.id, &could_not_start(error), 0).or_ignore();
     }
 }
 

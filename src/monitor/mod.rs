@@ -31,6 +31,10 @@ pub(crate) const ROLE: &str = "--monitor";
 /// The fd on which the starting process speaks to its monitor.
 pub(crate) const FRONT_FD: i32 = 3;
 
+/// The fd of the container's lock, held until the first start has succeeded or
+/// failed.
+pub(crate) const LOCK_FD: i32 = 4;
+
 /// The process that started this one.
 pub(crate) type Front = Channel<FromMonitor, StartOrder>;
 
@@ -44,9 +48,14 @@ pub(crate) fn main() -> ExitCode {
 }
 
 fn serve() -> Result<()> {
-    let socket =
-        process::inherited_fd(FRONT_FD).context(|| "this role is coracle's own: no order on fd 3")?;
-    rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC).context(|| "prepare the socket")?;
+    let inherit = |number| {
+        let fd = process::inherited_fd(number)
+            .context(|| format!("this role is coracle's own: no fd {number}"))?;
+        rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC).context(|| "prepare an inherited fd")?;
+        Ok::<_, Error>(fd)
+    };
+    let socket = inherit(FRONT_FD)?;
+    let lock = inherit(LOCK_FD)?;
     let mut front: Front = Channel::new(UnixStream::from(socket));
     let order = front.receive()?.ok_or_else(|| Error::failed("no order came"))?;
     leave_the_terminal()?;
@@ -55,7 +64,7 @@ fn serve() -> Result<()> {
         .enable_time()
         .build()
         .context(|| "start the monitor's event loop")?;
-    tokio::task::LocalSet::new().block_on(&runtime, life::live(order, front))
+    tokio::task::LocalSet::new().block_on(&runtime, life::live(order, front, lock))
 }
 
 /// A session of its own: no signal of the terminal, no hang-up reaches it. Its

@@ -71,8 +71,8 @@ pub(super) async fn start(
     }
     let at = Timestamp::now();
     let process = process_id(&starting)?;
-    container.store.mark_started(&container.record.id, at)?;
-    // Before exec: whoever sees what the command does, sees it running.
+    // Before exec: whoever sees what the command does, sees it running. The
+    // state first: the mark without it means that the run was lost.
     let state = LiveState {
         version: 1,
         id: container.record.id.clone(),
@@ -84,6 +84,7 @@ pub(super) async fn start(
         uid_map,
     };
     container.store.save_live(&state)?;
+    container.store.mark_started(&container.record.id, at)?;
     let (_, pidfd) = starting.exec()?;
     let keep = pidfd.try_clone().context(|| "keep the container's pidfd")?;
     container.control.set_running(Some(keep));

@@ -147,6 +147,18 @@ impl Store {
         }
     }
 
+    /// Lets go of every name that leads to this container.
+    pub(crate) fn drop_names_of(&self, id: &ContainerId) -> Result<()> {
+        let names = self.dirs.names();
+        for entry in std::fs::read_dir(&names).context(|| format!("list {}", names.display()))? {
+            let entry = entry.context(|| format!("list {}", names.display()))?;
+            if let Some(name) = entry.file_name().to_str() {
+                self.drop_name(name, id);
+            }
+        }
+        Ok(())
+    }
+
     /// The container called `word`: a name, an id, or the beginning of an id
     /// that only one has.
     ///
@@ -245,6 +257,12 @@ impl Store {
                 lost: false,
             });
         };
+        // The run may have begun, or begun and ended, since the looks above: a
+        // monitor publishes its state before the mark, and the exit record before
+        // it takes its state away.
+        if self.live(id)?.is_some() || directory.join("exit.json").exists() {
+            return self.snapshot(id);
+        }
         let started_at = std::str::from_utf8(&started).ok().and_then(|text| text.parse().ok());
         let started_at: Timestamp = started_at.unwrap_or(record.created);
         let exit = Exit {

@@ -209,7 +209,9 @@ impl Sandbox {
 
     #[track_caller]
     pub(crate) fn wait_for_status(&self, name: &str, status: &str) {
-        until(&format!("{name} to be {status}"), || (self.status(name) == status).then_some(()));
+        // It may not be there yet.
+        let is = || self.coracle(["inspect", "--format", "{{.State.Status}}", name]).text() == status;
+        until(&format!("{name} to be {status}"), || is().then_some(()));
     }
 
     /// Waits until the container's log holds `text`.
