@@ -118,7 +118,11 @@ impl Engine {
     /// and left out, so that it does not hide the others.
     pub(crate) fn containers(&self, size: bool, notes: &mut Vec<Error>) -> Result<Vec<Container>> {
         let mut containers = Vec::new();
-        for id in self.store.ids()? {
+        let (ids, left_over) = self.store.listing()?;
+        if left_over {
+            self.sweep().unwrap_or_else(|error| notes.push(error));
+        }
+        for id in ids {
             match self.container(&id, size) {
                 Ok(container) => containers.push(container),
                 // Removed while we looked.

@@ -37,7 +37,7 @@ impl Engine {
             warn(&limits);
         }
         let lock = lock::container(&self.dirs.container(id))?;
-        let snapshot = self.snapshot(id)?;
+        let snapshot = self.snapshot_locked(id)?;
         if matches!(snapshot.status, Status::Running { .. } | Status::Restarting { .. }) {
             // Docker: starting what runs is no error; attaching to it is another verb.
             return match attach {

@@ -81,6 +81,11 @@ pub(crate) fn make(rootfs: &Rootfs, mount: &Mount, made: &mut Made) -> Result<()
                 mount::mount_setattr(fd.as_fd(), c"", attr, true).context(step)?;
             }
             attach(fd.as_fd(), point.as_fd()).context(step)?;
+            // The host's, shared with its pid namespace: net.* in it are those
+            // of the namespace of whoever opens them.
+            if target == "/proc" {
+                made.proc = Some(fd.try_clone().context(step)?);
+            }
         }
     }
     Ok(())

@@ -1,5 +1,6 @@
 //! The containers of a user: create, find, list, and what state each is in.
 
+use super::lock;
 use super::written::{Durable, read_file, read_json, write_file, write_json};
 use crate::dirs::{Dirs, create_private};
 use crate::error::{BestEffort, Context, Error, Result};
@@ -12,6 +13,13 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+
+/// Before the id in the name of a container's directory that is being made.
+const UNBORN: &str = ".new-";
+/// The same for one that is being removed.
+pub(crate) const GONE: &str = ".gone-";
+/// A half-made container younger than this is not looked at.
+const UNBORN_GRACE: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// Of `config.json`.
 pub(crate) const RECORD_VERSION: u32 = 1;
@@ -72,8 +80,10 @@ impl Store {
         let parent = self.dirs.containers();
         create_private(&parent)?;
         create_private(&self.dirs.names())?;
-        let temporary = parent.join(format!(".new-{}", record.id));
+        let temporary = parent.join(format!("{UNBORN}{}", record.id));
         create_private(&temporary)?;
+        // Who finds the directory later knows by this lock that it is not left over.
+        let _alive = lock::directory(&temporary)?;
         let write = || -> Result<()> {
             // It becomes the container's root directory, which all may enter; what
             // is above it is nobody else's.
@@ -84,38 +94,83 @@ impl Store {
             create_private(&temporary.join("work"))?;
             write_json(&temporary.join("config.json"), record, Durable::No)?;
             write_file(&temporary.join("name"), record.id.as_str().as_bytes(), Durable::No)?;
+            // The name first: nobody sees two containers of one name, not even
+            // after a kill between the two steps.
+            self.take_name(&record.name, &record.id, &temporary.join("name"))?;
             let directory = self.dirs.container(&record.id);
-            std::fs::rename(&temporary, &directory).context(|| format!("publish {}", directory.display()))?;
-            self.take_name(&record.name, &record.id).inspect_err(|_| {
-                std::fs::remove_dir_all(&directory).or_ignore();
-            })
+            std::fs::rename(&temporary, &directory)
+                .context(|| format!("publish {}", directory.display()))
+                .inspect_err(|_| self.drop_name(&record.name, &record.id))
         };
         write().inspect_err(|_| std::fs::remove_dir_all(&temporary).or_ignore())
     }
 
-    /// Links the name to the container; the kernel lets only one win.
-    fn take_name(&self, name: &str, id: &ContainerId) -> Result<()> {
+    /// Links the name to the container; the kernel lets only one win. `source` is
+    /// a file with the id.
+    fn take_name(&self, name: &str, id: &ContainerId, source: &Path) -> Result<()> {
         let link = self.dirs.names().join(name);
-        let source = self.dirs.container(id).join("name");
-        for _ in 0..2 {
-            match std::fs::hard_link(&source, &link) {
-                Ok(()) => return Ok(()),
-                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-                    let Some(owner) = self.id_of_name(name)? else { continue };
-                    if self.dirs.container(&owner).exists() {
-                        return Err(Error::conflict(format!(
-                            "the container name {name:?} is in use by container {}",
-                            owner.short()
-                        ))
-                        .hint("remove or rename that container, or use --replace"));
-                    }
-                    // Its container is gone: the directory was deleted by hand.
-                    std::fs::remove_file(&link).or_ignore();
+        let step = || format!("take the name {name:?}");
+        match std::fs::hard_link(source, &link) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            result => return result.context(step),
+        }
+        // Taken, or left over. Only one at a time looks, or two could both find
+        // the same name left over and the second remove the first's.
+        let _names = lock::directory(&self.dirs.names())?;
+        if let Some(owner) = self.id_of_name(name)?.filter(|owner| self.is_there(owner)) {
+            if owner == *id {
+                return Ok(());
+            }
+            return Err(Error::conflict(format!(
+                "the container name {name:?} is in use by container {}",
+                owner.short()
+            ))
+            .hint("remove or rename that container, or use --replace"));
+        }
+        std::fs::remove_file(&link).or_ignore();
+        match std::fs::hard_link(source, &link) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                Err(Error::conflict(format!("the container name {name:?} was just taken by another command")))
+            }
+            result => result.context(step),
+        }
+    }
+
+    /// Whether the container is published or just being made by someone alive.
+    /// In this order: it is published by a rename of the one to the other.
+    fn is_there(&self, id: &ContainerId) -> bool {
+        let unborn = self.dirs.containers().join(format!("{UNBORN}{id}"));
+        matches!(lock::try_directory(&unborn), Ok(None)) || self.dirs.container(id).exists()
+    }
+
+    /// What commands that were killed have left in the directory of containers:
+    /// half-made ones are deleted here, half-removed ones (their files have many
+    /// owners) given to `finish`. Whatever someone alive still works on stays.
+    pub(crate) fn sweep(&self, finish: &mut dyn FnMut(&ContainerId) -> Result<()>) -> Result<()> {
+        for name in self.entries()?.into_iter().filter(|name| name.starts_with('.')) {
+            let path = self.dirs.containers().join(&name);
+            let id_after = |prefix: &str| name.strip_prefix(prefix).and_then(|id| ContainerId::parse(id).ok());
+            if let Some(id) = id_after(UNBORN) {
+                // Between its making and its locking it is nobody's: too young is not left over.
+                let young = std::fs::metadata(&path)
+                    .and_then(|meta| meta.modified())
+                    .is_ok_and(|at| at.elapsed().is_ok_and(|age| age < UNBORN_GRACE));
+                if young {
+                    continue;
                 }
-                Err(error) => return Err(error).context(|| format!("take the name {name:?}")),
+                if let Some(_lock) = lock::try_directory(&path)? {
+                    if let Ok(Some(record)) = read_json::<ContainerRecord>(&path.join("config.json")) {
+                        self.drop_name(&record.name, &id);
+                    }
+                    std::fs::remove_dir_all(&path).or_ignore();
+                }
+            } else if let Some(id) = id_after(GONE) {
+                if let Some(_lock) = lock::try_directory(&path)? {
+                    finish(&id)?;
+                }
             }
         }
-        Err(Error::conflict(format!("the container name {name:?} is being taken by another command")))
+        Ok(())
     }
 
     fn id_of_name(&self, name: &str) -> Result<Option<ContainerId>> {
@@ -126,10 +181,12 @@ impl Store {
 
     /// Changes the name of a container, atomically for everyone who asks.
     pub(crate) fn rename(&self, record: &mut ContainerRecord, name: &str) -> Result<()> {
-        self.take_name(name, &record.id)?;
+        self.take_name(name, &record.id, &self.dirs.container(&record.id).join("name"))?;
         let old = std::mem::replace(&mut record.name, name.to_owned());
         self.save(record)?;
-        self.drop_name(&old, &record.id);
+        if old != name {
+            self.drop_name(&old, &record.id);
+        }
         Ok(())
     }
 
@@ -140,6 +197,7 @@ impl Store {
 
     /// Lets go of a name, if it is this container's.
     pub(crate) fn drop_name(&self, name: &str, id: &ContainerId) {
+        let Ok(_names) = lock::directory(&self.dirs.names()) else { return };
         if let Ok(Some(owner)) = self.id_of_name(name) {
             if owner == *id {
                 std::fs::remove_file(self.dirs.names().join(name)).or_ignore();
@@ -183,14 +241,24 @@ impl Store {
 
     /// All ids, in no order.
     pub(crate) fn ids(&self) -> Result<Vec<ContainerId>> {
+        Ok(self.entries()?.into_iter().filter_map(|name| ContainerId::parse(&name).ok()).collect())
+    }
+
+    /// All ids, and whether there is something to [`Store::sweep`].
+    pub(crate) fn listing(&self) -> Result<(Vec<ContainerId>, bool)> {
+        let entries = self.entries()?;
+        let left_over = entries.iter().any(|name| name.starts_with('.'));
+        Ok((entries.into_iter().filter_map(|name| ContainerId::parse(&name).ok()).collect(), left_over))
+    }
+
+    fn entries(&self) -> Result<Vec<String>> {
         let path = self.dirs.containers();
         let entries = match std::fs::read_dir(&path) {
             Ok(entries) => entries,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(error).context(|| format!("list {}", path.display())),
         };
-        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-        Ok(names.filter_map(|name| ContainerId::parse(&name).ok()).collect())
+        Ok(entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect())
     }
 
     /// The record of a container.
@@ -254,10 +322,11 @@ impl Store {
             oom_killed: false,
             error: Some("the container's monitor was killed, or the machine went down".into()),
         };
+        let restart_count = self.stale_or_live(id)?.map_or(0, |state| state.restart_count);
         Ok(Snapshot {
             record,
             status: Status::Exited(exit),
-            restart_count: 0,
+            restart_count,
             last_started: Some(started_at),
             lost: true,
         })

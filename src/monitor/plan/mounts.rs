@@ -211,7 +211,9 @@ fn all_devices() -> Vec<Device> {
         .filter(|name| !ours(name))
         .filter_map(|name| {
             let path = format!("/dev/{name}");
-            let node = open_node(&path).ok()?;
+            // Not through links: `stderr` and its kin are the container's own.
+            let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let node = rustix::fs::open(path.as_str(), flags, Mode::empty()).ok()?;
             check_is_device(&node, &path).ok()?;
             Some(Device { mount: detach(&node, &path).ok()?, path })
         })
