@@ -27,6 +27,10 @@ use tokio::io::unix::AsyncFd;
 /// others hold the pipes: a container without a pid namespace of its own.
 const DRAIN: Duration = Duration::from_secs(2);
 
+/// A container that has run for so long will run for longer: its monitor gives
+/// back the memory that the start took.
+const SETTLE: Duration = Duration::from_secs(1);
+
 /// A container whose command runs.
 pub(super) struct Started {
     pub(super) process: ProcessId,
@@ -143,7 +147,9 @@ async fn wait_for_exit(pidfd: &OwnedFd, timeout: u64, mut network: Option<Slirp>
     let deadline =
         tokio::time::sleep(if timeout == 0 { Duration::MAX / 4 } else { Duration::from_secs(timeout) });
     tokio::pin!(deadline);
-    let mut expired = false;
+    let settling = tokio::time::sleep(SETTLE);
+    tokio::pin!(settling);
+    let (mut expired, mut settled) = (false, false);
     loop {
         let death = async {
             match &mut network {
@@ -153,6 +159,10 @@ async fn wait_for_exit(pidfd: &OwnedFd, timeout: u64, mut network: Option<Slirp>
         };
         tokio::select! {
             () = &mut ended => break,
+            () = &mut settling, if !settled => {
+                settled = true;
+                crate::sys::memory::settle();
+            }
             () = &mut deadline, if timeout != 0 && !expired => {
                 expired = true;
                 rustix::process::pidfd_send_signal(pidfd, Signal::KILL).or_ignore();
