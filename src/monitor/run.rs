@@ -28,6 +28,10 @@ use tokio::signal::unix::{Signal as ChildSignals, SignalKind, signal};
 /// others hold the pipes: a container without a pid namespace of its own.
 const DRAIN: Duration = Duration::from_secs(2);
 
+/// A container that has run for so long will run for longer: its monitor gives
+/// back the memory that the start took.
+const SETTLE: Duration = Duration::from_secs(1);
+
 /// A container whose command runs.
 pub(super) struct Started {
     pub(super) process: ProcessId,
@@ -156,7 +160,9 @@ async fn wait_for_exit(run: &Run<'_>, mut network: Option<Slirp>, mut orphans: O
     let deadline =
         tokio::time::sleep(if timeout == 0 { Duration::MAX / 4 } else { Duration::from_secs(timeout) });
     tokio::pin!(deadline);
-    let mut expired = false;
+    let settling = tokio::time::sleep(SETTLE);
+    tokio::pin!(settling);
+    let (mut expired, mut settled) = (false, false);
     loop {
         let helper = network.as_ref().and_then(Slirp::pid);
         let child = async {
@@ -173,6 +179,10 @@ async fn wait_for_exit(run: &Run<'_>, mut network: Option<Slirp>, mut orphans: O
         };
         tokio::select! {
             () = &mut ended => break,
+            () = &mut settling, if !settled => {
+                settled = true;
+                crate::sys::memory::settle();
+            }
             () = &mut deadline, if timeout != 0 && !expired => {
                 expired = true;
                 rustix::process::pidfd_send_signal(pidfd, Signal::KILL).or_ignore();
