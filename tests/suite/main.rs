@@ -8,4 +8,5 @@
 mod harness;
 
 mod architecture;
+mod hostile;
 mod smoke;
