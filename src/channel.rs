@@ -56,10 +56,6 @@ impl<S: Serialize, R: DeserializeOwned> Channel<S, R> {
         serde_json::from_slice(&body).context(|| "read a message").map(Some)
     }
 
-    pub(crate) fn stream(&self) -> &UnixStream {
-        &self.stream
-    }
-
     pub(crate) fn into_stream(self) -> UnixStream {
         self.stream
     }

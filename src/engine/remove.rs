@@ -26,7 +26,9 @@ impl Engine {
     pub(crate) fn remove(&self, id: &ContainerId, options: &RemoveOptions) -> Result<()> {
         let snapshot = match self.snapshot(id) {
             // A lost container with --rm was removed by the look at it.
-            Err(error) if error.kind() == Kind::NotFound && !self.dirs.container(id).exists() => return Err(error),
+            Err(error) if error.kind() == Kind::NotFound && !self.dirs.container(id).exists() => {
+                return Err(error);
+            }
             result => result?,
         };
         if matches!(snapshot.status, Status::Running { .. } | Status::Restarting { .. }) {
@@ -48,7 +50,11 @@ impl Engine {
             };
             remove::hide(&self.dirs, &self.store, &snapshot.record)?;
         }
-        let volumes = if options.volumes || snapshot.record.config.auto_remove { Volumes::Remove } else { Volumes::Keep };
+        let volumes = if options.volumes || snapshot.record.config.auto_remove {
+            Volumes::Remove
+        } else {
+            Volumes::Keep
+        };
         std::fs::remove_dir_all(self.dirs.container_runtime(id)).or_ignore();
         remove::delete(&self.dirs, &snapshot.record, volumes)
     }

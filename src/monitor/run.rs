@@ -1,10 +1,14 @@
 //! One run of the container: plan, clone, connect, exec, wait.
 
+// `AsyncFd::new` is deprecated for types that may change their fd; an `OwnedFd`
+// or `BorrowedFd` does not.
+#![allow(deprecated)]
+
+use super::Front;
 use super::life::Container;
 use super::messages::{FromMonitor, StartOrder};
 use super::plan::{self, Planned};
 use super::pump::{self, Pipes};
-use super::Front;
 use crate::error::{BestEffort, Context, Error, Result};
 use crate::network::slirp::{self, Slirp, SlirpOptions};
 use crate::runtime::create::{self, Starting};
@@ -97,7 +101,9 @@ fn connect(network: &NetworkMode, init: u32, warnings: &mut Vec<String>) -> Resu
     let options = match network {
         NetworkMode::Default => SlirpOptions::default(),
         NetworkMode::Slirp { options } => SlirpOptions::parse(options)?,
-        NetworkMode::None | NetworkMode::Host | NetworkMode::Container(_) | NetworkMode::Path(_) => return Ok(None),
+        NetworkMode::None | NetworkMode::Host | NetworkMode::Container(_) | NetworkMode::Path(_) => {
+            return Ok(None);
+        }
     };
     match slirp::available() {
         Ok(program) => Slirp::start(&program, init, &options).map(Some),
@@ -134,7 +140,8 @@ async fn wait_for_exit(pidfd: &OwnedFd, timeout: u64, mut network: Option<Slirp>
         }
     };
     tokio::pin!(ended);
-    let deadline = tokio::time::sleep(if timeout == 0 { Duration::MAX / 4 } else { Duration::from_secs(timeout) });
+    let deadline =
+        tokio::time::sleep(if timeout == 0 { Duration::MAX / 4 } else { Duration::from_secs(timeout) });
     tokio::pin!(deadline);
     let mut expired = false;
     loop {
@@ -175,8 +182,11 @@ fn exit_code(pidfd: &OwnedFd) -> u8 {
 fn end_orphans() {
     for _ in 0..64 {
         let children = std::fs::read_to_string(format!("/proc/self/task/{}/children", std::process::id()));
-        let pids: Vec<Pid> =
-            children.unwrap_or_default().split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)).collect();
+        let pids: Vec<Pid> = children
+            .unwrap_or_default()
+            .split_whitespace()
+            .filter_map(|pid| Pid::from_raw(pid.parse().ok()?))
+            .collect();
         if pids.is_empty() {
             return;
         }

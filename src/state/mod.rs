@@ -2,11 +2,12 @@
 //!
 //! | file | written by | when |
 //! |---|---|---|
-//! | `containers/<id>/config.json` | `create`, `rename`, `update` | published by rename with its directory |
-//! | `containers/<id>/started` | monitor | at each start, before init is cloned |
+//! | `containers/<id>/config.json` | `create`, `rename` | published by rename with its directory |
+//! | `containers/<id>/name` | `create` | with the record; holds the id |
+//! | `containers/<id>/started` | monitor | at each start, before the command is exec'd |
 //! | `containers/<id>/exit.json` | monitor | at each end, by rename; fsynced |
-//! | `containers/<id>/lock` | whoever changes the container | `flock`, never held over a start |
-//! | `names/<name>` | `create`, `rename` | a hard link that holds the id: taking a name is one `link(2)` |
+//! | `containers/<id>/lock` | who starts, renames or removes it | `flock`; by a start until the command runs |
+//! | `names/<name>` | `create`, `rename` | a hard link to `name`: taking a name is one `link(2)` |
 //! | `<runtime>/<short id>/state.json` | monitor | while it lives, by rename |
 //!
 //! Readers take no lock. The truth about "running" is a living monitor (pid and

@@ -281,8 +281,8 @@ impl Store {
         write_json(&self.dirs.container_runtime(&state.id).join("state.json"), state, Durable::No)
     }
 
-    /// Written by the monitor before init is cloned: from here on, no monitor
-    /// and no exit record means that the run was lost.
+    /// Written by the monitor before the command is exec'd: from here on, no
+    /// monitor and no exit record means that the run was lost.
     pub(crate) fn mark_started(&self, id: &ContainerId, at: Timestamp) -> Result<()> {
         let directory = self.dirs.container(id);
         write_plain(&directory.join("started"), at.to_string().as_bytes())?;

@@ -56,21 +56,3 @@ fn cve_2025_23266_no_helper_gets_the_image_s_environment() {
         }
     }
 }
-
-/// Labels and annotations are data.
-#[test]
-fn cve_2026_53488_a_label_is_never_an_instruction() {
-    let Some(sandbox) = with_programs() else { return };
-    let labels = json!({
-        "coracle.privileged": "true", "io.podman.annotations.privileged": "TRUE", "run.oci.hooks": "/bin/sh",
-        "io.containers.log-driver": "/bin/sh", "org.opencontainers.image.stopSignal": "KILL",
-        "io.podman.annotations.seccomp": "unconfined", "run": "coracle run --privileged -v /:/host IMAGE",
-    });
-    ImageBuilder::with_programs().config("Labels", labels).load(&sandbox, "labels");
-    ImageBuilder::with_programs().load(&sandbox, "plain");
-    let of = |image: &str| Report::parse(&run(&sandbox, &[image, "guest", "report"]).ok());
-    let (labelled, plain) = (of("labels"), of("plain"));
-    for field in ["CapEff", "CapBnd", "Seccomp", "NoNewPrivs"] {
-        assert_eq!(labelled.status(field), plain.status(field), "{field}");
-    }
-}

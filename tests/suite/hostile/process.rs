@@ -54,7 +54,7 @@ fn cve_2019_5736_a_container_cannot_change_the_tool() {
     // With the host's processes in sight: its monitor is the parent. A busy
     // binary cannot be opened for writing anyway, but its mode could be changed
     // and a descriptor be kept until it ends.
-    let script = "exe=/proc/$PPID/exe; /bin/guest open $exe; exec 9<$exe; /bin/guest open /proc/self/fd/9
+    let script = "echo in; exe=/proc/$PPID/exe; /bin/guest open $exe; exec 9<$exe; /bin/guest open /proc/self/fd/9
         /bin/busybox chmod 4777 $exe && echo changed; /bin/busybox chmod 4777 /proc/self/fd/9 && echo changed
         /bin/busybox touch -d @0 /proc/self/fd/9 && echo changed
         /bin/busybox mount -o remount,rw,bind $exe && echo remounted";
@@ -65,6 +65,7 @@ fn cve_2019_5736_a_container_cannot_change_the_tool() {
         &["--pid", "host", "--cap-add", "SYS_PTRACE"],
     ] {
         let said = tool(options, &["/bin/busybox", "sh", "-c", script]);
+        assert!(said.stdout.starts_with("in\n"), "{options:?}: {said}");
         for bad in ["ok", "changed", "remounted"] {
             assert!(!said.stdout.lines().any(|line| line == bad), "{options:?}: {said}");
         }
