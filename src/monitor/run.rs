@@ -126,7 +126,11 @@ fn connect(network: &NetworkMode, init: u32, warnings: &mut Vec<String>) -> Resu
 pub(super) async fn wait(container: &Rc<Container>, started: Started) -> Exit {
     let Started { process, pidfd, at, output, network } = started;
     // Without a pid namespace the orphans of the container come to this process.
-    let orphans = if container.record.config.pid == NamespaceMode::Host { signal(SignalKind::child()).ok() } else { None };
+    let orphans = if container.record.config.pid == NamespaceMode::Host {
+        signal(SignalKind::child()).ok()
+    } else {
+        None
+    };
     let run = Run { pid: process.pid, pidfd: &pidfd, timeout: container.record.config.timeout };
     let status = wait_for_exit(&run, network, orphans).await;
     let oom_killed = false;

@@ -217,8 +217,9 @@ fn make_root_read_only(rootfs: &Rootfs) -> Result<()> {
 }
 
 fn set_oom_score(score: Option<i32>, proc: Option<&OwnedFd>) -> Result<()> {
-    let (Some(score), Some(proc)) = (score, proc) else { return Ok(()) };
+    let Some(score) = score else { return Ok(()) };
     let step = || format!("set oom_score_adj to {score}");
+    let proc = proc.ok_or_else(|| Error::invalid("what is at /proc is no procfs").context(step()))?;
     let flags = OFlags::WRONLY | OFlags::CLOEXEC;
     let file = rustix::fs::openat(proc, "self/oom_score_adj", flags, Mode::empty()).context(step)?;
     match rustix::io::write(&file, score.to_string().as_bytes()) {

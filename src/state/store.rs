@@ -149,7 +149,8 @@ impl Store {
     pub(crate) fn sweep(&self, finish: &mut dyn FnMut(&ContainerId) -> Result<()>) -> Result<()> {
         for name in self.entries()?.into_iter().filter(|name| name.starts_with('.')) {
             let path = self.dirs.containers().join(&name);
-            let id_after = |prefix: &str| name.strip_prefix(prefix).and_then(|id| ContainerId::parse(id).ok());
+            let id_after =
+                |prefix: &str| name.strip_prefix(prefix).and_then(|id| ContainerId::parse(id).ok());
             if let Some(id) = id_after(UNBORN) {
                 // Between its making and its locking it is nobody's: too young is not left over.
                 let young = std::fs::metadata(&path)

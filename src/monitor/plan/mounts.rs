@@ -211,9 +211,10 @@ fn all_devices() -> Vec<Device> {
         .filter(|name| !ours(name))
         .filter_map(|name| {
             let path = format!("/dev/{name}");
-            // Not through links: `stderr` and its kin are the container's own.
+            // Not through links: /dev/stderr leads to whatever is open here, and
+            // the container has that link itself.
             let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let node = rustix::fs::open(path.as_str(), flags, Mode::empty()).ok()?;
+            let node = rustix::fs::open(&path, flags, Mode::empty()).ok()?;
             check_is_device(&node, &path).ok()?;
             Some(Device { mount: detach(&node, &path).ok()?, path })
         })
