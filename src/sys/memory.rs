@@ -13,7 +13,9 @@ pub(crate) fn settle() {
         // not be written to (see below), so that the page which the kernel puts
         // there at the next access has the same bytes. madvise(2) leaves alone
         // what is not mapped.
-        unsafe { libc::madvise(range.start as *mut libc::c_void, range.end - range.start, libc::MADV_DONTNEED) };
+        unsafe {
+            libc::madvise(range.start as *mut libc::c_void, range.end - range.start, libc::MADV_DONTNEED)
+        };
     }
     // SAFETY: malloc_trim has no preconditions.
     #[cfg(target_env = "gnu")]
