@@ -2,7 +2,9 @@
 
 use super::arguments::{self, Flags};
 use super::command::{Entry, Kind, command, run_in, with_help};
-use super::{generate, images, inspect, lifecycle, logs, ps, registry, run as run_command, system, ui, volume};
+use super::{
+    generate, images, inspect, lifecycle, logs, ps, registry, run as run_command, system, ui, volume,
+};
 use crate::error::{Error, Result};
 use clap::{Arg, ArgAction, Command};
 
@@ -89,9 +91,30 @@ static VOLUME: &[Entry] = &[
         volume::InspectArgs,
         volume::inspect
     ),
-    command!("rm", &["remove"], "Remove volumes", "[OPTIONS] VOLUME [VOLUME...]", volume::RemoveArgs, volume::remove),
-    command!("prune", &[], "Remove volumes that no container uses", "[OPTIONS]", volume::PruneArgs, volume::prune),
-    command!("exists", &[], "Tell by the exit code if a volume exists", "VOLUME", volume::ExistsArgs, volume::exists),
+    command!(
+        "rm",
+        &["remove"],
+        "Remove volumes",
+        "[OPTIONS] VOLUME [VOLUME...]",
+        volume::RemoveArgs,
+        volume::remove
+    ),
+    command!(
+        "prune",
+        &[],
+        "Remove volumes that no container uses",
+        "[OPTIONS]",
+        volume::PruneArgs,
+        volume::prune
+    ),
+    command!(
+        "exists",
+        &[],
+        "Tell by the exit code if a volume exists",
+        "VOLUME",
+        volume::ExistsArgs,
+        volume::exists
+    ),
 ];
 
 static CONTAINER: &[Entry] = &[

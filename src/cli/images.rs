@@ -8,13 +8,13 @@ use super::template::{Format, Scope, Template};
 use super::{inspect, registry, table, ui};
 use crate::engine::Engine;
 use crate::engine::images::{self, ImageSummary};
-use filter::{apply_filter, matches_name};
 use crate::engine::rmi;
 use crate::error::{BestEffort, Error, Result};
 use crate::types::reference::Reference;
 use crate::types::size::decimal;
 use crate::types::time::human_age;
 use clap::Args;
+use filter::{apply_filter, matches_name};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
@@ -29,7 +29,8 @@ pub(crate) const IMAGE_GROUP: Entry =
 static IMAGE: &[Entry] = &[
     registry::PULL.same_as("pull"),
     command!("ls", &["list"], "List images", "[OPTIONS] [NAME[:TAG]]", ImagesArgs, list).same_as("images"),
-    command!("rm", &["remove"], "Remove images", "[OPTIONS] IMAGE [IMAGE...]", RmiArgs, remove).same_as("rmi"),
+    command!("rm", &["remove"], "Remove images", "[OPTIONS] IMAGE [IMAGE...]", RmiArgs, remove)
+        .same_as("rmi"),
     TAG.same_as("tag"),
     UNTAG,
     HISTORY.same_as("history"),
@@ -48,13 +49,17 @@ static IMAGE: &[Entry] = &[
     ),
 ];
 
-pub(crate) const IMAGES: Entry = command!("images", &[], "List images", "[OPTIONS] [NAME[:TAG]]", ImagesArgs, list);
+pub(crate) const IMAGES: Entry =
+    command!("images", &[], "List images", "[OPTIONS] [NAME[:TAG]]", ImagesArgs, list);
 
-pub(crate) const RMI: Entry = command!("rmi", &[], "Remove images", "[OPTIONS] IMAGE [IMAGE...]", RmiArgs, remove);
+pub(crate) const RMI: Entry =
+    command!("rmi", &[], "Remove images", "[OPTIONS] IMAGE [IMAGE...]", RmiArgs, remove);
 
-pub(crate) const TAG: Entry = command!("tag", &[], "Give an image one more name", "IMAGE NAME[:TAG] [NAME[:TAG]...]", TagArgs, tag);
+pub(crate) const TAG: Entry =
+    command!("tag", &[], "Give an image one more name", "IMAGE NAME[:TAG] [NAME[:TAG]...]", TagArgs, tag);
 
-pub(crate) const UNTAG: Entry = command!("untag", &[], "Take names from an image", "IMAGE [NAME[:TAG]...]", UntagArgs, untag);
+pub(crate) const UNTAG: Entry =
+    command!("untag", &[], "Take names from an image", "IMAGE [NAME[:TAG]...]", UntagArgs, untag);
 
 pub(crate) const HISTORY: Entry = command!(
     "history",
@@ -157,7 +162,9 @@ pub(crate) fn list(args: ImagesArgs) -> Result<u8> {
     let all = images::list(&engine.dirs, &mut notes)?;
     let chosen = args.choose(all)?;
     ui::write(args.render(&chosen, format.as_ref(), Timestamp::now())?.as_bytes())?;
-    notes.iter().for_each(|note| ui::warning(&note.to_string()));
+    for note in &notes {
+        ui::warning(&note.to_string());
+    }
     Ok(0)
 }
 
@@ -244,7 +251,9 @@ fn render(
     };
     match format {
         Some(Format::Json) => Ok(rows.iter().map(|(row, _)| format!("{row}\n")).collect()),
-        Some(Format::Template(template)) => Ok(lines(template)?.iter().map(|line| format!("{line}\n")).collect()),
+        Some(Format::Template(template)) => {
+            Ok(lines(template)?.iter().map(|line| format!("{line}\n")).collect())
+        }
         Some(Format::Table(template)) => as_table(template),
         None => as_table(&Template::parse(columns)?),
     }
@@ -279,7 +288,9 @@ pub(crate) fn remove(args: RmiArgs) -> Result<u8> {
 }
 
 fn tell_removed(lines: &[rmi::Removed], notes: &[Error]) -> Result<()> {
-    notes.iter().for_each(|note| ui::warning(&note.to_string()));
+    for note in notes {
+        ui::warning(&note.to_string());
+    }
     lines.iter().try_for_each(|line| ui::line(&line.to_string()))
 }
 

@@ -28,7 +28,8 @@ pub(crate) const PULL: Entry = command!(
 pub(crate) const SAVE: Entry =
     command!("save", &[], "Save images to an archive", "[OPTIONS] IMAGE [IMAGE...]", SaveArgs, save);
 
-pub(crate) const LOAD: Entry = command!("load", &[], "Load the images of an archive", "[OPTIONS]", LoadArgs, load);
+pub(crate) const LOAD: Entry =
+    command!("load", &[], "Load the images of an archive", "[OPTIONS]", LoadArgs, load);
 
 pub(crate) const IMPORT: Entry = command!(
     "import",
@@ -122,7 +123,11 @@ pub(crate) struct ImportArgs {
 pub(crate) fn pull(args: PullArgs) -> Result<u8> {
     let options = PullOptions {
         platform: platform(args.platform.as_deref())?,
-        tls_verify: args.tls_verify.as_deref().map(|value| boolean::parse("--tls-verify", value)).transpose()?,
+        tls_verify: args
+            .tls_verify
+            .as_deref()
+            .map(|value| boolean::parse("--tls-verify", value))
+            .transpose()?,
         credentials: args.creds.as_deref().map(credentials).transpose()?,
         auth_file: args.authfile.clone(),
     };
@@ -177,7 +182,9 @@ pub(crate) fn save(args: SaveArgs) -> Result<u8> {
     match &args.output {
         Some(path) => save_images(&engine.dirs, &args.images, format, SaveTarget::Path(path))?,
         None if std::io::stdout().is_terminal() => {
-            return Err(Error::invalid("an archive is not for a terminal").hint("name a file with -o, or use a pipe"));
+            return Err(
+                Error::invalid("an archive is not for a terminal").hint("name a file with -o, or use a pipe")
+            );
         }
         None => {
             let mut stdout = std::io::BufWriter::with_capacity(256 << 10, std::io::stdout().lock());

@@ -10,6 +10,7 @@ use crate::types::size::decimal;
 use clap::Args;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::fmt::Display;
 
 #[derive(Args, Debug, Default)]
 pub(crate) struct CreateArgs {
@@ -73,14 +74,18 @@ pub(crate) fn list(args: ListArgs) -> Result<u8> {
     let engine = Engine::open()?;
     let volumes = engine.volumes(&VolumeFilters::parse(&args.filter)?)?;
     if args.quiet && format.is_none() {
-        let names: String = volumes.iter().map(|volume| format!("{}\n", volume.name)).collect();
-        ui::write(names.as_bytes())?;
+        ui::write(lines(volumes.iter().map(|volume| &volume.name)).as_bytes())?;
         return Ok(0);
     }
     let rows: Vec<(Value, &Volume)> =
         volumes.iter().map(|volume| Ok((row(&engine, volume)?, volume))).collect::<Result<_>>()?;
     ui::write(render(&rows, format)?.as_bytes())?;
     Ok(0)
+}
+
+/// One line for each.
+fn lines(items: impl Iterator<Item = impl Display>) -> String {
+    items.fold(String::new(), |text, item| text + &format!("{item}\n"))
 }
 
 /// What a template sees of one volume.
@@ -94,7 +99,7 @@ fn row(engine: &Engine, volume: &Volume) -> Result<Value> {
 }
 
 fn render(rows: &[(Value, &Volume)], format: Option<Format>) -> Result<String> {
-    let lines = |template: &Template| -> Result<Vec<String>> {
+    let rendered = |template: &Template| -> Result<Vec<String>> {
         rows.iter()
             .map(|(row, volume)| {
                 template.render(row, Scope { labels: Some(&volume.labels), ..Scope::default() })
@@ -102,9 +107,9 @@ fn render(rows: &[(Value, &Volume)], format: Option<Format>) -> Result<String> {
             .collect()
     };
     let template = match format {
-        Some(Format::Json) => return Ok(rows.iter().map(|(row, _)| format!("{row}\n")).collect()),
+        Some(Format::Json) => return Ok(lines(rows.iter().map(|(row, _)| row))),
         Some(Format::Template(template)) => {
-            return Ok(lines(&template)?.iter().map(|line| format!("{line}\n")).collect());
+            return Ok(lines(rendered(&template)?.iter()));
         }
         Some(Format::Table(template)) => template,
         None => Template::parse("{{.Driver}}\t{{.Name}}")?,
@@ -114,7 +119,7 @@ fn render(rows: &[(Value, &Volume)], format: Option<Format>) -> Result<String> {
         "Mountpoint": "MOUNTPOINT", "Name": "VOLUME NAME", "Scope": "SCOPE", "Size": "SIZE", "Status": "STATUS",
     });
     let mut all = vec![template.render(&headings, Scope { headings: true, ..Scope::default() })?];
-    all.extend(lines(&template)?);
+    all.extend(rendered(&template)?);
     Ok(table::align(&all))
 }
 
@@ -146,13 +151,13 @@ pub(crate) fn inspect(args: InspectArgs) -> Result<u8> {
     }
     let text = match format {
         None => format!("{:#}\n", Value::Array(documents)),
-        Some(Format::Json) => documents.iter().map(|document| format!("{document}\n")).collect(),
+        Some(Format::Json) => lines(documents.iter()),
         Some(Format::Table(template) | Format::Template(template)) => {
-            let lines: Vec<String> = documents
+            let texts: Vec<String> = documents
                 .iter()
                 .map(|document| template.render(document, Scope::default()))
                 .collect::<Result<_>>()?;
-            lines.iter().map(|line| format!("{line}\n")).collect()
+            lines(texts.iter())
         }
     };
     ui::write(text.as_bytes())?;

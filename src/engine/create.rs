@@ -109,7 +109,8 @@ impl Engine {
         tell: &mut dyn FnMut(&str),
     ) -> Result<images::LocalImage> {
         let platform = request.platform.as_ref();
-        let local = if request.pull == PullPolicy::Always { None } else { images::find(&self.dirs, name, platform)? };
+        let local =
+            if request.pull == PullPolicy::Always { None } else { images::find(&self.dirs, name, platform)? };
         let image = match (local, request.pull) {
             (Some(image), PullPolicy::Missing | PullPolicy::Never) => image,
             (None, PullPolicy::Never) => {
@@ -194,7 +195,8 @@ impl Engine {
     /// Makes the volumes that are missing. What it gives keeps them from being
     /// removed until the record is on disk.
     fn make_volumes(&self, record: &mut ContainerRecord) -> Result<Option<Hold>> {
-        let needed = |mount: &MountSpec| matches!(mount.source, MountSource::Anonymous | MountSource::Volume { .. });
+        let needed =
+            |mount: &MountSpec| matches!(mount.source, MountSource::Anonymous | MountSource::Volume { .. });
         if !record.config.mounts.iter().any(needed) {
             return Ok(None);
         }
@@ -219,7 +221,7 @@ impl Engine {
     fn resolve_shared_namespaces(&self, config: &mut ContainerConfig) -> Result<()> {
         let resolve = |word: &mut String| -> Result<()> {
             let id = self.store.resolve(word)?;
-            *word = id.as_str().to_owned();
+            id.as_str().clone_into(word);
             Ok(())
         };
         if let NamespaceMode::Container(word) = &mut config.pid {
@@ -238,8 +240,11 @@ impl Engine {
             resolve(word)?;
             let owner = self.store.record(&ContainerId::parse(word)?)?;
             if !matches!(owner.config.ipc, IpcMode::Shareable) {
-                return Err(Error::conflict(format!("container {} does not share its IPC namespace", owner.name))
-                    .hint("start that one with --ipc=shareable"));
+                return Err(Error::conflict(format!(
+                    "container {} does not share its IPC namespace",
+                    owner.name
+                ))
+                .hint("start that one with --ipc=shareable"));
             }
         }
         Ok(())

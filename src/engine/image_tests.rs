@@ -112,7 +112,7 @@ fn a_pulled_image_is_found_by_every_name_and_removed_whole() {
     let (_home, dirs) = home();
     let mut told = Vec::new();
     let image = pull(&dirs, &served.name(), &PullOptions::default(), OWNERSHIP, &mut |line| {
-        told.push(line.to_owned())
+        told.push(line.to_owned());
     })
     .expect("pull");
     assert_eq!(image.id, served.id);
@@ -189,27 +189,30 @@ fn an_index_leads_to_this_platform() {
     assert!(error.hints()[0].contains("s390x"), "{error} {:?}", error.hints());
 }
 
+/// What a test does to a registry before it is asked.
+type Spoil<'a> = &'a dyn Fn(&Served);
+
 /// A registry may send anything: nothing of it gets a name.
 #[test]
 fn wrong_content_is_refused_and_leaves_nothing() {
     let digest_of_other =
         |served: &Served| Answer::ok(&vec![b'x'; served.blobs[0].len()], "application/octet-stream");
-    let cases: [(&str, &dyn Fn(&Served)); 5] = [
+    let cases: [(&str, Spoil<'_>); 5] = [
         ("other content", &|served| {
-            served.registry.serve(&blob_path(&served.blobs[0]), digest_of_other(served))
+            served.registry.serve(&blob_path(&served.blobs[0]), digest_of_other(served));
         }),
         ("longer", &|served| {
             let longer = [&served.blobs[0][..], b"more"].concat();
             served.registry.serve(&blob_path(&served.blobs[0]), Answer::ok(&longer, "x/y"));
         }),
         ("missing", &|served| {
-            served.registry.serve(&blob_path(&served.blobs[0]), Answer { status: 404, ..Answer::default() })
+            served.registry.serve(&blob_path(&served.blobs[0]), Answer { status: 404, ..Answer::default() });
         }),
         ("huge manifest", &|served| {
-            served.registry.serve("/v2/app/manifests/1", Answer::ok(&vec![b' '; 5 << 20], OCI_MANIFEST))
+            served.registry.serve("/v2/app/manifests/1", Answer::ok(&vec![b' '; 5 << 20], OCI_MANIFEST));
         }),
         ("redirects without end", &|served| {
-            served.registry.serve("/v2/app/manifests/1", Answer::redirect("/v2/app/manifests/1"))
+            served.registry.serve("/v2/app/manifests/1", Answer::redirect("/v2/app/manifests/1"));
         }),
     ];
     for (what, spoil) in cases {
@@ -367,8 +370,8 @@ fn a_tar_becomes_an_image() {
     assert_eq!(get(&dirs, "rootfs:1").expect("get").config.config.cmd.expect("cmd"), ["/bin/app"]);
     assert!(dirs.layers().join(image.layers[0].hex()).exists());
     assert!(import(&dirs, &mut &b""[..], &options, OWNERSHIP).is_err());
-    let (_again, to) = home();
-    let directory = _again.path().join("layout");
+    let (again, to) = home();
+    let directory = again.path().join("layout");
     save(&dirs, &["rootfs:1".into()], SaveFormat::OciDirectory, SaveTarget::Path(&directory)).expect("save");
     let loaded = load(&to, LoadSource::Path(&directory), None, OWNERSHIP).expect("load");
     assert_eq!(

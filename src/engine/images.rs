@@ -70,6 +70,7 @@ pub(crate) fn find(dirs: &Dirs, name: &str, platform: Option<&Platform>) -> Resu
 }
 
 /// As [`find`], where a missing image is an error.
+#[cfg(test)]
 pub(crate) fn get(dirs: &Dirs, name: &str) -> Result<LocalImage> {
     find(dirs, name, None)?.ok_or_else(|| no_such_image(name))
 }

@@ -49,7 +49,7 @@ pub(crate) fn import(
     copy(&mut tar, &mut hasher).context(|| "read the archive")?;
     drop(tar);
     copy(&mut tee, &mut std::io::sink()).context(|| "read the archive")?;
-    let spooled = writer.finish()?;
+    let spooled = writer.finish();
     if spooled.size == 0 {
         return Err(Error::invalid("the archive is empty"));
     }
@@ -64,7 +64,7 @@ pub(crate) fn import(
     let bytes = serde_json::to_vec(&config).context(|| "write the image config")?;
     let descriptor = Descriptor::new(OCI_CONFIG, ingest.put(&bytes)?, bytes.len() as u64);
     let names = options.reference.clone().into_iter().collect();
-    let loaded = publish(&store, &ingest, Manifest::oci(descriptor, vec![layer]), config, names)?;
+    let loaded = publish(&ingest, Manifest::oci(descriptor, vec![layer]), config, names)?;
     let image = LocalImage::new(loaded.image.clone(), options.reference.clone());
     let unpacked = give_names(&store, vec![loaded], || ensure_layers(dirs, &image, ownership));
     if unpacked.is_err() {
@@ -121,7 +121,7 @@ pub(crate) fn apply_change(run: &mut Execution, change: &str) -> Result<()> {
     match instruction.to_ascii_uppercase().as_str() {
         "CMD" => run.cmd = Some(command(rest)),
         "ENTRYPOINT" => run.entrypoint = Some(command(rest)),
-        "USER" => run.user = rest.to_owned(),
+        "USER" => rest.clone_into(&mut run.user),
         "WORKDIR" => {
             let base = if rest.starts_with('/') { "" } else { run.working_dir.trim_end_matches('/') };
             run.working_dir = if rest.starts_with('/') { rest.to_owned() } else { format!("{base}/{rest}") };

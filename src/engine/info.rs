@@ -23,6 +23,7 @@ pub(crate) struct Counts {
 /// The document of `info`: docker's names at the top, podman's below `host`,
 /// `store` and `version`. To be called before a user namespace is entered, as
 /// the host's ids and files are meant.
+#[allow(clippy::unnecessary_wraps, reason = "what it reads may come to be missing")]
 pub(crate) fn info(dirs: &Dirs, counts: Counts) -> Result<Value> {
     let uts = rustix::system::uname();
     let text = |value: &std::ffi::CStr| value.to_string_lossy().into_owned();

@@ -1,10 +1,10 @@
 //! What the image says, under what the user said: docker's rules.
 
+use crate::error::Result;
 use crate::image::config::ImageConfig;
 use crate::types::container::ContainerConfig;
 use crate::types::env::key_of;
 use crate::types::mount::{MountOptions, MountSource, MountSpec, clean_target};
-use crate::error::Result;
 
 /// Fills what the user left open with the image's values.
 pub(super) fn merge(config: &mut ContainerConfig, image: &ImageConfig) -> Result<()> {
@@ -21,7 +21,8 @@ pub(super) fn merge(config: &mut ContainerConfig, image: &ImageConfig) -> Result
         let key = key_of(entry);
         !config.unset_env_all && !config.unset_env.iter().any(|unset| unset == key)
     });
-    config.env = kept.filter(|entry| !asked.iter().any(|other| key_of(other) == key_of(entry))).cloned().collect();
+    config.env =
+        kept.filter(|entry| !asked.iter().any(|other| key_of(other) == key_of(entry))).cloned().collect();
     config.env.extend(asked);
     if config.workdir.is_none() && !run.working_dir.is_empty() {
         config.workdir = Some(clean_target(&absolute(&run.working_dir))?);
@@ -44,7 +45,11 @@ pub(super) fn merge(config: &mut ContainerConfig, image: &ImageConfig) -> Result
         // CVE-2022-23648: never above the root.
         let target = clean_target(&absolute(volume))?;
         if config.mounts.iter().all(|mount| mount.target != target) {
-            config.mounts.push(MountSpec { source: MountSource::Anonymous, target, options: MountOptions::default() });
+            config.mounts.push(MountSpec {
+                source: MountSource::Anonymous,
+                target,
+                options: MountOptions::default(),
+            });
         }
     }
     Ok(())

@@ -244,10 +244,10 @@ impl<'a> Pull<'a> {
         if descriptor.size > CONFIG_MAX {
             return Err(Error::invalid(format!("the image config has more than {CONFIG_MAX} bytes")));
         }
-        if self.store.blobs().contains(descriptor) {
-            if let Ok(bytes) = self.store.blobs().document(&descriptor.digest, CONFIG_MAX) {
-                return Ok(bytes);
-            }
+        if self.store.blobs().contains(descriptor)
+            && let Ok(bytes) = self.store.blobs().document(&descriptor.digest, CONFIG_MAX)
+        {
+            return Ok(bytes);
         }
         with_retries(|| {
             let mut bytes = Vec::new();
@@ -344,7 +344,7 @@ impl<'a> Pull<'a> {
             }
             ingest.put(&resolved.config_bytes)?;
             ingest.put(&resolved.manifest_bytes)?;
-            let entry = self.store.entry(ingest, image, Some(&resolved.source))?;
+            let entry = ImageStore::entry(ingest, image, Some(&resolved.source))?;
             names::assign(entries, entry, Some(self.reference));
             Ok(true)
         })

@@ -46,7 +46,8 @@ impl Engine {
                 Err(error) => return Err(error),
             }
         };
-        let volumes = if options.volumes || record.config.auto_remove { Volumes::Remove } else { Volumes::Keep };
+        let volumes =
+            if options.volumes || record.config.auto_remove { Volumes::Remove } else { Volumes::Keep };
         std::fs::remove_dir_all(self.dirs.container_runtime(id)).or_ignore();
         remove::delete(&self.dirs, &record, volumes, hidden)?;
         if self.store.listing()?.1 { self.sweep() } else { Ok(()) }

@@ -54,6 +54,8 @@ pub(crate) fn remove(
     }
     let store = ImageStore::open(&dirs.images())?;
     let layers = LayerStore::open(&dirs.layers())?;
+    // What killed pulls left behind goes on the way.
+    layers.sweep()?;
     store.update_then(
         |entries| {
             let used = in_use()?;
@@ -82,6 +84,8 @@ pub(crate) fn prune(
     }
     let store = ImageStore::open(&dirs.images())?;
     let layers = LayerStore::open(&dirs.layers())?;
+    // What killed pulls left behind goes on the way.
+    layers.sweep()?;
     store.update_then(
         |entries| {
             let used = in_use()?;

@@ -129,7 +129,7 @@ fn prepare_stdio(socket: &UnixStream, null: &OwnedFd, passthrough: bool) -> Resu
     }
     // The socket may have any number, also that one, where dup2 would leave
     // close-on-exec set: it is duplicated out of the way first.
-    let high = rustix::io::fcntl_dupfd_cloexec(socket, 64).context(step)?;
+    let high = rustix::io::fcntl_dupfd_cloexec(socket, FRONT_FD + 1).context(step)?;
     process::close_on_exec_from(3).context(step)?;
     process::place_fd(high.as_fd(), FRONT_FD).context(step)
 }
@@ -158,7 +158,8 @@ fn read_only_executable() -> Result<OwnedFd> {
     let own = rustix::fs::stat("/proc/self/exe").context(|| "find this program")?;
     let path = std::fs::read_link("/proc/self/exe").context(|| "find this program")?;
     let replaced = || {
-        Error::failed(format!("the program {} was replaced while it ran", path.display())).hint("call it again")
+        Error::failed(format!("the program {} was replaced while it ran", path.display()))
+            .hint("call it again")
     };
     let found = rustix::fs::stat(&path).map_err(|_| replaced())?;
     if (found.st_dev, found.st_ino) != (own.st_dev, own.st_ino) {
@@ -166,6 +167,7 @@ fn read_only_executable() -> Result<OwnedFd> {
     }
     let mount = mounts::clone_tree_at(&path).context(|| format!("mount {} read-only", path.display()))?;
     let attr = MountAttr { set: RDONLY, ..MountAttr::default() };
-    mount_setattr(mount.as_fd(), c"", attr, false).context(|| format!("mount {} read-only", path.display()))?;
+    mount_setattr(mount.as_fd(), c"", attr, false)
+        .context(|| format!("mount {} read-only", path.display()))?;
     Ok(mount)
 }

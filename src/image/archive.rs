@@ -74,7 +74,7 @@ impl Archive {
                 tar::EntryType::Regular | tar::EntryType::Continuous => {
                     let mut writer = ingest.writer(u64::MAX)?;
                     copy(&mut entry, &mut writer).context(|| format!("read {name:?} of the archive"))?;
-                    members.insert(name, Member::File(writer.finish()?));
+                    members.insert(name, Member::File(writer.finish()));
                 }
                 tar::EntryType::Symlink | tar::EntryType::Link => {
                     let link = entry.link_name_bytes().unwrap_or_default();
@@ -170,7 +170,7 @@ impl Archive {
             from.repo_tags.iter().flatten().map(|name| Reference::parse(name)).collect::<Result<_>>()?;
         let id = ingest.put(&bytes)?;
         let manifest = Manifest::oci(Descriptor::new(OCI_CONFIG, id, bytes.len() as u64), layers);
-        publish(store, ingest, manifest, config, names)
+        publish(ingest, manifest, config, names)
     }
 
     fn load_oci(
@@ -240,7 +240,7 @@ impl Archive {
         // The bytes stay; this is what the entry is made from.
         manifest.media_type.get_or_insert_with(|| entry.media_type.clone());
         let image = StoredImage::new(id, entry.digest.clone(), bytes.len() as u64, manifest, config)?;
-        let entry = store.entry(ingest, &image, None)?;
+        let entry = ImageStore::entry(ingest, &image, None)?;
         Ok(Loaded { image, entry, names })
     }
 
@@ -313,7 +313,6 @@ fn take_layer(
 
 /// Writes the manifest of an image whose other blobs are in the store.
 pub(crate) fn publish(
-    store: &ImageStore,
     ingest: &Ingest,
     manifest: Manifest,
     config: ImageConfig,
@@ -323,7 +322,7 @@ pub(crate) fn publish(
     let digest = ingest.put(&bytes)?;
     let id = manifest.config.digest.clone();
     let image = StoredImage::new(id, digest, bytes.len() as u64, manifest, config)?;
-    let entry = store.entry(ingest, &image, None)?;
+    let entry = ImageStore::entry(ingest, &image, None)?;
     Ok(Loaded { image, entry, names })
 }
 
@@ -375,7 +374,7 @@ fn copy_from(path: &Path, ingest: &Ingest) -> Result<Option<Spooled>> {
     }
     let mut writer = ingest.writer(u64::MAX)?;
     copy(&mut file, &mut writer).context(|| format!("read {}", path.display()))?;
-    writer.finish().map(Some)
+    Ok(Some(writer.finish()))
 }
 
 /// `io::copy` with a buffer that suits disks.

@@ -136,7 +136,7 @@ impl Ingest {
         // A torn document would make the image unreadable; a torn layer is
         // found by its digest when it is unpacked, so layers are not synced.
         writer.file.sync_data().context(|| format!("write blob {digest}"))?;
-        self.publish(&writer.finish()?)?;
+        self.publish(&writer.finish())?;
         Ok(digest)
     }
 
@@ -165,8 +165,8 @@ pub(crate) struct BlobWriter {
 
 impl BlobWriter {
     /// Ends the blob; its digest is now known.
-    pub(crate) fn finish(self) -> Result<Spooled> {
-        Ok(Spooled { path: self.path, digest: Digest::finish(self.hasher), size: self.written })
+    pub(crate) fn finish(self) -> Spooled {
+        Spooled { path: self.path, digest: Digest::finish(self.hasher), size: self.written }
     }
 
     /// Ends the blob and checks that it is the one that was promised.
@@ -174,7 +174,7 @@ impl BlobWriter {
     /// # Errors
     /// `Invalid` where size or digest differ.
     pub(crate) fn finish_as(self, expected: &Descriptor) -> Result<Spooled> {
-        let spooled = self.finish()?;
+        let spooled = self.finish();
         if spooled.size != expected.size {
             let (got, want) = (spooled.size, expected.size);
             return Err(Error::invalid(format!(

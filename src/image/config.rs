@@ -188,8 +188,9 @@ fn is_zero(number: &i64) -> bool {
 }
 
 /// Go's sets: an object whose values mean nothing, or `null`.
+#[allow(clippy::zero_sized_map_values, reason = "only the keys of a document are wanted")]
 fn keys<'de, D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Vec<String>, D::Error> {
-    let map = Option::<BTreeMap<String, serde::de::IgnoredAny>>::deserialize(deserializer)?;
+    let map = Option::<BTreeMap<String, serde_json::Value>>::deserialize(deserializer)?;
     Ok(map.unwrap_or_default().into_keys().collect())
 }
 

@@ -161,10 +161,10 @@ pub(crate) fn parse(bytes: &[u8], served_as: Option<&str>) -> Result<Document> {
     }
     let own = shape.media_type.as_deref().filter(|own| !own.is_empty());
     let served_as = served_as.filter(|served| is_index(served) || is_manifest(served));
-    if let (Some(own), Some(served)) = (own, served_as) {
-        if own != served {
-            return Err(Error::invalid(format!("the manifest is served as {served} but says it is {own}")));
-        }
+    if let (Some(own), Some(served)) = (own, served_as)
+        && own != served
+    {
+        return Err(Error::invalid(format!("the manifest is served as {served} but says it is {own}")));
     }
     let index = match own.or(served_as) {
         Some(known) if is_index(known) => true,
@@ -245,10 +245,10 @@ pub(crate) fn choose<'a>(index: &'a Index, wanted: &Platform) -> Result<&'a Desc
     }
     // An index with one nameless manifest says nothing about platforms; the
     // image's config will.
-    if let [only] = index.manifests.as_slice() {
-        if only.platform.is_none() {
-            return Ok(only);
-        }
+    if let [only] = index.manifests.as_slice()
+        && only.platform.is_none()
+    {
+        return Ok(only);
     }
     let mut platforms: Vec<String> =
         index.manifests.iter().filter_map(|entry| entry.platform.as_ref()).map(ToString::to_string).collect();

@@ -171,12 +171,7 @@ impl ImageStore {
     /// The entry for an image whose documents are in the store. Docker's
     /// manifests keep their bytes and digest; skopeo only follows entries of
     /// OCI types, so they get an OCI index around them.
-    pub(crate) fn entry(
-        &self,
-        ingest: &Ingest,
-        image: &StoredImage,
-        source: Option<&Digest>,
-    ) -> Result<Entry> {
+    pub(crate) fn entry(ingest: &Ingest, image: &StoredImage, source: Option<&Digest>) -> Result<Entry> {
         let media_type = image.manifest.media_type.as_deref().unwrap_or(manifest::OCI_MANIFEST);
         let mut inner = Descriptor::new(media_type, image.manifest_digest.clone(), image.manifest_size);
         inner.platform = Some(image.config.platform());

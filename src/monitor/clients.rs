@@ -91,7 +91,9 @@ impl Hub {
         loop {
             let moved = self.moved.notified();
             let full = |client: &Client| {
-                client.place == Place::Foreground && !client.queue.is_closed() && client.queue.capacity() < QUEUE / 2
+                client.place == Place::Foreground
+                    && !client.queue.is_closed()
+                    && client.queue.capacity() < QUEUE / 2
             };
             if !self.clients.borrow().iter().any(full) {
                 return;
@@ -205,7 +207,8 @@ async fn read_from_client(container: Rc<Container>, number: u64, mut read: Owned
                 if under_way.get() > STDIN_WINDOW {
                     break;
                 }
-                let input = Input::Bytes { bytes: bytes.to_vec(), client: number, under_way: Rc::clone(&under_way) };
+                let input =
+                    Input::Bytes { bytes: bytes.to_vec(), client: number, under_way: Rc::clone(&under_way) };
                 let sent = container.hub.type_in().is_some_and(|stdin| stdin.send(input).is_ok());
                 if !sent {
                     // Nobody will read it: it counts as taken, or the client would wait.

@@ -96,32 +96,32 @@ async fn run_until_the_end(container: &Rc<Container>, order: &StartOrder, first:
         if began.elapsed() >= GOOD_RUN {
             pause = FIRST_PAUSE;
         }
-        started = loop {
-            if !wants_restart(container, &exit, restarts) {
-                return (exit, restarts);
-            }
-            publish(container, None, &exit, restarts);
-            if container.control.stopped_within(pause).await {
-                return (exit, restarts);
-            }
-            pause = (pause * 2).min(MAX_PAUSE);
-            restarts += 1;
-            container.control.set_restarts(restarts);
-            match run::start(container, order, &mut None).await {
-                Ok(started) => break started,
-                Err(error) => {
-                    let now = Timestamp::now();
-                    let failed = Exit {
-                        code: error.kind().exit_code(),
-                        started_at: now,
-                        finished_at: now,
-                        oom_killed: false,
-                        error: Some(error.to_string()),
-                    };
-                    return (failed, restarts);
-                }
-            }
+        if !wants_restart(container, &exit, restarts) {
+            return (exit, restarts);
+        }
+        publish(container, None, &exit, restarts);
+        if container.control.stopped_within(pause).await {
+            return (exit, restarts);
+        }
+        pause = (pause * 2).min(MAX_PAUSE);
+        restarts += 1;
+        container.control.set_restarts(restarts);
+        started = match run::start(container, order, &mut None).await {
+            Ok(started) => started,
+            Err(error) => return (could_not_start(&error), restarts),
         };
+    }
+}
+
+/// A restart that failed is the end.
+fn could_not_start(error: &Error) -> Exit {
+    let now = Timestamp::now();
+    Exit {
+        code: error.kind().exit_code(),
+        started_at: now,
+        finished_at: now,
+        oom_killed: false,
+        error: Some(error.to_string()),
     }
 }
 

@@ -121,6 +121,7 @@ impl LogWriter {
     }
 
     /// Whether a line without its end waits for [`Self::flush_partial`].
+    #[cfg(test)]
     pub(crate) fn needs_flush(&self) -> bool {
         self.incomplete.iter().any(|line| !line.is_empty())
     }

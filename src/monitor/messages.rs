@@ -59,7 +59,7 @@ pub(crate) enum FromMonitor {
     Started {
         init: ProcessId,
     },
-    /// `kind` as `error::Kind::exit_code`.
+    /// `exit_code` as `error::Kind::exit_code` gives it.
     Failed {
         exit_code: u8,
         message: String,

@@ -18,7 +18,6 @@ pub(crate) mod pump;
 pub(crate) mod remove;
 pub(crate) mod run;
 
-
 use crate::channel::Channel;
 use crate::error::{Context, Error, Result};
 use crate::sys::process;
@@ -45,7 +44,8 @@ pub(crate) fn main() -> ExitCode {
 }
 
 fn serve() -> Result<()> {
-    let socket = process::inherited_fd(FRONT_FD).context(|| "this role is coracle's own: no order on fd 3")?;
+    let socket =
+        process::inherited_fd(FRONT_FD).context(|| "this role is coracle's own: no order on fd 3")?;
     rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC).context(|| "prepare the socket")?;
     let mut front: Front = Channel::new(UnixStream::from(socket));
     let order = front.receive()?.ok_or_else(|| Error::failed("no order came"))?;
@@ -65,6 +65,6 @@ fn leave_the_terminal() -> Result<()> {
     rustix::process::set_child_subreaper(Some(rustix::process::getpid())).context(|| "become a subreaper")?;
     // A limit on the size of files is a write that fails, not the end of the container.
     process::ignore_signal(libc::SIGXFSZ);
-    // The start order came from a directory that may be unmounted later.
+    // Or the directory of whoever started it could not be unmounted.
     rustix::process::chdir("/").context(|| "change to /")
 }

@@ -1,5 +1,9 @@
 //! The container's stdin, stdout and stderr: pipes or a terminal, pumped.
 
+// `AsyncFd::new` is deprecated for types that may change their fd; an `OwnedFd`
+// or `BorrowedFd` does not.
+#![allow(deprecated)]
+
 use super::life::Container;
 use super::log_file::Stream;
 use crate::error::{BestEffort, Context, Result};

@@ -54,7 +54,12 @@ fn hidden(dirs: &Dirs, id: &ContainerId) -> PathBuf {
 
 /// Deletes the files of a hidden container, which belong to many owners: the
 /// caller is root of the outer user namespace.
-pub(crate) fn delete(dirs: &Dirs, record: &ContainerRecord, volumes: Volumes, hidden_by: Hidden) -> Result<()> {
+pub(crate) fn delete(
+    dirs: &Dirs,
+    record: &ContainerRecord,
+    volumes: Volumes,
+    hidden_by: Hidden,
+) -> Result<()> {
     // First, while the record still says which they are.
     if volumes == Volumes::Remove {
         delete_volumes(dirs, record)?;

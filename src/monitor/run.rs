@@ -1,10 +1,14 @@
 //! One run of the container: plan, clone, connect, exec, wait.
 
+// `AsyncFd::new` is deprecated for types that may change their fd; an `OwnedFd`
+// or `BorrowedFd` does not.
+#![allow(deprecated)]
+
+use super::Front;
 use super::life::Container;
 use super::messages::{FromMonitor, StartOrder};
 use super::plan::{self, Planned};
 use super::pump::{self, Pipes};
-use super::Front;
 use crate::error::{BestEffort, Context, Error, Result};
 use crate::network::slirp::{self, Slirp, SlirpOptions};
 use crate::runtime::create::{self, Starting};
@@ -99,7 +103,9 @@ fn connect(network: &NetworkMode, init: u32, warnings: &mut Vec<String>) -> Resu
     let options = match network {
         NetworkMode::Default => SlirpOptions::default(),
         NetworkMode::Slirp { options } => SlirpOptions::parse(options)?,
-        NetworkMode::None | NetworkMode::Host | NetworkMode::Container(_) | NetworkMode::Path(_) => return Ok(None),
+        NetworkMode::None | NetworkMode::Host | NetworkMode::Container(_) | NetworkMode::Path(_) => {
+            return Ok(None);
+        }
     };
     match slirp::available() {
         Ok(program) => Slirp::start(&program, init, &options).map(Some),
@@ -116,7 +122,11 @@ fn connect(network: &NetworkMode, init: u32, warnings: &mut Vec<String>) -> Resu
 pub(super) async fn wait(container: &Rc<Container>, started: Started) -> Exit {
     let Started { process, pidfd, at, output, network } = started;
     // Without a pid namespace the orphans of the container come to this process.
-    let orphans = if container.record.config.pid == NamespaceMode::Host { signal(SignalKind::child()).ok() } else { None };
+    let orphans = if container.record.config.pid == NamespaceMode::Host {
+        signal(SignalKind::child()).ok()
+    } else {
+        None
+    };
     let run = Run { pid: process.pid, pidfd: &pidfd, timeout: container.record.config.timeout };
     let status = wait_for_exit(&run, network, orphans).await;
     let oom_killed = false;
@@ -147,7 +157,8 @@ async fn wait_for_exit(run: &Run<'_>, mut network: Option<Slirp>, mut orphans: O
         }
     };
     tokio::pin!(ended);
-    let deadline = tokio::time::sleep(if timeout == 0 { Duration::MAX / 4 } else { Duration::from_secs(timeout) });
+    let deadline =
+        tokio::time::sleep(if timeout == 0 { Duration::MAX / 4 } else { Duration::from_secs(timeout) });
     tokio::pin!(deadline);
     let mut expired = false;
     loop {

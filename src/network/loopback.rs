@@ -1,14 +1,5 @@
 //! The loopback device of a new network namespace, which starts out down.
 
-use crate::error::{Context, Result};
-use crate::sys::namespace::bring_interface_up;
-
-/// Brings `lo` up in the caller's network namespace; 127.0.0.1 and ::1 come
-/// with it. Needs CAP_NET_ADMIN there: init calls it right after clone.
-pub(crate) fn bring_up() -> Result<()> {
-    bring_interface_up(c"lo").context(|| "bring the loopback interface up")
-}
-
 /// What every network namespace of a container starts with, where the user does
 /// not say otherwise: any group may ping without CAP_NET_RAW, as in docker and
 /// podman. icmp(7); group ids as the container sees them, so the last one must

@@ -1,4 +1,5 @@
-//! Network namespaces, the uplink, texts of resolv.conf and hosts.
+//! The uplink of a network namespace, its loopback device, and the texts of
+//! resolv.conf and hosts. The monitor calls this; nothing is kept on disk.
 pub(crate) mod loopback;
 pub(crate) mod resolver;
 pub(crate) mod slirp;

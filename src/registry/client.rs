@@ -60,10 +60,8 @@ impl Client {
     pub(crate) fn blob(&self, digest: &Digest, size: u64) -> Result<impl Read + Send + use<>, Failure> {
         let what = format!("blob {digest} of {}/{}", self.endpoint.registry, self.endpoint.path);
         let response = self.get(&what, &format!("blobs/{digest}"), "*/*")?;
-        if let Some(length) = response.body().content_length() {
-            if length != size {
-                return Err(Error::invalid(format!("{what}: it has {length} bytes instead of {size}")).into());
-            }
+        if let Some(length) = response.body().content_length().filter(|length| *length != size) {
+            return Err(Error::invalid(format!("{what}: it has {length} bytes instead of {size}")).into());
         }
         Ok(response.into_body().into_with_config().limit(size.saturating_add(1)).reader())
     }
@@ -71,12 +69,12 @@ impl Client {
     /// A GET below the repository, logged in where the registry asks for it.
     fn get(&self, what: &str, path: &str, accept: &str) -> Result<Response<Body>, Failure> {
         let mut response = self.send(path, accept)?;
-        if response.status() == 401 {
-            if let Some(challenge) = challenge(&response) {
-                let authorization = self.login(&challenge)?;
-                self.with_state(|state| state.authorization = Some(authorization));
-                response = self.send(path, accept)?;
-            }
+        if response.status() == 401
+            && let Some(challenge) = challenge(&response)
+        {
+            let authorization = self.login(&challenge)?;
+            self.with_state(|state| state.authorization = Some(authorization));
+            response = self.send(path, accept)?;
         }
         if response.status() == 200 {
             return Ok(response);

@@ -45,10 +45,6 @@ impl Endpoint {
     pub(crate) fn host(&self) -> &str {
         if self.registry == DEFAULT_DOMAIN { "registry-1.docker.io" } else { &self.registry }
     }
-
-    pub(crate) fn is_loopback(&self) -> bool {
-        is_loopback(&self.registry)
-    }
 }
 
 impl RegistriesConf {

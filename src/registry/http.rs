@@ -54,7 +54,7 @@ pub(crate) fn with_retries<T>(mut attempt: impl FnMut() -> Result<T, Failure>) -
             Ok(value) => return Ok(value),
             Err(Failure { retry: Retry::Soon, .. }) => std::thread::sleep(pause),
             Err(Failure { retry: Retry::After(wait), .. }) => {
-                std::thread::sleep(wait.clamp(pause, RETRY_AFTER_MAX))
+                std::thread::sleep(wait.clamp(pause, RETRY_AFTER_MAX));
             }
             Err(failure) => return Err(failure.error),
         }

@@ -63,6 +63,7 @@ pub(crate) struct CapSet(pub(crate) u64);
 impl CapSet {
     pub(crate) const EMPTY: Self = Self(0);
     /// All that this program knows a name for.
+    #[cfg(test)]
     pub(crate) const ALL: Self = Self((1 << NAMES.len()) - 1);
     pub(crate) const DAC_READ_SEARCH: Self = Self(1 << 2);
     pub(crate) const SYS_MODULE: Self = Self(1 << 16);
@@ -247,13 +248,6 @@ pub(crate) fn limit_bounding(keep: CapSet) -> Result<()> {
     Ok(())
 }
 
-/// Step 2, right before the ids change: without it, the kernel empties the
-/// permitted set when the last id leaves 0. Needed where `ambient` is not empty.
-/// execve(2) clears the flag.
-pub(crate) fn keep_across_setuid() -> Result<()> {
-    thread::set_keep_capabilities(true).context(|| "keep capabilities across the change of user")
-}
-
 /// Step 3, after the ids have changed: the sets that the program starts with.
 pub(crate) fn set_final(caps: ProcessCaps) -> Result<()> {
     let set = |caps: CapSet| CapabilitySet::from_bits_retain(caps.0);
@@ -275,6 +269,7 @@ pub(crate) fn set_final(caps: ProcessCaps) -> Result<()> {
 }
 
 /// All steps at once, for a process whose ids do not change any more.
+#[cfg(test)]
 pub(crate) fn apply(caps: ProcessCaps) -> Result<()> {
     limit_bounding(caps.bounding)?;
     set_final(caps)

@@ -4,6 +4,7 @@ use super::init;
 use super::plan::{Fresh, Namespaces, Plan, UserNamespace};
 use crate::channel::Channel;
 use crate::error::{BestEffort, Context, Error, Kind, Result};
+use crate::sys::errno;
 use crate::sys::process::{self, Cloned};
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions};
 use serde::{Deserialize, Serialize};
@@ -195,7 +196,11 @@ fn clone_hint(error: Error) -> Error {
             "a limit on namespaces is reached: see the files in /proc/sys/user, for example `sysctl user.max_net_namespaces`",
         ),
         Some(libc::EPERM) => error.hint("see `coracle doctor` for what this host forbids"),
-        _ => error,
+        Some(errno) => match errno::explain("clone3", errno, &errno::read_host) {
+            Some(why) => error.context(why.cause).hint(why.fix),
+            None => error,
+        },
+        None => error,
     }
 }
 

@@ -4,11 +4,11 @@
 //! `execve` or `exit_now`: it never returns into the monitor's code, and no
 //! destructor of the monitor's values runs.
 
+use super::capabilities::{self, CapSet, ProcessCaps};
 use super::create::{FromInit, ToInit};
 use super::mounts::{self, Made};
 use super::plan::{Fresh, Plan, Process, UserNamespace};
 use super::rootfs::{Rootfs, TargetKind};
-use super::capabilities::{self, CapSet, ProcessCaps};
 use super::{console, reaper, rlimits, seccomp};
 use crate::channel::Channel;
 use crate::error::{BestEffort, Context, Error, Kind, Result};
@@ -18,7 +18,7 @@ use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
 use rustix::process::{DumpableBehavior, Signal};
 use std::ffi::CString;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 /// This end of the conversation with the monitor.
 pub(crate) type MonitorChannel = Channel<FromInit, ToInit>;
@@ -51,7 +51,7 @@ fn set_up(plan: &Plan, monitor: &mut MonitorChannel) -> Result<Exec> {
     rustix::process::setsid().context(|| "start a session")?;
     set_names(plan)?;
     if plan.namespaces.net == Fresh::Yes {
-        crate::sys::namespace::bring_interface_up(c"lo").context(|| "bring the loopback interface up")?;
+        loopback_up()?;
     }
 
     let rootfs = attach_rootfs(plan, mount_point)?;
@@ -84,7 +84,11 @@ fn set_up(plan: &Plan, monitor: &mut MonitorChannel) -> Result<Exec> {
     monitor.send(&FromInit::Ready)?;
     expect(monitor, &ToInit::Exec)?;
     let confine = || confine(&plan.process);
-    if plan.process.reaper { reaper::split(confine)? } else { confine()? }
+    if plan.process.reaper {
+        reaper::split(confine)?;
+    } else {
+        confine()?;
+    }
     Ok(exec)
 }
 
@@ -116,6 +120,10 @@ fn become_root_of_the_namespace(plan: &Plan) {
     rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable).or_ignore();
 }
 
+fn loopback_up() -> Result<()> {
+    crate::sys::namespace::bring_interface_up(c"lo").context(|| "bring the loopback interface up")
+}
+
 fn set_names(plan: &Plan) -> Result<()> {
     if plan.namespaces.uts == Fresh::No {
         return Ok(());
@@ -131,7 +139,8 @@ fn set_names(plan: &Plan) -> Result<()> {
 
 fn open_mount_point(plan: &Plan) -> Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    rustix::fs::open(plan.mount_point.as_str(), flags, Mode::empty()).context(|| format!("open {}", plan.mount_point))
+    rustix::fs::open(plan.mount_point.as_str(), flags, Mode::empty())
+        .context(|| format!("open {}", plan.mount_point))
 }
 
 fn attach_rootfs(plan: &Plan, point: OwnedFd) -> Result<Rootfs> {
@@ -248,23 +257,19 @@ fn enter_working_directory(directory: &OwnedFd, path: &str) -> Result<()> {
 fn set_stdio(plan: &Plan, terminal: Option<OwnedFd>) -> Result<()> {
     let step = || "set up stdin, stdout and stderr";
     let stdio = &plan.process.stdio;
-    let null;
-    let or_null: BorrowedFd<'_> = if terminal.is_some() {
-        null = None;
-        terminal.as_ref().map(AsFd::as_fd).ok_or_else(|| Error::failed(step()))?
-    } else {
-        null =
-            Some(rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).context(step)?);
-        null.as_ref().map(AsFd::as_fd).ok_or_else(|| Error::failed(step()))?
+    // The terminal stands for all three; without one, what is missing is /dev/null.
+    let only_terminal = terminal.is_some();
+    let rest = match terminal {
+        Some(terminal) => terminal,
+        None => rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).context(step)?,
     };
-    let pick = |fd: &'_ Option<OwnedFd>| match (fd, &terminal) {
-        (Some(fd), None) => fd.try_clone(),
-        _ => or_null.try_clone_to_owned(),
+    let pick = |fd: &'static str, given: &Option<OwnedFd>| -> Result<OwnedFd> {
+        let source = given.as_ref().filter(|_| !only_terminal).unwrap_or(&rest);
+        source.try_clone().context(|| format!("set up {fd}"))
     };
-    let (stdin, stdout, stderr) = (pick(&stdio.stdin), pick(&stdio.stdout), pick(&stdio.stderr));
-    rustix::stdio::dup2_stdin(stdin.context(step)?).context(step)?;
-    rustix::stdio::dup2_stdout(stdout.context(step)?).context(step)?;
-    rustix::stdio::dup2_stderr(stderr.context(step)?).context(step)
+    rustix::stdio::dup2_stdin(pick("stdin", &stdio.stdin)?).context(step)?;
+    rustix::stdio::dup2_stdout(pick("stdout", &stdio.stdout)?).context(step)?;
+    rustix::stdio::dup2_stderr(pick("stderr", &stdio.stderr)?).context(step)
 }
 
 /// Groups, then ids, then what capabilities are left: each step needs the
@@ -280,7 +285,11 @@ fn set_credentials(process: &Process) -> Result<()> {
     // Loading a filter takes CAP_SYS_ADMIN or no_new_privs: seccomp(2). The
     // former is given up right after that, in `confine`.
     let until_confined = process.capabilities.permitted.with(CapSet::SYS_ADMIN);
-    capabilities::set_final(ProcessCaps { permitted: until_confined, ambient: CapSet::EMPTY, ..process.capabilities })
+    capabilities::set_final(ProcessCaps {
+        permitted: until_confined,
+        ambient: CapSet::EMPTY,
+        ..process.capabilities
+    })
 }
 
 /// The last step before exec: nothing of what set-up was allowed to do is left.
@@ -342,16 +351,16 @@ impl Exec {
                 // A directory or a file without x further on the path may still
                 // be followed by the right one: execvp(3).
                 Some(libc::EACCES) => refused = Some((path, error)),
-                _ => return self.cannot_run(path, &error),
+                _ => return Self::cannot_run(path, &error),
             }
         }
         match refused {
-            Some((path, error)) => self.cannot_run(path, &error),
+            Some((path, error)) => Self::cannot_run(path, &error),
             None => self.not_found(),
         }
     }
 
-    fn cannot_run(&self, path: &CString, error: &std::io::Error) -> Error {
+    fn cannot_run(path: &CString, error: &std::io::Error) -> Error {
         let cause =
             Err::<(), _>(std::io::Error::from_raw_os_error(error.raw_os_error().unwrap_or(libc::EINVAL)));
         let path = path.to_string_lossy();

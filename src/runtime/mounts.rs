@@ -160,7 +160,8 @@ pub(crate) fn clone_tree_at(path: &Path) -> Result<OwnedFd, Errno> {
 
 /// A detached copy of the tree that begins at a directory, with its mounts.
 pub(crate) fn clone_tree_below(path: &Path) -> Result<OwnedFd, Errno> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
+    let flags =
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
     rustix::mount::open_tree(CWD, path, flags)
 }
 

@@ -1,6 +1,6 @@
 //! `--init`: pid 1 of the container reaps orphans and passes signals on.
 
-use crate::error::{Context, Result};
+use crate::error::{BestEffort, Context, Result};
 use crate::sys::process::{self, Cloned};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -34,7 +34,7 @@ fn fork() -> io::Result<Side> {
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&every), None)?;
     match process::fork()? {
         Cloned::Child => {
-            rustix::process::setsid().map(drop).or_else(|_| io::Result::Ok(()))?;
+            rustix::process::setsid().or_ignore();
             rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
             take_terminal();
             sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
@@ -61,13 +61,7 @@ fn take_terminal() {
 fn reap(command: Pid, every: &SigSet) -> ! {
     loop {
         match every.wait() {
-            Ok(Signal::SIGCHLD) => {
-                while let Some(code) = reap_one(command) {
-                    if let Some(code) = code {
-                        process::exit_now(code);
-                    }
-                }
-            }
+            Ok(Signal::SIGCHLD) => while reap_one(command) {},
             // The command is gone: SIGCHLD follows.
             Ok(signal) => nix::sys::signal::kill(command, signal).unwrap_or(()),
             Err(_) => {}
@@ -75,14 +69,13 @@ fn reap(command: Pid, every: &SigSet) -> ! {
     }
 }
 
-/// `None`: nothing more to reap. `Some(Some(code))`: it was the command.
-fn reap_one(command: Pid) -> Option<Option<i32>> {
+/// Reaps one process, if one has ended; with the command pid 1 ends too.
+fn reap_one(command: Pid) -> bool {
     match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-        Ok(WaitStatus::Exited(pid, code)) => Some((pid == command).then_some(code)),
-        Ok(WaitStatus::Signaled(pid, signal, _)) => Some((pid == command).then_some(128 + signal as i32)),
-        Ok(WaitStatus::StillAlive) => None,
-        Ok(_) => Some(None),
+        Ok(WaitStatus::Exited(pid, code)) if pid == command => process::exit_now(code),
+        Ok(WaitStatus::Signaled(pid, signal, _)) if pid == command => process::exit_now(128 + signal as i32),
         Err(nix::errno::Errno::ECHILD) => process::exit_now(0),
-        Err(_) => None,
+        Ok(WaitStatus::StillAlive) | Err(_) => false,
+        Ok(_) => true,
     }
 }

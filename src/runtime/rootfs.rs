@@ -147,8 +147,6 @@ impl Rootfs {
                     let Ok(target) = target.to_str() else { return fail(Errno::ILSEQ) };
                     let base = if target.starts_with('/') { "/" } else { walked.as_str() };
                     let joined = clean(&format!("{base}/{target}"));
-                    let rest: Vec<String> = pending.drain(..).collect();
-                    pending = rest;
                     pending.extend(components(&joined).rev().map(str::to_owned));
                     walked = String::from("/");
                     dir = match self.open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC) {
@@ -271,7 +269,7 @@ mod tests {
         let temp = tempfile::tempdir().expect("tempdir");
         symlink("/etc", temp.path().join("proc")).expect("symlink");
         let rootfs = rootfs(temp.path());
-        let error = rootfs.strict_mount_point("/proc").err().expect("refused");
+        let error = rootfs.strict_mount_point("/proc").expect_err("refused");
         assert!(error.to_string().contains("symbolic link"), "{error}");
         rootfs.strict_mount_point("/sys").expect("made");
     }

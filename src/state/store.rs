@@ -350,8 +350,8 @@ impl Store {
         write_json(&self.dirs.container_runtime(&state.id).join("state.json"), state, Durable::No)
     }
 
-    /// Written by the monitor before the command is exec'd: from here on, no monitor
-    /// and no exit record means that the run was lost.
+    /// Written by the monitor before the command is exec'd: from here on, no
+    /// monitor and no exit record means that the run was lost.
     pub(crate) fn mark_started(&self, id: &ContainerId, at: Timestamp) -> Result<()> {
         let directory = self.dirs.container(id);
         write_plain(&directory.join("started"), at.to_string().as_bytes())?;
@@ -387,3 +387,6 @@ pub(crate) fn this_process() -> Result<ProcessId> {
         start_ticks(pid).ok_or_else(|| Error::failed("no /proc: cannot read this process' start time"))?;
     Ok(ProcessId { pid, start_ticks })
 }
+
+#[cfg(test)]
+mod tests;

@@ -38,11 +38,11 @@ impl Descent {
     /// Goes down into `child`.
     pub(crate) fn push(&mut self, child: OwnedFd) -> Result<()> {
         self.above.push(Above::Open(std::mem::replace(&mut self.current, child)));
-        if let Some(index) = self.above.len().checked_sub(KEPT_OPEN + 1) {
-            if let Above::Open(fd) = &self.above[index] {
-                let stat = rustix::fs::fstat(fd).context(|| "look at a directory")?;
-                self.above[index] = Above::Closed { device: stat.st_dev, inode: stat.st_ino };
-            }
+        if let Some(index) = self.above.len().checked_sub(KEPT_OPEN + 1)
+            && let Above::Open(fd) = &self.above[index]
+        {
+            let stat = rustix::fs::fstat(fd).context(|| "look at a directory")?;
+            self.above[index] = Above::Closed { device: stat.st_dev, inode: stat.st_ino };
         }
         Ok(())
     }

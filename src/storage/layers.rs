@@ -45,6 +45,7 @@ impl LayerStore {
     }
 
     /// Whether the layer was unpacked without its owners.
+    #[cfg(test)]
     pub(crate) fn is_squashed(&self, chain_id: &Digest) -> bool {
         rustix::fs::stat(self.dir.join(chain_id.hex()).join("squashed")).is_ok()
     }
@@ -87,6 +88,7 @@ impl LayerStore {
     }
 
     /// The chain ids of all layers, in order.
+    #[cfg(test)]
     pub(crate) fn list(&self) -> Result<Vec<Digest>> {
         let mut layers: Vec<Digest> =
             self.names()?.iter().filter_map(|name| Digest::from_hex(name).ok()).collect();

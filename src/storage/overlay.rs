@@ -30,9 +30,10 @@ pub(crate) struct Overlay<'a> {
 /// # Errors
 /// `Failed`, with the kernel's own words where it left some.
 pub(crate) fn mount(overlay: &Overlay<'_>) -> Result<OwnedFd> {
-    let context = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)
-        .context(|| "mount overlay")
-        .map_err(|error| error.hint("the kernel has no overlay file system: see `coracle doctor`"))?;
+    let context =
+        rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)
+            .context(|| "mount overlay")
+            .map_err(|error| error.hint("the kernel has no overlay file system: see `coracle doctor`"))?;
     configure(&context, overlay).map_err(|errno| explain(&context, errno))?;
     rustix::mount::fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
         .map_err(|errno| explain(&context, errno))
@@ -72,7 +73,7 @@ fn set_lowers(context: &OwnedFd, lowers: &[PathBuf]) -> Result<(), Errno> {
     let fds = lowers.iter().map(|lower| open(lower)).collect::<Result<Vec<_>, _>>()?;
     let joined = fds.iter().map(fd_path).collect::<Vec<_>>().join(":");
     if joined.len() > MAX_STRING {
-        // About fourteen layers. The FUSE overlay has no such limit.
+        // About fourteen layers.
         return Err(Errno::NAMETOOLONG);
     }
     rustix::mount::fsconfig_set_string(context.as_fd(), "lowerdir", joined.as_str())

@@ -130,5 +130,5 @@ pub(crate) fn random_hex<const N: usize>() -> Result<String> {
     let mut bytes = [0_u8; N];
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
         .context(|| "get random bytes")?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(bytes.iter().fold(String::with_capacity(2 * N), |text, byte| text + &format!("{byte:02x}")))
 }

@@ -187,7 +187,7 @@ mod tests {
         fs::write(tree.join("a/b/f"), "x").expect("write");
         std::os::unix::fs::symlink(&outside, tree.join("a/link")).expect("symlink");
         for dir in ["a/b", "a"] {
-            fs::set_permissions(tree.join(dir), fs::Permissions::from_mode(0)).expect("chmod");
+            fs::set_permissions(tree.join(dir), fs::Permissions::from_mode(0o000)).expect("chmod");
         }
         fs::set_permissions(&tree, fs::Permissions::from_mode(0o500)).expect("chmod");
         let parent = open(temp.path());

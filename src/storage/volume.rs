@@ -237,10 +237,10 @@ impl VolumeStore {
         let action = || format!("list {}", self.dir.display());
         for entry in std::fs::read_dir(&self.dir).context(action)? {
             let name = entry.context(action)?.file_name();
-            if name.as_encoded_bytes().starts_with(b".tmp-") {
-                if let Ok(name) = CString::new(name.into_encoded_bytes()) {
-                    remove_tree(store.as_fd(), &name)?;
-                }
+            if name.as_encoded_bytes().starts_with(b".tmp-")
+                && let Ok(name) = CString::new(name.into_encoded_bytes())
+            {
+                remove_tree(store.as_fd(), &name)?;
             }
         }
         Ok(())

@@ -28,9 +28,7 @@ pub(crate) fn clone3(flags: u64) -> io::Result<Cloned> {
     }
     // SAFETY: `args` lives through the call and has the size given; no stack is
     // passed, so the child runs on its copy of this one (no CLONE_VM).
-    let result = unsafe {
-        libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>())
-    };
+    let result = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>()) };
     match result {
         -1 => Err(io::Error::last_os_error()),
         0 => Ok(Cloned::Child),
@@ -84,14 +82,14 @@ fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
 /// 5.11 with this flag; before that each fd of /proc/self/fd is set.
 pub(crate) fn close_on_exec_from(first: u32) -> io::Result<()> {
     // SAFETY: the call takes three integers.
-    let result = unsafe {
-        libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC)
-    };
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
     if result == 0 {
         return Ok(());
     }
     for entry in std::fs::read_dir("/proc/self/fd")? {
-        let Some(fd) = entry?.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+        let Some(fd) = entry?.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
+            continue;
+        };
         if fd as u32 >= first {
             // SAFETY: F_SETFD changes a flag of the fd, and EBADF is harmless.
             unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };

@@ -140,6 +140,7 @@ pub(crate) fn window_size(terminal: BorrowedFd<'_>) -> Option<WindowSize> {
 
 /// Sets the size of `terminal`'s window (of either end of a pty); the
 /// foreground process group behind it gets SIGWINCH.
+#[cfg(test)]
 pub(crate) fn set_window_size(terminal: BorrowedFd<'_>, size: WindowSize) -> io::Result<()> {
     let size =
         rustix::termios::Winsize { ws_row: size.rows, ws_col: size.columns, ws_xpixel: 0, ws_ypixel: 0 };

@@ -9,7 +9,6 @@ use crate::error::{Context, Error, Result};
 use crate::sys::errno::read_host;
 use crate::sys::namespace;
 use crate::types::idmap::IdMap;
-use crate::types::status::ProcessId;
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::mount::MountPropagationFlags;
 use rustix::thread::CapabilitySet;
@@ -71,32 +70,6 @@ pub(crate) fn enter(runtime: &Path) -> Result<Outer> {
     own_mounts()?;
     holders::register_holder(runtime)?;
     finish(extent, true)
-}
-
-/// Enters the user namespace of one process (a container's monitor), with a
-/// mount namespace of its own as [`enter`] has it.
-///
-/// # Errors
-/// `NotFound` where the process is gone.
-pub(crate) fn join(process: ProcessId) -> Result<Outer> {
-    let caller = Caller::look()?;
-    let gone = || Error::not_found(format!("process {} is gone", process.pid));
-    let pidfd = holders::open_living(process).ok_or_else(gone)?;
-    let same = || -> Option<bool> {
-        let theirs = std::fs::read_link(format!("/proc/{}/ns/user", process.pid)).ok()?;
-        Some(theirs == std::fs::read_link("/proc/self/ns/user").ok()?)
-    };
-    if same() != Some(true) && !join_one(&pidfd)? {
-        return Err(gone());
-    }
-    own_mounts()?;
-    finish(caller.extent_joined(), false)
-}
-
-/// The outer namespace of a process that is in it already (a monitor, which
-/// inherited it). It changes nothing.
-pub(crate) fn current() -> Result<Outer> {
-    finish(Extent::Ranges, false)
 }
 
 /// What decides the way in.

@@ -190,6 +190,7 @@ impl<'a> Axis<'a> {
 
     /// The user keeps an id: the container's ids below and above it are the
     /// subordinate ones in order.
+    #[allow(clippy::unnecessary_wraps, reason = "the same shape as its siblings")]
     fn keep_id(&self) -> Result<IdMap> {
         let mut map = IdMap::single(self.kept, 0);
         let mut below = u64::from(self.kept);

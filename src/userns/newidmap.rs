@@ -69,7 +69,7 @@ impl Writers {
         if subordinate.uids.is_empty() || subordinate.gids.is_empty() {
             return Ok(Err(no_ranges(uid, &subordinate)));
         }
-        let (Some(newuidmap), Some(newgidmap)) = (find_program("newuidmap"), find_program("newgidmap"))
+        let (Some(uid_helper), Some(gid_helper)) = (find_program("newuidmap"), find_program("newgidmap"))
         else {
             return Ok(Err("newuidmap and newgidmap are not installed: sudo apt install uidmap".into()));
         };
@@ -78,8 +78,8 @@ impl Writers {
             Deferred::fork(&deed).context(|| "fork")
         };
         Ok(Ok(Self {
-            uid: fork(&newuidmap, &ranged_map(uid, &subordinate.uids))?,
-            gid: fork(&newgidmap, &ranged_map(gid, &subordinate.gids))?,
+            uid: fork(&uid_helper, &ranged_map(uid, &subordinate.uids))?,
+            gid: fork(&gid_helper, &ranged_map(gid, &subordinate.gids))?,
         }))
     }
 

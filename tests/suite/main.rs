@@ -4,8 +4,26 @@
 //! `contrib/test` provides users, images and a registry; with plain `cargo test`
 //! the tests that need them say that they are skipped.
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
+// A test reads from top to bottom: what it needs stands where it needs it.
+#![allow(clippy::items_after_statements, clippy::large_stack_arrays, clippy::single_element_loop)]
+#![allow(clippy::nonminimal_bool, clippy::unnecessary_fold, clippy::manual_try_fold)]
 
 mod harness;
 
 mod architecture;
+mod as_root;
+mod bad_input;
+mod crash;
+mod exit_codes;
+mod files;
+mod hostile;
+mod images;
+mod life;
+mod logs;
+mod many;
+mod namespaces;
+mod network;
+mod process;
+mod single_id;
 mod smoke;
+mod stdio;

@@ -17,17 +17,25 @@ pub(super) fn apply_filter(filter: &str, all: &[ImageSummary], chosen: &mut Vec<
         let fits = |image: &&ImageSummary| {
             image.reference.as_ref().is_some_and(|name| matches_name(name, value)) || has_id(image, value)
         };
-        all.iter().find(fits).map(|image| image.created).ok_or_else(|| Error::not_found(format!("no such image: {value}")))
+        all.iter()
+            .find(fits)
+            .map(|image| image.created)
+            .ok_or_else(|| Error::not_found(format!("no such image: {value}")))
     };
     match key {
         "dangling" => {
             let wanted = boolean::parse("dangling", value)?;
             chosen.retain(|image| image.reference.is_none() == wanted);
         }
-        "reference" => chosen.retain(|image| image.reference.as_ref().is_some_and(|name| matches_name(name, value))),
+        "reference" => {
+            chosen.retain(|image| image.reference.as_ref().is_some_and(|name| matches_name(name, value)));
+        }
         "label" => {
-            let (label, text) = value.split_once('=').map_or((value, None), |(label, text)| (label, Some(text)));
-            chosen.retain(|image| image.labels.get(label).is_some_and(|have| text.is_none_or(|text| have == text)));
+            let (label, text) =
+                value.split_once('=').map_or((value, None), |(label, text)| (label, Some(text)));
+            chosen.retain(|image| {
+                image.labels.get(label).is_some_and(|have| text.is_none_or(|text| have == text))
+            });
         }
         "id" => chosen.retain(|image| has_id(image, value)),
         "before" => {
@@ -52,7 +60,9 @@ fn has_id(image: &ImageSummary, prefix: &str) -> bool {
 pub(super) fn matches_name(name: &Reference, pattern: &str) -> bool {
     let plain = name.repository();
     let short = name.familiar_repository();
-    [plain, name.to_string(), short, name.familiar()].iter().any(|text| glob(pattern.as_bytes(), text.as_bytes()))
+    [plain, name.to_string(), short, name.familiar()]
+        .iter()
+        .any(|text| glob(pattern.as_bytes(), text.as_bytes()))
 }
 
 /// Linear in practice: one place to come back to, at the last `*`.

@@ -59,9 +59,8 @@ impl HistoryArgs {
             "Size": "SIZE", "Comment": "COMMENT", "Tags": "TAGS",
         });
         let created = if human { "CreatedSince" } else { "CreatedAt" };
-        let columns = format!(
-            "{{{{.ID}}}}\t{{{{.{created}}}}}\t{{{{.CreatedBy}}}}\t{{{{.Size}}}}\t{{{{.Comment}}}}"
-        );
+        let columns =
+            format!("{{{{.ID}}}}\t{{{{.{created}}}}}\t{{{{.CreatedBy}}}}\t{{{{.Size}}}}\t{{{{.Comment}}}}");
         super::render(&rows, format, &columns, &headings)
     }
 

@@ -72,11 +72,3 @@ fn until(deadline: Timestamp) -> Timespec {
     let left = deadline.duration_since(Timestamp::now());
     Timespec { tv_sec: left.as_secs().max(0), tv_nsec: i64::from(left.subsec_nanos().max(0)) }
 }
-
-#[cfg(test)]
-impl Watch {
-    /// One that has to look again and again.
-    pub(crate) fn without_inotify() -> Self {
-        Self { inotify: None }
-    }
-}

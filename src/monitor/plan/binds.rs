@@ -41,14 +41,17 @@ pub(super) fn kind(
     };
     let source = inside(source, spec.options.subpath.as_deref())?;
     if spec.options.chown {
-        chown(&source, user, maps).map_err(|error| error.context(format!("U: own the source of {}", spec.target)))?;
+        chown(&source, user, maps)
+            .map_err(|error| error.context(format!("U: own the source of {}", spec.target)))?;
     }
     detach(&source, &spec.options, &spec.target)
 }
 
 /// A name for a directory, from a path; equal only for equal targets of one container.
 fn crc(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
 }
 
 fn open_bind(path: &Path, create: bool) -> Result<OwnedFd> {
@@ -56,11 +59,11 @@ fn open_bind(path: &Path, create: bool) -> Result<OwnedFd> {
     let step = || format!("mount {}", path.display());
     match open() {
         Err(Errno::NOENT) if create => {
-            std::fs::create_dir_all(path)
-                .context(|| format!("make the directory {}", path.display()))?;
+            std::fs::create_dir_all(path).context(|| format!("make the directory {}", path.display()))?;
             open().context(step)
         }
-        Err(Errno::NOENT) => Err(Error::new(Kind::Invalid, "no such file or directory").context(step())
+        Err(Errno::NOENT) => Err(Error::new(Kind::Invalid, "no such file or directory")
+            .context(step())
             .hint("the source of a bind mount must exist; make it first")),
         result => result.context(step),
     }
@@ -123,8 +126,14 @@ fn chown(source: &OwnedFd, user: &ResolvedUser, maps: Option<&ContainerMaps>) ->
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let root = rustix::fs::openat(source, ".", flags | OFlags::DIRECTORY, Mode::empty());
     let Ok(root) = root else {
-        return rustix::fs::chownat(source, "", Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)), AtFlags::EMPTY_PATH)
-            .context(|| "change the owner");
+        return rustix::fs::chownat(
+            source,
+            "",
+            Some(Uid::from_raw(uid)),
+            Some(Gid::from_raw(gid)),
+            AtFlags::EMPTY_PATH,
+        )
+        .context(|| "change the owner");
     };
     chown_below(&root, Uid::from_raw(uid), Gid::from_raw(gid), 0)
 }
@@ -149,7 +158,8 @@ fn chown_below(directory: &OwnedFd, uid: Uid, gid: Gid, depth: u32) -> Result<()
             Ok(child) => chown_below(&child, uid, gid, depth + 1)?,
             Err(_) => {
                 // A container that changes the tree meanwhile only changes what is found.
-                rustix::fs::chownat(directory, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW).or_ignore();
+                rustix::fs::chownat(directory, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
+                    .or_ignore();
             }
         }
     }

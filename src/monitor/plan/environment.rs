@@ -6,7 +6,11 @@ const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/b
 
 /// The image's and the user's variables (later ones win), with what every
 /// container has: `PATH`, `HOSTNAME`, `HOME`, `container`, and `TERM` on a terminal.
-pub(super) fn environment(context: &PlanContext<'_>, hostname: Option<&str>, home: Option<&str>) -> Vec<String> {
+pub(super) fn environment(
+    context: &PlanContext<'_>,
+    hostname: Option<&str>,
+    home: Option<&str>,
+) -> Vec<String> {
     let config = &context.record.config;
     let mut env: Vec<String> = vec![DEFAULT_PATH.into()];
     if config.tty {

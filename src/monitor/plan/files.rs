@@ -60,10 +60,14 @@ pub(super) fn write(context: &PlanContext<'_>, hostname: Option<&str>) -> Result
 /// How this network mode reaches the world.
 pub(super) fn uplink(network: &NetworkMode) -> Result<Uplink> {
     Ok(match network {
-        NetworkMode::Default if slirp::available().is_ok() => Uplink::Slirp(SlirpOptions::default().addresses()),
+        NetworkMode::Default if slirp::available().is_ok() => {
+            Uplink::Slirp(SlirpOptions::default().addresses())
+        }
         NetworkMode::Slirp { options } => Uplink::Slirp(SlirpOptions::parse(options)?.addresses()),
         NetworkMode::Host => Uplink::Host,
-        NetworkMode::Default | NetworkMode::None | NetworkMode::Container(_) | NetworkMode::Path(_) => Uplink::None,
+        NetworkMode::Default | NetworkMode::None | NetworkMode::Container(_) | NetworkMode::Path(_) => {
+            Uplink::None
+        }
     })
 }
 

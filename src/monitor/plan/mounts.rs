@@ -129,11 +129,13 @@ fn name_files(context: &PlanContext<'_>) -> Result<Vec<Mount>> {
 /// `--tz`: the host's zone file over the container's `/etc/localtime`.
 fn time_zone(zone: &str) -> Result<Mount> {
     let plain = zone.split('/').all(|part| !part.is_empty() && part != ".." && part != ".");
-    let path = if zone == "local" { "/etc/localtime".to_owned() } else { format!("/usr/share/zoneinfo/{zone}") };
+    let path =
+        if zone == "local" { "/etc/localtime".to_owned() } else { format!("/usr/share/zoneinfo/{zone}") };
     let known = plain && std::fs::metadata(&path).is_ok_and(|meta| meta.is_file());
     if !known {
-        return Err(Error::invalid(format!("unknown time zone {zone:?}"))
-            .hint("the names are the files below /usr/share/zoneinfo of the host (package tzdata), or `local`"));
+        return Err(Error::invalid(format!("unknown time zone {zone:?}")).hint(
+            "the names are the files below /usr/share/zoneinfo of the host (package tzdata), or `local`",
+        ));
     }
     let mount = mounts::clone_tree(&path).context(|| format!("mount {path}"))?;
     let kind = MountKind::Bind { mount, directory: false };
@@ -185,7 +187,9 @@ fn check_is_device(node: &OwnedFd, path: &str) -> Result<()> {
     let stat = rustix::fs::fstat(node).context(|| format!("look at {path}"))?;
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::CharacterDevice | FileType::BlockDevice => Ok(()),
-        _ => Err(Error::invalid(format!("{path} is not a device")).hint("use -v to mount a file or directory")),
+        _ => {
+            Err(Error::invalid(format!("{path} is not a device")).hint("use -v to mount a file or directory"))
+        }
     }
 }
 
@@ -198,7 +202,9 @@ fn all_devices() -> Vec<Device> {
     let Ok(entries) = std::fs::read_dir("/dev") else { return Vec::new() };
     let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
     let ours = |name: &str| {
-        name == "console" || name == "ptmx" || name.starts_with("tty")
+        name == "console"
+            || name == "ptmx"
+            || name.starts_with("tty")
             || devices::DEVICES.iter().any(|device| device.name == name)
     };
     names

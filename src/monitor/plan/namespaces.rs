@@ -72,7 +72,8 @@ pub(super) fn maps(
     }
     let config = &context.record.config;
     let outside_of_root = |map: &crate::types::idmap::IdMap| map.to_outside(0).unwrap_or(0);
-    let in_use = if matches!(config.userns, UsernsMode::Auto { .. }) { maps_in_use(context)? } else { Vec::new() };
+    let in_use =
+        if matches!(config.userns, UsernsMode::Auto { .. }) { maps_in_use(context)? } else { Vec::new() };
     let request = MapRequest {
         mode: &config.userns,
         uid_map: &config.uid_map,
@@ -98,7 +99,11 @@ fn maps_in_use(context: &PlanContext<'_>) -> Result<Vec<ContainerMaps>> {
     Ok(maps)
 }
 
-pub(super) fn namespaces(config: &ContainerConfig, joined: Joined, maps: Option<ContainerMaps>) -> Result<Namespaces> {
+pub(super) fn namespaces(
+    config: &ContainerConfig,
+    joined: Joined,
+    maps: Option<ContainerMaps>,
+) -> Result<Namespaces> {
     let fresh = |yes: bool| if yes { Fresh::Yes } else { Fresh::No };
     let mut join = Vec::new();
     // The user namespace first: its root may enter the others.
@@ -186,8 +191,10 @@ pub(super) fn hostname(context: &PlanContext<'_>) -> Option<String> {
 /// The user's, after the defaults for a network namespace of its own.
 pub(super) fn sysctls(config: &ContainerConfig, maps: Option<&ContainerMaps>) -> Vec<(String, String)> {
     let mut all: Vec<(String, String)> = Vec::new();
-    if has_fresh_network(&config.network) && maps.is_some() {
-        let from_zero = |maps: &ContainerMaps| maps.gid.0.iter().filter(|r| r.inside == 0).map(|r| r.length - 1).max();
+    // They are set through a procfs of the container's own, which the host's is not.
+    if has_fresh_network(&config.network) && maps.is_some() && config.pid != NamespaceMode::Host {
+        let from_zero =
+            |maps: &ContainerMaps| maps.gid.0.iter().filter(|r| r.inside == 0).map(|r| r.length - 1).max();
         let last = maps.and_then(from_zero);
         for (key, value) in loopback::default_sysctls(last.unwrap_or(0)) {
             // A range of groups must be of mapped ones: not where only the

@@ -7,15 +7,16 @@ use crate::error::Result;
 use crate::runtime::capabilities::ContainerCaps;
 use crate::runtime::plan::{Process, SeccompProgram, Stdio};
 use crate::runtime::seccomp::{self, Profile};
-use crate::runtime::users::{self, ResolvedUser};
 use crate::runtime::seccomp_default;
+use crate::runtime::users::{self, ResolvedUser};
 use crate::types::container::{ContainerConfig, SeccompChoice};
 use crate::types::namespace::UsernsMode;
 
 /// The user that was asked for; with `keep-id` and no word on it, the caller.
 pub(super) fn resolve_user(context: &PlanContext<'_>, root: &Root) -> Result<ResolvedUser> {
     let config = &context.record.config;
-    let groups: Vec<String> = config.group_add.iter().filter(|group| *group != "keep-groups").cloned().collect();
+    let groups: Vec<String> =
+        config.group_add.iter().filter(|group| *group != "keep-groups").cloned().collect();
     let asked = config.user.clone().unwrap_or_default();
     if asked.is_empty() {
         if let UsernsMode::KeepId { uid, gid } = config.userns {
@@ -48,7 +49,9 @@ pub(super) fn process(
         umask: config.umask.unwrap_or(0o022),
         capabilities: caps.for_user(user.uid),
         rlimits: config.ulimits.clone(),
-        pid_max: std::fs::read_to_string("/proc/sys/kernel/pid_max").ok().and_then(|text| text.trim().parse().ok()),
+        pid_max: std::fs::read_to_string("/proc/sys/kernel/pid_max")
+            .ok()
+            .and_then(|text| text.trim().parse().ok()),
         no_new_privileges: config.no_new_privileges,
         oom_score_adj: config.oom_score_adj,
         seccomp: filter(config, caps)?,

@@ -61,7 +61,7 @@ impl Root {
 /// than in the outer one. With one id all files belong to it anyway.
 fn shifts_owners(context: &PlanContext<'_>, maps: &ContainerMaps) -> bool {
     let single = context.outer.uid_map.count() == 1;
-    !single && !(maps.uid.is_identity() && maps.gid.is_identity())
+    !single && (!maps.uid.is_identity() || !maps.gid.is_identity())
 }
 
 /// The upper directory becomes the root directory: it must be root's.
@@ -108,7 +108,12 @@ pub(super) fn throw_away(
         rustix::fs::chmodat(CWD, &upper, Mode::from_raw_mode(mode & 0o7777), AtFlags::empty())
             .context(|| format!("set the mode of {}", upper.display()))?;
         let lowers = [path.to_owned()];
-        return overlay::mount(&Overlay { lowers: &lowers, upper: &upper, work: &base.join("work"), volatile: true });
+        return overlay::mount(&Overlay {
+            lowers: &lowers,
+            upper: &upper,
+            work: &base.join("work"),
+            volatile: true,
+        });
     }
     let tmpfs = mounts::tmpfs(0, 0o700, 0).context(|| "mount a tmpfs for the throw-away layer")?;
     // Mounted over the work directory: overlayfs takes paths, and this process'

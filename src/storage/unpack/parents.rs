@@ -104,10 +104,10 @@ impl Parents {
     /// The directory `path`, whose parent was opened last: its files come next.
     pub(super) fn entered(&mut self, path: &[u8], directory: OwnedFd) {
         let mut names = path.split(is_slash);
-        if names.clone().count() == self.chain.len() + 1 {
-            if let Some(name) = names.next_back() {
-                self.chain.push((name.to_vec(), Rc::new(directory)));
-            }
+        if names.clone().count() == self.chain.len() + 1
+            && let Some(name) = names.next_back()
+        {
+            self.chain.push((name.to_vec(), Rc::new(directory)));
         }
     }
 
@@ -192,6 +192,7 @@ pub(super) fn open_one(parent: BorrowedFd<'_>, name: &[u8]) -> rustix::io::Resul
     rustix::fs::openat(parent, name, flags, Mode::empty())
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as slice::split calls it")]
 fn is_slash(byte: &u8) -> bool {
     *byte == b'/'
 }

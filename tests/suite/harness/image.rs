@@ -44,6 +44,19 @@ impl Layer {
         self.entry(name, tar::EntryType::Fifo, 0o666, "", b"")
     }
 
+    /// A file of another owner.
+    pub(crate) fn owned(mut self, name: &str, uid: u64, gid: u64) -> Self {
+        let mut header = tar::Header::new_ustar();
+        header.set_path(name).unwrap();
+        header.set_mode(0o644);
+        header.set_uid(uid);
+        header.set_gid(gid);
+        header.set_size(0);
+        header.set_cksum();
+        self.0.append(&header, &b""[..]).unwrap();
+        self
+    }
+
     pub(crate) fn entry(
         mut self,
         name: &str,
@@ -67,7 +80,7 @@ impl Layer {
         self
     }
 
-    fn finish(self) -> Vec<u8> {
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
         self.0.into_inner().unwrap()
     }
 }
@@ -114,7 +127,7 @@ impl ImageBuilder {
 
     /// The docker archive (`docker save`'s format) of this image.
     pub(crate) fn archive(self, name: &str) -> Vec<u8> {
-        let layers: Vec<Vec<u8>> = self.layers.into_iter().map(Layer::finish).collect();
+        let layers: Vec<Vec<u8>> = self.layers.into_iter().map(Layer::into_bytes).collect();
         let diff_ids: Vec<String> = layers.iter().map(|l| format!("sha256:{}", hex(l))).collect();
         let config = json!({
             "created": "2023-11-14T22:13:20Z",
@@ -131,7 +144,7 @@ impl ImageBuilder {
         for (file, layer) in files.iter().zip(&layers) {
             archive = archive.file(file, layer);
         }
-        archive.file("manifest.json", &serde_json::to_vec(&manifest).unwrap()).finish()
+        archive.file("manifest.json", &serde_json::to_vec(&manifest).unwrap()).into_bytes()
     }
 
     /// Loads it into the sandbox as `name`.

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 
 #[derive(Debug, Deserialize)]
+#[allow(dead_code, reason = "all that the guest reports; tests look at what they need")]
 pub(crate) struct Report {
     pub(crate) pid: i32,
     pub(crate) ppid: i32,

@@ -170,6 +170,18 @@ impl Sandbox {
         self.coracle([OsStr::new("load"), OsStr::new("-i"), archive.as_os_str()]).ok()
     }
 
+    /// `run --rm --network none WORDS...`, without need of slirp4netns.
+    #[track_caller]
+    pub(crate) fn run(&self, words: &[&str]) -> Output {
+        self.coracle([&["run", "--rm", "--network", "none"], words].concat())
+    }
+
+    /// `run -d --network none --name NAME WORDS...`.
+    #[track_caller]
+    pub(crate) fn start(&self, name: &str, words: &[&str]) -> String {
+        self.ok([&["run", "-d", "--network", "none", "--name", name], words].concat())
+    }
+
     /// `run --rm OPTIONS guest report`, read.
     #[track_caller]
     pub(crate) fn report(&self, options: &[&str]) -> Report {
@@ -219,7 +231,7 @@ impl Sandbox {
     pub(crate) fn monitors(&self) -> Vec<i32> {
         leaks::processes_of(self.root())
             .into_iter()
-            .filter(|process| process.command.split('\0').any(|word| word == "monitor"))
+            .filter(|process| process.command.split('\0').any(|word| word == "--monitor"))
             .map(|process| process.pid)
             .collect()
     }

@@ -1,0 +1,32 @@
+//! The person at the keyboard is root: everything still works.
+
+use crate::harness::{Image, sandbox};
+
+#[test]
+fn the_readme_s_first_command_works_for_root() {
+    let Some(sandbox) = sandbox(&[]) else { return };
+    let output = sandbox
+        .coracle(["run", "--rm", "--network", "none", "--rootfs", "/:O", "/bin/sh", "-c", "echo in; id -u"])
+        .ok();
+    assert_eq!(output.lines(), ["in", "0"], "{output}");
+}
+
+#[test]
+fn a_container_of_root_is_still_confined() {
+    let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
+    let report = sandbox.report(&[]);
+    assert_eq!(report.capabilities("CapEff"), 0x8004_05fb);
+    assert_ne!(
+        report.namespaces["user"],
+        std::fs::read_link("/proc/self/ns/user").unwrap().to_str().unwrap()
+    );
+}
+
+#[test]
+fn root_s_containers_live_and_die() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    sandbox.start("c", &["busybox", "sh", "-c", "echo up; sleep 1000"]);
+    sandbox.wait_for_log("c", "up");
+    sandbox.ok(["stop", "-t", "0", "c"]);
+    sandbox.ok(["rm", "c"]);
+}

@@ -1,0 +1,165 @@
+//! Kill -9 of any process at any time: the next command tells the truth.
+
+use crate::harness::{Image, Sandbox, sandbox, until};
+use rustix::process::{Pid, Signal, kill_process};
+
+fn kill(pid: i32) {
+    kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+}
+
+#[track_caller]
+fn one_monitor(sandbox: &Sandbox) -> i32 {
+    let monitors = sandbox.monitors();
+    assert_eq!(monitors.len(), 1, "{monitors:?}");
+    monitors[0]
+}
+
+#[test]
+fn a_killed_monitor_takes_its_container_along_and_ps_says_so() {
+    let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
+    sandbox.start("c", &["guest", "sleep"]);
+    let init = sandbox.init_pid("c");
+    kill(one_monitor(&sandbox));
+    until("ps to say that it has ended", || (sandbox.status("c") == "exited").then_some(()));
+    until("its process to end", || (!std::path::Path::new(&format!("/proc/{init}")).exists()).then_some(()));
+    assert_eq!(sandbox.ok(["ps", "-q"]), "");
+    assert_ne!(sandbox.inspect("c")["State"]["ExitCode"], 0);
+    // It starts again as if nothing had been.
+    sandbox.ok(["start", "c"]);
+    sandbox.wait_for_status("c", "running");
+    sandbox.ok(["rm", "-f", "-t", "0", "c"]);
+}
+
+#[test]
+fn a_killed_first_process_is_an_ordinary_end() {
+    let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
+    sandbox.start("c", &["guest", "sleep"]);
+    kill(sandbox.init_pid("c"));
+    assert_eq!(sandbox.ok(["wait", "c"]), "137");
+    assert_eq!(sandbox.status("c"), "exited");
+    until("its monitor to end", || sandbox.monitors().is_empty().then_some(()));
+}
+
+#[test]
+fn monitor_and_container_killed_together_can_be_removed() {
+    let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
+    sandbox.start("c", &["guest", "sleep"]);
+    let (monitor, init) = (one_monitor(&sandbox), sandbox.init_pid("c"));
+    kill(monitor);
+    kill_process(Pid::from_raw(init).unwrap(), Signal::KILL).ok();
+    sandbox.ok(["rm", "c"]);
+    assert_eq!(sandbox.ok(["ps", "-a", "-q"]), "");
+}
+
+#[test]
+fn the_client_s_code_when_the_monitor_is_killed_is_not_success() {
+    let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
+    let mut front = sandbox.spawn(["run", "--network", "none", "--name", "c", "guest", "sleep"]);
+    front.wait_for("ready");
+    kill(one_monitor(&sandbox));
+    let output = front.wait();
+    assert_ne!(output.code(), 0, "{output}");
+}
+
+#[test]
+fn wait_and_logs_end_when_the_monitor_is_killed() {
+    let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
+    sandbox.start("c", &["guest", "sleep"]);
+    let waiter = sandbox.spawn(["wait", "c"]);
+    let mut follower = sandbox.spawn(["logs", "-f", "c"]);
+    follower.wait_for("ready");
+    kill(one_monitor(&sandbox));
+    follower.wait();
+    waiter.wait();
+}
+
+#[test]
+fn a_runtime_folder_that_is_gone_is_a_reboot() {
+    let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
+    sandbox.start("c", &["guest", "sleep"]);
+    kill(one_monitor(&sandbox));
+    until("its processes to end", || {
+        crate::harness::leaks::processes_of(sandbox.root()).is_empty().then_some(())
+    });
+    std::fs::remove_dir_all(sandbox.path("run/coracle")).unwrap();
+    assert_eq!(sandbox.status("c"), "exited");
+    sandbox.ok(["start", "c"]);
+    sandbox.wait_for_status("c", "running");
+}
+
+#[test]
+fn a_pid_that_belongs_to_someone_else_now_is_not_ours() {
+    let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
+    let id = sandbox.start("c", &["guest", "sleep"]);
+    kill(one_monitor(&sandbox));
+    until("its processes to end", || {
+        crate::harness::leaks::processes_of(sandbox.root()).is_empty().then_some(())
+    });
+    // The record of the run, changed to name this test: same numbers, other process.
+    let stranger = std::process::id();
+    let mut changed = 0;
+    for folder in [sandbox.path("run/coracle").join(&id[..12]), sandbox.state().join("containers").join(&id)]
+    {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            let Ok(text) = std::fs::read_to_string(entry.path()) else { continue };
+            let Ok(mut document) = serde_json::from_str::<serde_json::Value>(&text) else { continue };
+            if set_pids(&mut document, stranger) {
+                std::fs::write(entry.path(), serde_json::to_vec(&document).unwrap()).unwrap();
+                changed += 1;
+            }
+        }
+    }
+    if changed > 0 {
+        assert_eq!(sandbox.status("c"), "exited");
+        sandbox.coracle(["kill", "c"]).refused(&[]);
+    }
+    sandbox.ok(["rm", "-f", "c"]);
+}
+
+/// Sets every `pid` in the document; whether there was one.
+fn set_pids(document: &mut serde_json::Value, pid: u32) -> bool {
+    match document {
+        serde_json::Value::Object(fields) => fields.iter_mut().fold(false, |found, (name, value)| {
+            if name == "pid" && value.is_number() {
+                *value = pid.into();
+                return true;
+            }
+            set_pids(value, pid) || found
+        }),
+        serde_json::Value::Array(items) => {
+            items.iter_mut().fold(false, |found, item| set_pids(item, pid) || found)
+        }
+        _ => false,
+    }
+}
+
+#[test]
+fn run_killed_at_any_moment_leaves_a_container_that_can_be_removed() {
+    let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
+    for milliseconds in [0, 1, 2, 4, 6, 8, 10, 13, 16, 20, 25, 30, 40, 60] {
+        let front = sandbox.spawn(["run", "--network", "none", "guest", "sleep"]);
+        // Arbitrary moments of the start, which the test sweeps over.
+        std::thread::sleep(std::time::Duration::from_millis(milliseconds));
+        drop(front);
+        let ids = sandbox.ok(["ps", "-a", "-q"]);
+        for id in ids.lines() {
+            sandbox.ok(["inspect", "--format", "{{.State.Status}}", id]);
+            sandbox.ok(["rm", "-f", "-t", "0", id]);
+        }
+    }
+}
+
+#[test]
+fn damaged_files_of_one_container_do_not_hide_the_others() {
+    let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
+    sandbox.ok(["create", "--name", "good", "guest"]);
+    let bad = sandbox.ok(["create", "--name", "bad", "guest"]);
+    let folder = sandbox.state().join("containers").join(&bad);
+    std::fs::write(folder.join("config.json"), "{\"version\":1").unwrap();
+    let output = sandbox.coracle(["ps", "-a", "--format", "{{.Names}}"]);
+    assert!(output.stdout.contains("good"), "{output}");
+    sandbox.ok(["rm", "-f", &bad]);
+    assert!(!folder.exists());
+    assert_eq!(sandbox.ok(["ps", "-a", "--format", "{{.Names}}"]), "good");
+    sandbox.ok(["create", "--name", "bad", "guest"]);
+}

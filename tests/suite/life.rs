@@ -1,0 +1,350 @@
+//! A container's life: created, started, stopped, restarted, killed, removed.
+
+use crate::harness::{Image, sandbox, until};
+
+#[test]
+fn create_makes_a_container_that_does_not_run() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    let id = sandbox.ok(["create", "--name", "c", "busybox", "true"]);
+    assert!(id.len() == 64 && id.bytes().all(|b| b.is_ascii_hexdigit()), "{id}");
+    assert_eq!(sandbox.status("c"), "created");
+    assert_eq!(sandbox.ok(["ps", "-q"]), "", "ps without -a shows what runs");
+    assert_eq!(sandbox.ok(["ps", "-a", "-q", "--no-trunc"]), id);
+    assert_eq!(sandbox.ok(["ps", "-a", "-q"]), id[..12]);
+}
+
+#[test]
+fn a_container_may_be_named_by_any_unique_part_of_its_id() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    let id = sandbox.ok(["create", "busybox", "true"]);
+    for part in [&id[..], &id[..12], &id[..5]] {
+        assert_eq!(sandbox.ok(["inspect", "--format", "{{.Id}}", part]), id);
+    }
+    // A name wins over an id that begins alike.
+    let other = sandbox.ok(["create", "--name", &id[..4], "busybox", "true"]);
+    assert_eq!(sandbox.ok(["inspect", "--format", "{{.Id}}", &id[..4]]), other);
+}
+
+#[test]
+fn start_stop_and_start_again() {
+    let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
+    sandbox.ok(["create", "--network", "none", "--name", "c", "guest", "trap", "15", "5"]);
+    for _ in 0..2 {
+        assert_eq!(sandbox.ok(["start", "c"]), "c");
+        sandbox.wait_for_status("c", "running");
+        assert_eq!(sandbox.ok(["ps", "--format", "{{.Names}}"]), "c");
+        sandbox.wait_for_log("c", "ready");
+        assert_eq!(sandbox.ok(["stop", "c"]), "c");
+        assert_eq!(sandbox.status("c"), "exited");
+        assert_eq!(sandbox.inspect("c")["State"]["ExitCode"], 5);
+    }
+    // Two runs, one log.
+    assert_eq!(sandbox.ok(["logs", "c"]).matches("signal 15").count(), 2);
+}
+
+#[test]
+fn stop_sends_the_stop_signal_first_and_kills_after_the_time() {
+    let Some(sandbox) = sandbox(&[Image("guest"), Image("busybox")]) else { return };
+    sandbox.start("polite", &["--stop-signal", "SIGUSR1", "guest", "trap", "10", "0"]);
+    sandbox.wait_for_log("polite", "ready");
+    sandbox.ok(["stop", "-t", "60", "polite"]);
+    assert_eq!(sandbox.inspect("polite")["State"]["ExitCode"], 0);
+
+    // pid 1 without a handler does not see SIGTERM at all.
+    sandbox.start("deaf", &["guest", "sleep"]);
+    let before = std::time::Instant::now();
+    sandbox.ok(["stop", "-t", "1", "deaf"]);
+    assert!(before.elapsed().as_millis() >= 900, "killed before its time: {:?}", before.elapsed());
+    assert_eq!(sandbox.inspect("deaf")["State"]["ExitCode"], 137);
+
+    sandbox.start("hasty", &["--stop-timeout", "0", "guest", "sleep"]);
+    sandbox.ok(["stop", "hasty"]);
+    assert_eq!(sandbox.inspect("hasty")["State"]["ExitCode"], 137);
+}
+
+#[test]
+fn stop_of_a_stopped_container_is_no_error() {
+    let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
+    sandbox.start("c", &["guest", "exit", "0"]);
+    sandbox.ok(["wait", "c"]);
+    sandbox.coracle(["stop", "c"]).ok();
+    sandbox.coracle(["stop", "nobody"]).refused(&["nobody"]);
+}
+
+#[test]
+fn restart_gives_a_new_process() {
+    let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
+    sandbox.start("c", &["guest", "trap", "15", "0"]);
+    sandbox.wait_for_log("c", "ready");
+    let first = sandbox.init_pid("c");
+    assert_eq!(sandbox.ok(["restart", "c"]), "c");
+    sandbox.wait_for_status("c", "running");
+    assert_ne!(sandbox.init_pid("c"), first);
+    // A container that does not run is started.
+    sandbox.ok(["stop", "-t", "0", "c"]);
+    sandbox.ok(["restart", "c"]);
+    sandbox.wait_for_status("c", "running");
+}
+
+#[test]
+fn kill_sends_any_signal_by_name_or_number() {
+    let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
+    for (spelling, number) in [("USR1", "10"), ("SIGUSR2", "12"), ("1", "1"), ("sighup", "1")] {
+        let name = format!("c-{spelling}");
+        sandbox.start(&name, &["guest", "trap", number, "4"]);
+        sandbox.wait_for_log(&name, "ready");
+        sandbox.ok(["kill", "-s", spelling, &name]);
+        assert_eq!(sandbox.ok(["wait", &name]), "4", "{spelling}");
+    }
+    sandbox.start("c", &["guest", "sleep"]);
+    sandbox.ok(["kill", "c"]);
+    assert_eq!(sandbox.ok(["wait", "c"]), "137");
+    sandbox.coracle(["kill", "c"]).refused(&["c"]);
+    sandbox.start("d", &["guest", "sleep"]);
+    sandbox.coracle(["kill", "-s", "NOSUCH", "d"]).refused(&["NOSUCH"]);
+}
+
+#[test]
+fn rm_refuses_what_runs_unless_forced() {
+    let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
+    sandbox.start("c", &["guest", "sleep"]);
+    sandbox.coracle(["rm", "c"]).refused(&["c"]);
+    assert_eq!(sandbox.status("c"), "running");
+    assert_eq!(sandbox.ok(["rm", "-f", "c"]), "c");
+    assert_eq!(sandbox.ok(["ps", "-a", "-q"]), "");
+    sandbox.coracle(["rm", "c"]).refused(&["c"]);
+    // `rm -f` of nothing is no error in docker since 20.10 and in podman.
+    sandbox.coracle(["rm", "-f", "c"]).ok();
+}
+
+#[test]
+fn several_containers_at_once_and_each_failure_is_told() {
+    let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
+    for name in ["a", "b"] {
+        sandbox.start(name, &["guest", "sleep"]);
+    }
+    let output = sandbox.coracle(["rm", "-f", "-t", "0", "a", "b"]).ok();
+    assert_eq!(output.lines(), ["a", "b"]);
+    sandbox.start("a", &["guest", "sleep"]);
+    let output = sandbox.coracle(["kill", "nobody", "a"]);
+    assert_eq!(output.code(), 125, "{output}");
+    assert!(output.stderr.contains("nobody"), "{output}");
+    assert_eq!(sandbox.ok(["wait", "a"]), "137", "the one that exists was killed all the same");
+}
+
+#[test]
+fn run_rm_removes_the_container_and_its_anonymous_volumes() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    sandbox.run(&["--name", "c", "-v", "/data", "busybox", "touch", "/data/x"]).ok();
+    assert_eq!(sandbox.ok(["ps", "-a", "-q"]), "");
+    assert_eq!(sandbox.ok(["volume", "ls", "-q"]), "");
+    // Detached too, soon after its end.
+    sandbox.coracle(["run", "-d", "--rm", "--network", "none", "--name", "d", "busybox", "true"]).ok();
+    until("the detached container to be removed", || sandbox.ok(["ps", "-a", "-q"]).is_empty().then_some(()));
+}
+
+#[test]
+fn names_are_unique_and_checked() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    sandbox.ok(["create", "--name", "c", "busybox"]);
+    sandbox.coracle(["create", "--name", "c", "busybox"]).refused(&["c"]);
+    for bad in ["", "-x", "a b", "a/b", "../x", "ä", "."] {
+        let output = sandbox.coracle(["create", "--name", bad, "busybox"]);
+        assert_eq!(output.code(), 125, "{bad:?}: {output}");
+    }
+    assert_eq!(sandbox.ok(["ps", "-a", "--format", "{{.Names}}"]), "c");
+}
+
+#[test]
+fn replace_takes_the_name_over() {
+    let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
+    let first = sandbox.start("c", &["guest", "sleep"]);
+    let second = sandbox.ok(["run", "-d", "--network", "none", "--replace", "--name", "c", "guest", "sleep"]);
+    assert_ne!(first, second);
+    assert_eq!(sandbox.ok(["ps", "-a", "-q", "--no-trunc"]), second);
+}
+
+#[test]
+fn an_unnamed_container_gets_a_readable_name() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    sandbox.ok(["create", "busybox"]);
+    sandbox.ok(["create", "busybox"]);
+    let listed = sandbox.coracle(["ps", "-a", "--format", "{{.Names}}"]).ok();
+    let names = listed.lines();
+    assert!(names.len() == 2 && names[0] != names[1], "{names:?}");
+    for name in names {
+        assert!(name.contains('_') && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{name}");
+    }
+}
+
+#[test]
+fn rename_keeps_the_container_and_frees_the_old_name() {
+    let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
+    let id = sandbox.start("old", &["guest", "sleep"]);
+    sandbox.coracle(["rename", "old", "new"]).ok();
+    assert_eq!(sandbox.ok(["inspect", "--format", "{{.Id}} {{.Name}}", "new"]), format!("{id} /new"));
+    sandbox.coracle(["inspect", "old"]).expect_code(1);
+    sandbox.ok(["create", "--name", "old", "guest"]);
+    sandbox.coracle(["rename", "old", "new"]).refused(&["new"]);
+}
+
+#[test]
+fn ps_filters_and_formats() {
+    let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
+    sandbox.start("up", &["--label", "team=red", "guest", "sleep"]);
+    sandbox.start("down", &["--label", "team=blue", "guest", "exit", "3"]);
+    sandbox.ok(["wait", "down"]);
+    let names = |filter: &str| sandbox.ok(["ps", "-a", "--format", "{{.Names}}", "--filter", filter]);
+    assert_eq!(names("status=running"), "up");
+    assert_eq!(names("status=exited"), "down");
+    assert_eq!(names("exited=3"), "down");
+    assert_eq!(names("exited=4"), "");
+    assert_eq!(names("label=team=red"), "up");
+    assert_eq!(names("name=^do"), "down");
+    assert_eq!(names("ancestor=guest").lines().count(), 2);
+    sandbox.coracle(["ps", "--filter", "colour=red"]).refused(&["colour"]);
+
+    let row = sandbox.ok([
+        "ps",
+        "-a",
+        "--filter",
+        "name=down",
+        "--format",
+        "{{.Names}}|{{.Image}}|{{.Status}}|{{.Command}}",
+    ]);
+    let cells: Vec<&str> = row.split('|').collect();
+    assert_eq!(cells[0], "down");
+    assert!(cells[1].contains("guest"), "{row}");
+    assert!(cells[2].starts_with("Exited (3)"), "{row}");
+    assert!(cells[3].contains("exit 3"), "{row}");
+
+    let json: serde_json::Value =
+        serde_json::from_str(&sandbox.ok(["ps", "--format", "{{json .}}"])).expect("one document a line");
+    assert_eq!(json["Names"], "up");
+    assert_eq!(json["State"], "running");
+    let table = sandbox.ok(["ps", "--format", "table {{.Names}}\t{{.State}}"]);
+    let words: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(words, [["NAMES", "STATE"], ["up", "running"]]);
+    let wide = sandbox.ok(["ps"]);
+    assert!(wide.starts_with("CONTAINER ID"), "{wide}");
+    assert_eq!(sandbox.ok(["ps", "-n", "1", "-a", "--format", "{{.Names}}"]), "down", "the last created");
+    sandbox.coracle(["ps", "--format", "{{.Nothing"]).refused(&[]);
+}
+
+#[test]
+fn inspect_is_docker_s_document() {
+    let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
+    let id = sandbox
+        .start("c", &["-e", "A=1", "-w", "/tmp", "--label", "k=v", "--hostname", "box", "guest", "sleep"]);
+    let document = sandbox.inspect("c");
+    assert_eq!(document["Id"], id);
+    assert_eq!(document["Name"], "/c");
+    assert_eq!(document["State"]["Status"], "running");
+    assert_eq!(document["State"]["Running"], true);
+    assert!(document["State"]["Pid"].as_i64().is_some_and(|pid| pid > 1), "{}", document["State"]);
+    assert_eq!(document["Config"]["Hostname"], "box");
+    assert_eq!(document["Config"]["WorkingDir"], "/tmp");
+    assert_eq!(document["Config"]["Labels"]["k"], "v");
+    assert_eq!(document["Config"]["Cmd"], serde_json::json!(["sleep"]));
+    assert_eq!(document["Config"]["Entrypoint"], serde_json::json!(["/bin/guest"]));
+    assert!(document["Config"]["Env"].as_array().unwrap().contains(&"A=1".into()));
+    assert_eq!(document["HostConfig"]["NetworkMode"], "none");
+    assert_eq!(document["Path"], "/bin/guest");
+    assert_eq!(document["Args"], serde_json::json!(["sleep"]));
+    assert!(document["Image"].as_str().unwrap().starts_with("sha256:"));
+    assert!(document["Created"].as_str().unwrap().ends_with('Z'));
+    // Nothing of the name is an error, and what exists is still shown.
+    let output = sandbox.coracle(["inspect", "c", "nobody"]);
+    assert_eq!(output.code(), 1, "{output}");
+    assert!(output.stderr.contains("nobody") && output.stdout.contains(&id), "{output}");
+}
+
+#[test]
+fn cidfile_is_written_once() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    let file = sandbox.path("work/cid");
+    let path = file.to_str().unwrap();
+    let id = sandbox.ok(["create", "--cidfile", path, "busybox"]);
+    assert_eq!(std::fs::read_to_string(&file).unwrap().trim(), id);
+    sandbox.coracle(["create", "--cidfile", path, "busybox"]).refused(&["cid"]);
+    assert_eq!(sandbox.ok(["ps", "-a", "-q", "--no-trunc"]), id, "the second was not made");
+}
+
+#[test]
+fn what_a_container_wrote_is_there_when_it_starts_again() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    let script = "test -e /mark && echo again; touch /mark";
+    sandbox.ok(["create", "--network", "none", "--name", "c", "busybox", "sh", "-c", script]);
+    assert_eq!(sandbox.ok(["start", "-a", "c"]), "");
+    assert_eq!(sandbox.ok(["start", "-a", "c"]), "again");
+    assert_eq!(sandbox.run(&["busybox", "ls", "/mark"]).code(), 1, "another container has its own");
+}
+
+#[test]
+fn a_container_outlives_its_front_process() {
+    let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
+    let front = sandbox.spawn(["run", "--network", "none", "--name", "c", "guest", "sleep"]);
+    sandbox.wait_for_log("c", "ready");
+    front.signal(rustix::process::Signal::KILL);
+    drop(front);
+    assert_eq!(sandbox.status("c"), "running");
+    sandbox.ok(["stop", "-t", "0", "c"]);
+}
+
+#[test]
+fn signals_to_the_front_process_reach_the_container() {
+    let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
+    let mut front = sandbox.spawn(["run", "--rm", "--network", "none", "guest", "trap", "15", "6"]);
+    front.wait_for("ready");
+    front.signal(rustix::process::Signal::TERM);
+    let output = front.wait().expect_code(6);
+    assert!(output.stdout.contains("signal 15"), "{output}");
+}
+
+#[test]
+fn on_failure_restarts_so_often_and_no_more() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    let words = ["--restart", "on-failure:2", "busybox", "sh", "-c", "echo run; exit 4"];
+    sandbox.start("c", &words);
+    assert_eq!(sandbox.ok(["wait", "c"]), "4");
+    assert_eq!(sandbox.ok(["logs", "c"]).lines().count(), 3, "the first run and two more");
+    assert_eq!(sandbox.inspect("c")["RestartCount"], 2);
+    sandbox.start("fine", &["--restart", "on-failure", "busybox", "sh", "-c", "echo run"]);
+    assert_eq!(sandbox.ok(["wait", "fine"]), "0");
+    assert_eq!(sandbox.ok(["logs", "fine"]).lines().count(), 1);
+}
+
+#[test]
+fn always_restarts_until_it_is_stopped() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    sandbox.start("c", &["--restart", "always", "busybox", "sh", "-c", "echo run"]);
+    until("a third run", || (sandbox.ok(["logs", "c"]).lines().count() >= 3).then_some(()));
+    sandbox.ok(["stop", "-t", "0", "c"]);
+    let runs = sandbox.ok(["logs", "c"]).lines().count();
+    assert_eq!(sandbox.status("c"), "exited");
+    assert!(sandbox.monitors().is_empty(), "a monitor still waits");
+    assert_eq!(sandbox.ok(["logs", "c"]).lines().count(), runs);
+}
+
+#[test]
+fn timeout_ends_the_container() {
+    let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
+    sandbox.run(&["--timeout", "1", "guest", "sleep"]).expect_code(137);
+}
+
+#[test]
+fn init_reaps_and_forwards() {
+    let Some(sandbox) = sandbox(&[Image("guest"), Image("busybox")]) else { return };
+    let output = sandbox.run(&["--init", "busybox", "sh", "-c", "echo $$; exit 5"]).expect_code(5);
+    assert_ne!(output.text(), "1", "the command is not pid 1");
+    sandbox.start("c", &["--init", "guest", "orphan"]);
+    sandbox.wait_for_log("c", "ready");
+    let init = sandbox.init_pid("c");
+    until("the orphan to be reaped", || {
+        let children = std::fs::read_to_string(format!("/proc/{init}/task/{init}/children")).unwrap();
+        (children.split_whitespace().count() == 1).then_some(())
+    });
+    // A command without a handler ends on SIGTERM, because it is not pid 1.
+    sandbox.ok(["stop", "-t", "60", "c"]);
+    assert_eq!(sandbox.inspect("c")["State"]["ExitCode"], 143);
+}

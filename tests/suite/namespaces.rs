@@ -1,0 +1,159 @@
+//! Which namespaces a container has to itself, and the modes that share them.
+
+use crate::harness::{Image, Sandbox, SubIds, sandbox};
+
+/// What `/proc/self/ns/KIND` of this test says, which is the host's.
+fn host(kind: &str) -> String {
+    std::fs::read_link(format!("/proc/self/ns/{kind}")).unwrap().to_str().unwrap().to_owned()
+}
+
+#[track_caller]
+fn inside(sandbox: &Sandbox, options: &[&str], kind: &str) -> String {
+    sandbox.report(options).namespaces[kind].clone()
+}
+
+#[test]
+fn every_namespace_is_the_container_s_own() {
+    let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
+    let first = sandbox.report(&[]);
+    for kind in ["mnt", "pid", "ipc", "uts", "net", "user", "cgroup"] {
+        assert_ne!(first.namespaces[kind], host(kind), "{kind} is the host's");
+    }
+    sandbox.start("a", &["guest", "sleep"]);
+    sandbox.start("b", &["guest", "sleep"]);
+    let of = |name: &str, kind: &str| {
+        std::fs::read_link(format!("/proc/{}/ns/{kind}", sandbox.init_pid(name))).unwrap()
+    };
+    for kind in ["mnt", "pid", "ipc", "uts", "net", "user"] {
+        assert_ne!(of("a", kind), of("b", kind), "{kind} is shared by two containers");
+    }
+}
+
+#[test]
+fn modes_share_the_host_s() {
+    let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
+    assert_eq!(inside(&sandbox, &["--pid", "host"], "pid"), host("pid"));
+    assert_eq!(inside(&sandbox, &["--ipc", "host"], "ipc"), host("ipc"));
+    assert_eq!(inside(&sandbox, &["--uts", "host"], "uts"), host("uts"));
+    let words = ["run", "--rm", "--network", "host", "guest", "report"];
+    let report = crate::harness::report::Report::parse(&sandbox.coracle(words).ok());
+    assert_eq!(report.namespaces["net"], host("net"));
+    for flag in ["--pid", "--ipc", "--uts", "--network", "--userns"] {
+        sandbox.coracle(["run", "--rm", flag, "nonsense", "guest", "report"]).refused(&["nonsense"]);
+    }
+}
+
+#[test]
+fn modes_share_another_container_s() {
+    let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
+    sandbox.start("other", &["--ipc", "shareable", "guest", "sleep"]);
+    let pid = sandbox.init_pid("other");
+    let of = |kind: &str| {
+        std::fs::read_link(format!("/proc/{pid}/ns/{kind}")).unwrap().to_str().unwrap().to_owned()
+    };
+    assert_eq!(inside(&sandbox, &["--pid", "container:other"], "pid"), of("pid"));
+    assert_eq!(inside(&sandbox, &["--ipc", "container:other"], "ipc"), of("ipc"));
+    let words = ["run", "--rm", "--network", "container:other", "guest", "report"];
+    let report = crate::harness::report::Report::parse(&sandbox.coracle(words).ok());
+    assert_eq!(report.namespaces["net"], of("net"));
+    sandbox.coracle(["run", "--rm", "--network", "container:nobody", "guest", "report"]).refused(&["nobody"]);
+    sandbox.ok(["stop", "-t", "0", "other"]);
+    sandbox.coracle(["run", "--rm", "--network", "container:other", "guest", "report"]).refused(&["other"]);
+}
+
+#[test]
+fn the_container_s_root_is_not_root_of_the_outer_namespace() {
+    let Some(sandbox) = sandbox(&[Image("guest"), SubIds]) else { return };
+    let report = sandbox.report(&[]);
+    let uid = rustix::process::getuid().as_raw();
+    assert_eq!(report.uid(), 0);
+    // Seen from the host, container root is the user, whatever lies between.
+    sandbox.start("c", &["guest", "sleep"]);
+    let status = std::fs::read_to_string(format!("/proc/{}/status", sandbox.init_pid("c"))).unwrap();
+    let line = status.lines().find(|line| line.starts_with("Uid:")).unwrap();
+    assert_eq!(line.split_whitespace().nth(1), Some(uid.to_string().as_str()), "{line}");
+    let length: u64 =
+        report.uid_map.iter().map(|l| l.split_whitespace().nth(2).unwrap().parse::<u64>().unwrap()).sum();
+    assert!(length > 65000, "{:?}", report.uid_map);
+}
+
+#[test]
+fn keep_id_is_the_user_s_own_id() {
+    let Some(sandbox) = sandbox(&[Image("guest"), Image("busybox"), SubIds]) else { return };
+    let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+    let report = sandbox.report(&["--userns", "keep-id"]);
+    assert_eq!((report.uid(), report.gid()), (uid, gid));
+    let report = sandbox.report(&["--userns", "keep-id:uid=200,gid=210"]);
+    assert_eq!((report.uid(), report.gid()), (200, 210));
+    // Files in a bind belong to that user on both sides.
+    let folder = sandbox.folder("shared");
+    let bind = format!("{}:/mnt", folder.display());
+    let output = sandbox
+        .run(&["--userns", "keep-id", "-v", &bind, "busybox", "sh", "-c", "touch /mnt/f; stat -c %u /mnt/f"])
+        .ok();
+    assert_eq!(output.text(), uid.to_string());
+    use std::os::unix::fs::MetadataExt;
+    assert_eq!(std::fs::metadata(folder.join("f")).unwrap().uid(), uid);
+    // Root is there too, and is not the user.
+    let report = sandbox.report(&["--userns", "keep-id", "-u", "0"]);
+    assert_eq!(report.uid(), 0);
+}
+
+#[test]
+fn nomap_leaves_the_user_out() {
+    let Some(sandbox) = sandbox(&[Image("guest"), SubIds]) else { return };
+    sandbox.ok(["run", "-d", "--network", "none", "--userns", "nomap", "--name", "c", "guest", "sleep"]);
+    let status = std::fs::read_to_string(format!("/proc/{}/status", sandbox.init_pid("c"))).unwrap();
+    let line = status.lines().find(|line| line.starts_with("Uid:")).unwrap();
+    let uid = rustix::process::getuid().as_raw().to_string();
+    assert_ne!(line.split_whitespace().nth(1), Some(uid.as_str()), "{line}");
+}
+
+#[test]
+fn auto_gives_containers_ranges_of_their_own() {
+    let Some(sandbox) = sandbox(&[Image("guest"), SubIds]) else { return };
+    let report = sandbox.report(&["--userns", "auto:size=2048"]);
+    let length: u64 =
+        report.uid_map.iter().map(|l| l.split_whitespace().nth(2).unwrap().parse::<u64>().unwrap()).sum();
+    assert_eq!(length, 2048, "{:?}", report.uid_map);
+}
+
+#[test]
+fn maps_can_be_written_out() {
+    let Some(sandbox) = sandbox(&[Image("guest"), SubIds]) else { return };
+    let report = sandbox.report(&["--uidmap", "0:1:1000", "--gidmap", "0:1:1000"]);
+    let words: Vec<&str> = report.uid_map[0].split_whitespace().collect();
+    assert_eq!((words[0], words[2]), ("0", "1000"), "{:?}", report.uid_map);
+    for bad in ["0", "0:1", "a:1:2", "0:1:0", "0:0:99999999", "0:1:10:x"] {
+        let output = sandbox.run(&["--uidmap", bad, "guest", "report"]);
+        if bad == "0:1" {
+            continue; // a length of one
+        }
+        assert_eq!(output.code(), 125, "{bad}: {output}");
+    }
+    let overlapping = ["--uidmap", "0:1:10", "--uidmap", "5:20:10"];
+    let output = sandbox.run(&[&overlapping[..], &["guest", "report"]].concat());
+    assert_eq!(output.code(), 125, "{output}");
+}
+
+#[test]
+fn containers_of_a_user_share_one_outer_namespace() {
+    let Some(sandbox) = sandbox(&[Image("guest"), SubIds]) else { return };
+    sandbox.start("a", &["guest", "sleep"]);
+    sandbox.start("b", &["guest", "sleep"]);
+    let monitors = sandbox.monitors();
+    assert_eq!(monitors.len(), 2, "{monitors:?}");
+    let of = |pid: i32| std::fs::read_link(format!("/proc/{pid}/ns/user")).unwrap();
+    assert_eq!(of(monitors[0]), of(monitors[1]));
+    assert_ne!(of(monitors[0]).to_str().unwrap(), host("user"));
+}
+
+#[test]
+fn nothing_runs_once_the_last_container_has_ended() {
+    let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
+    sandbox.start("a", &["guest", "sleep"]);
+    sandbox.ok(["stop", "-t", "0", "a"]);
+    crate::harness::until("every process to end", || {
+        crate::harness::leaks::processes_of(sandbox.root()).is_empty().then_some(())
+    });
+}

@@ -1,0 +1,93 @@
+//! The network of a container: its own loopback, and the way out.
+
+use crate::harness::{Image, Slirp, sandbox};
+use std::io::Write;
+use std::net::TcpListener;
+
+#[test]
+fn loopback_works_without_a_network() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    let script = "ip -o link | grep -c . ; ping -c 1 -W 5 127.0.0.1 >/dev/null 2>&1; echo hi >/tmp/index.html; \
+        httpd -p 127.0.0.1:8080 -h /tmp; wget -q -O - http://127.0.0.1:8080/index.html";
+    let output = sandbox.run(&["busybox", "sh", "-c", script]).ok();
+    assert_eq!(output.lines(), ["1", "hi"], "{output}");
+}
+
+#[test]
+fn the_host_s_loopback_is_out_of_reach() {
+    let Some(sandbox) = sandbox(&[Image("guest"), Slirp]) else { return };
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    for address in ["127.0.0.1", "10.0.2.2"] {
+        let output = sandbox.coracle(["run", "--rm", "guest", "connect", address, &port]);
+        assert_eq!(output.code(), 1, "{address}: {output}");
+    }
+    // The same process on the host's network reaches it.
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let mut stream = stream;
+            stream.write_all(b"hello from the host").ok();
+        }
+    });
+    let output =
+        sandbox.coracle(["run", "--rm", "--network", "host", "guest", "connect", "127.0.0.1", &port]).ok();
+    assert_eq!(output.text(), "hello from the host");
+}
+
+#[test]
+fn the_default_network_leads_out() {
+    let Some(sandbox) = sandbox(&[Image("guest"), Image("busybox"), Slirp]) else { return };
+    let output = sandbox.coracle(["run", "--rm", "busybox", "ip", "-o", "-4", "addr", "show"]).ok();
+    assert!(output.stdout.contains("10.0.2.100"), "{output}");
+    let routes = sandbox.coracle(["run", "--rm", "busybox", "ip", "route"]).ok();
+    assert!(routes.stdout.contains("default via 10.0.2.2"), "{routes}");
+    // Out to an address of this machine that is not loopback.
+    let Some(address) = own_address() else { return };
+    let listener = TcpListener::bind((address.as_str(), 0)).unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let mut stream = stream;
+            stream.write_all(b"the way out").ok();
+        }
+    });
+    let output = sandbox.coracle(["run", "--rm", "guest", "connect", &address, &port]).ok();
+    assert_eq!(output.text(), "the way out");
+}
+
+/// The address that this machine would send from; no packet is sent.
+fn own_address() -> Option<String> {
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").ok()?;
+    socket.connect("192.0.2.1:9").ok()?;
+    Some(socket.local_addr().ok()?.ip().to_string()).filter(|a| a != "0.0.0.0")
+}
+
+#[test]
+fn publishing_is_a_clear_error_for_now() {
+    let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
+    sandbox.coracle(["run", "--rm", "-p", "8080:80", "guest", "report"]).refused(&["publish"]);
+    sandbox.coracle(["run", "--rm", "-P", "guest", "report"]).refused(&["publish"]);
+}
+
+#[test]
+fn a_killed_helper_does_not_end_the_container() {
+    let Some(sandbox) = sandbox(&[Image("guest"), Slirp]) else { return };
+    sandbox.ok(["run", "-d", "--name", "c", "guest", "sleep"]);
+    // The helper knows nothing of the sandbox: it is the monitor's child.
+    let monitor = sandbox.monitors()[0];
+    let children = std::fs::read_to_string(format!("/proc/{monitor}/task/{monitor}/children")).unwrap();
+    let is_helper = |pid: &i32| {
+        std::fs::read(format!("/proc/{pid}/cmdline"))
+            .is_ok_and(|c| String::from_utf8_lossy(&c).contains("slirp4netns"))
+    };
+    let helpers: Vec<i32> =
+        children.split_whitespace().map(|pid| pid.parse().unwrap()).filter(is_helper).collect();
+    assert_eq!(helpers.len(), 1, "one helper for one container");
+    rustix::process::kill_process(
+        rustix::process::Pid::from_raw(helpers[0]).unwrap(),
+        rustix::process::Signal::KILL,
+    )
+    .unwrap();
+    assert_eq!(sandbox.status("c"), "running");
+    sandbox.ok(["stop", "-t", "0", "c"]);
+}

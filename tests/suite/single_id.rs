@@ -1,0 +1,93 @@
+//! A user without subordinate ids, or a host without newuidmap: one id, and a
+//! word about what that limits. `contrib/test` runs these as such a user; where
+//! it cannot, the helpers are hidden.
+
+use crate::harness::{Image, Need, Sandbox, needs};
+
+fn sandbox(needs: &[Need]) -> Option<Sandbox> {
+    let mut sandbox = crate::harness::sandbox(&[])?;
+    if !needs::host_has(needs) {
+        return None;
+    }
+    if needs::has_sub_ids() {
+        sandbox.hide_programs(&["newuidmap", "newgidmap"]);
+    }
+    for need in needs {
+        if let Need::Image(name) = need {
+            sandbox.load(&needs::archive(name).unwrap());
+        }
+    }
+    Some(sandbox)
+}
+
+#[test]
+fn one_id_is_mapped_and_one_line_says_what_that_limits() {
+    let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
+    let output = sandbox.run(&["guest", "report"]).ok();
+    let report = crate::harness::report::Report::parse(&output);
+    assert_eq!((report.uid(), report.gid()), (0, 0));
+    assert_eq!(report.uid_map.len(), 1);
+    assert!(report.uid_map[0].trim_end().ends_with(" 1"), "{:?}", report.uid_map);
+    assert_eq!(output.stderr.lines().count(), 1, "{output}");
+    assert!(output.stderr.contains("subuid") || output.stderr.contains("newuidmap"), "{output}");
+}
+
+#[test]
+fn busybox_runs_detached_logs_and_is_removed() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    sandbox.start("c", &["busybox", "sh", "-c", "id -u; sleep 1000"]);
+    sandbox.wait_for_log("c", "0");
+    sandbox.ok(["stop", "-t", "0", "c"]);
+    sandbox.ok(["rm", "c"]);
+}
+
+#[test]
+fn debian_runs_with_its_owners_squashed() {
+    let Some(sandbox) = sandbox(&[Image("debian")]) else { return };
+    let output = sandbox
+        .run(&[
+            "debian",
+            "bash",
+            "-c",
+            "stat -c %u:%g /etc/shadow /usr/bin/wall; touch /etc/new && rm -r /var/cache/apt && echo fine",
+        ])
+        .ok();
+    assert_eq!(output.lines(), ["0:0", "0:0", "fine"], "{output}");
+}
+
+#[test]
+fn another_user_is_the_one_id_and_its_groups_are_told() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    let output = sandbox
+        .run(&["-u", "app", "busybox", "sh", "-c", "id -u; id -g; touch /tmp/f && stat -c %u /tmp/f"])
+        .ok();
+    assert_eq!(output.lines(), ["1000", "1000", "1000"], "{output}");
+    assert!(output.stderr.contains("groups"), "{output}");
+}
+
+#[test]
+fn volumes_and_binds_are_the_user_s() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    let folder = sandbox.folder("shared");
+    let bind = format!("{}:/mnt", folder.display());
+    sandbox.run(&["-v", &bind, "-v", "vol:/vol", "busybox", "sh", "-c", "touch /mnt/f /vol/f"]).ok();
+    use std::os::unix::fs::MetadataExt;
+    assert_eq!(std::fs::metadata(folder.join("f")).unwrap().uid(), rustix::process::getuid().as_raw());
+}
+
+#[test]
+fn keep_id_works_for_the_one_id() {
+    let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
+    let report =
+        crate::harness::report::Report::parse(&sandbox.run(&["--userns", "keep-id", "guest", "report"]).ok());
+    assert_eq!(report.uid(), rustix::process::getuid().as_raw());
+}
+
+#[test]
+fn info_says_which_map_is_in_use() {
+    let Some(sandbox) = sandbox(&[]) else { return };
+    let size = sandbox.ok(["info", "--format", "{{(index .host.idMappings.uidmap 0).size}}"]);
+    assert_eq!(size, "1");
+    let doctor = sandbox.coracle(["doctor"]);
+    assert!(doctor.stdout.contains("subuid") || doctor.stdout.contains("newuidmap"), "{doctor}");
+}
