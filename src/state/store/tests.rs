@@ -157,3 +157,25 @@ fn a_run_without_monitor_and_end_is_lost_and_keeps_its_count() {
     store.save_live(&live(this_process().expect("this process"))).expect("written");
     assert!(matches!(store.snapshot(&one.id).expect("read").status, Status::Running { .. }));
 }
+
+#[test]
+fn on_a_full_disk_the_exit_record_takes_the_place_of_the_mark() {
+    let Place { store, _directory } = place();
+    let one = record("db", 1);
+    store.create(&one).expect("created");
+    store.mark_started(&one.id, Timestamp::UNIX_EPOCH).expect("marked");
+    // Its temporary file cannot be made: stands for ENOSPC.
+    let blocked = store.dirs.container(&one.id).join(format!("exit.json.{}", std::process::id()));
+    std::fs::create_dir(&blocked).expect("made");
+    let exit = Exit {
+        code: 4,
+        started_at: Timestamp::UNIX_EPOCH,
+        finished_at: Timestamp::UNIX_EPOCH,
+        oom_killed: false,
+        error: None,
+    };
+    store.save_exit(&one.id, &exit, 2).expect("written");
+    let snapshot = store.snapshot(&one.id).expect("read");
+    assert!(!snapshot.lost && matches!(snapshot.status, Status::Exited(Exit { code: 4, .. })));
+    assert_eq!(snapshot.restart_count, 2);
+}
