@@ -11,6 +11,7 @@ use crate::types::idmap::IdMap;
 use crate::types::status::{Exit, ProcessId, Status};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -262,6 +263,19 @@ impl Store {
         Ok(entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect())
     }
 
+    /// The short ids of the containers that may have a monitor, in one look at
+    /// the runtime directory.
+    pub(crate) fn perhaps_living(&self) -> Result<BTreeSet<String>> {
+        let path = &self.dirs.runtime;
+        match std::fs::read_dir(path) {
+            Ok(entries) => {
+                Ok(entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect())
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(BTreeSet::new()),
+            Err(error) => Err(error).context(|| format!("list {}", path.display())),
+        }
+    }
+
     /// The record of a container.
     ///
     /// # Errors
@@ -294,7 +308,13 @@ impl Store {
             };
             return Ok(Snapshot { record, status, restart_count, last_started, lost: false });
         }
-        let directory = self.dirs.container(id);
+        self.at_rest(record)
+    }
+
+    /// The container as it is if no monitor lives: what `snapshot` says, for a
+    /// caller who knows that from [`Self::perhaps_living`].
+    pub(crate) fn at_rest(&self, record: ContainerRecord) -> Result<Snapshot> {
+        let directory = self.dirs.container(&record.id);
         if let Some(file) = read_json::<ExitFile>(&directory.join("exit.json"))? {
             let last_started = Some(file.exit.started_at);
             return Ok(Snapshot {
