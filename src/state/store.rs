@@ -12,7 +12,11 @@ use crate::types::status::{Exit, ProcessId, Status};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+<<<<<<< HEAD
 use std::os::unix::fs::{FileExt, PermissionsExt};
+=======
+use std::os::unix::fs::PermissionsExt;
+>>>>>>> bench
 use std::path::Path;
 
 /// Before the id in the name of a container's directory that is being made.
