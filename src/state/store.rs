@@ -12,11 +12,7 @@ use crate::types::status::{Exit, ProcessId, Status};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
-<<<<<<< HEAD
 use std::os::unix::fs::{FileExt, PermissionsExt};
-=======
-use std::os::unix::fs::PermissionsExt;
->>>>>>> bench
 use std::path::Path;
 
 /// Before the id in the name of a container's directory that is being made.
@@ -354,7 +350,7 @@ impl Store {
             oom_killed: false,
             error: Some("the container's monitor was killed, or the machine went down".into()),
         };
-        let restart_count = self.stale_or_live(id)?.map_or(0, |state| state.restart_count);
+        let restart_count = self.stale_or_live(&record.id)?.map_or(0, |state| state.restart_count);
         Ok(Snapshot {
             record,
             status: Status::Exited(exit),
