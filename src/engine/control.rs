@@ -66,7 +66,8 @@ impl Engine {
             let hidden = remove::hide(&self.dirs, &self.store, record)?;
             remove::delete(&self.dirs, record, remove::Volumes::Remove, hidden)?;
         } else {
-            self.store.save_exit(&record.id, exit, snapshot.restart_count)?;
+            // On a full disk it is found lost again the next time; `rm` must work there.
+            self.store.save_exit(&record.id, exit, snapshot.restart_count).or_ignore();
         }
         std::fs::remove_dir_all(self.dirs.container_runtime(&record.id)).or_ignore();
         Ok(())

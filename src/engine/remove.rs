@@ -25,7 +25,14 @@ impl Engine {
     /// # Errors
     /// `Conflict` where it runs and `force` is not set.
     pub(crate) fn remove(&self, id: &ContainerId, options: &RemoveOptions) -> Result<()> {
-        let record = self.store.record(id)?;
+        let record = match self.store.record(id) {
+            // Nothing can be done with it but to remove it.
+            Err(error) if error.kind() == Kind::Invalid && options.force => {
+                self.enter()?;
+                return remove::delete_damaged(&self.dirs, id);
+            }
+            result => result?,
+        };
         let hidden = loop {
             match self.snapshot(id) {
                 Ok(snapshot) if is_up(&snapshot.status) => self.end_by_force(&snapshot, options)?,

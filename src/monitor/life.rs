@@ -64,7 +64,7 @@ async fn sequence(container: &Rc<Container>, order: &StartOrder, front: &mut Opt
     let first = match run::start(container, order, front).await {
         Ok(started) => started,
         Err(error) => {
-            fail_first_start(container);
+            fail_first_start(container, &error);
             report(front, &error);
             return Err(error);
         }
@@ -182,7 +182,7 @@ fn remove_what_is_left(container: &Container, hidden: Option<Hidden>) {
 }
 
 /// Nothing half-done stays: the container is as it was before.
-fn fail_first_start(container: &Container) {
+fn fail_first_start(container: &Container, error: &Error) {
     let record = &container.record;
     let directory = container.dirs.container(&record.id);
     std::fs::remove_dir_all(container.dirs.container_runtime(&record.id)).or_ignore();
@@ -191,6 +191,9 @@ fn fail_first_start(container: &Container) {
         remove::hide(&container.dirs, &container.store, record)
             .and_then(|hidden| remove::delete(&container.dirs, record, remove::Volumes::Remove, hidden))
             .or_ignore();
+    } else {
+        // `inspect` and `ps` say what became of it.
+        container.store.save_exit(&record.id, &could_not_start(error), 0).or_ignore();
     }
 }
 

@@ -98,6 +98,15 @@ pub(crate) fn delete_volumes(dirs: &Dirs, record: &ContainerRecord) -> Result<()
     Ok(())
 }
 
+/// Removes a container whose record cannot be read: its files, and the name if
+/// that is known. Its volumes stay.
+pub(crate) fn delete_damaged(dirs: &Dirs, id: &ContainerId) -> Result<()> {
+    let from = dirs.container(id);
+    let _alive = lock::directory(&from)?;
+    std::fs::rename(&from, hidden(dirs, id)).context(|| format!("remove {}", from.display()))?;
+    delete_files(dirs, id)
+}
+
 /// Ends a removal whose command was killed. The caller holds its lock.
 pub(crate) fn finish(dirs: &Dirs, id: &ContainerId) -> Result<()> {
     let record = read_json::<ContainerRecord>(&hidden(dirs, id).join("config.json"));

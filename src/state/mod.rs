@@ -2,12 +2,13 @@
 //!
 //! | file | written by | when |
 //! |---|---|---|
-//! | `containers/<id>/config.json` | `create`, `rename`, `update` | published by rename with its directory |
-//! | `containers/<id>/started` | monitor | at each start, before its command is exec'd |
+//! | `containers/<id>/config.json` | `create`, `rename` | published by rename with its directory |
+//! | `containers/<id>/name` | `create` | with the record; holds the id |
+//! | `containers/<id>/started` | monitor | at each start, before the command is exec'd |
 //! | `containers/<id>/exit.json` | monitor | at each end, by rename; fsynced |
-//! | `containers/<id>/lock` | whoever changes or starts the container | `flock` |
-//! | `containers/.new-<id>`, `.gone-<id>` | `create`; `rm`, monitor | a container half made or half removed; `flock`ed while someone works on it, else `ps` and `rm` sweep it |
-//! | `names/<name>` | `create`, `rename` | a hard link that holds the id: taking a name is one `link(2)` |
+//! | `containers/<id>/lock` | who starts, renames or removes it | `flock`; by a start until the command runs |
+//! | `containers/.new-<id>`, `.gone-<id>` | `create`; `rm`, monitor | half made, half removed; `flock`ed while someone works on it, else left over: `ps` and `rm` sweep it |
+//! | `names/<name>` | `create`, `rename` | a hard link to `name`: taking a name is one `link(2)` |
 //! | `<runtime>/<short id>/state.json` | monitor | while it lives, by rename |
 //!
 //! Readers take no lock. The truth about "running" is a living monitor (pid and

@@ -11,7 +11,8 @@ use crate::types::idmap::IdMap;
 use crate::types::status::{Exit, ProcessId, Status};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::os::unix::fs::PermissionsExt;
+use std::collections::BTreeSet;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
 
 /// Before the id in the name of a container's directory that is being made.
@@ -20,6 +21,9 @@ const UNBORN: &str = ".new-";
 pub(crate) const GONE: &str = ".gone-";
 /// A half-made container younger than this is not looked at.
 const UNBORN_GRACE: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// Bytes of `started`, for an exit record on a disk that is full.
+const ROOM_FOR_EXIT: usize = 1024;
 
 /// Of `config.json`.
 pub(crate) const RECORD_VERSION: u32 = 1;
@@ -184,7 +188,11 @@ impl Store {
     pub(crate) fn rename(&self, record: &mut ContainerRecord, name: &str) -> Result<()> {
         self.take_name(name, &record.id, &self.dirs.container(&record.id).join("name"))?;
         let old = std::mem::replace(&mut record.name, name.to_owned());
-        self.save(record)?;
+        self.save(record).inspect_err(|_| {
+            if old != name {
+                self.drop_name(name, &record.id);
+            }
+        })?;
         if old != name {
             self.drop_name(&old, &record.id);
         }
@@ -262,6 +270,19 @@ impl Store {
         Ok(entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect())
     }
 
+    /// The short ids of the containers that may have a monitor, in one look at
+    /// the runtime directory.
+    pub(crate) fn perhaps_living(&self) -> Result<BTreeSet<String>> {
+        let path = &self.dirs.runtime;
+        match std::fs::read_dir(path) {
+            Ok(entries) => {
+                Ok(entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect())
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(BTreeSet::new()),
+            Err(error) => Err(error).context(|| format!("list {}", path.display())),
+        }
+    }
+
     /// The record of a container.
     ///
     /// # Errors
@@ -294,7 +315,13 @@ impl Store {
             };
             return Ok(Snapshot { record, status, restart_count, last_started, lost: false });
         }
-        let directory = self.dirs.container(id);
+        self.at_rest(record)
+    }
+
+    /// The container as it is if no monitor lives: what `snapshot` says, for a
+    /// caller who knows that from [`Self::perhaps_living`].
+    pub(crate) fn at_rest(&self, record: ContainerRecord) -> Result<Snapshot> {
+        let directory = self.dirs.container(&record.id);
         if let Some(file) = read_json::<ExitFile>(&directory.join("exit.json"))? {
             let last_started = Some(file.exit.started_at);
             return Ok(Snapshot {
@@ -314,7 +341,7 @@ impl Store {
                 lost: false,
             });
         };
-        let started_at = std::str::from_utf8(&started).ok().and_then(|text| text.parse().ok());
+        let started_at = std::str::from_utf8(&started).ok().and_then(|text| text.trim().parse().ok());
         let started_at: Timestamp = started_at.unwrap_or(record.created);
         let exit = Exit {
             code: 137,
@@ -323,7 +350,7 @@ impl Store {
             oom_killed: false,
             error: Some("the container's monitor was killed, or the machine went down".into()),
         };
-        let restart_count = self.stale_or_live(id)?.map_or(0, |state| state.restart_count);
+        let restart_count = self.stale_or_live(&record.id)?.map_or(0, |state| state.restart_count);
         Ok(Snapshot {
             record,
             status: Status::Exited(exit),
@@ -355,7 +382,8 @@ impl Store {
     /// monitor and no exit record means that the run was lost.
     pub(crate) fn mark_started(&self, id: &ContainerId, at: Timestamp) -> Result<()> {
         let directory = self.dirs.container(id);
-        write_plain(&directory.join("started"), at.to_string().as_bytes())?;
+        let padded = format!("{:ROOM_FOR_EXIT$}", at.to_string());
+        write_plain(&directory.join("started"), padded.as_bytes())?;
         match std::fs::remove_file(directory.join("exit.json")) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 Err(error).context(|| "remove the last run's exit record")
@@ -367,13 +395,34 @@ impl Store {
     /// Written by the monitor, or by whoever finds a lost run.
     pub(crate) fn save_exit(&self, id: &ContainerId, exit: &Exit, restart_count: u32) -> Result<()> {
         let file = ExitFile { version: 1, exit: exit.clone(), restart_count };
-        write_json(&self.dirs.container(id).join("exit.json"), &file, Durable::Yes)
+        let directory = self.dirs.container(id);
+        write_json(&directory.join("exit.json"), &file, Durable::Yes).or_else(|error| {
+            // The disk is full, often by the container's own doing: the mark of
+            // its start has the room that is needed.
+            match write_over(&directory.join("started"), &file) {
+                Ok(()) => std::fs::rename(directory.join("started"), directory.join("exit.json"))
+                    .context(|| "publish the exit record"),
+                Err(_) => Err(error),
+            }
+        })
     }
 }
 
 /// A file whose half-written form does no harm: no rename.
 fn write_plain(path: &Path, bytes: &[u8]) -> Result<()> {
     std::fs::write(path, bytes).context(|| format!("write {}", path.display()))
+}
+
+/// JSON into the blocks that a file of [`ROOM_FOR_EXIT`] bytes has already.
+fn write_over(path: &Path, value: &impl Serialize) -> Result<()> {
+    let step = || format!("write {}", path.display());
+    let text = serde_json::to_string(value).context(step)?;
+    if text.len() > ROOM_FOR_EXIT {
+        return Err(Error::failed("no room for the exit record"));
+    }
+    let file = std::fs::OpenOptions::new().write(true).open(path).context(step)?;
+    file.write_all_at(format!("{text:ROOM_FOR_EXIT$}").as_bytes(), 0).context(step)?;
+    file.sync_data().context(step)
 }
 
 /// Whether this very process lives (not one that has its number now).
@@ -388,3 +437,6 @@ pub(crate) fn this_process() -> Result<ProcessId> {
         start_ticks(pid).ok_or_else(|| Error::failed("no /proc: cannot read this process' start time"))?;
     Ok(ProcessId { pid, start_ticks })
 }
+
+#[cfg(test)]
+mod tests;

@@ -191,7 +191,8 @@ pub(super) fn hostname(context: &PlanContext<'_>) -> Option<String> {
 /// The user's, after the defaults for a network namespace of its own.
 pub(super) fn sysctls(config: &ContainerConfig, maps: Option<&ContainerMaps>) -> Vec<(String, String)> {
     let mut all: Vec<(String, String)> = Vec::new();
-    if has_fresh_network(&config.network) && maps.is_some() {
+    // They are set through a procfs of the container's own, which the host's is not.
+    if has_fresh_network(&config.network) && maps.is_some() && config.pid != NamespaceMode::Host {
         let from_zero =
             |maps: &ContainerMaps| maps.gid.0.iter().filter(|r| r.inside == 0).map(|r| r.length - 1).max();
         let last = maps.and_then(from_zero);

@@ -63,11 +63,10 @@ fn cve_2019_19921_cve_2023_28642_a_volume_on_proc_gets_no_writes() {
         assert_eq!(tree(&fake), before, "{output}");
         output
     };
-    with(&[]);
-    // What cannot be applied is an error, never passed over.
-    with(&["--sysctl", "net.ipv4.ip_default_ttl=77"]).refused(&["sysctl"]);
-    // With the host's network there are no sysctls of our own to fail first.
-    with(&["--oom-score-adj", "500", "--network", "host"]).refused(&["oom_score_adj"]);
+    // Refused, whatever would be written: and nothing was.
+    with(&[]).refused(&["/proc"]);
+    with(&["--sysctl", "net.ipv4.ip_default_ttl=77"]).refused(&["/proc"]);
+    with(&["--oom-score-adj", "500", "--network", "host"]).refused(&["/proc"]);
 }
 
 #[test]
