@@ -85,7 +85,8 @@ fn set_up(plan: &Plan, monitor: &mut MonitorChannel) -> Result<Exec> {
     // a neighbour there (a shared pid namespace), or the command (where this
     // stays as its reaper), must not read the monitor's memory or take an fd
     // (CVE-2016-9962). Exec makes the command's own memory dumpable again.
-    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).context(|| "protect the set-up's memory")?;
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .context(|| "protect the set-up's memory")?;
     monitor.send(&FromInit::Ready)?;
     expect(monitor, &ToInit::Exec)?;
     let confine = || confine(&plan.process);

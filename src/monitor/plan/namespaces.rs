@@ -55,8 +55,9 @@ fn init_of(context: &PlanContext<'_>, word: &str) -> Result<ProcessId> {
     let id = ContainerId::parse(word).or_else(|_| context.store.resolve(word))?;
     let live = context.store.live(&id)?;
     live.and_then(|live| live.init).ok_or_else(|| {
-        Error::conflict(format!("cannot share a namespace of container {}: it is not running", id.short()))
-            .hint(format!("start it first: coracle start {}", id.short()))
+        let name = context.store.record(&id).map_or_else(|_| id.short().to_owned(), |record| record.name);
+        Error::conflict(format!("cannot share a namespace of container {name}: it is not running"))
+            .hint(format!("start it first: coracle start {name}"))
     })
 }
 
