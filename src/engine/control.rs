@@ -6,10 +6,11 @@ use crate::error::{BestEffort, Context, Error, Result};
 use crate::monitor::control::socket_path;
 use crate::monitor::messages::{Reply, Request};
 use crate::monitor::remove;
-use crate::state::lock::{self, Lock};
+use crate::state::lock;
 use crate::state::store::{Snapshot, is_alive};
 use crate::types::id::ContainerId;
-use crate::types::status::{ProcessId, Status};
+use crate::types::status::Status;
+use crate::userns;
 use rustix::process::{Pid, PidfdFlags, Signal};
 use std::os::unix::net::UnixStream;
 
@@ -20,15 +21,16 @@ impl Engine {
         if !snapshot.lost {
             return Ok(snapshot);
         }
-        // Not beside a start: what it makes would be taken for what is left.
-        match lock::container_if_free(&self.dirs.container(id)) {
-            Some(lock) => self.snapshot_locked(id, &lock),
-            None => Ok(snapshot),
+        match lock::try_container(&self.dirs.container(id))? {
+            Some(_lock) => self.snapshot_locked(id),
+            // Someone starts it anew, removes it or settles it just now.
+            None => self.store.snapshot(id),
         }
     }
 
-    /// The same for who has the container's lock.
-    pub(super) fn snapshot_locked(&self, id: &ContainerId, _lock: &Lock) -> Result<Snapshot> {
+    /// As [`Engine::snapshot`], for a caller that holds the container's lock:
+    /// what is lost is not being started by anyone else.
+    pub(super) fn snapshot_locked(&self, id: &ContainerId) -> Result<Snapshot> {
         let snapshot = self.store.snapshot(id)?;
         if !snapshot.lost {
             return Ok(snapshot);
@@ -44,35 +46,39 @@ impl Engine {
     /// now; the record says so from here on.
     fn settle(&self, snapshot: &Snapshot) -> Result<()> {
         let record = &snapshot.record;
-        if let Some(init) = self.store.stale_or_live(&record.id)?.and_then(|state| state.init) {
-            kill(init);
+        let stale = self.store.stale_or_live(&record.id)?;
+        if let Some(monitor) = stale.as_ref().map(|state| state.monitor) {
+            userns::forget_holder(&self.dirs.runtime, monitor).or_ignore();
+        }
+        if let Some(init) = stale.and_then(|state| state.init) {
+            if let Some(pid) = Pid::from_raw(init.pid as i32) {
+                if let Ok(pidfd) = rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
+                    // The pidfd first, then the look at who it is.
+                    if is_alive(init) {
+                        rustix::process::pidfd_send_signal(&pidfd, Signal::KILL).or_ignore();
+                    }
+                }
+            }
         }
         let Status::Exited(exit) = &snapshot.status else { return Ok(()) };
         if record.config.auto_remove {
             self.enter()?;
-            self.store.drop_name(&record.name, &record.id);
-            remove::hide(&self.dirs, &record.id)?;
-            remove::delete(&self.dirs, &record.id, &record.anonymous_volumes)?;
+            let hidden = remove::hide(&self.dirs, &self.store, record)?;
+            remove::delete(&self.dirs, record, remove::Volumes::Remove, hidden)?;
         } else {
-            self.store.save_exit(&record.id, exit, snapshot.restart_count)?;
+            // On a full disk it is found lost again the next time; `rm` must work there.
+            self.store.save_exit(&record.id, exit, snapshot.restart_count).or_ignore();
         }
         std::fs::remove_dir_all(self.dirs.container_runtime(&record.id)).or_ignore();
         Ok(())
     }
 
-    /// Removes a container whose record cannot be read: by its id alone. Volumes
-    /// that only it used cannot be told any more.
-    pub(super) fn remove_damaged(&self, id: &ContainerId) -> Result<()> {
-        if let Some(live) = self.store.live(id)? {
-            // Its init dies with it.
-            kill(live.monitor);
-        }
-        self.enter()?;
-        let _lock = lock::container(&self.dirs.container(id))?;
-        self.store.drop_names_of(id)?;
-        remove::hide(&self.dirs, id)?;
-        std::fs::remove_dir_all(self.dirs.container_runtime(id)).or_ignore();
-        remove::delete(&self.dirs, id, &[])
+    /// Ends what killed commands have left half made or half removed.
+    pub(crate) fn sweep(&self) -> Result<()> {
+        self.store.sweep(&mut |id| {
+            self.enter()?;
+            remove::finish(&self.dirs, id)
+        })
     }
 
     /// Says one thing to the monitor; `None` where it is gone.
@@ -119,16 +125,5 @@ impl Engine {
         let Some(mut channel) = self.connect(id)? else { return Ok(None) };
         channel.send(&Request::Wait)?;
         Ok(Some(channel.into_stream()))
-    }
-}
-
-/// Ends this very process, and no later one of the same number.
-fn kill(process: ProcessId) {
-    let Some(pid) = Pid::from_raw(process.pid as i32) else { return };
-    if let Ok(pidfd) = rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
-        // The pidfd first, then the look at who it is.
-        if is_alive(process) {
-            rustix::process::pidfd_send_signal(&pidfd, Signal::KILL).or_ignore();
-        }
     }
 }

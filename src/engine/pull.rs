@@ -2,7 +2,7 @@
 
 use super::images::{LocalImage, unpack_blob};
 use crate::dirs::Dirs;
-use crate::error::{BestEffort, Context, Error, Kind, Result};
+use crate::error::{Context, Error, Kind, Result};
 use crate::image::archive::copy;
 use crate::image::blob::{Ingest, Tee};
 use crate::image::compression::decoder;
@@ -158,13 +158,16 @@ impl<'a> Pull<'a> {
             (None, Some(file)) => Credentials::find(std::slice::from_ref(file), &endpoint)?,
             (None, None) => Credentials::find(&files.auth, &endpoint)?,
         };
+        let layers = LayerStore::open(&dirs.layers())?;
+        // What killed pulls left behind goes on the way.
+        layers.sweep()?;
         Ok(Self {
             reference,
             platform: options.platform.as_ref(),
             ownership,
             client: Client::new(endpoint, credentials),
             store: ImageStore::open(&dirs.images())?,
-            layers: LayerStore::open(&dirs.layers())?,
+            layers,
         })
     }
 
@@ -186,8 +189,6 @@ impl<'a> Pull<'a> {
                 return Err(Error::failed("layers were removed while they were pulled").hint("try again"));
             }
         }
-        // What killed pulls left: this is when it would be missed on the disk.
-        self.layers.sweep().or_ignore();
         tell(&format!("Digest: {}", resolved.source));
         let what = if known { "Image is up to date for" } else { "Downloaded newer image for" };
         tell(&format!("Status: {what} {familiar}"));

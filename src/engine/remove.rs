@@ -2,14 +2,11 @@
 
 use super::Engine;
 use crate::error::{BestEffort, Error, Kind, Result};
-use crate::monitor::remove;
-use crate::state::lock::{self, Lock};
-use crate::types::container::ContainerRecord;
+use crate::monitor::remove::{self, Volumes};
+use crate::state::lock;
+use crate::state::store::Snapshot;
 use crate::types::id::{ContainerId, check_name};
 use crate::types::status::Status;
-
-/// How often a container is stopped that others start.
-const ATTEMPTS: usize = 5;
 
 /// How to remove.
 #[derive(Clone, Copy, Debug, Default)]
@@ -28,50 +25,51 @@ impl Engine {
     /// # Errors
     /// `Conflict` where it runs and `force` is not set.
     pub(crate) fn remove(&self, id: &ContainerId, options: &RemoveOptions) -> Result<()> {
-        // Stopped without the lock, so it may have been started again since.
-        for _ in 0..ATTEMPTS {
-            // Waits for a start that is under way: what it makes must not stay.
-            let lock = match lock::container(&self.dirs.container(id)) {
-                Err(error) if error.kind() == Kind::NotFound => return Ok(()),
-                Err(_) if options.force => return self.remove_damaged(id),
-                result => result?,
-            };
-            let snapshot = match self.snapshot_locked(id, &lock) {
-                // A lost container with --rm was removed by the look at it.
-                Err(error) if error.kind() == Kind::NotFound => return Ok(()),
-                Err(_) if options.force => {
-                    drop(lock);
-                    return self.remove_damaged(id);
+        let record = match self.store.record(id) {
+            // Nothing can be done with it but to remove it.
+            Err(error) if error.kind() == Kind::Invalid && options.force => {
+                self.enter()?;
+                return remove::delete_damaged(&self.dirs, id);
+            }
+            result => result?,
+        };
+        let hidden = loop {
+            match self.snapshot(id) {
+                Ok(snapshot) if is_up(&snapshot.status) => self.end_by_force(&snapshot, options)?,
+                Ok(_) => {}
+                // With --rm it goes on its own, or by the look at it.
+                Err(error) if error.kind() == Kind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+            self.enter()?;
+            // Whoever starts it from now on waits, and then finds it gone.
+            match lock::container(&self.dirs.container(id)) {
+                // Started while the lock was waited for.
+                Ok(_lock) if is_up(&self.snapshot_locked(id)?.status) => {}
+                Ok(_lock) => break remove::hide(&self.dirs, &self.store, &record)?,
+                Err(error) if error.kind() == Kind::NotFound => {
+                    break remove::hide(&self.dirs, &self.store, &record)?;
                 }
-                result => result?,
-            };
-            if !matches!(snapshot.status, Status::Running { .. } | Status::Restarting { .. }) {
-                return self.remove_locked(&snapshot.record, options, lock);
+                Err(error) => return Err(error),
             }
-            if !options.force {
-                return Err(Error::conflict(format!("container {} is running", snapshot.record.name))
-                    .hint("stop it first, or remove it by force: coracle rm -f"));
-            }
-            drop(lock);
-            match options.time {
-                Some(time) => self.stop(id, Some(time), None)?,
-                None => self.stop(id, Some(-1), Some(libc::SIGKILL))?,
-            }
-        }
-        Err(Error::conflict(format!("container {} is started again and again", id.short())))
+        };
+        let volumes =
+            if options.volumes || record.config.auto_remove { Volumes::Remove } else { Volumes::Keep };
+        std::fs::remove_dir_all(self.dirs.container_runtime(id)).or_ignore();
+        remove::delete(&self.dirs, &record, volumes, hidden)?;
+        if self.store.listing()?.1 { self.sweep() } else { Ok(()) }
     }
 
-    fn remove_locked(&self, record: &ContainerRecord, options: &RemoveOptions, lock: Lock) -> Result<()> {
-        self.enter()?;
-        self.store.drop_name(&record.name, &record.id);
-        remove::hide(&self.dirs, &record.id)?;
-        // Whoever waits to start it finds it gone.
-        drop(lock);
-        let with_volumes = options.volumes || record.config.auto_remove;
-        let volumes: &[String] = if with_volumes { &record.anonymous_volumes } else { &[] };
-        std::fs::remove_dir_all(self.dirs.container_runtime(&record.id)).or_ignore();
-        remove::sweep(&self.dirs).or_ignore();
-        remove::delete(&self.dirs, &record.id, volumes)
+    fn end_by_force(&self, snapshot: &Snapshot, options: &RemoveOptions) -> Result<()> {
+        let record = &snapshot.record;
+        if !options.force {
+            return Err(Error::conflict(format!("container {} is running", record.name))
+                .hint("stop it first, or remove it by force: coracle rm -f"));
+        }
+        match options.time {
+            Some(time) => self.stop(&record.id, Some(time), None),
+            None => self.stop(&record.id, Some(-1), Some(libc::SIGKILL)),
+        }
     }
 
     /// Gives a container another name.
@@ -81,4 +79,8 @@ impl Engine {
         let mut record = self.store.record(id)?;
         self.store.rename(&mut record, name)
     }
+}
+
+fn is_up(status: &Status) -> bool {
+    matches!(status, Status::Running { .. } | Status::Restarting { .. })
 }

@@ -5,7 +5,7 @@ use super::attach::{self, AttachEnd, AttachOptions};
 use crate::channel::Channel;
 use crate::error::{Context, Error, Kind, Result};
 use crate::monitor::messages::{FromMonitor, StartOrder};
-use crate::monitor::{FRONT_FD, LOCK_FD, ROLE};
+use crate::monitor::{FRONT_FD, ROLE};
 use crate::runtime::mounts;
 use crate::state::lock;
 use crate::sys::mount::{MountAttr, RDONLY, mount_setattr};
@@ -37,7 +37,7 @@ impl Engine {
             warn(&limits);
         }
         let lock = lock::container(&self.dirs.container(id))?;
-        let snapshot = self.snapshot_locked(id, &lock)?;
+        let snapshot = self.snapshot_locked(id)?;
         if matches!(snapshot.status, Status::Running { .. } | Status::Restarting { .. }) {
             // Docker: starting what runs is no error; attaching to it is another verb.
             return match attach {
@@ -58,7 +58,7 @@ impl Engine {
             stdin: attach.is_some_and(|options| options.stdin),
             size: attach.filter(|_| config.tty).and_then(|_| terminal_size()),
         };
-        let mut channel = spawn_monitor(passthrough, &lock)?;
+        let mut channel = spawn_monitor(passthrough)?;
         channel.send(&order)?;
         wait_for_start(&mut channel, warn)?;
         drop(lock);
@@ -98,22 +98,19 @@ fn terminal_size() -> Option<(u16, u16)> {
     (size.ws_row > 0 && size.ws_col > 0).then_some((size.ws_row, size.ws_col))
 }
 
-/// Executes coracle again as a monitor, with the other end of a socket as fd 3,
-/// the container's lock as fd 4, and no other fd of ours: should this process be
-/// killed, nobody removes a container that is just being started. With
-/// `passthrough` it keeps our stdio for the container.
-fn spawn_monitor(passthrough: bool, lock: &lock::Lock) -> Result<MonitorChannel> {
+/// Executes coracle again as a monitor, with the other end of a socket as fd 3
+/// and no other fd of ours. With `passthrough` it keeps our stdio for the
+/// container.
+fn spawn_monitor(passthrough: bool) -> Result<MonitorChannel> {
     let step = || "start the container's monitor";
     let (here, there) = UnixStream::pair().context(step)?;
     let executable = read_only_executable().map_err(|error| error.context(step()))?;
-    // Out of the way of the numbers that the monitor's fds get.
-    let executable = rustix::io::fcntl_dupfd_cloexec(executable, 64).context(step)?;
     let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).context(step)?;
     let args = ["coracle", ROLE].map(|word| CString::new(word).unwrap_or_default());
     let env = monitor_environment();
     match process::fork().context(step)? {
         Cloned::Child => {
-            let ready = prepare_fds(&there, lock, &null, passthrough);
+            let ready = prepare_stdio(&there, &null, passthrough);
             if ready.is_ok() {
                 process::fexecve(executable.as_fd(), &args, &env);
             }
@@ -123,20 +120,18 @@ fn spawn_monitor(passthrough: bool, lock: &lock::Lock) -> Result<MonitorChannel>
     }
 }
 
-fn prepare_fds(socket: &UnixStream, lock: &lock::Lock, null: &OwnedFd, passthrough: bool) -> Result<()> {
+fn prepare_stdio(socket: &UnixStream, null: &OwnedFd, passthrough: bool) -> Result<()> {
     let step = || "prepare the monitor's files";
     if !passthrough {
         rustix::stdio::dup2_stdin(null).context(step)?;
         rustix::stdio::dup2_stdout(null).context(step)?;
         rustix::stdio::dup2_stderr(null).context(step)?;
     }
-    // They may have any number, also those, where dup2 would leave close-on-exec
-    // set or close the other: they are duplicated out of the way first.
-    let socket = rustix::io::fcntl_dupfd_cloexec(socket, 64).context(step)?;
-    let lock = rustix::io::fcntl_dupfd_cloexec(lock, 64).context(step)?;
+    // The socket may have any number, also that one, where dup2 would leave
+    // close-on-exec set: it is duplicated out of the way first.
+    let high = rustix::io::fcntl_dupfd_cloexec(socket, FRONT_FD + 1).context(step)?;
     process::close_on_exec_from(3).context(step)?;
-    process::place_fd(socket.as_fd(), FRONT_FD).context(step)?;
-    process::place_fd(lock.as_fd(), LOCK_FD).context(step)
+    process::place_fd(high.as_fd(), FRONT_FD).context(step)
 }
 
 /// What the monitor and its helpers need, and nothing of the user's secrets or

@@ -31,10 +31,6 @@ pub(crate) const ROLE: &str = "--monitor";
 /// The fd on which the starting process speaks to its monitor.
 pub(crate) const FRONT_FD: i32 = 3;
 
-/// The fd of the container's lock, held until the first start has succeeded or
-/// failed.
-pub(crate) const LOCK_FD: i32 = 4;
-
 /// The process that started this one.
 pub(crate) type Front = Channel<FromMonitor, StartOrder>;
 
@@ -48,14 +44,9 @@ pub(crate) fn main() -> ExitCode {
 }
 
 fn serve() -> Result<()> {
-    let inherit = |number| {
-        let fd = process::inherited_fd(number)
-            .context(|| format!("this role is coracle's own: no fd {number}"))?;
-        rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC).context(|| "prepare an inherited fd")?;
-        Ok::<_, Error>(fd)
-    };
-    let socket = inherit(FRONT_FD)?;
-    let lock = inherit(LOCK_FD)?;
+    let socket =
+        process::inherited_fd(FRONT_FD).context(|| "this role is coracle's own: no order on fd 3")?;
+    rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC).context(|| "prepare the socket")?;
     let mut front: Front = Channel::new(UnixStream::from(socket));
     let order = front.receive()?.ok_or_else(|| Error::failed("no order came"))?;
     leave_the_terminal()?;
@@ -64,7 +55,7 @@ fn serve() -> Result<()> {
         .enable_time()
         .build()
         .context(|| "start the monitor's event loop")?;
-    tokio::task::LocalSet::new().block_on(&runtime, life::live(order, front, lock))
+    tokio::task::LocalSet::new().block_on(&runtime, life::live(order, front))
 }
 
 /// A session of its own: no signal of the terminal, no hang-up reaches it. Its
@@ -72,6 +63,8 @@ fn serve() -> Result<()> {
 fn leave_the_terminal() -> Result<()> {
     rustix::process::setsid().context(|| "start a session")?;
     rustix::process::set_child_subreaper(Some(rustix::process::getpid())).context(|| "become a subreaper")?;
+    // A limit on the size of files is a write that fails, not the end of the container.
+    process::ignore_signal(libc::SIGXFSZ);
     // Or the directory of whoever started it could not be unmounted.
     rustix::process::chdir("/").context(|| "change to /")
 }

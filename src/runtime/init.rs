@@ -81,6 +81,12 @@ fn set_up(plan: &Plan, monitor: &mut MonitorChannel) -> Result<Exec> {
     process::close_on_exec_from(3).context(|| "close inherited files")?;
     process::reset_signals();
 
+    // From here on this process may be no stronger than the container it is in:
+    // a neighbour there (a shared pid namespace), or the command (where this
+    // stays as its reaper), must not read the monitor's memory or take an fd
+    // (CVE-2016-9962). Exec makes the command's own memory dumpable again.
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .context(|| "protect the set-up's memory")?;
     monitor.send(&FromInit::Ready)?;
     expect(monitor, &ToInit::Exec)?;
     let confine = || confine(&plan.process);
@@ -217,8 +223,9 @@ fn make_root_read_only(rootfs: &Rootfs) -> Result<()> {
 }
 
 fn set_oom_score(score: Option<i32>, proc: Option<&OwnedFd>) -> Result<()> {
-    let (Some(score), Some(proc)) = (score, proc) else { return Ok(()) };
+    let Some(score) = score else { return Ok(()) };
     let step = || format!("set oom_score_adj to {score}");
+    let proc = proc.ok_or_else(|| Error::invalid("what is at /proc is no procfs").context(step()))?;
     let flags = OFlags::WRONLY | OFlags::CLOEXEC;
     let file = rustix::fs::openat(proc, "self/oom_score_adj", flags, Mode::empty()).context(step)?;
     match rustix::io::write(&file, score.to_string().as_bytes()) {

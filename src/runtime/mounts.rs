@@ -18,7 +18,7 @@ use std::path::Path;
 /// What later steps of the set-up need of the mounts.
 #[derive(Default)]
 pub(crate) struct Made {
-    /// The container's own procfs, known to be one.
+    /// What is at `/proc`, known to be a procfs.
     pub(crate) proc: Option<OwnedFd>,
     pub(crate) devpts: Option<OwnedFd>,
 }
@@ -81,9 +81,19 @@ pub(crate) fn make(rootfs: &Rootfs, mount: &Mount, made: &mut Made) -> Result<()
                 mount::mount_setattr(fd.as_fd(), c"", attr, true).context(step)?;
             }
             attach(fd.as_fd(), point.as_fd()).context(step)?;
+            // The host's, where the pid namespace is. A volume with files of the
+            // same names is none (CVE-2019-19921).
+            if super::rootfs::clean(target) == "/proc" {
+                made.proc =
+                    if is_procfs(fd).context(step)? { Some(fd.try_clone().context(step)?) } else { None };
+            }
         }
     }
     Ok(())
+}
+
+fn is_procfs(fd: &OwnedFd) -> Result<bool, Errno> {
+    Ok(rustix::fs::fstatfs(fd)?.f_type == rustix::fs::PROC_SUPER_MAGIC)
 }
 
 /// Moves a detached mount onto an open directory or file.
@@ -179,6 +189,12 @@ pub(crate) fn clone_in_namespaces_of(target: ProcessId, path: &str) -> Result<Ow
     match process::fork().context(step)? {
         Cloned::Child => {
             drop(here);
+            // Its root may be hostile, and this copy has the monitor's files open
+            // (CVE-2016-9962).
+            let hidden = rustix::process::DumpableBehavior::NotDumpable;
+            if rustix::process::set_dumpable_behavior(hidden).is_err() {
+                process::exit_now(125);
+            }
             let flags = nix::sched::CloneFlags::CLONE_NEWUSER | nix::sched::CloneFlags::CLONE_NEWNS;
             // Where it has no user namespace of its own, the mounts alone.
             let entered = nix::sched::setns(&pidfd, flags)
@@ -269,7 +285,7 @@ pub(crate) fn write_sysctls(proc: Option<&OwnedFd>, sysctls: &[(String, String)]
     use rustix::fs::{OFlags, ResolveFlags};
     for (key, value) in sysctls {
         let step = || format!("set sysctl {key}");
-        let proc = proc.ok_or_else(|| Error::invalid("no /proc of its own").context(step()))?;
+        let proc = proc.ok_or_else(|| Error::invalid("what is at /proc is no procfs").context(step()))?;
         let path = format!("sys/{}", sysctl_path(key));
         // Only within this one procfs: no link, no other mount (CVE-2025-52881).
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;

@@ -80,7 +80,8 @@ pub(crate) fn check_mounts(sandbox: &Path) -> Vec<String> {
 pub(crate) fn check_files(sandbox: &Path) -> Vec<String> {
     let mut faults = Vec::new();
     for folder in ["state/coracle/containers", "state/coracle/names"] {
-        // What a killed `create` left is removed by an `rm` after a minute.
+        // A container whose maker was killed is swept by a later command, a minute
+        // on: nobody can tell it from one that is being made.
         let left = entries(&sandbox.join(folder)).into_iter().filter(|name| !name.starts_with(".new-"));
         faults.extend(left.map(|name| format!("{folder}/{name}")));
     }

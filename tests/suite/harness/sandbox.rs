@@ -209,9 +209,11 @@ impl Sandbox {
 
     #[track_caller]
     pub(crate) fn wait_for_status(&self, name: &str, status: &str) {
-        // It may not be there yet.
-        let is = || self.coracle(["inspect", "--format", "{{.State.Status}}", name]).text() == status;
-        until(&format!("{name} to be {status}"), || is().then_some(()));
+        // Not there yet is one of the things that it may be.
+        until(&format!("{name} to be {status}"), || {
+            let output = self.coracle(["inspect", "--format", "{{.State.Status}}", name]);
+            (output.stdout.trim() == status).then_some(())
+        });
     }
 
     /// Waits until the container's log holds `text`.
