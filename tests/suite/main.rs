@@ -27,6 +27,7 @@ mod life;
 mod logs;
 mod many;
 mod namespaces;
+mod neighbours;
 mod network;
 mod process;
 mod single_id;
