@@ -111,9 +111,9 @@ pub(crate) struct Selection {
 /// `NotFound` where a filter compares with a container that does not exist.
 pub(crate) fn select(mut containers: Vec<Container>, selection: &Selection) -> Result<Vec<Container>> {
     // The id decides between containers of the same moment, so that two calls agree.
-    containers.sort_by(|one, two| {
-        let key = |container: &Container| (container.record.created, container.record.id.clone());
-        key(two).cmp(&key(one))
+    containers.sort_unstable_by(|one, two| {
+        let (one, two) = (&one.record, &two.record);
+        two.created.cmp(&one.created).then_with(|| two.id.cmp(&one.id))
     });
     let bounds = selection.filters.bounds(&containers)?;
     let all = selection.all || selection.last.is_some() || selection.filters.name_states();
