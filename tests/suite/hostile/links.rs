@@ -67,7 +67,12 @@ fn cve_2019_19921_cve_2023_28642_a_volume_on_proc_gets_no_writes() {
     // What cannot be applied is an error, never passed over.
     with(&["--sysctl", "net.ipv4.ip_default_ttl=77"]).refused(&["sysctl"]);
     // With the host's network there are no sysctls of our own to fail first.
-    with(&["--oom-score-adj", "500", "--network", "host"]).refused(&["oom_score_adj"]);
+    let output = sandbox.coracle([
+        "run", "--rm", "--network", "host", "--oom-score-adj", "500", "-v", &volume, "--rootfs", word(&root),
+        "/bin/busybox", "true",
+    ]);
+    assert_eq!(tree(&fake), before, "{output}");
+    output.refused(&["oom_score_adj"]);
 }
 
 #[test]
