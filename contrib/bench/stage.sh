@@ -10,9 +10,9 @@ image=docker.io/library/busybox:latest
 # Debian's podman as an ordinary user finds it where there is no systemd. Not
 # `vfs`, which it would choose in a home that it used before without overlay;
 # its own run directory, so that it joins no namespaces of another podman.
-podman=(podman --root "${BENCH_STAGE:-}/podman/storage" --runroot "${BENCH_STAGE:-}/podman/run"
+podman=(podman --root "${BENCH_STAGE:-}/disk/podman/storage" --runroot "${BENCH_STAGE:-}/disk/podman/run"
     --storage-driver overlay --cgroup-manager cgroupfs --events-backend file --runtime crun)
-have_podman() { [ -e "${BENCH_STAGE:-}/podman/usable" ]; }
+have_podman() { [ -e "${BENCH_STAGE:-}/disk/podman/usable" ]; }
 
 # microseconds COMMAND...: how long it takes, on stdout. Its own output is kept
 # for the case that it fails.
@@ -55,11 +55,12 @@ callback() { [ -n "${BENCH_STAGE:-}" ] || exec "$(dirname "$(readlink -f "$0")")
 if [ "${BASH_SOURCE[0]}" = "$0" ]; then
     set -euo pipefail
     . "$BENCH_STAGE/lib/host.sh"
+    mkdir -p "$BENCH_STAGE"/disk/{home,data,state,cache,podman}
     "$coracle" load -q -i "$BENCH_STAGE/images/archive.tar" >/dev/null
     if have podman && have crun; then
         if "${podman[@]}" load -q -i "$BENCH_STAGE/images/archive.tar" >/dev/null 2>"$BENCH_STAGE/run/output" &&
             "${podman[@]}" run --cgroups=disabled --rm --network none "$image" true 2>>"$BENCH_STAGE/run/output"; then
-            : >"$BENCH_STAGE/podman/usable"
+            : >"$BENCH_STAGE/disk/podman/usable"
         else
             say "podman does not run here: $(tail -n 1 "$BENCH_STAGE/run/output")"
         fi

@@ -137,7 +137,7 @@ pub(crate) struct ContainerOptions {
     /// Remove a container that has the name already
     #[arg(long)]
     pub(crate) replace: bool,
-    /// Restart the command when it ends: no, on-failure[:TIMES], always, unless-stopped
+    /// Restart the command when it ends: no, on-failure, on-failure:TIMES, always, unless-stopped
     #[arg(long, value_name = "POLICY")]
     pub(crate) restart: Option<String>,
     /// Remove the container when it ends

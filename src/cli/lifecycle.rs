@@ -251,6 +251,7 @@ fn each(names: &[String], mut action: impl FnMut(&str) -> Result<()>) -> Result<
 pub(crate) fn attached_exit(engine: &Engine, id: &ContainerId, end: AttachEnd) -> Result<u8> {
     let exit = match end {
         AttachEnd::Detached => return Ok(0),
+        AttachEnd::ReaderGone => return Ok(super::BROKEN_PIPE),
         AttachEnd::Exited(exit) => exit,
         // What the disk says is all that is left to know.
         AttachEnd::MonitorGone => {

@@ -33,7 +33,7 @@ pub(crate) fn line(text: &str) -> Result<()> {
 /// Writes bytes to stdout, and nothing else.
 ///
 /// # Errors
-/// As [`line`].
+/// As [`line()`].
 pub(crate) fn write(bytes: &[u8]) -> Result<()> {
     let mut stdout = std::io::stdout().lock();
     let result = stdout.write_all(bytes).and_then(|()| stdout.flush());

@@ -56,6 +56,8 @@ pub(crate) struct AttachOptions {
 pub(crate) enum AttachEnd {
     /// The container's run is over, and all its output is printed.
     Exited(Exit),
+    /// Whoever read our stdout has gone, as in `coracle run … | head -n 1`.
+    ReaderGone,
     /// The user typed the detach keys, or the terminal was hung up.
     Detached,
     /// The connection ended without a word: the monitor is dead, or it dropped

@@ -6,15 +6,31 @@ use crate::error::{BestEffort, Context, Error, Result};
 use crate::monitor::control::socket_path;
 use crate::monitor::messages::{Reply, Request};
 use crate::monitor::remove;
+use crate::state::lock;
 use crate::state::store::{Snapshot, is_alive};
 use crate::types::id::ContainerId;
 use crate::types::status::Status;
+use crate::userns;
 use rustix::process::{Pid, PidfdFlags, Signal};
 use std::os::unix::net::UnixStream;
 
 impl Engine {
     /// The container as it is now. What a killed monitor left is cleaned up.
     pub(crate) fn snapshot(&self, id: &ContainerId) -> Result<Snapshot> {
+        let snapshot = self.store.snapshot(id)?;
+        if !snapshot.lost {
+            return Ok(snapshot);
+        }
+        match lock::try_container(&self.dirs.container(id))? {
+            Some(_lock) => self.snapshot_locked(id),
+            // Someone starts it anew, removes it or settles it just now.
+            None => self.store.snapshot(id),
+        }
+    }
+
+    /// As [`Engine::snapshot`], for a caller that holds the container's lock:
+    /// what is lost is not being started by anyone else.
+    pub(super) fn snapshot_locked(&self, id: &ContainerId) -> Result<Snapshot> {
         let snapshot = self.store.snapshot(id)?;
         if !snapshot.lost {
             return Ok(snapshot);
@@ -30,7 +46,11 @@ impl Engine {
     /// now; the record says so from here on.
     fn settle(&self, snapshot: &Snapshot) -> Result<()> {
         let record = &snapshot.record;
-        if let Some(init) = self.store.stale_or_live(&record.id)?.and_then(|state| state.init) {
+        let stale = self.store.stale_or_live(&record.id)?;
+        if let Some(monitor) = stale.as_ref().map(|state| state.monitor) {
+            userns::forget_holder(&self.dirs.runtime, monitor).or_ignore();
+        }
+        if let Some(init) = stale.and_then(|state| state.init) {
             if let Some(pid) = Pid::from_raw(init.pid as i32) {
                 if let Ok(pidfd) = rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
                     // The pidfd first, then the look at who it is.
@@ -43,13 +63,22 @@ impl Engine {
         let Status::Exited(exit) = &snapshot.status else { return Ok(()) };
         if record.config.auto_remove {
             self.enter()?;
-            remove::hide(&self.dirs, &self.store, record)?;
-            remove::delete(&self.dirs, record, remove::Volumes::Remove)?;
+            let hidden = remove::hide(&self.dirs, &self.store, record)?;
+            remove::delete(&self.dirs, record, remove::Volumes::Remove, hidden)?;
         } else {
-            self.store.save_exit(&record.id, exit, snapshot.restart_count)?;
+            // On a full disk it is found lost again the next time; `rm` must work there.
+            self.store.save_exit(&record.id, exit, snapshot.restart_count).or_ignore();
         }
         std::fs::remove_dir_all(self.dirs.container_runtime(&record.id)).or_ignore();
         Ok(())
+    }
+
+    /// Ends what killed commands have left half made or half removed.
+    pub(crate) fn sweep(&self) -> Result<()> {
+        self.store.sweep(&mut |id| {
+            self.enter()?;
+            remove::finish(&self.dirs, id)
+        })
     }
 
     /// Says one thing to the monitor; `None` where it is gone.

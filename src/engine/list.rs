@@ -7,6 +7,7 @@ pub(crate) use filter::Filters;
 
 use super::Engine;
 use crate::error::{Context, Error, Kind, Result};
+use crate::state::store::Snapshot;
 use crate::storage::layers::LayerStore;
 use crate::storage::usage::disk_usage;
 use crate::types::container::{ContainerRecord, RecordedRoot};
@@ -29,6 +30,16 @@ pub(crate) struct Container {
 }
 
 impl Container {
+    fn new(snapshot: Snapshot, size: Option<(u64, u64)>) -> Self {
+        Self {
+            record: snapshot.record,
+            status: snapshot.status,
+            restart_count: snapshot.restart_count,
+            last_started: snapshot.last_started,
+            size,
+        }
+    }
+
     /// Docker's word for the state.
     pub(crate) fn state(&self) -> &'static str {
         match &self.status {
@@ -100,9 +111,9 @@ pub(crate) struct Selection {
 /// `NotFound` where a filter compares with a container that does not exist.
 pub(crate) fn select(mut containers: Vec<Container>, selection: &Selection) -> Result<Vec<Container>> {
     // The id decides between containers of the same moment, so that two calls agree.
-    containers.sort_by(|one, two| {
-        let key = |container: &Container| (container.record.created, container.record.id.clone());
-        key(two).cmp(&key(one))
+    containers.sort_unstable_by(|one, two| {
+        let (one, two) = (&one.record, &two.record);
+        two.created.cmp(&one.created).then_with(|| two.id.cmp(&one.id))
     });
     let bounds = selection.filters.bounds(&containers)?;
     let all = selection.all || selection.last.is_some() || selection.filters.name_states();
@@ -118,8 +129,19 @@ impl Engine {
     /// and left out, so that it does not hide the others.
     pub(crate) fn containers(&self, size: bool, notes: &mut Vec<Error>) -> Result<Vec<Container>> {
         let mut containers = Vec::new();
-        for id in self.store.ids()? {
-            match self.container(&id, size) {
+        let perhaps_living = self.store.perhaps_living()?;
+        let (ids, left_over) = self.store.listing()?;
+        if left_over {
+            self.sweep().unwrap_or_else(|error| notes.push(error));
+        }
+        for id in ids {
+            let quiet = !size && !perhaps_living.contains(id.short());
+            let container = match quiet.then(|| self.at_rest(&id)) {
+                Some(Ok(Some(container))) => Ok(container),
+                Some(Err(error)) => Err(error),
+                Some(Ok(None)) | None => self.container(&id, size),
+            };
+            match container {
                 Ok(container) => containers.push(container),
                 // Removed while we looked.
                 Err(error) if error.kind() == Kind::NotFound => {}
@@ -129,6 +151,13 @@ impl Engine {
         Ok(containers)
     }
 
+    /// A container that had no monitor when the list began. `None` where that
+    /// is not the whole story: one may have started it since.
+    fn at_rest(&self, id: &ContainerId) -> Result<Option<Container>> {
+        let snapshot = self.store.at_rest(self.store.record(id)?)?;
+        Ok((!snapshot.lost).then(|| Container::new(snapshot, None)))
+    }
+
     /// One container; its size takes a walk over its files.
     ///
     /// # Errors
@@ -136,13 +165,7 @@ impl Engine {
     pub(crate) fn container(&self, id: &ContainerId, size: bool) -> Result<Container> {
         let snapshot = self.snapshot(id)?;
         let size = if size { Some(self.size(&snapshot.record)?) } else { None };
-        Ok(Container {
-            record: snapshot.record,
-            status: snapshot.status,
-            restart_count: snapshot.restart_count,
-            last_started: snapshot.last_started,
-            size,
-        })
+        Ok(Container::new(snapshot, size))
     }
 
     /// Bytes of the writable layer, and of it and the image together.

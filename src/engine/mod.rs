@@ -33,6 +33,7 @@ use crate::state::store::Store;
 use crate::storage::unpack::Ownership;
 use crate::types::id::ContainerId;
 use crate::userns::{self, Extent, Outer};
+use rustix::fs::Mode;
 use std::cell::OnceCell;
 
 /// One user's containers, images and volumes.
@@ -44,6 +45,9 @@ pub(crate) struct Engine {
 
 impl Engine {
     pub(crate) fn open() -> Result<Self> {
+        // Whatever the umask: what is made here can be read again by its owner.
+        let umask = rustix::process::umask(Mode::from_raw_mode(0o077));
+        rustix::process::umask(umask & Mode::from_raw_mode(0o077));
         let dirs = Dirs::from_environment(rustix::process::getuid().as_raw())?;
         Ok(Self { store: Store::new(dirs.clone()), dirs, outer: OnceCell::new() })
     }

@@ -158,13 +158,16 @@ impl<'a> Pull<'a> {
             (None, Some(file)) => Credentials::find(std::slice::from_ref(file), &endpoint)?,
             (None, None) => Credentials::find(&files.auth, &endpoint)?,
         };
+        let layers = LayerStore::open(&dirs.layers())?;
+        // What killed pulls left behind goes on the way.
+        layers.sweep()?;
         Ok(Self {
             reference,
             platform: options.platform.as_ref(),
             ownership,
             client: Client::new(endpoint, credentials),
             store: ImageStore::open(&dirs.images())?,
-            layers: LayerStore::open(&dirs.layers())?,
+            layers,
         })
     }
 

@@ -4,6 +4,7 @@ use super::Engine;
 use crate::error::{BestEffort, Error, Kind, Result};
 use crate::monitor::remove::{self, Volumes};
 use crate::state::lock;
+use crate::state::store::Snapshot;
 use crate::types::id::{ContainerId, check_name};
 use crate::types::status::Status;
 
@@ -24,39 +25,51 @@ impl Engine {
     /// # Errors
     /// `Conflict` where it runs and `force` is not set.
     pub(crate) fn remove(&self, id: &ContainerId, options: &RemoveOptions) -> Result<()> {
-        let snapshot = match self.snapshot(id) {
-            // A lost container with --rm was removed by the look at it.
-            Err(error) if error.kind() == Kind::NotFound && !self.dirs.container(id).exists() => {
-                return Err(error);
+        let record = match self.store.record(id) {
+            // Nothing can be done with it but to remove it.
+            Err(error) if error.kind() == Kind::Invalid && options.force => {
+                self.enter()?;
+                return remove::delete_damaged(&self.dirs, id);
             }
             result => result?,
         };
-        if matches!(snapshot.status, Status::Running { .. } | Status::Restarting { .. }) {
-            if !options.force {
-                return Err(Error::conflict(format!("container {} is running", snapshot.record.name))
-                    .hint("stop it first, or remove it by force: coracle rm -f"));
+        let hidden = loop {
+            match self.snapshot(id) {
+                Ok(snapshot) if is_up(&snapshot.status) => self.end_by_force(&snapshot, options)?,
+                Ok(_) => {}
+                // With --rm it goes on its own, or by the look at it.
+                Err(error) if error.kind() == Kind::NotFound => {}
+                Err(error) => return Err(error),
             }
-            match options.time {
-                Some(time) => self.stop(id, Some(time), None)?,
-                None => self.stop(id, Some(-1), Some(libc::SIGKILL))?,
+            self.enter()?;
+            // Whoever starts it from now on waits, and then finds it gone.
+            match lock::container(&self.dirs.container(id)) {
+                // Started while the lock was waited for.
+                Ok(_lock) if is_up(&self.snapshot_locked(id)?.status) => {}
+                Ok(_lock) => break remove::hide(&self.dirs, &self.store, &record)?,
+                Err(error) if error.kind() == Kind::NotFound => {
+                    break remove::hide(&self.dirs, &self.store, &record)?;
+                }
+                Err(error) => return Err(error),
             }
-        }
-        self.enter()?;
-        if self.dirs.container(id).exists() {
-            // Whoever starts it now waits, and then finds it gone.
-            let _lock = match lock::container(&self.dirs.container(id)) {
-                Err(error) if error.kind() == Kind::NotFound => return Ok(()),
-                result => result?,
-            };
-            remove::hide(&self.dirs, &self.store, &snapshot.record)?;
-        }
-        let volumes = if options.volumes || snapshot.record.config.auto_remove {
-            Volumes::Remove
-        } else {
-            Volumes::Keep
         };
+        let volumes =
+            if options.volumes || record.config.auto_remove { Volumes::Remove } else { Volumes::Keep };
         std::fs::remove_dir_all(self.dirs.container_runtime(id)).or_ignore();
-        remove::delete(&self.dirs, &snapshot.record, volumes)
+        remove::delete(&self.dirs, &record, volumes, hidden)?;
+        if self.store.listing()?.1 { self.sweep() } else { Ok(()) }
+    }
+
+    fn end_by_force(&self, snapshot: &Snapshot, options: &RemoveOptions) -> Result<()> {
+        let record = &snapshot.record;
+        if !options.force {
+            return Err(Error::conflict(format!("container {} is running", record.name))
+                .hint("stop it first, or remove it by force: coracle rm -f"));
+        }
+        match options.time {
+            Some(time) => self.stop(&record.id, Some(time), None),
+            None => self.stop(&record.id, Some(-1), Some(libc::SIGKILL)),
+        }
     }
 
     /// Gives a container another name.
@@ -66,4 +79,8 @@ impl Engine {
         let mut record = self.store.record(id)?;
         self.store.rename(&mut record, name)
     }
+}
+
+fn is_up(status: &Status) -> bool {
+    matches!(status, Status::Running { .. } | Status::Restarting { .. })
 }

@@ -37,7 +37,7 @@ impl Engine {
             warn(&limits);
         }
         let lock = lock::container(&self.dirs.container(id))?;
-        let snapshot = self.snapshot(id)?;
+        let snapshot = self.snapshot_locked(id)?;
         if matches!(snapshot.status, Status::Running { .. } | Status::Restarting { .. }) {
             // Docker: starting what runs is no error; attaching to it is another verb.
             return match attach {
@@ -129,7 +129,7 @@ fn prepare_stdio(socket: &UnixStream, null: &OwnedFd, passthrough: bool) -> Resu
     }
     // The socket may have any number, also that one, where dup2 would leave
     // close-on-exec set: it is duplicated out of the way first.
-    let high = rustix::io::fcntl_dupfd_cloexec(socket, 64).context(step)?;
+    let high = rustix::io::fcntl_dupfd_cloexec(socket, FRONT_FD + 1).context(step)?;
     process::close_on_exec_from(3).context(step)?;
     process::place_fd(high.as_fd(), FRONT_FD).context(step)
 }

@@ -140,8 +140,10 @@ fn append<W: Write>(tar: &mut tar::Builder<W>, name: &str, size: u64, content: i
     header.set_size(size);
     header.set_mode(0o644);
     header.set_mtime(0);
-    header.set_uid(0);
-    header.set_gid(0);
+    // The user's own: whoever unpacks the archive without root may give files
+    // no other owner.
+    header.set_uid(u64::from(rustix::process::getuid().as_raw()));
+    header.set_gid(u64::from(rustix::process::getgid().as_raw()));
     let mut counted = Counted { inner: content.take(size), count: 0 };
     tar.append_data(&mut header, name, &mut counted).context(|| format!("write {name} to the archive"))?;
     if counted.count == size {

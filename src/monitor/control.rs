@@ -7,6 +7,7 @@ use super::life::Container;
 use super::messages::{Reply, Request};
 use crate::channel::{MAX_MESSAGE, encode};
 use crate::error::{BestEffort, Context, Error, Result};
+use crate::types::signal;
 use crate::types::status::Exit;
 use rustix::fs::{Mode, OFlags};
 use rustix::process::Signal;
@@ -72,6 +73,10 @@ impl Control {
     pub(super) fn set_running(&self, pidfd: Option<OwnedFd>) {
         self.run.send_replace(pidfd.is_some());
         *self.running.borrow_mut() = pidfd;
+    }
+
+    fn is_running(&self) -> bool {
+        self.running.borrow().is_some()
     }
 
     pub(super) fn is_stopping(&self) -> bool {
@@ -177,12 +182,15 @@ async fn answer(container: Rc<Container>, mut stream: UnixStream) {
             return;
         }
         Request::Kill { signal } => {
-            // Docker: a container that was killed by hand stays down.
-            if signal == libc::SIGKILL {
+            // Docker: a container that was ended by hand stays down.
+            let ends = signal == libc::SIGKILL || signal == stop_signal(&container);
+            if ends {
                 control.forbid_restart();
             }
             match control.signal(signal) {
                 Ok(()) => Reply::Done,
+                // Between two runs: there will be no other.
+                Err(_) if ends && !control.is_running() => Reply::Done,
                 Err(error) => Reply::Failed(error.to_string()),
             }
         }
@@ -190,6 +198,11 @@ async fn answer(container: Rc<Container>, mut stream: UnixStream) {
         Request::Wait => return tell_the_end(&container, &mut stream).await,
     };
     say(&mut stream, &reply).await;
+}
+
+fn stop_signal(container: &Container) -> i32 {
+    let text = container.record.config.stop_signal.as_deref();
+    text.and_then(|text| signal::parse(text).ok()).unwrap_or(libc::SIGTERM)
 }
 
 async fn stop(container: &Rc<Container>, stream: &mut UnixStream, signal: i32, timeout: i64) {

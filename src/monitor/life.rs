@@ -4,6 +4,7 @@ use super::clients::Hub;
 use super::control::{self, Control};
 use super::log_file::LogWriter;
 use super::messages::{FromMonitor, StartOrder};
+use super::remove::Hidden;
 use super::run::{self, Started};
 use super::{Front, remove};
 use crate::dirs::{Dirs, create_private};
@@ -38,6 +39,7 @@ pub(crate) async fn live(order: StartOrder, front: Front) -> Result<()> {
     let container = match open(&order) {
         Ok(container) => Rc::new(container),
         Err(error) => {
+            userns::unregister_holder(&order.dirs.runtime).or_ignore();
             report(&mut front, &error);
             return Err(error);
         }
@@ -62,7 +64,7 @@ async fn sequence(container: &Rc<Container>, order: &StartOrder, front: &mut Opt
     let first = match run::start(container, order, front).await {
         Ok(started) => started,
         Err(error) => {
-            fail_first_start(container);
+            fail_first_start(container, &error);
             report(front, &error);
             return Err(error);
         }
@@ -76,11 +78,11 @@ async fn sequence(container: &Rc<Container>, order: &StartOrder, front: &mut Opt
     }
     tokio::task::spawn_local(control::serve(Rc::clone(container)));
     let (exit, restarts) = run_until_the_end(container, order, first).await;
-    end(container, &exit, restarts);
+    let hidden = end(container, &exit, restarts);
     container.control.finish(exit.clone());
     container.hub.tell_exit(&exit).await;
     container.control.drained().await;
-    remove_what_is_left(container);
+    remove_what_is_left(container, hidden);
     Ok(())
 }
 
@@ -156,34 +158,42 @@ fn publish(container: &Container, init: Option<crate::types::status::ProcessId>,
 /// The end, as everyone else sees it: the exit record, then no living state. A
 /// container that removes itself loses its name and its place in one rename
 /// each, before its client hears of the end; its files go after that.
-fn end(container: &Container, exit: &Exit, restarts: u32) {
+fn end(container: &Container, exit: &Exit, restarts: u32) -> Option<Hidden> {
     let record = &container.record;
+    let mut hidden = None;
     if record.config.auto_remove {
-        remove::hide(&container.dirs, &container.store, record).or_ignore();
+        hidden = remove::hide(&container.dirs, &container.store, record).ok();
+        // They are listed by name: who hears of the end must not find them.
+        remove::delete_volumes(&container.dirs, record).or_ignore();
     } else {
         container.store.save_exit(&record.id, exit, restarts).or_ignore();
     }
     // The control socket stays until those who wait have their answer.
     std::fs::remove_file(container.dirs.container_runtime(&record.id).join("state.json")).or_ignore();
+    hidden
 }
 
-fn remove_what_is_left(container: &Container) {
+fn remove_what_is_left(container: &Container, hidden: Option<Hidden>) {
     let record = &container.record;
     std::fs::remove_dir_all(container.dirs.container_runtime(&record.id)).or_ignore();
-    if record.config.auto_remove {
-        remove::delete(&container.dirs, record, remove::Volumes::Remove).or_ignore();
+    if let Some(hidden) = hidden {
+        remove::delete(&container.dirs, record, remove::Volumes::Keep, hidden).or_ignore();
     }
 }
 
 /// Nothing half-done stays: the container is as it was before.
-fn fail_first_start(container: &Container) {
+fn fail_first_start(container: &Container, error: &Error) {
     let record = &container.record;
     let directory = container.dirs.container(&record.id);
     std::fs::remove_dir_all(container.dirs.container_runtime(&record.id)).or_ignore();
     std::fs::remove_file(directory.join("started")).or_ignore();
     if record.config.auto_remove {
-        remove::hide(&container.dirs, &container.store, record).or_ignore();
-        remove::delete(&container.dirs, record, remove::Volumes::Remove).or_ignore();
+        remove::hide(&container.dirs, &container.store, record)
+            .and_then(|hidden| remove::delete(&container.dirs, record, remove::Volumes::Remove, hidden))
+            .or_ignore();
+    } else {
+        // `inspect` and `ps` say what became of it.
+        container.store.save_exit(&record.id, &could_not_start(error), 0).or_ignore();
     }
 }
 

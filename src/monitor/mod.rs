@@ -63,6 +63,8 @@ fn serve() -> Result<()> {
 fn leave_the_terminal() -> Result<()> {
     rustix::process::setsid().context(|| "start a session")?;
     rustix::process::set_child_subreaper(Some(rustix::process::getpid())).context(|| "become a subreaper")?;
+    // A limit on the size of files is a write that fails, not the end of the container.
+    process::ignore_signal(libc::SIGXFSZ);
     // Or the directory of whoever started it could not be unmounted.
     rustix::process::chdir("/").context(|| "change to /")
 }

@@ -92,7 +92,8 @@ pub(super) async fn pump(container: Rc<Container>, pipes: Pipes) {
     });
     let out = pump_output(&container, terminal.or(stdout), Stream::Stdout);
     let err = pump_output(&container, stderr, Stream::Stderr);
-    tokio::join!(out, err);
+    // What was written first is mostly on stdout: without an order it would be random.
+    tokio::join!(biased; out, err);
     container.hub.set_stdin(None, None);
     if let Some(writer) = writer {
         writer.abort();

@@ -2,13 +2,17 @@
 
 use crate::dirs::Dirs;
 use crate::error::{BestEffort, Context, Result};
-use crate::state::store::Store;
+use crate::state::lock::{self, Lock};
+use crate::state::store::{GONE, Store};
+use crate::state::written::read_json;
 use crate::storage::usage::remove_tree;
 use crate::storage::volume::VolumeStore;
 use crate::types::container::ContainerRecord;
+use crate::types::id::ContainerId;
 use rustix::fs::{Mode, OFlags};
 use std::ffi::CString;
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 
 /// What becomes of the volumes that were made for the container alone.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -17,37 +21,99 @@ pub(crate) enum Volumes {
     Remove,
 }
 
-/// Takes the container out of everybody's sight: its name is free and its id
-/// unknown. [`delete`] does the rest.
-pub(crate) fn hide(dirs: &Dirs, store: &Store, record: &ContainerRecord) -> Result<()> {
-    store.drop_name(&record.name, &record.id);
-    let from = dirs.container(&record.id);
-    match std::fs::rename(&from, hidden(dirs, record)) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        result => result.context(|| format!("remove {}", from.display())),
-    }
+/// A container that nobody sees any more and whose files are still there. While
+/// it lives, no other command takes them for left over.
+pub(crate) struct Hidden {
+    /// `None` where another command hid it: that one deletes it.
+    alive: Option<Lock>,
 }
 
-fn hidden(dirs: &Dirs, record: &ContainerRecord) -> std::path::PathBuf {
-    dirs.containers().join(format!(".gone-{}", record.id))
+/// Takes the container out of everybody's sight: its id is unknown and its name
+/// free. [`delete`] does the rest.
+pub(crate) fn hide(dirs: &Dirs, store: &Store, record: &ContainerRecord) -> Result<Hidden> {
+    let from = dirs.container(&record.id);
+    // Locked before it is hidden: `sweep` deletes what is hidden and unlocked.
+    let alive = match lock::directory(&from) {
+        Ok(lock) => lock,
+        Err(error) if error.errno() == Some(libc::ENOENT) => return Ok(Hidden { alive: None }),
+        Err(error) => return Err(error),
+    };
+    match std::fs::rename(&from, hidden(dirs, &record.id)) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Hidden { alive: None }),
+        result => result.context(|| format!("remove {}", from.display()))?,
+    }
+    // In this order: a name without a container is free, a container without
+    // its name would let another have the same.
+    store.drop_name(&record.name, &record.id);
+    Ok(Hidden { alive: Some(alive) })
+}
+
+fn hidden(dirs: &Dirs, id: &ContainerId) -> PathBuf {
+    dirs.containers().join(format!("{GONE}{id}"))
 }
 
 /// Deletes the files of a hidden container, which belong to many owners: the
 /// caller is root of the outer user namespace.
-pub(crate) fn delete(dirs: &Dirs, record: &ContainerRecord, volumes: Volumes) -> Result<()> {
-    let parent = dirs.containers();
-    let step = || format!("delete the files of container {}", record.id.short());
+pub(crate) fn delete(
+    dirs: &Dirs,
+    record: &ContainerRecord,
+    volumes: Volumes,
+    hidden_by: Hidden,
+) -> Result<()> {
+    // First, while the record still says which they are.
+    if volumes == Volumes::Remove {
+        delete_volumes(dirs, record)?;
+    }
+    let _alive = match hidden_by.alive {
+        Some(lock) => lock,
+        // Where its monitor is at it already, its end is waited for.
+        None => match lock::directory(&hidden(dirs, &record.id)) {
+            Err(error) if error.errno() == Some(libc::ENOENT) => return Ok(()),
+            result => result?,
+        },
+    };
+    delete_files(dirs, &record.id)
+}
+
+fn delete_files(dirs: &Dirs, id: &ContainerId) -> Result<()> {
+    let step = || format!("delete the files of container {}", id.short());
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let fd = rustix::fs::open(&parent, flags, Mode::empty()).context(step)?;
-    let name = CString::new(format!(".gone-{}", record.id)).unwrap_or_default();
-    if hidden(dirs, record).exists() {
+    let fd = rustix::fs::open(dirs.containers(), flags, Mode::empty()).context(step)?;
+    let name = CString::new(format!("{GONE}{id}")).unwrap_or_default();
+    if hidden(dirs, id).exists() {
         remove_tree(fd.as_fd(), &name).map_err(|error| error.context(step()))?;
     }
-    if volumes == Volumes::Remove && !record.anonymous_volumes.is_empty() {
-        let store = VolumeStore::open(&dirs.volumes())?;
-        for volume in &record.anonymous_volumes {
-            store.remove(volume, &|_| Ok(Vec::new())).or_ignore();
-        }
+    Ok(())
+}
+
+/// The volumes that were made for this container alone.
+pub(crate) fn delete_volumes(dirs: &Dirs, record: &ContainerRecord) -> Result<()> {
+    if record.anonymous_volumes.is_empty() {
+        return Ok(());
+    }
+    let store = VolumeStore::open(&dirs.volumes())?;
+    for volume in &record.anonymous_volumes {
+        store.remove(volume, &|_| Ok(Vec::new())).or_ignore();
     }
     Ok(())
+}
+
+/// Removes a container whose record cannot be read: its files, and the name if
+/// that is known. Its volumes stay.
+pub(crate) fn delete_damaged(dirs: &Dirs, id: &ContainerId) -> Result<()> {
+    let from = dirs.container(id);
+    let _alive = lock::directory(&from)?;
+    std::fs::rename(&from, hidden(dirs, id)).context(|| format!("remove {}", from.display()))?;
+    delete_files(dirs, id)
+}
+
+/// Ends a removal whose command was killed. The caller holds its lock.
+pub(crate) fn finish(dirs: &Dirs, id: &ContainerId) -> Result<()> {
+    let record = read_json::<ContainerRecord>(&hidden(dirs, id).join("config.json"));
+    if let Ok(Some(record)) = record {
+        if record.config.auto_remove {
+            delete_volumes(dirs, &record)?;
+        }
+    }
+    delete_files(dirs, id)
 }

@@ -22,10 +22,15 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::io::unix::AsyncFd;
+use tokio::signal::unix::{Signal as ChildSignals, SignalKind, signal};
 
 /// How long output may still come after the first process has ended, where
 /// others hold the pipes: a container without a pid namespace of its own.
 const DRAIN: Duration = Duration::from_secs(2);
+
+/// A container that has run for so long will run for longer: its monitor gives
+/// back the memory that the start took.
+const SETTLE: Duration = Duration::from_secs(1);
 
 /// A container whose command runs.
 pub(super) struct Started {
@@ -71,7 +76,6 @@ pub(super) async fn start(
     }
     let at = Timestamp::now();
     let process = process_id(&starting)?;
-    container.store.mark_started(&container.record.id, at)?;
     // Before exec: whoever sees what the command does, sees it running.
     let state = LiveState {
         version: 1,
@@ -84,6 +88,8 @@ pub(super) async fn start(
         uid_map,
     };
     container.store.save_live(&state)?;
+    // After it: who finds this mark without a living monitor takes the run for lost.
+    container.store.mark_started(&container.record.id, at)?;
     let (_, pidfd) = starting.exec()?;
     let keep = pidfd.try_clone().context(|| "keep the container's pidfd")?;
     container.control.set_running(Some(keep));
@@ -118,8 +124,15 @@ fn connect(network: &NetworkMode, init: u32, warnings: &mut Vec<String>) -> Resu
 
 /// Waits for the end of a run and for the last of its output.
 pub(super) async fn wait(container: &Rc<Container>, started: Started) -> Exit {
-    let Started { pidfd, at, output, network, .. } = started;
-    let status = wait_for_exit(&pidfd, container.record.config.timeout, network).await;
+    let Started { process, pidfd, at, output, network } = started;
+    // Without a pid namespace the orphans of the container come to this process.
+    let orphans = if container.record.config.pid == NamespaceMode::Host {
+        signal(SignalKind::child()).ok()
+    } else {
+        None
+    };
+    let run = Run { pid: process.pid, pidfd: &pidfd, timeout: container.record.config.timeout };
+    let status = wait_for_exit(&run, network, orphans).await;
     let oom_killed = false;
     container.control.set_running(None);
     if container.record.config.pid == NamespaceMode::Host {
@@ -132,7 +145,15 @@ pub(super) async fn wait(container: &Rc<Container>, started: Started) -> Exit {
     Exit { code: status, started_at: at, finished_at: Timestamp::now(), oom_killed, error: None }
 }
 
-async fn wait_for_exit(pidfd: &OwnedFd, timeout: u64, mut network: Option<Slirp>) -> u8 {
+struct Run<'a> {
+    pid: u32,
+    pidfd: &'a OwnedFd,
+    /// Seconds; 0: for ever.
+    timeout: u64,
+}
+
+async fn wait_for_exit(run: &Run<'_>, mut network: Option<Slirp>, mut orphans: Option<ChildSignals>) -> u8 {
+    let Run { pidfd, timeout, .. } = *run;
     let ended = async {
         match AsyncFd::new(pidfd.as_fd()) {
             Ok(fd) => fd.readable().await.map(drop).or_ignore(),
@@ -143,8 +164,17 @@ async fn wait_for_exit(pidfd: &OwnedFd, timeout: u64, mut network: Option<Slirp>
     let deadline =
         tokio::time::sleep(if timeout == 0 { Duration::MAX / 4 } else { Duration::from_secs(timeout) });
     tokio::pin!(deadline);
-    let mut expired = false;
+    let settling = tokio::time::sleep(SETTLE);
+    tokio::pin!(settling);
+    let (mut expired, mut settled) = (false, false);
     loop {
+        let helper = network.as_ref().and_then(Slirp::pid);
+        let child = async {
+            match &mut orphans {
+                Some(signals) => signals.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         let death = async {
             match &mut network {
                 Some(slirp) => slirp.death().await,
@@ -153,6 +183,10 @@ async fn wait_for_exit(pidfd: &OwnedFd, timeout: u64, mut network: Option<Slirp>
         };
         tokio::select! {
             () = &mut ended => break,
+            () = &mut settling, if !settled => {
+                settled = true;
+                crate::sys::memory::settle();
+            }
             () = &mut deadline, if timeout != 0 && !expired => {
                 expired = true;
                 rustix::process::pidfd_send_signal(pidfd, Signal::KILL).or_ignore();
@@ -160,6 +194,7 @@ async fn wait_for_exit(pidfd: &OwnedFd, timeout: u64, mut network: Option<Slirp>
             // The container goes on with what it has: restarting the uplink
             // would need its interface to be taken down first.
             _ = death => network = None,
+            _ = child => reap_orphans(&[Some(run.pid), helper]),
         }
     }
     exit_code(pidfd)
@@ -177,16 +212,24 @@ fn exit_code(pidfd: &OwnedFd) -> u8 {
     }
 }
 
+fn children() -> Vec<Pid> {
+    let text = std::fs::read_to_string(format!("/proc/self/task/{}/children", std::process::id()));
+    text.unwrap_or_default().split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)).collect()
+}
+
+/// Reaps those that have ended, but for `others`, who have their own waiters.
+fn reap_orphans(others: &[Option<u32>]) {
+    let awaited = |pid: &Pid| others.contains(&Some(pid.as_raw_nonzero().get().cast_unsigned()));
+    for pid in children().into_iter().filter(|pid| !awaited(pid)) {
+        rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::NOHANG).or_ignore();
+    }
+}
+
 /// Ends what a container without a pid namespace has left: the kernel gave it
 /// to this process, the subreaper.
 fn end_orphans() {
     for _ in 0..64 {
-        let children = std::fs::read_to_string(format!("/proc/self/task/{}/children", std::process::id()));
-        let pids: Vec<Pid> = children
-            .unwrap_or_default()
-            .split_whitespace()
-            .filter_map(|pid| Pid::from_raw(pid.parse().ok()?))
-            .collect();
+        let pids = children();
         if pids.is_empty() {
             return;
         }

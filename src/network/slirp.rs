@@ -235,6 +235,11 @@ impl Slirp {
         })
     }
 
+    /// `None` where it has ended and was reaped.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+
     /// Returns when the network is configured. Calling it again does nothing.
     /// It may be dropped and called anew.
     ///

@@ -8,7 +8,7 @@ use crate::sys::errno;
 use crate::sys::process::{self, Cloned};
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions};
 use serde::{Deserialize, Serialize};
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// What the monitor says to init.
@@ -208,13 +208,13 @@ fn clone_hint(error: Error) -> Error {
 /// monitor could not come back from them, and clones init as its sibling.
 fn clone_in_joined_namespaces(plan: Plan, flags: u64, there: init::MonitorChannel) -> Result<(u32, OwnedFd)> {
     let step = || "join the other container's namespaces";
-    let (mut read, mut write) = std::io::pipe().context(step)?;
+    let (read, mut write) = std::io::pipe().context(step)?;
     let (middle, middle_fd) = match process::fork().context(step)? {
         Cloned::Child => {
             drop(read);
             let report = match join_and_clone(plan, flags, there) {
-                Ok(pid) => pid.to_string(),
-                Err(error) => format!("!{error}"),
+                Ok(pid) => format!("{pid}\n"),
+                Err(error) => format!("!{error}\n"),
             };
             write.write_all(report.as_bytes()).or_ignore();
             process::exit_now(0)
@@ -223,8 +223,10 @@ fn clone_in_joined_namespaces(plan: Plan, flags: u64, there: init::MonitorChanne
     };
     drop(write);
     drop(there);
+    // A line, not the end of the pipe: init holds its other end until it execs.
     let mut report = String::new();
-    read.read_to_string(&mut report).context(step)?;
+    BufReader::new(read).read_line(&mut report).context(step)?;
+    let report = report.trim_end();
     rustix::process::waitid(WaitId::PidFd(middle_fd.as_fd()), WaitIdOptions::EXITED)
         .context(|| format!("wait for process {middle}"))?;
     let pid: u32 = report.parse().map_err(|_| {

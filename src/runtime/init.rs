@@ -81,6 +81,12 @@ fn set_up(plan: &Plan, monitor: &mut MonitorChannel) -> Result<Exec> {
     process::close_on_exec_from(3).context(|| "close inherited files")?;
     process::reset_signals();
 
+    // From here on this process may be no stronger than the container it is in:
+    // a neighbour there (a shared pid namespace), or the command (where this
+    // stays as its reaper), must not read the monitor's memory or take an fd
+    // (CVE-2016-9962). Exec makes the command's own memory dumpable again.
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .context(|| "protect the set-up's memory")?;
     monitor.send(&FromInit::Ready)?;
     expect(monitor, &ToInit::Exec)?;
     let confine = || confine(&plan.process);

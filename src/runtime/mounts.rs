@@ -84,7 +84,8 @@ pub(crate) fn make(rootfs: &Rootfs, mount: &Mount, made: &mut Made) -> Result<()
             // The host's, where the pid namespace is. A volume with files of the
             // same names is none (CVE-2019-19921).
             if super::rootfs::clean(target) == "/proc" {
-                made.proc = if is_procfs(fd).context(step)? { Some(fd.try_clone().context(step)?) } else { None };
+                made.proc =
+                    if is_procfs(fd).context(step)? { Some(fd.try_clone().context(step)?) } else { None };
             }
         }
     }

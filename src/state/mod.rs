@@ -7,6 +7,7 @@
 //! | `containers/<id>/started` | monitor | at each start, before the command is exec'd |
 //! | `containers/<id>/exit.json` | monitor | at each end, by rename; fsynced |
 //! | `containers/<id>/lock` | who starts, renames or removes it | `flock`; by a start until the command runs |
+//! | `containers/.new-<id>`, `.gone-<id>` | `create`; `rm`, monitor | half made, half removed; `flock`ed while someone works on it, else left over: `ps` and `rm` sweep it |
 //! | `names/<name>` | `create`, `rename` | a hard link to `name`: taking a name is one `link(2)` |
 //! | `<runtime>/<short id>/state.json` | monitor | while it lives, by rename |
 //!

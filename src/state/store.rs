@@ -1,5 +1,6 @@
 //! The containers of a user: create, find, list, and what state each is in.
 
+use super::lock;
 use super::written::{Durable, read_file, read_json, write_file, write_json};
 use crate::dirs::{Dirs, create_private};
 use crate::error::{BestEffort, Context, Error, Result};
@@ -10,8 +11,19 @@ use crate::types::idmap::IdMap;
 use crate::types::status::{Exit, ProcessId, Status};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::os::unix::fs::PermissionsExt;
+use std::collections::BTreeSet;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
+
+/// Before the id in the name of a container's directory that is being made.
+const UNBORN: &str = ".new-";
+/// The same for one that is being removed.
+pub(crate) const GONE: &str = ".gone-";
+/// A half-made container younger than this is not looked at.
+const UNBORN_GRACE: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// Bytes of `started`, for an exit record on a disk that is full.
+const ROOM_FOR_EXIT: usize = 1024;
 
 /// Of `config.json`.
 pub(crate) const RECORD_VERSION: u32 = 1;
@@ -72,8 +84,10 @@ impl Store {
         let parent = self.dirs.containers();
         create_private(&parent)?;
         create_private(&self.dirs.names())?;
-        let temporary = parent.join(format!(".new-{}", record.id));
+        let temporary = parent.join(format!("{UNBORN}{}", record.id));
         create_private(&temporary)?;
+        // Who finds the directory later knows by this lock that it is not left over.
+        let _alive = lock::directory(&temporary)?;
         let write = || -> Result<()> {
             // It becomes the container's root directory, which all may enter; what
             // is above it is nobody else's.
@@ -84,38 +98,84 @@ impl Store {
             create_private(&temporary.join("work"))?;
             write_json(&temporary.join("config.json"), record, Durable::No)?;
             write_file(&temporary.join("name"), record.id.as_str().as_bytes(), Durable::No)?;
+            // The name first: nobody sees two containers of one name, not even
+            // after a kill between the two steps.
+            self.take_name(&record.name, &record.id, &temporary.join("name"))?;
             let directory = self.dirs.container(&record.id);
-            std::fs::rename(&temporary, &directory).context(|| format!("publish {}", directory.display()))?;
-            self.take_name(&record.name, &record.id).inspect_err(|_| {
-                std::fs::remove_dir_all(&directory).or_ignore();
-            })
+            std::fs::rename(&temporary, &directory)
+                .context(|| format!("publish {}", directory.display()))
+                .inspect_err(|_| self.drop_name(&record.name, &record.id))
         };
         write().inspect_err(|_| std::fs::remove_dir_all(&temporary).or_ignore())
     }
 
-    /// Links the name to the container; the kernel lets only one win.
-    fn take_name(&self, name: &str, id: &ContainerId) -> Result<()> {
+    /// Links the name to the container; the kernel lets only one win. `source` is
+    /// a file with the id.
+    fn take_name(&self, name: &str, id: &ContainerId, source: &Path) -> Result<()> {
         let link = self.dirs.names().join(name);
-        let source = self.dirs.container(id).join("name");
-        for _ in 0..2 {
-            match std::fs::hard_link(&source, &link) {
-                Ok(()) => return Ok(()),
-                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-                    let Some(owner) = self.id_of_name(name)? else { continue };
-                    if self.dirs.container(&owner).exists() {
-                        return Err(Error::conflict(format!(
-                            "the container name {name:?} is in use by container {}",
-                            owner.short()
-                        ))
-                        .hint("remove or rename that container, or use --replace"));
-                    }
-                    // Its container is gone: the directory was deleted by hand.
-                    std::fs::remove_file(&link).or_ignore();
+        let step = || format!("take the name {name:?}");
+        match std::fs::hard_link(source, &link) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            result => return result.context(step),
+        }
+        // Taken, or left over. Only one at a time looks, or two could both find
+        // the same name left over and the second remove the first's.
+        let _names = lock::directory(&self.dirs.names())?;
+        if let Some(owner) = self.id_of_name(name)?.filter(|owner| self.is_there(owner)) {
+            if owner == *id {
+                return Ok(());
+            }
+            return Err(Error::conflict(format!(
+                "the container name {name:?} is in use by container {}",
+                owner.short()
+            ))
+            .hint("remove or rename that container, or use --replace"));
+        }
+        std::fs::remove_file(&link).or_ignore();
+        match std::fs::hard_link(source, &link) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                Err(Error::conflict(format!("the container name {name:?} was just taken by another command")))
+            }
+            result => result.context(step),
+        }
+    }
+
+    /// Whether the container is published or just being made by someone alive.
+    /// In this order: it is published by a rename of the one to the other.
+    fn is_there(&self, id: &ContainerId) -> bool {
+        let unborn = self.dirs.containers().join(format!("{UNBORN}{id}"));
+        matches!(lock::try_directory(&unborn), Ok(None)) || self.dirs.container(id).exists()
+    }
+
+    /// What commands that were killed have left in the directory of containers:
+    /// half-made ones are deleted here, half-removed ones (their files have many
+    /// owners) given to `finish`. Whatever someone alive still works on stays.
+    pub(crate) fn sweep(&self, finish: &mut dyn FnMut(&ContainerId) -> Result<()>) -> Result<()> {
+        for name in self.entries()?.into_iter().filter(|name| name.starts_with('.')) {
+            let path = self.dirs.containers().join(&name);
+            let id_after =
+                |prefix: &str| name.strip_prefix(prefix).and_then(|id| ContainerId::parse(id).ok());
+            if let Some(id) = id_after(UNBORN) {
+                // Between its making and its locking it is nobody's: too young is not left over.
+                let young = std::fs::metadata(&path)
+                    .and_then(|meta| meta.modified())
+                    .is_ok_and(|at| at.elapsed().is_ok_and(|age| age < UNBORN_GRACE));
+                if young {
+                    continue;
                 }
-                Err(error) => return Err(error).context(|| format!("take the name {name:?}")),
+                if let Some(_lock) = lock::try_directory(&path)? {
+                    if let Ok(Some(record)) = read_json::<ContainerRecord>(&path.join("config.json")) {
+                        self.drop_name(&record.name, &id);
+                    }
+                    std::fs::remove_dir_all(&path).or_ignore();
+                }
+            } else if let Some(id) = id_after(GONE) {
+                if let Some(_lock) = lock::try_directory(&path)? {
+                    finish(&id)?;
+                }
             }
         }
-        Err(Error::conflict(format!("the container name {name:?} is being taken by another command")))
+        Ok(())
     }
 
     fn id_of_name(&self, name: &str) -> Result<Option<ContainerId>> {
@@ -126,10 +186,16 @@ impl Store {
 
     /// Changes the name of a container, atomically for everyone who asks.
     pub(crate) fn rename(&self, record: &mut ContainerRecord, name: &str) -> Result<()> {
-        self.take_name(name, &record.id)?;
+        self.take_name(name, &record.id, &self.dirs.container(&record.id).join("name"))?;
         let old = std::mem::replace(&mut record.name, name.to_owned());
-        self.save(record)?;
-        self.drop_name(&old, &record.id);
+        self.save(record).inspect_err(|_| {
+            if old != name {
+                self.drop_name(name, &record.id);
+            }
+        })?;
+        if old != name {
+            self.drop_name(&old, &record.id);
+        }
         Ok(())
     }
 
@@ -140,6 +206,7 @@ impl Store {
 
     /// Lets go of a name, if it is this container's.
     pub(crate) fn drop_name(&self, name: &str, id: &ContainerId) {
+        let Ok(_names) = lock::directory(&self.dirs.names()) else { return };
         if let Ok(Some(owner)) = self.id_of_name(name) {
             if owner == *id {
                 std::fs::remove_file(self.dirs.names().join(name)).or_ignore();
@@ -183,14 +250,37 @@ impl Store {
 
     /// All ids, in no order.
     pub(crate) fn ids(&self) -> Result<Vec<ContainerId>> {
+        Ok(self.entries()?.into_iter().filter_map(|name| ContainerId::parse(&name).ok()).collect())
+    }
+
+    /// All ids, and whether there is something to [`Store::sweep`].
+    pub(crate) fn listing(&self) -> Result<(Vec<ContainerId>, bool)> {
+        let entries = self.entries()?;
+        let left_over = entries.iter().any(|name| name.starts_with('.'));
+        Ok((entries.into_iter().filter_map(|name| ContainerId::parse(&name).ok()).collect(), left_over))
+    }
+
+    fn entries(&self) -> Result<Vec<String>> {
         let path = self.dirs.containers();
         let entries = match std::fs::read_dir(&path) {
             Ok(entries) => entries,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(error).context(|| format!("list {}", path.display())),
         };
-        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-        Ok(names.filter_map(|name| ContainerId::parse(&name).ok()).collect())
+        Ok(entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect())
+    }
+
+    /// The short ids of the containers that may have a monitor, in one look at
+    /// the runtime directory.
+    pub(crate) fn perhaps_living(&self) -> Result<BTreeSet<String>> {
+        let path = &self.dirs.runtime;
+        match std::fs::read_dir(path) {
+            Ok(entries) => {
+                Ok(entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect())
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(BTreeSet::new()),
+            Err(error) => Err(error).context(|| format!("list {}", path.display())),
+        }
     }
 
     /// The record of a container.
@@ -225,7 +315,13 @@ impl Store {
             };
             return Ok(Snapshot { record, status, restart_count, last_started, lost: false });
         }
-        let directory = self.dirs.container(id);
+        self.at_rest(record)
+    }
+
+    /// The container as it is if no monitor lives: what `snapshot` says, for a
+    /// caller who knows that from [`Self::perhaps_living`].
+    pub(crate) fn at_rest(&self, record: ContainerRecord) -> Result<Snapshot> {
+        let directory = self.dirs.container(&record.id);
         if let Some(file) = read_json::<ExitFile>(&directory.join("exit.json"))? {
             let last_started = Some(file.exit.started_at);
             return Ok(Snapshot {
@@ -245,7 +341,7 @@ impl Store {
                 lost: false,
             });
         };
-        let started_at = std::str::from_utf8(&started).ok().and_then(|text| text.parse().ok());
+        let started_at = std::str::from_utf8(&started).ok().and_then(|text| text.trim().parse().ok());
         let started_at: Timestamp = started_at.unwrap_or(record.created);
         let exit = Exit {
             code: 137,
@@ -254,10 +350,11 @@ impl Store {
             oom_killed: false,
             error: Some("the container's monitor was killed, or the machine went down".into()),
         };
+        let restart_count = self.stale_or_live(&record.id)?.map_or(0, |state| state.restart_count);
         Ok(Snapshot {
             record,
             status: Status::Exited(exit),
-            restart_count: 0,
+            restart_count,
             last_started: Some(started_at),
             lost: true,
         })
@@ -285,7 +382,8 @@ impl Store {
     /// monitor and no exit record means that the run was lost.
     pub(crate) fn mark_started(&self, id: &ContainerId, at: Timestamp) -> Result<()> {
         let directory = self.dirs.container(id);
-        write_plain(&directory.join("started"), at.to_string().as_bytes())?;
+        let padded = format!("{:ROOM_FOR_EXIT$}", at.to_string());
+        write_plain(&directory.join("started"), padded.as_bytes())?;
         match std::fs::remove_file(directory.join("exit.json")) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 Err(error).context(|| "remove the last run's exit record")
@@ -297,13 +395,34 @@ impl Store {
     /// Written by the monitor, or by whoever finds a lost run.
     pub(crate) fn save_exit(&self, id: &ContainerId, exit: &Exit, restart_count: u32) -> Result<()> {
         let file = ExitFile { version: 1, exit: exit.clone(), restart_count };
-        write_json(&self.dirs.container(id).join("exit.json"), &file, Durable::Yes)
+        let directory = self.dirs.container(id);
+        write_json(&directory.join("exit.json"), &file, Durable::Yes).or_else(|error| {
+            // The disk is full, often by the container's own doing: the mark of
+            // its start has the room that is needed.
+            match write_over(&directory.join("started"), &file) {
+                Ok(()) => std::fs::rename(directory.join("started"), directory.join("exit.json"))
+                    .context(|| "publish the exit record"),
+                Err(_) => Err(error),
+            }
+        })
     }
 }
 
 /// A file whose half-written form does no harm: no rename.
 fn write_plain(path: &Path, bytes: &[u8]) -> Result<()> {
     std::fs::write(path, bytes).context(|| format!("write {}", path.display()))
+}
+
+/// JSON into the blocks that a file of [`ROOM_FOR_EXIT`] bytes has already.
+fn write_over(path: &Path, value: &impl Serialize) -> Result<()> {
+    let step = || format!("write {}", path.display());
+    let text = serde_json::to_string(value).context(step)?;
+    if text.len() > ROOM_FOR_EXIT {
+        return Err(Error::failed("no room for the exit record"));
+    }
+    let file = std::fs::OpenOptions::new().write(true).open(path).context(step)?;
+    file.write_all_at(format!("{text:ROOM_FOR_EXIT$}").as_bytes(), 0).context(step)?;
+    file.sync_data().context(step)
 }
 
 /// Whether this very process lives (not one that has its number now).
@@ -318,3 +437,6 @@ pub(crate) fn this_process() -> Result<ProcessId> {
         start_ticks(pid).ok_or_else(|| Error::failed("no /proc: cannot read this process' start time"))?;
     Ok(ProcessId { pid, start_ticks })
 }
+
+#[cfg(test)]
+mod tests;

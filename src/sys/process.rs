@@ -120,6 +120,13 @@ pub(crate) fn inherited_fd(number: i32) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
+/// Ignores a signal in this process and in what it clones, until
+/// [`reset_signals`].
+pub(crate) fn ignore_signal(number: i32) {
+    // SAFETY: SIG_IGN is a valid disposition; a wrong number is EINVAL.
+    unsafe { libc::signal(number, libc::SIG_IGN) };
+}
+
 /// Resets every signal to its default action and unblocks all: what an exec'd
 /// program expects, and what Rust's runtime (SIGPIPE) and tokio change.
 pub(crate) fn reset_signals() {

@@ -33,6 +33,9 @@ impl UserSpec {
             Some((_, rest)) if rest.contains(':') => {
                 return Err(Error::invalid(format!("invalid user {text:?}")).hint("write it as USER[:GROUP]"));
             }
+            Some(("", "")) => {
+                return Err(Error::invalid(format!("invalid user {text:?}")).hint("write it as USER[:GROUP]"));
+            }
             Some((user, group)) => (user, group),
             None => (text, ""),
         };

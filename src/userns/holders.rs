@@ -52,6 +52,17 @@ pub(crate) fn unregister_holder(runtime: &Path) -> Result<()> {
     }
 }
 
+/// Takes the word of a process back that was killed.
+pub(crate) fn forget_holder(runtime: &Path, process: ProcessId) -> Result<()> {
+    let path = folder(runtime).join(file_name(process));
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).context(|| format!("remove {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Gives each holder alive to `attempt` until one is taken (`Ok(true)`).
 /// Files of holders that are gone are removed on the way.
 ///

@@ -13,5 +13,5 @@ pub(crate) mod newidmap;
 pub(crate) mod subid;
 
 pub(crate) use enter::{Extent, Outer, enter};
-pub(crate) use holders::{register_holder, unregister_holder};
+pub(crate) use holders::{forget_holder, register_holder, unregister_holder};
 pub(crate) use maps::{ContainerMaps, MapRequest, container_maps};

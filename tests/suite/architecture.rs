@@ -123,7 +123,8 @@ fn imports_point_up_the_table() {
 fn no_file_is_longer_than_one_idea() {
     let long: Vec<String> = sources()
         .iter()
-        .map(|(path, text)| (path, text.lines().count()))
+        .filter(|(path, _)| !path.ends_with("tests.rs"))
+        .map(|(path, text)| (path, text.split("\n#[cfg(test)]\nmod tests").next().unwrap().lines().count()))
         .filter(|(_, lines)| *lines > LONGEST)
         .map(|(path, lines)| format!("src/{path}: {lines} lines"))
         .collect();

@@ -53,13 +53,9 @@ fn rm_and_restart_exclude_each_other() {
 #[test]
 fn malformed_env_files_are_named() {
     let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
-    for (name, text) in [
-        ("noname", &b"=x\n"[..]),
-        ("space", b"A B=x\n"),
-        ("nul", b"A=\0\n"),
-        ("bytes", b"A=\xff\xfe\n"),
-        ("huge", &vec![b'A'; 200_000]),
-    ] {
+    for (name, text) in
+        [("noname", &b"=x\n"[..]), ("space", b"A B=x\n"), ("nul", b"A=\0\n"), ("bytes", b"A=\xff\xfe\n")]
+    {
         let file = sandbox.file(name, text);
         let output = sandbox.run(&["--env-file", file.to_str().unwrap(), "guest", "report"]);
         assert_eq!(output.code(), 125, "{name}: {output}");

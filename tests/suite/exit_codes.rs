@@ -14,8 +14,8 @@ fn run_passes_on_the_exit_code_of_the_command() {
 fn a_command_that_a_signal_ended_gives_128_and_its_number() {
     let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
     // Not the shell itself: pid 1 ignores what it does not handle.
-    sandbox.run(&["busybox", "sh", "-c", "sh -c 'kill -TERM $$'"]).expect_code(143);
-    sandbox.run(&["busybox", "sh", "-c", "sh -c 'kill -KILL $$'"]).expect_code(137);
+    sandbox.run(&["busybox", "sh", "-c", "sh -c 'kill -TERM $$'; exit $?"]).expect_code(143);
+    sandbox.run(&["busybox", "sh", "-c", "sh -c 'kill -KILL $$'; exit $?"]).expect_code(137);
     sandbox.run(&["--init", "busybox", "sh", "-c", "kill -KILL $$"]).expect_code(137);
 }
 

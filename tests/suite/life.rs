@@ -137,7 +137,8 @@ fn run_rm_removes_the_container_and_its_anonymous_volumes() {
     let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
     sandbox.run(&["--name", "c", "-v", "/data", "busybox", "touch", "/data/x"]).ok();
     assert_eq!(sandbox.ok(["ps", "-a", "-q"]), "");
-    assert_eq!(sandbox.ok(["volume", "ls", "-q"]), "");
+    // Files are deleted once the client has its code.
+    until("the volume to be removed", || sandbox.ok(["volume", "ls", "-q"]).is_empty().then_some(()));
     // Detached too, soon after its end.
     sandbox.coracle(["run", "-d", "--rm", "--network", "none", "--name", "d", "busybox", "true"]).ok();
     until("the detached container to be removed", || sandbox.ok(["ps", "-a", "-q"]).is_empty().then_some(()));
@@ -183,7 +184,7 @@ fn rename_keeps_the_container_and_frees_the_old_name() {
     let id = sandbox.start("old", &["guest", "sleep"]);
     sandbox.coracle(["rename", "old", "new"]).ok();
     assert_eq!(sandbox.ok(["inspect", "--format", "{{.Id}} {{.Name}}", "new"]), format!("{id} /new"));
-    sandbox.coracle(["inspect", "old"]).refused(&["old"]);
+    sandbox.coracle(["inspect", "old"]).expect_code(1);
     sandbox.ok(["create", "--name", "old", "guest"]);
     sandbox.coracle(["rename", "old", "new"]).refused(&["new"]);
 }
@@ -255,7 +256,7 @@ fn inspect_is_docker_s_document() {
     assert!(document["Created"].as_str().unwrap().ends_with('Z'));
     // Nothing of the name is an error, and what exists is still shown.
     let output = sandbox.coracle(["inspect", "c", "nobody"]);
-    assert_eq!(output.code(), 125, "{output}");
+    assert_eq!(output.code(), 1, "{output}");
     assert!(output.stderr.contains("nobody") && output.stdout.contains(&id), "{output}");
 }
 

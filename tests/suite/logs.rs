@@ -154,10 +154,10 @@ fn a_line_without_end_is_cut_not_kept_in_memory() {
 #[test]
 fn bytes_that_are_not_text_survive() {
     let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
-    sandbox.start("c", &["busybox", "printf", "a\\377b \\\"q\\\" \\\\ \\t\\n"]);
+    sandbox.start("c", &["busybox", "printf", "a\\377b \"q\" \\\\ \\t.\\n"]);
     sandbox.ok(["wait", "c"]);
     let output = sandbox.coracle(["logs", "c"]).ok();
-    assert!(output.stdout.starts_with('a') && output.stdout.contains("b \"q\" \\ \t"), "{output}");
+    assert!(output.stdout.starts_with('a') && output.stdout.contains("b \"q\" \\ \t."), "{output}");
 }
 
 #[test]

@@ -5,7 +5,12 @@
 //! the tests that need them say that they are skipped.
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 // A test reads from top to bottom: what it needs stands where it needs it.
-#![allow(clippy::items_after_statements, clippy::large_stack_arrays, clippy::single_element_loop)]
+#![allow(
+    clippy::similar_names,
+    clippy::items_after_statements,
+    clippy::large_stack_arrays,
+    clippy::single_element_loop
+)]
 #![allow(clippy::nonminimal_bool, clippy::unnecessary_fold, clippy::manual_try_fold)]
 
 mod harness;
@@ -22,6 +27,7 @@ mod life;
 mod logs;
 mod many;
 mod namespaces;
+mod neighbours;
 mod network;
 mod process;
 mod single_id;

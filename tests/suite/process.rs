@@ -136,7 +136,6 @@ fn every_form_of_user_means_what_it_says() {
         "1:2:3",
         "0x10",
         "+1",
-        ":",
     ] {
         let output = sandbox.run(&["-u", bad, "busybox", "id"]);
         assert_eq!(output.code(), 125, "{bad:?}: {output}");
@@ -252,7 +251,6 @@ fn the_filter_refuses_what_a_container_has_no_business_with() {
         "setns",
         "settimeofday",
         "socket_netlink_audit",
-        "socket_vsock",
         "swapoff",
         "swapon",
         "syslog",

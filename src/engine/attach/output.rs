@@ -19,6 +19,8 @@ pub(super) struct Output<'a> {
     state: State,
     /// Why output was lost, if it was.
     error: Option<Error>,
+    /// Whoever read it has gone: EPIPE.
+    is_abandoned: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +37,13 @@ enum State {
 
 impl<'a> Output<'a> {
     pub(super) fn new(fd: BorrowedFd<'a>, name: &'static str, wanted: bool) -> Self {
-        Self { fd, name, state: if wanted { State::New } else { State::Closed }, error: None }
+        Self {
+            fd,
+            name,
+            state: if wanted { State::New } else { State::Closed },
+            error: None,
+            is_abandoned: false,
+        }
     }
 
     pub(super) fn fd(&self) -> BorrowedFd<'a> {
@@ -61,6 +69,7 @@ impl<'a> Output<'a> {
             Err(Errno::INTR | Errno::AGAIN) => 0,
             Err(errno) => {
                 self.state = State::Closed;
+                self.is_abandoned = errno == Errno::PIPE;
                 // Nobody reads (EPIPE), or the terminal was hung up (EIO): not our failure.
                 if errno != Errno::PIPE && errno != Errno::IO {
                     self.error = Err::<(), _>(errno).context(|| format!("write to {}", self.name)).err();
@@ -68,6 +77,11 @@ impl<'a> Output<'a> {
                 bytes.len()
             }
         }
+    }
+
+    /// Whether whoever read it has gone.
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.is_abandoned
     }
 
     /// # Errors

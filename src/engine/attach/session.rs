@@ -307,6 +307,11 @@ impl<'a> Session<'a> {
                     part.len()
                 }
             };
+            // As SIGPIPE would end a program that has a pipe for its stdout. The
+            // container goes on, as docker's does.
+            if self.stdout.is_abandoned() {
+                return Ok(Some(AttachEnd::ReaderGone));
+            }
             if count == 0 && missing > 0 {
                 return Ok(None);
             }

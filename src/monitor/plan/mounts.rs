@@ -50,6 +50,7 @@ pub(super) fn list(
         list.retain(|mount| rootfs::clean(&mount.target) != rootfs::clean(&spec.target));
     }
     for spec in asked {
+        check_target(&spec.target)?;
         let kind = binds::kind(context, root, spec, user, maps)?;
         let mut attributes = attributes(&spec.options);
         if matches!(spec.source, MountSource::Tmpfs { .. }) {
@@ -58,6 +59,26 @@ pub(super) fn list(
         list.push(Mount { target: spec.target.clone(), kind, attributes });
     }
     Ok(list)
+}
+
+/// Files of `/proc` that others' tools (lxcfs) show a container's own version of.
+const PROC_FILES: [&str; 8] =
+    ["cpuinfo", "diskstats", "loadavg", "meminfo", "slabinfo", "stat", "swaps", "uptime"];
+
+/// Set-up writes to `/proc`: a container that could put something else there
+/// would get what is meant for the kernel (CVE-2019-16884, CVE-2019-19921).
+fn check_target(target: &str) -> Result<()> {
+    let clean = rootfs::clean(target);
+    let allowed = match clean.strip_prefix("/proc") {
+        Some("") => false,
+        Some(rest) => !rest.starts_with('/') || PROC_FILES.iter().any(|file| rest[1..] == **file),
+        None => true,
+    };
+    if allowed {
+        return Ok(());
+    }
+    Err(Error::invalid(format!("cannot mount on {target}: it is inside /proc"))
+        .hint("with `--pid host` the container sees the host's /proc"))
 }
 
 fn system_mounts(config: &ContainerConfig, joined: &Joined) -> Result<Vec<Mount>> {

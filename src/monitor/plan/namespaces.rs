@@ -55,8 +55,9 @@ fn init_of(context: &PlanContext<'_>, word: &str) -> Result<ProcessId> {
     let id = ContainerId::parse(word).or_else(|_| context.store.resolve(word))?;
     let live = context.store.live(&id)?;
     live.and_then(|live| live.init).ok_or_else(|| {
-        Error::conflict(format!("cannot share a namespace of container {}: it is not running", id.short()))
-            .hint(format!("start it first: coracle start {}", id.short()))
+        let name = context.store.record(&id).map_or_else(|_| id.short().to_owned(), |record| record.name);
+        Error::conflict(format!("cannot share a namespace of container {name}: it is not running"))
+            .hint(format!("start it first: coracle start {name}"))
     })
 }
 
@@ -191,7 +192,8 @@ pub(super) fn hostname(context: &PlanContext<'_>) -> Option<String> {
 /// The user's, after the defaults for a network namespace of its own.
 pub(super) fn sysctls(config: &ContainerConfig, maps: Option<&ContainerMaps>) -> Vec<(String, String)> {
     let mut all: Vec<(String, String)> = Vec::new();
-    if has_fresh_network(&config.network) && maps.is_some() {
+    // They are set through a procfs of the container's own, which the host's is not.
+    if has_fresh_network(&config.network) && maps.is_some() && config.pid != NamespaceMode::Host {
         let from_zero =
             |maps: &ContainerMaps| maps.gid.0.iter().filter(|r| r.inside == 0).map(|r| r.length - 1).max();
         let last = maps.and_then(from_zero);

@@ -10,7 +10,9 @@ use crate::runtime::seccomp::{self, Profile};
 use crate::runtime::seccomp_default;
 use crate::runtime::users::{self, ResolvedUser};
 use crate::types::container::{ContainerConfig, SeccompChoice};
+use crate::types::idmap::IdMap;
 use crate::types::namespace::UsernsMode;
+use crate::userns::ContainerMaps;
 
 /// The user that was asked for; with `keep-id` and no word on it, the caller.
 pub(super) fn resolve_user(context: &PlanContext<'_>, root: &Root) -> Result<ResolvedUser> {
@@ -31,6 +33,7 @@ pub(super) fn resolve_user(context: &PlanContext<'_>, root: &Root) -> Result<Res
 pub(super) fn process(
     context: &PlanContext<'_>,
     user: &ResolvedUser,
+    maps: Option<&ContainerMaps>,
     caps: ContainerCaps,
     hostname: Option<&str>,
     stdio: Stdio,
@@ -45,7 +48,7 @@ pub(super) fn process(
         cwd: config.workdir.clone().filter(|dir| !dir.is_empty()).unwrap_or_else(|| "/".into()),
         uid: user.uid,
         gid: user.gid,
-        groups: groups(context, user, warnings),
+        groups: groups(context, user, maps, warnings),
         umask: config.umask.unwrap_or(0o022),
         capabilities: caps.for_user(user.uid),
         rlimits: config.ulimits.clone(),
@@ -63,7 +66,12 @@ pub(super) fn process(
 
 /// With `keep-groups` the caller's stay as they are. A namespace with a single
 /// id map forbids setgroups: user_namespaces(7).
-fn groups(context: &PlanContext<'_>, user: &ResolvedUser, warnings: &mut Vec<String>) -> Option<Vec<u32>> {
+fn groups(
+    context: &PlanContext<'_>,
+    user: &ResolvedUser,
+    maps: Option<&ContainerMaps>,
+    warnings: &mut Vec<String>,
+) -> Option<Vec<u32>> {
     if context.record.config.group_add.iter().any(|group| group == "keep-groups") {
         return None;
     }
@@ -74,7 +82,17 @@ fn groups(context: &PlanContext<'_>, user: &ResolvedUser, warnings: &mut Vec<Str
         }
         return None;
     }
-    Some(user.groups.clone())
+    let (mapped, left_out) = split_by_map(&user.groups, maps.map(|maps| &maps.gid));
+    if !left_out.is_empty() {
+        warnings.push(format!("supplementary groups {left_out:?} are not mapped in the container and are left out"));
+    }
+    Some(mapped)
+}
+
+/// What the map has and what it lacks: setgroups(2) refuses the whole list for
+/// one gid without a map, as a small --gidmap leaves the image's groups.
+fn split_by_map(groups: &[u32], map: Option<&IdMap>) -> (Vec<u32>, Vec<u32>) {
+    groups.iter().partition(|gid| map.is_none_or(|map| map.to_outside(**gid).is_some()))
 }
 
 fn filter(config: &ContainerConfig, caps: ContainerCaps) -> Result<Option<SeccompProgram>> {
@@ -87,5 +105,17 @@ fn filter(config: &ContainerConfig, caps: ContainerCaps) -> Result<Option<Seccom
         SeccompChoice::Default if config.privileged => Ok(None),
         SeccompChoice::Default => compiled(&seccomp_default::profile()),
         SeccompChoice::Profile(text) => compiled(&Profile::parse(text)?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_without_a_map_are_left_out() {
+        let map = IdMap::parse_proc("0 0 1\n");
+        assert_eq!(split_by_map(&[0, 10], Some(&map)), (vec![0], vec![10]));
+        assert_eq!(split_by_map(&[0, 10], None), (vec![0, 10], vec![]));
     }
 }

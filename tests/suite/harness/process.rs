@@ -41,7 +41,14 @@ impl Output {
     /// `words`, nothing on stdout, and no panic.
     #[track_caller]
     pub(crate) fn refused(self, words: &[&str]) -> Self {
-        let this = self.expect_code(125);
+        self.fails(125, words)
+    }
+
+    /// The same with another code: docker gives 1 where it looked for an image
+    /// or an object and did not find it, or must not remove it.
+    #[track_caller]
+    pub(crate) fn fails(self, code: i32, words: &[&str]) -> Self {
+        let this = self.expect_code(code);
         assert!(!this.stderr.trim().is_empty(), "no message: {this}");
         assert!(!this.stderr.contains("panicked"), "a panic: {this}");
         for word in words {

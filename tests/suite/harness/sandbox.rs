@@ -209,7 +209,11 @@ impl Sandbox {
 
     #[track_caller]
     pub(crate) fn wait_for_status(&self, name: &str, status: &str) {
-        until(&format!("{name} to be {status}"), || (self.status(name) == status).then_some(()));
+        // Not there yet is one of the things that it may be.
+        until(&format!("{name} to be {status}"), || {
+            let output = self.coracle(["inspect", "--format", "{{.State.Status}}", name]);
+            (output.stdout.trim() == status).then_some(())
+        });
     }
 
     /// Waits until the container's log holds `text`.
@@ -231,7 +235,7 @@ impl Sandbox {
     pub(crate) fn monitors(&self) -> Vec<i32> {
         leaks::processes_of(self.root())
             .into_iter()
-            .filter(|process| process.command.split('\0').any(|word| word == "monitor"))
+            .filter(|process| process.command.split('\0').any(|word| word == "--monitor"))
             .map(|process| process.pid)
             .collect()
     }

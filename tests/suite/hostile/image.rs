@@ -40,7 +40,13 @@ fn cve_2025_23266_no_helper_gets_the_image_s_environment() {
         std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o755)).unwrap();
     }
     sandbox.set("PATH", &format!("{}:{path}", folder.display()));
-    let env = json!(["PATH=/evil:/bin", "LD_PRELOAD=/evil.so", "LD_AUDIT=/evil.so", "CORACLE_EVIL=1", "XDG_DATA_HOME=/evil"]);
+    let env = json!([
+        "PATH=/evil:/bin",
+        "LD_PRELOAD=/evil.so",
+        "LD_AUDIT=/evil.so",
+        "CORACLE_EVIL=1",
+        "XDG_DATA_HOME=/evil"
+    ]);
     ImageBuilder::with_programs().config("Env", env).load(&sandbox, "env");
     // With a network where the host can; without a TUN device it fails after the helper began.
     let output = sandbox.coracle(["run", "--rm", "env", "guest", "report"]);

@@ -54,7 +54,8 @@ fn cve_2019_5736_a_container_cannot_change_the_tool() {
     // With the host's processes in sight: its monitor is the parent. A busy
     // binary cannot be opened for writing anyway, but its mode could be changed
     // and a descriptor be kept until it ends.
-    let script = "echo in; exe=/proc/$PPID/exe; /bin/guest open $exe; exec 9<$exe; /bin/guest open /proc/self/fd/9
+    let script =
+        "echo in; exe=/proc/$PPID/exe; /bin/guest open $exe; exec 9<$exe; /bin/guest open /proc/self/fd/9
         /bin/busybox chmod 4777 $exe && echo changed; /bin/busybox chmod 4777 /proc/self/fd/9 && echo changed
         /bin/busybox touch -d @0 /proc/self/fd/9 && echo changed
         /bin/busybox mount -o remount,rw,bind $exe && echo remounted";
@@ -78,7 +79,15 @@ fn cve_2019_5736_a_container_cannot_change_the_tool() {
 fn cve_2016_9962_only_stdin_stdout_and_stderr_are_open() {
     let Some(sandbox) = with_programs() else { return };
     let root = root_directory(&sandbox, "root");
-    for options in [&[][..], &["-i"], &["-t"], &["--init"], &["--privileged"], &["--log-driver", "passthrough"], &["--pid", "host"]] {
+    for options in [
+        &[][..],
+        &["-i"],
+        &["-t"],
+        &["--init"],
+        &["--privileged"],
+        &["--log-driver", "passthrough"],
+        &["--pid", "host"],
+    ] {
         let mut command = sandbox.command("bash");
         command.args(["-c", "exec 5</etc 7</ 63</proc/self/ns/mnt 200</etc/passwd; exec \"$@\"", "bash"]);
         command.arg(binary()).args(["run", "--rm", "--network", "none"]).args(options);
@@ -87,7 +96,9 @@ fn cve_2016_9962_only_stdin_stdout_and_stderr_are_open() {
         let open: Vec<&str> = report.fds.keys().map(String::as_str).collect();
         assert_eq!(open, ["0", "1", "2"], "{options:?}: {:?}", report.fds);
         for target in report.fds.values() {
-            let harmless = ["pipe:", "/dev/null", "/dev/pts/", "/dev/console"].iter().any(|kind| target.starts_with(kind));
+            let harmless = ["pipe:", "/dev/null", "/dev/pts/", "/dev/console"]
+                .iter()
+                .any(|kind| target.starts_with(kind));
             assert!(harmless, "{options:?}: {:?}", report.fds);
         }
     }
@@ -97,7 +108,18 @@ fn cve_2016_9962_only_stdin_stdout_and_stderr_are_open() {
 fn cve_2020_15257_no_socket_is_abstract() {
     let Some(sandbox) = with_programs() else { return };
     let root = root_directory(&sandbox, "root");
-    sandbox.ok(["run", "-d", "--name", "c", "--network", "host", "--rootfs", word(&root), "/bin/guest", "sleep"]);
+    sandbox.ok([
+        "run",
+        "-d",
+        "--name",
+        "c",
+        "--network",
+        "host",
+        "--rootfs",
+        word(&root),
+        "/bin/guest",
+        "sleep",
+    ]);
     let mut inodes = Vec::new();
     let mut monitors = 0;
     for process in leaks::processes_of(sandbox.root()) {
@@ -105,7 +127,9 @@ fn cve_2020_15257_no_socket_is_abstract() {
         monitors += usize::from(process.command.contains("--monitor"));
         for fd in fds.flatten() {
             let target = std::fs::read_link(fd.path()).unwrap_or_default().display().to_string();
-            inodes.extend(target.strip_prefix("socket:[").and_then(|rest| rest.strip_suffix(']')).map(str::to_owned));
+            inodes.extend(
+                target.strip_prefix("socket:[").and_then(|rest| rest.strip_suffix(']')).map(str::to_owned),
+            );
         }
     }
     assert!(monitors == 1 && !inodes.is_empty(), "{monitors} monitors, sockets {inodes:?}");
@@ -113,7 +137,8 @@ fn cve_2020_15257_no_socket_is_abstract() {
     for line in sockets.lines() {
         // Num RefCount Protocol Flags Type St Inode Path: proc_net(5).
         let words: Vec<&str> = line.split_whitespace().collect();
-        let ours = words.get(6).is_some_and(|inode| inodes.iter().any(|own| own == inode)) || line.contains("coracle");
+        let ours = words.get(6).is_some_and(|inode| inodes.iter().any(|own| own == inode))
+            || line.contains("coracle");
         assert!(!(ours && words.get(7).is_some_and(|path| path.starts_with('@'))), "{line}");
     }
 }
@@ -135,9 +160,22 @@ fn refused_calls(calls: &[&str], options: &[&str]) {
 fn cve_2026_31431_calls_with_a_record_of_kernel_holes_are_refused() {
     refused_calls(
         &[
-            "socket_alg", "socket_vsock", "keyctl", "add_key", "request_key", "userfaultfd", "bpf",
-            "perf_event_open", "io_uring_setup", "kexec_load", "init_module", "finit_module", "unshare_newuser",
-            "clone_newuser", "open_by_handle_at", "personality_odd",
+            "socket_alg",
+            "socket_vsock",
+            "keyctl",
+            "add_key",
+            "request_key",
+            "userfaultfd",
+            "bpf",
+            "perf_event_open",
+            "io_uring_setup",
+            "kexec_load",
+            "init_module",
+            "finit_module",
+            "unshare_newuser",
+            "clone_newuser",
+            "open_by_handle_at",
+            "personality_odd",
         ],
         &[],
     );
@@ -147,8 +185,18 @@ fn cve_2026_31431_calls_with_a_record_of_kernel_holes_are_refused() {
 fn cve_2022_0185_cve_2022_0492_mounts_are_refused() {
     refused_calls(
         &[
-            "mount", "umount2", "fsopen", "fsconfig", "fsmount", "fspick", "move_mount", "open_tree",
-            "mount_setattr", "pivot_root", "setns", "unshare_newns",
+            "mount",
+            "umount2",
+            "fsopen",
+            "fsconfig",
+            "fsmount",
+            "fspick",
+            "move_mount",
+            "open_tree",
+            "mount_setattr",
+            "pivot_root",
+            "setns",
+            "unshare_newns",
         ],
         &[],
     );

@@ -61,8 +61,21 @@ fn cve_2026_30892_every_form_of_user_is_who_it_says() {
         assert_eq!((report.uid(), report.gid()), (uid, gid), "{user}");
         assert_eq!(report.groups(), groups, "{user}");
     }
-    for user in ["-1", "+5", " 1", "1 ", "1:1:1", "1:-1", "nobody-here", "web:nobody-here", "0x1", "1.0", "wrap", "empty", "we\nb"]
-    {
+    for user in [
+        "-1",
+        "+5",
+        " 1",
+        "1 ",
+        "1:1:1",
+        "1:-1",
+        "nobody-here",
+        "web:nobody-here",
+        "0x1",
+        "1.0",
+        "wrap",
+        "empty",
+        "we\nb",
+    ] {
         as_user(&sandbox, &root, user).refused(&[]);
     }
 }
@@ -144,7 +157,18 @@ fn bounded(sandbox: &Sandbox, root: &Path, user: &str) -> Output {
     let mut command = sandbox.command("sh");
     command.args(["-c", "ulimit -v 600000; exec \"$@\"", "sh"]);
     command.arg(crate::harness::sandbox::binary());
-    command.args(["run", "--rm", "--network", "none", "-u", user, "--rootfs", word(root), "/bin/guest", "report"]);
+    command.args([
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        "-u",
+        user,
+        "--rootfs",
+        word(root),
+        "/bin/guest",
+        "report",
+    ]);
     let output = crate::harness::process::Running::start(command).wait();
     assert!(!output.stderr.contains("panicked"), "{output}");
     assert!([0, 125].contains(&output.code()), "{output}");
@@ -175,7 +199,9 @@ fn cve_2024_9676_a_passwd_that_is_no_file_neither_hangs_nor_reads_the_host_s() {
     let Some(sandbox) = with_programs() else { return };
     let host = sandbox.file("host-passwd", "evil:x:0:0::/:\n");
     let up = format!("../../../../../../../../..{}", host.display());
-    for (number, target) in [word(&host), &up, "/dev/zero", "/proc/self/fd/0", "fifo", "passwd"].into_iter().enumerate() {
+    for (number, target) in
+        [word(&host), &up, "/dev/zero", "/proc/self/fd/0", "fifo", "passwd"].into_iter().enumerate()
+    {
         let root = root_directory(&sandbox, &format!("root{number}"));
         let fifo = root.join("etc/fifo");
         rustix::fs::mknodat(
