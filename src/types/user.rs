@@ -80,7 +80,6 @@ mod tests {
         let name = |name: &str| Some(Principal::Name(name.to_owned()));
         for (text, user, group) in [
             ("", None, None),
-            (":", None, None),
             ("root", name("root"), None),
             ("0", id(0), None),
             ("1", id(1), None),
@@ -104,6 +103,7 @@ mod tests {
     #[test]
     fn numbers_out_of_range_and_other_nonsense_are_refused() {
         for bad in [
+            ":",
             "2147483648",
             "4294967295",
             "4294967296",

@@ -60,7 +60,8 @@ pub(crate) fn make(context: &Context<'_>, stdio: Stdio) -> Result<Planned> {
     files::write(context, hostname.as_deref())?;
     let mounts = mounts::list(context, &root, &joined, &user, maps.as_ref())?;
     let devices = mounts::devices(config)?;
-    let process = process::process(context, &user, maps.as_ref(), caps, hostname.as_deref(), stdio, &mut warnings)?;
+    let process =
+        process::process(context, &user, maps.as_ref(), caps, hostname.as_deref(), stdio, &mut warnings)?;
     let plan = Plan {
         rootfs: root.into_mount(),
         mount_point: context.dirs.container(&context.record.id).display().to_string(),

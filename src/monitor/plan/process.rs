@@ -84,7 +84,9 @@ fn groups(
     }
     let (mapped, left_out) = split_by_map(&user.groups, maps.map(|maps| &maps.gid));
     if !left_out.is_empty() {
-        warnings.push(format!("supplementary groups {left_out:?} are not mapped in the container and are left out"));
+        warnings.push(format!(
+            "supplementary groups {left_out:?} are not mapped in the container and are left out"
+        ));
     }
     Some(mapped)
 }
