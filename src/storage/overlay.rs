@@ -6,13 +6,19 @@
 //! Source: Documentation/filesystems/overlayfs.rst.
 
 use crate::error::{Context, Error, Result};
+use rustix::fs::CWD;
 use rustix::io::Errno;
-use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, OpenTreeFlags, UnmountFlags};
+use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 /// Bytes: what fsconfig(2) takes as one string.
 const MAX_STRING: usize = 255;
+/// Bytes: what mount(2) takes as options, one page.
+const MAX_OPTIONS: usize = 4095;
+/// Since this kernel lower directories are given one by one (`lowerdir+`).
+const APPENDS_SINCE: (u32, u32) = (6, 8);
 
 /// The directories of one overlay.
 pub(crate) struct Overlay<'a> {
@@ -30,6 +36,9 @@ pub(crate) struct Overlay<'a> {
 /// # Errors
 /// `Failed`, with the kernel's own words where it left some.
 pub(crate) fn mount(overlay: &Overlay<'_>) -> Result<OwnedFd> {
+    if kernel() < APPENDS_SINCE {
+        return mount_by_path(overlay);
+    }
     let context =
         rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)
             .context(|| "mount overlay")
@@ -39,44 +48,63 @@ pub(crate) fn mount(overlay: &Overlay<'_>) -> Result<OwnedFd> {
         .map_err(|errno| explain(&context, errno))
 }
 
+/// Major and minor version of the running kernel.
+fn kernel() -> (u32, u32) {
+    let uname = rustix::system::uname();
+    let release = uname.release().to_string_lossy().into_owned();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
 fn configure(context: &OwnedFd, overlay: &Overlay<'_>) -> Result<(), Errno> {
-    set_lowers(context, overlay.lowers)?;
-    let holders = [("upperdir", overlay.upper), ("workdir", overlay.work)].map(|(key, path)| {
-        let fd = open(path)?;
-        set(context, key, path, &fd)?;
-        Ok(fd)
-    });
+    for lower in overlay.lowers {
+        rustix::mount::fsconfig_set_string(context.as_fd(), "lowerdir+", lower.as_path())?;
+    }
+    let upper = open(overlay.upper)?;
+    set(context, "upperdir", overlay.upper, &upper)?;
+    let work = open(overlay.work)?;
+    set(context, "workdir", overlay.work, &work)?;
     rustix::mount::fsconfig_set_flag(context.as_fd(), "userxattr")?;
     if overlay.volatile {
         rustix::mount::fsconfig_set_flag(context.as_fd(), "volatile")?;
     }
-    let holders: Result<Vec<OwnedFd>, Errno> = holders.into_iter().collect();
-    rustix::mount::fsconfig_create(context.as_fd())?;
-    drop(holders?);
-    Ok(())
+    rustix::mount::fsconfig_create(context.as_fd())
 }
 
-/// One by one where the kernel can (`lowerdir+`, Linux 6.8), else all in one
-/// string of short `/proc/self/fd` names.
-fn set_lowers(context: &OwnedFd, lowers: &[PathBuf]) -> Result<(), Errno> {
-    let mut appended = 0;
-    for lower in lowers {
-        match rustix::mount::fsconfig_set_string(context.as_fd(), "lowerdir+", lower.as_path()) {
-            Ok(()) => appended += 1,
-            Err(Errno::INVAL) if appended == 0 => break,
-            Err(errno) => return Err(errno),
-        }
+/// As older kernels have it: mount(2), whose options hold about two hundred
+/// layers by the short names of fds; then a detached copy of what was mounted.
+fn mount_by_path(overlay: &Overlay<'_>) -> Result<OwnedFd> {
+    let step = || "mount overlay";
+    let fds = overlay.lowers.iter().map(|lower| open(lower)).collect::<Result<Vec<_>, _>>().context(step)?;
+    let (upper, work) = (open(overlay.upper).context(step)?, open(overlay.work).context(step)?);
+    let options = format!(
+        "lowerdir={},upperdir={},workdir={},userxattr{}",
+        fds.iter().map(fd_path).collect::<Vec<_>>().join(":"),
+        fd_path(&upper),
+        fd_path(&work),
+        if overlay.volatile { ",volatile" } else { "" },
+    );
+    if options.len() > MAX_OPTIONS {
+        return Err(Error::invalid(format!("an image of {} layers", fds.len())).context(step()))
+            .map_err(|error| error.hint("this kernel takes about two hundred; Linux 6.8 takes more"));
     }
-    if appended == lowers.len() {
-        return Ok(());
-    }
-    let fds = lowers.iter().map(|lower| open(lower)).collect::<Result<Vec<_>, _>>()?;
-    let joined = fds.iter().map(fd_path).collect::<Vec<_>>().join(":");
-    if joined.len() > MAX_STRING {
-        // About fourteen layers.
-        return Err(Errno::NAMETOOLONG);
-    }
-    rustix::mount::fsconfig_set_string(context.as_fd(), "lowerdir", joined.as_str())
+    let options = CString::new(options).map_err(|_| Error::failed(step()))?;
+    // Beside the upper directory, in this process' own mount namespace.
+    let point = overlay.upper.with_file_name("merged");
+    crate::dirs::create_private(&point)?;
+    let flags = MountFlags::empty();
+    rustix::mount::mount("overlay", &point, "overlay", flags, Some(options.as_c_str()))
+        .context(step)
+        .map_err(|error| {
+            error.hint("overlayfs in a user namespace needs Linux 5.11 or later: see `coracle doctor`")
+        })?;
+    let copy = rustix::mount::open_tree(
+        CWD,
+        &point,
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC,
+    );
+    rustix::mount::unmount(&point, UnmountFlags::DETACH).context(step)?;
+    copy.context(step)
 }
 
 fn set(context: &OwnedFd, key: &str, path: &Path, fd: &OwnedFd) -> Result<(), Errno> {
@@ -109,7 +137,6 @@ fn explain(context: &OwnedFd, errno: Errno) -> Error {
     }
     match errno {
         Errno::PERM => error.hint("overlayfs in a user namespace needs Linux 5.11 or later: see `coracle doctor`"),
-        Errno::NAMETOOLONG => error.hint("this kernel takes only few layers: Linux 6.8 takes any number"),
         Errno::INVAL => error.hint(
             "the file system below may not serve as an upper directory (NFS, some FUSE): set XDG_STATE_HOME to a local disk",
         ),
