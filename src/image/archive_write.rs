@@ -62,6 +62,10 @@ pub(crate) fn write_docker(images: &[Saved], blobs: &Blobs, out: &mut dyn Write)
 /// An OCI layout in a tar; blobs as they are.
 pub(crate) fn write_oci(images: &[Saved], blobs: &Blobs, out: &mut dyn Write) -> Result<()> {
     let mut tar = tar::Builder::new(out);
+    // Tools that unpack it without root may not make a missing folder as theirs.
+    for folder in ["blobs/", "blobs/sha256/"] {
+        append_folder(&mut tar, folder)?;
+    }
     append(&mut tar, "oci-layout", LAYOUT.len() as u64, LAYOUT)?;
     let index = index_of(images)?;
     append(&mut tar, "index.json", index.len() as u64, &index[..])?;
@@ -133,17 +137,28 @@ fn each_blob(
     Ok(())
 }
 
+fn append_folder<W: Write>(tar: &mut tar::Builder<W>, name: &str) -> Result<()> {
+    let mut header = header(0, 0o755);
+    header.set_entry_type(tar::EntryType::Directory);
+    tar.append_data(&mut header, name, std::io::empty()).context(|| format!("write {name} to the archive"))
+}
+
+/// The user's own ids: whoever unpacks the archive without root may give files
+/// no other owner.
+fn header(size: u64, mode: u32) -> tar::Header {
+    let mut header = tar::Header::new_gnu();
+    header.set_size(size);
+    header.set_mode(mode);
+    header.set_mtime(0);
+    header.set_uid(u64::from(rustix::process::getuid().as_raw()));
+    header.set_gid(u64::from(rustix::process::getgid().as_raw()));
+    header
+}
+
 /// One file of `size` bytes; a reader of another length is an error, as the
 /// archive would be unreadable from there.
 fn append<W: Write>(tar: &mut tar::Builder<W>, name: &str, size: u64, content: impl Read) -> Result<()> {
-    let mut header = tar::Header::new_gnu();
-    header.set_size(size);
-    header.set_mode(0o644);
-    header.set_mtime(0);
-    // The user's own: whoever unpacks the archive without root may give files
-    // no other owner.
-    header.set_uid(u64::from(rustix::process::getuid().as_raw()));
-    header.set_gid(u64::from(rustix::process::getgid().as_raw()));
+    let mut header = header(size, 0o644);
     let mut counted = Counted { inner: content.take(size), count: 0 };
     tar.append_data(&mut header, name, &mut counted).context(|| format!("write {name} to the archive"))?;
     if counted.count == size {
