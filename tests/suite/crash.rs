@@ -47,6 +47,10 @@ fn monitor_and_container_killed_together_can_be_removed() {
     let (monitor, init) = (one_monitor(&sandbox), sandbox.init_pid("c"));
     kill(monitor);
     kill_process(Pid::from_raw(init).unwrap(), Signal::KILL).ok();
+    // A kill returns before its victim has died; `rm` may still find it alive.
+    until("its processes to end", || {
+        crate::harness::leaks::processes_of(sandbox.root()).is_empty().then_some(())
+    });
     sandbox.ok(["rm", "c"]);
     assert_eq!(sandbox.ok(["ps", "-a", "-q"]), "");
 }
