@@ -70,15 +70,15 @@ pub(crate) fn examine(dirs: &Dirs) -> Vec<Check> {
     checks
 }
 
-/// Overlay mounts in a user namespace: Linux 5.11.
+/// Overlay mounts in a user namespace came with Linux 5.11, mount_setattr(2) with 5.12.
 fn kernel(release: &str) -> Check {
     let mut numbers =
         release.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse::<u32>().unwrap_or(0));
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    if version >= (5, 11) {
+    if version >= (5, 12) {
         Check::good("kernel", release)
     } else {
-        Check::broken("kernel", format!("{release} is older than 5.11"), "upgrade the kernel")
+        Check::broken("kernel", format!("{release} is older than 5.12"), "upgrade the kernel")
     }
 }
 
@@ -268,7 +268,7 @@ mod tests {
     fn kernels() {
         for (release, ok) in [
             ("6.18.44-fc", true),
-            ("5.11.0-1-amd64", true),
+            ("5.12.0-1-amd64", true),
             ("5.10.0-30-amd64", false),
             ("4.19", false),
             ("6", true),
