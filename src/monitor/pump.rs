@@ -107,6 +107,9 @@ async fn pump_output(container: &Rc<Container>, fd: Option<OwnedFd>, stream: Str
     loop {
         // A slow foreground client slows the container, as a shell's pipe does.
         container.hub.wait_until_ready().await;
+        // An fd that is always readable never yields by itself: a container that
+        // floods its output would keep everyone else from the monitor.
+        tokio::task::yield_now().await;
         let Ok(mut guard) = fd.readable().await else { return };
         let read = guard.try_io(|fd| Ok(rustix::io::read(fd.get_ref(), &mut buffer)?));
         match read {
@@ -148,6 +151,7 @@ async fn write_input(
 /// `false` where nobody reads any more.
 async fn write_all(fd: &AsyncFd<OwnedFd>, mut bytes: &[u8]) -> bool {
     while !bytes.is_empty() {
+        tokio::task::consume_budget().await;
         let Ok(mut guard) = fd.writable().await else { return false };
         match guard.try_io(|fd| Ok(rustix::io::write(fd.get_ref(), bytes)?)) {
             Ok(Ok(count)) => bytes = &bytes[count..],
