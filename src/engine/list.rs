@@ -7,7 +7,7 @@ pub(crate) use filter::Filters;
 
 use super::Engine;
 use crate::error::{Context, Error, Kind, Result};
-use crate::state::store::Snapshot;
+use crate::state::store::{Snapshot, Store};
 use crate::storage::layers::LayerStore;
 use crate::storage::usage::disk_usage;
 use crate::types::container::{ContainerRecord, RecordedRoot};
@@ -134,9 +134,11 @@ impl Engine {
         if left_over {
             self.sweep().unwrap_or_else(|error| notes.push(error));
         }
-        for id in ids {
-            let quiet = !size && !perhaps_living.contains(id.short());
-            let container = match quiet.then(|| self.at_rest(&id)) {
+        let (quiet, others): (Vec<_>, Vec<_>) =
+            ids.into_iter().partition(|id| !size && !perhaps_living.contains(id.short()));
+        let quiet = at_rest(&self.store, quiet);
+        for (id, known) in quiet.into_iter().chain(others.into_iter().map(|id| (id, None))) {
+            let container = match known {
                 Some(Ok(Some(container))) => Ok(container),
                 Some(Err(error)) => Err(error),
                 Some(Ok(None)) | None => self.container(&id, size),
@@ -149,13 +151,6 @@ impl Engine {
             }
         }
         Ok(containers)
-    }
-
-    /// A container that had no monitor when the list began. `None` where that
-    /// is not the whole story: one may have started it since.
-    fn at_rest(&self, id: &ContainerId) -> Result<Option<Container>> {
-        let snapshot = self.store.at_rest(self.store.record(id)?)?;
-        Ok((!snapshot.lost).then(|| Container::new(snapshot, None)))
     }
 
     /// One container; its size takes a walk over its files.
@@ -183,6 +178,43 @@ impl Engine {
         let image: u64 = layers.iter().map(|layer| store.size(layer)).sum::<Result<u64>>()?;
         Ok((own, own + image))
     }
+}
+
+/// What is known of a container: `None` where it has not been looked at,
+/// `Some(Ok(None))` where the look was not enough.
+type Known = Option<Result<Option<Container>>>;
+
+/// Containers that had no monitor when the list began. Many are read by several
+/// threads, which are gone again before this returns: entering a user namespace
+/// takes a process with one.
+fn at_rest(store: &Store, mut ids: Vec<ContainerId>) -> Vec<(ContainerId, Known)> {
+    /// Below this a thread costs more than it saves.
+    const WORTH_A_THREAD: usize = 64;
+    let read = |ids: Vec<ContainerId>| -> Vec<(ContainerId, Known)> {
+        let one = |id: ContainerId| {
+            let known = at_rest_one(store, &id);
+            (id, Some(known))
+        };
+        ids.into_iter().map(one).collect()
+    };
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(4);
+    let share = (ids.len() / threads).max(WORTH_A_THREAD);
+    std::thread::scope(|scope| {
+        let mut others = Vec::new();
+        while ids.len() > share && others.len() + 1 < threads {
+            let part = ids.split_off(ids.len() - share);
+            others.push(scope.spawn(move || read(part)));
+        }
+        let mut all = read(ids);
+        all.extend(others.into_iter().flat_map(|thread| thread.join().unwrap_or_default()));
+        all
+    })
+}
+
+/// `None` where one may have started it since.
+fn at_rest_one(store: &Store, id: &ContainerId) -> Result<Option<Container>> {
+    let snapshot = store.at_rest(store.record(id)?)?;
+    Ok((!snapshot.lost).then(|| Container::new(snapshot, None)))
 }
 
 #[cfg(test)]

@@ -66,7 +66,13 @@ pub(crate) fn read_file(path: &Path) -> Result<Option<Vec<u8>>> {
         Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => return Ok(None),
         Err(errno) => return Err(errno).context(step),
     };
-    let mut bytes = Vec::with_capacity(4096);
-    file.take(MAX_FILE).read_to_end(&mut bytes).context(step)?;
+    // Most are read whole by the first call, and a regular file that gives less
+    // than it was asked for is at its end: `ps` reads a thousand of them.
+    let mut bytes = vec![0; 4096];
+    let count = rustix::io::read(&file, &mut bytes).context(step)?;
+    bytes.truncate(count);
+    if count == 4096 {
+        file.take(MAX_FILE).read_to_end(&mut bytes).context(step)?;
+    }
     Ok(Some(bytes))
 }
