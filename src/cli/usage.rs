@@ -4,11 +4,39 @@
 use crate::error::Error;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
+/// Flags of docker's that need a delegated control group.
+const LIMITS: [&str; 20] = [
+    "-m",
+    "--memory",
+    "--memory-swap",
+    "--memory-reservation",
+    "--memory-swappiness",
+    "--oom-kill-disable",
+    "-c",
+    "--cpus",
+    "--cpu-shares",
+    "--cpu-period",
+    "--cpu-quota",
+    "--cpuset-cpus",
+    "--cpuset-mems",
+    "--pids-limit",
+    "--blkio-weight",
+    "--device-read-bps",
+    "--device-write-bps",
+    "--device-read-iops",
+    "--device-write-iops",
+    "--cgroup-parent",
+];
+
 /// The error for a command line that clap refused; `path` is `coracle run`.
 pub(crate) fn explain(path: &str, error: &clap::Error) -> Error {
     let context = |kind| error.get(kind).map(text_of);
     let argument = context(ContextKind::InvalidArg).unwrap_or_default();
     let flag = argument.split([' ', '=']).next().unwrap_or_default();
+    if error.kind() == ErrorKind::UnknownArgument && LIMITS.contains(&flag) {
+        return Error::invalid(format!("{flag}: this release has no control groups and cannot limit that"))
+            .hint(format!("leave it out, or see --ulimit for limits per process: `{path} --help`"));
+    }
     let message = match error.kind() {
         ErrorKind::UnknownArgument if argument.starts_with("--") => format!("unknown flag: {flag}"),
         ErrorKind::UnknownArgument if argument.starts_with('-') => format!("unknown shorthand flag: {flag}"),
@@ -83,6 +111,10 @@ mod tests {
             explained(&["--nam=1", "a"]),
             format!("unknown flag: --nam / did you mean --name? / {see}")
         );
+        for flag in ["-m", "--memory", "--cpus", "--pids-limit"] {
+            let text = explained(&[flag, "a"]);
+            assert!(text.starts_with(&format!("{flag}: this release has no control groups")), "{text}");
+        }
         assert_eq!(explained(&["-z", "a"]), format!("unknown shorthand flag: -z / {see}"));
         assert_eq!(explained(&["--name"]), format!("flag needs an argument: --name / {see}"));
         assert_eq!(explained(&[]), format!("'coracle x' requires at least 1 argument / {see}"));

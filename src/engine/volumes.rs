@@ -5,7 +5,6 @@ use crate::error::{BestEffort, Error, Kind, Result};
 use crate::storage::descent::OPEN_DIR;
 use crate::storage::usage::disk_usage;
 use crate::storage::volume::{Volume, VolumeStore};
-use crate::types::mount::MountSource;
 use rustix::fs::Mode;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -124,7 +123,7 @@ impl Engine {
 
     /// The volumes that a filter admits, by name.
     pub(crate) fn volumes(&self, filters: &VolumeFilters) -> Result<Vec<Volume>> {
-        let users = if filters.dangling.is_some() { self.volume_users()? } else { BTreeMap::new() };
+        let users = if filters.dangling.is_some() { self.store.volume_users()? } else { BTreeMap::new() };
         let mut volumes = self.volume_store()?.list()?;
         volumes.retain(|volume| filters.admits(volume, users.contains_key(&volume.name)));
         Ok(volumes)
@@ -161,12 +160,12 @@ impl Engine {
         store.get(name)?;
         // Its files may belong to any of the user's ids.
         self.enter()?;
-        store.remove(name, &|name| Ok(self.volume_users()?.remove(name).unwrap_or_default()))
+        store.remove(name, &|name| Ok(self.store.volume_users()?.remove(name).unwrap_or_default()))
     }
 
     /// Removes the volumes that no container uses: the anonymous ones, or `all`.
     pub(crate) fn prune_volumes(&self, all: bool, filters: &VolumeFilters) -> Result<PrunedVolumes> {
-        let users = self.volume_users()?;
+        let users = self.store.volume_users()?;
         let store = self.volume_store()?;
         let mut pruned = PrunedVolumes::default();
         for volume in store.list()? {
@@ -195,23 +194,6 @@ impl Engine {
 
     fn volume_store(&self) -> Result<VolumeStore> {
         VolumeStore::open(&self.dirs.volumes())
-    }
-
-    /// The names of the containers that use each volume.
-    fn volume_users(&self) -> Result<BTreeMap<String, Vec<String>>> {
-        let mut users: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for id in self.store.ids()? {
-            let record = match self.store.record(&id) {
-                Err(error) if error.kind() == Kind::NotFound => continue,
-                result => result?,
-            };
-            for mount in record.config.mounts {
-                if let MountSource::Volume { name } = mount.source {
-                    users.entry(name).or_default().push(record.name.clone());
-                }
-            }
-        }
-        Ok(users)
     }
 }
 

@@ -86,14 +86,17 @@ fn delete_files(dirs: &Dirs, id: &ContainerId) -> Result<()> {
     Ok(())
 }
 
-/// The volumes that were made for this container alone.
+/// The volumes that were made for this container alone, except those that another
+/// has taken over with `--volumes-from`. The container itself is hidden by now.
 pub(crate) fn delete_volumes(dirs: &Dirs, record: &ContainerRecord) -> Result<()> {
     if record.anonymous_volumes.is_empty() {
         return Ok(());
     }
-    let store = VolumeStore::open(&dirs.volumes())?;
+    let volumes = VolumeStore::open(&dirs.volumes())?;
+    let store = Store::new(dirs.clone());
     for volume in &record.anonymous_volumes {
-        store.remove(volume, &|_| Ok(Vec::new())).or_ignore();
+        let users = |name: &str| Ok(store.volume_users()?.remove(name).unwrap_or_default());
+        volumes.remove(volume, &users).or_ignore();
     }
     Ok(())
 }

@@ -3,15 +3,16 @@
 use super::lock;
 use super::written::{Durable, read_file, read_json, write_file, write_json};
 use crate::dirs::{Dirs, create_private};
-use crate::error::{BestEffort, Context, Error, Result};
+use crate::error::{BestEffort, Context, Error, Kind, Result};
 use crate::sys::process::start_ticks;
 use crate::types::container::ContainerRecord;
 use crate::types::id::ContainerId;
 use crate::types::idmap::IdMap;
+use crate::types::mount::MountSource;
 use crate::types::status::{Exit, ProcessId, Status};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
 
@@ -300,6 +301,26 @@ impl Store {
             .hint("it was written by a later release: use that one"));
         }
         Ok(record)
+    }
+
+    /// The names of the containers that use each volume.
+    ///
+    /// # Errors
+    /// Those of [`Store::record`], except for containers that go meanwhile.
+    pub(crate) fn volume_users(&self) -> Result<BTreeMap<String, Vec<String>>> {
+        let mut users: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for id in self.ids()? {
+            let record = match self.record(&id) {
+                Err(error) if error.kind() == Kind::NotFound => continue,
+                result => result?,
+            };
+            for mount in record.config.mounts {
+                if let MountSource::Volume { name } = mount.source {
+                    users.entry(name).or_default().push(record.name.clone());
+                }
+            }
+        }
+        Ok(users)
     }
 
     /// The container as it is now.

@@ -9,7 +9,6 @@ pub(crate) mod descent;
 pub(crate) mod layers;
 pub(crate) mod mapped;
 pub(crate) mod overlay;
-pub(crate) mod pack;
 pub(crate) mod staging;
 pub(crate) mod tar_header;
 pub(crate) mod tar_stream;

@@ -177,6 +177,18 @@ fn volumes_from_takes_another_container_s() {
 }
 
 #[test]
+fn an_anonymous_volume_outlives_its_container_where_another_uses_it() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    let write = "echo kept >/data/f";
+    sandbox.ok(["run", "--name", "owner", "-v", "/data", "busybox", "sh", "-c", write]);
+    sandbox.ok(["create", "--name", "heir", "--volumes-from", "owner", "busybox", "cat", "/data/f"]);
+    sandbox.ok(["rm", "-f", "-v", "owner"]);
+    assert_eq!(sandbox.ok(["start", "-a", "heir"]).trim(), "kept");
+    sandbox.ok(["rm", "-v", "heir"]);
+    sandbox.ok(["volume", "prune", "-f"]);
+}
+
+#[test]
 fn an_overlay_volume_keeps_the_host_s_folder_as_it_is() {
     let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
     let folder = sandbox.folder("source");

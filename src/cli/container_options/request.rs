@@ -119,6 +119,10 @@ impl ContainerOptions {
         config.workdir = path.map_err(|error| error.context("--workdir"))?;
         config.user = self.user.clone().filter(|user| !user.is_empty());
         config.group_add.clone_from(&self.group_add);
+        if self.group_add.len() > 1 && self.group_add.iter().any(|group| group == "keep-groups") {
+            return Err(Error::invalid("--group-add keep-groups goes with no other group")
+                .hint("the kernel keeps the caller's groups as they are, or sets all of them anew"));
+        }
         config.tty = self.tty;
         config.interactive = self.interactive;
         config.attach = split_commas(&self.attach).map(parse_stream).collect::<Result<_>>()?;
