@@ -348,7 +348,10 @@ mod tests {
             error("run --wat busybox").hints().last().map(String::as_str),
             Some("see `coracle run --help`")
         );
-        assert_eq!(error("run -m 1g busybox").to_string(), "unknown shorthand flag: -m");
+        assert_eq!(
+            error("run -m 1g busybox").to_string(),
+            "-m: this release has no control groups and cannot limit that"
+        );
         assert_eq!(error("stop").to_string(), "'coracle stop' requires at least 1 argument");
         assert_eq!(error("--log-level loud ps").to_string(), "invalid value \"loud\" of --log-level");
     }
