@@ -23,6 +23,19 @@ pub(crate) struct Dirs {
 }
 
 impl Dirs {
+    /// All of them below one directory, for tests. Nothing is made.
+    #[cfg(test)]
+    pub(crate) fn beneath(directory: &Path) -> Self {
+        let at = |name: &str| directory.join(name);
+        Self {
+            config: at("config"),
+            data: at("data"),
+            state: at("state"),
+            cache: at("cache"),
+            runtime: at("run"),
+        }
+    }
+
     /// From the environment of this process. Call before a user namespace is
     /// entered: `uid` is the user's id on the host.
     ///

@@ -26,14 +26,7 @@ const OWNERSHIP: Ownership = Ownership::Squash;
 
 fn home() -> (tempfile::TempDir, Dirs) {
     let dir = tempfile::tempdir().expect("tempdir");
-    let at = |name: &str| dir.path().join(name).join("coracle");
-    let dirs = Dirs {
-        config: at("config"),
-        data: at("data"),
-        state: at("state"),
-        cache: at("cache"),
-        runtime: at("runtime"),
-    };
+    let dirs = Dirs::beneath(dir.path());
     (dir, dirs)
 }
 

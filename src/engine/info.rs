@@ -212,14 +212,7 @@ mod tests {
     #[test]
     fn the_document_has_both_faces() {
         let runtime = tempfile::tempdir().expect("a directory");
-        let path = |name: &str| runtime.path().join(name);
-        let dirs = Dirs {
-            config: path("config"),
-            data: path("data"),
-            state: path("state"),
-            cache: path("cache"),
-            runtime: path("run"),
-        };
+        let dirs = Dirs::beneath(runtime.path());
         let counts = Counts { containers: 5, running: 2, paused: 1, images: 7 };
         let document = info(&dirs, counts).expect("made");
         assert_eq!(document["ContainersStopped"], 2);

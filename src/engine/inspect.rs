@@ -171,14 +171,7 @@ mod tests {
     use std::path::Path;
 
     fn dirs() -> Dirs {
-        let dir = |name: &str| Path::new("/home/x").join(name);
-        Dirs {
-            config: dir("config"),
-            data: dir("data"),
-            state: dir("state"),
-            cache: dir("cache"),
-            runtime: dir("run"),
-        }
+        Dirs::beneath(Path::new("/home/x"))
     }
 
     #[test]

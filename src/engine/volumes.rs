@@ -160,7 +160,7 @@ impl Engine {
         store.get(name)?;
         // Its files may belong to any of the user's ids.
         self.enter()?;
-        store.remove(name, &|name| Ok(self.store.volume_users()?.remove(name).unwrap_or_default()))
+        store.remove(name, &|name| self.store.users_of_volume(name))
     }
 
     /// Removes the volumes that no container uses: the anonymous ones, or `all`.

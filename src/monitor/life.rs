@@ -113,7 +113,7 @@ async fn run_until_the_end(container: &Rc<Container>, order: &StartOrder, first:
     }
 }
 
-/// A restart that failed is the end.
+/// A first start or a restart that failed is the end.
 fn could_not_start(error: &Error) -> Exit {
     let now = Timestamp::now();
     Exit {

@@ -95,8 +95,7 @@ pub(crate) fn delete_volumes(dirs: &Dirs, record: &ContainerRecord) -> Result<()
     let volumes = VolumeStore::open(&dirs.volumes())?;
     let store = Store::new(dirs.clone());
     for volume in &record.anonymous_volumes {
-        let users = |name: &str| Ok(store.volume_users()?.remove(name).unwrap_or_default());
-        volumes.remove(volume, &users).or_ignore();
+        volumes.remove(volume, &|name| store.users_of_volume(name)).or_ignore();
     }
     Ok(())
 }

@@ -323,6 +323,12 @@ impl Store {
         Ok(users)
     }
 
+    /// The names of the containers that use one volume. Errors as
+    /// [`Store::volume_users`].
+    pub(crate) fn users_of_volume(&self, name: &str) -> Result<Vec<String>> {
+        Ok(self.volume_users()?.remove(name).unwrap_or_default())
+    }
+
     /// The container as it is now.
     pub(crate) fn snapshot(&self, id: &ContainerId) -> Result<Snapshot> {
         let record = self.record(id)?;

@@ -5,10 +5,7 @@ use crate::harness::{Image, sandbox};
 #[test]
 fn the_readme_s_first_command_works_for_root() {
     let Some(sandbox) = sandbox(&[]) else { return };
-    let output = sandbox
-        .coracle(["run", "--rm", "--network", "none", "--rootfs", "/:O", "/bin/sh", "-c", "echo in; id -u"])
-        .ok();
-    assert_eq!(output.lines(), ["in", "0"], "{output}");
+    sandbox.runs_the_readme_s_first_command();
 }
 
 #[test]

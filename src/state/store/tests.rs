@@ -10,15 +10,7 @@ struct Place {
 
 fn place() -> Place {
     let directory = tempfile::tempdir().expect("a directory");
-    let at = |name: &str| directory.path().join(name);
-    let dirs = Dirs {
-        config: at("config"),
-        data: at("data"),
-        state: at("state"),
-        cache: at("cache"),
-        runtime: at("run"),
-    };
-    Place { store: Store::new(dirs), _directory: directory }
+    Place { store: Store::new(Dirs::beneath(directory.path())), _directory: directory }
 }
 
 fn record(name: &str, number: u8) -> ContainerRecord {

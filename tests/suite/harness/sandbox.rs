@@ -147,6 +147,28 @@ impl Sandbox {
         self.coracle(arguments).ok().text().to_owned()
     }
 
+    /// The first command of the README, as far as a machine without a terminal goes.
+    ///
+    /// # Panics
+    /// Where it does not say what it should.
+    #[track_caller]
+    pub(crate) fn runs_the_readme_s_first_command(&self) {
+        let output = self
+            .coracle([
+                "run",
+                "--rm",
+                "--network",
+                "none",
+                "--rootfs",
+                "/:O",
+                "/bin/sh",
+                "-c",
+                "echo in; id -u",
+            ])
+            .ok();
+        assert_eq!(output.lines(), ["in", "0"], "{output}");
+    }
+
     /// Runs the tool with `input` as its stdin.
     #[track_caller]
     pub(crate) fn coracle_with<I: AsRef<OsStr>>(
