@@ -6,6 +6,7 @@
 //! Source: Documentation/filesystems/overlayfs.rst.
 
 use crate::error::{Context, Error, Result};
+use crate::sys::process::kernel_version;
 use rustix::fs::CWD;
 use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, OpenTreeFlags, UnmountFlags};
@@ -36,7 +37,8 @@ pub(crate) struct Overlay<'a> {
 /// # Errors
 /// `Failed`, with the kernel's own words where it left some.
 pub(crate) fn mount(overlay: &Overlay<'_>) -> Result<OwnedFd> {
-    if kernel() < APPENDS_SINCE {
+    let uname = rustix::system::uname();
+    if kernel_version(&uname.release().to_string_lossy()) < APPENDS_SINCE {
         return mount_by_path(overlay);
     }
     let context =
@@ -46,14 +48,6 @@ pub(crate) fn mount(overlay: &Overlay<'_>) -> Result<OwnedFd> {
     configure(&context, overlay).map_err(|errno| explain(&context, errno))?;
     rustix::mount::fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
         .map_err(|errno| explain(&context, errno))
-}
-
-/// Major and minor version of the running kernel.
-fn kernel() -> (u32, u32) {
-    let uname = rustix::system::uname();
-    let release = uname.release().to_string_lossy().into_owned();
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().unwrap_or(0));
-    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
 fn configure(context: &OwnedFd, overlay: &Overlay<'_>) -> Result<(), Errno> {

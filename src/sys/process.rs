@@ -208,3 +208,10 @@ pub(crate) fn place_fd(fd: BorrowedFd<'_>, number: i32) -> io::Result<()> {
     }
     Ok(())
 }
+
+/// Major and minor version in a kernel release as uname(2) gives it, such as
+/// `6.1.0-30-amd64`; 0 for what is no number.
+pub(crate) fn kernel_version(release: &str) -> (u32, u32) {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}

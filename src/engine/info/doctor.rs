@@ -5,6 +5,7 @@ use crate::error::{Context, Error, Result};
 use crate::network::slirp;
 use crate::storage::overlay::{self, Overlay};
 use crate::sys::errno::{Reader, read_host};
+use crate::sys::process::kernel_version;
 use crate::userns::newidmap::lacks_privilege;
 use crate::userns::subid::{SubRange, Subordinate, find_program, login_name};
 use crate::userns::{self, Extent};
@@ -72,10 +73,7 @@ pub(crate) fn examine(dirs: &Dirs) -> Vec<Check> {
 
 /// Overlay mounts in a user namespace came with Linux 5.11, mount_setattr(2) with 5.12.
 fn kernel(release: &str) -> Check {
-    let mut numbers =
-        release.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse::<u32>().unwrap_or(0));
-    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    if version >= (5, 12) {
+    if kernel_version(release) >= (5, 12) {
         Check::good("kernel", release)
     } else {
         Check::broken("kernel", format!("{release} is older than 5.12"), "upgrade the kernel")
