@@ -78,6 +78,11 @@ impl Dirs {
         self.state.join("names")
     }
 
+    /// The event log.
+    pub(crate) fn events(&self) -> PathBuf {
+        self.state.join("events")
+    }
+
     /// What `create` and the monitor keep of one container.
     pub(crate) fn container(&self, id: &ContainerId) -> PathBuf {
         self.containers().join(id.as_str())

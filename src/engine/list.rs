@@ -44,6 +44,7 @@ impl Container {
     pub(crate) fn state(&self) -> &'static str {
         match &self.status {
             Status::Created => "created",
+            Status::Running { paused: true, .. } => "paused",
             Status::Running { .. } => "running",
             Status::Restarting { .. } => "restarting",
             Status::Exited(_) => "exited",
@@ -251,7 +252,7 @@ pub(crate) mod samples {
 
     pub(crate) fn running(since: &str) -> Status {
         let process = |pid| ProcessId { pid, start_ticks: 1 };
-        Status::Running { init: process(42), monitor: process(41), since: time(since) }
+        Status::Running { init: process(42), monitor: process(41), since: time(since), paused: false }
     }
 
     pub(crate) fn exited(code: u8, at: &str) -> Status {

@@ -14,6 +14,7 @@ use crate::types::container::ContainerRecord;
 use crate::types::status::{Exit, RestartPolicy};
 use crate::userns::{self, Outer};
 use jiff::Timestamp;
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -31,6 +32,24 @@ pub(super) struct Container {
     pub(super) outer: Outer,
     pub(super) hub: Hub,
     pub(super) control: Control,
+    /// As last written to `state.json`.
+    live: RefCell<Option<LiveState>>,
+}
+
+impl Container {
+    /// Publishes what everyone else is to know of the container from now on.
+    pub(super) fn publish(&self, state: LiveState) -> Result<()> {
+        self.store.save_live(&state)?;
+        *self.live.borrow_mut() = Some(state);
+        Ok(())
+    }
+
+    /// Publishes a change of it.
+    pub(super) fn republish(&self, change: impl FnOnce(&mut LiveState)) -> Result<()> {
+        let Some(mut state) = self.live.borrow().clone() else { return Ok(()) };
+        change(&mut state);
+        self.publish(state)
+    }
 }
 
 /// Runs the container until it has ended for good.
@@ -57,7 +76,15 @@ fn open(order: &StartOrder) -> Result<Container> {
     create_private(&dirs.container_runtime(&order.id))?;
     let log = LogWriter::open(&dirs.container(&order.id), &record.config.log)?;
     let control = control::listen(&dirs.container_runtime(&order.id))?;
-    Ok(Container { hub: Hub::new(log), control, dirs, store, record, outer: order.outer.clone() })
+    Ok(Container {
+        hub: Hub::new(log),
+        control,
+        dirs,
+        store,
+        record,
+        outer: order.outer.clone(),
+        live: RefCell::default(),
+    })
 }
 
 async fn sequence(container: &Rc<Container>, order: &StartOrder, front: &mut Option<Front>) -> Result<()> {
@@ -149,9 +176,11 @@ fn publish(container: &Container, init: Option<crate::types::status::ProcessId>,
             since: last.started_at,
             restart_count: restarts,
             last: Some(last.clone()),
+            paused: false,
+            cgroup: None,
             uid_map: None,
         };
-        container.store.save_live(&state).or_ignore();
+        container.publish(state).or_ignore();
     }
 }
 

@@ -85,9 +85,11 @@ pub(super) async fn start(
         since: at,
         restart_count: container.control.restarts(),
         last: None,
+        paused: false,
+        cgroup: None,
         uid_map,
     };
-    container.store.save_live(&state)?;
+    container.publish(state)?;
     // After it: who finds this mark without a living monitor takes the run for lost.
     container.store.mark_started(&container.record.id, at)?;
     let (_, pidfd) = starting.exec()?;

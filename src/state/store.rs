@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::{FileExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Before the id in the name of a container's directory that is being made.
 const UNBORN: &str = ".new-";
@@ -40,6 +40,12 @@ pub(crate) struct LiveState {
     pub(crate) since: Timestamp,
     pub(crate) restart_count: u32,
     pub(crate) last: Option<Exit>,
+    #[serde(default)]
+    pub(crate) paused: bool,
+    /// The control group of the container, below the mount of cgroup2; `None`
+    /// where this host gives it none.
+    #[serde(default)]
+    pub(crate) cgroup: Option<PathBuf>,
     /// Ids in use, for others' `--userns=auto`.
     #[serde(default)]
     pub(crate) uid_map: Option<IdMap>,
@@ -336,7 +342,9 @@ impl Store {
             let restart_count = live.restart_count;
             let last_started = Some(live.since);
             let status = match (live.init, live.last) {
-                (Some(init), _) => Status::Running { init, monitor: live.monitor, since: live.since },
+                (Some(init), _) => {
+                    Status::Running { init, monitor: live.monitor, since: live.since, paused: live.paused }
+                }
                 (None, Some(last)) => Status::Restarting { monitor: live.monitor, last },
                 (None, None) => Status::Created,
             };

@@ -19,6 +19,7 @@ pub(crate) enum Status {
         init: ProcessId,
         monitor: ProcessId,
         since: Timestamp,
+        paused: bool,
     },
     /// Between two runs of a restart policy: the monitor waits.
     Restarting {

@@ -136,6 +136,8 @@ fn a_run_without_monitor_and_end_is_lost_and_keeps_its_count() {
         since: Timestamp::UNIX_EPOCH,
         restart_count: 4,
         last: None,
+        paused: false,
+        cgroup: None,
         uid_map: None,
     };
     // Killed before the mark: the command has not run.
