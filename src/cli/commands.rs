@@ -3,7 +3,7 @@
 use super::arguments::{self, Flags};
 use super::command::{Entry, Kind, command, run_in, with_help};
 use super::{
-    generate, images, inspect, lifecycle, logs, ps, registry, run as run_command, system, ui, volume,
+    exec, generate, images, inspect, lifecycle, logs, ps, registry, run as run_command, system, ui, volume,
 };
 use crate::error::{Error, Result};
 use clap::{Arg, ArgAction, Command};
@@ -20,6 +20,7 @@ pub(crate) static ENTRIES: &[Entry] = &[
     PS,
     LOGS,
     ATTACH,
+    EXEC,
     WAIT,
     RENAME,
     registry::PULL,
@@ -136,6 +137,7 @@ static CONTAINER: &[Entry] = &[
     command!("ls", &["list", "ps"], "List containers", "[OPTIONS]", ps::PsArgs, ps::run).same_as("ps"),
     LOGS.same_as("logs"),
     ATTACH.same_as("attach"),
+    EXEC.same_as("exec"),
     WAIT.same_as("wait"),
     RENAME.same_as("rename"),
     command!(
@@ -232,6 +234,16 @@ const ATTACH: Entry = command!(
     lifecycle::AttachArgs,
     lifecycle::attach
 );
+
+const EXEC: Entry = command!(
+    "exec",
+    &[],
+    "Run a command in a running container",
+    "[OPTIONS] CONTAINER COMMAND [ARG...]",
+    exec::ExecArgs,
+    exec::exec
+)
+.flags_first();
 
 const WAIT: Entry = command!(
     "wait",

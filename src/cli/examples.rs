@@ -32,6 +32,12 @@ const EXAMPLES: &[(&str, &str, &str)] = &[
     ("coracle restart", "stop and start again", "coracle restart web"),
     ("coracle kill", "ask a server to read its configuration again", "coracle kill -s HUP web"),
     ("coracle rm", "remove a container with its anonymous volumes, even if it runs", "coracle rm -fv web"),
+    ("coracle exec", "a shell in a running container", "coracle exec -it web sh"),
+    (
+        "coracle exec",
+        "a command as another user, with a variable",
+        "coracle exec -u www-data -e DEBUG=1 web ls -l /var/www",
+    ),
     ("coracle wait", "the exit code of a container, when it has ended", "coracle wait db"),
     ("coracle rename", "give a container another name", "coracle rename db old-db"),
     ("coracle ps", "all containers, the stopped ones too", "coracle ps -a"),

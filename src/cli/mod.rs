@@ -9,6 +9,7 @@ pub(crate) mod command;
 pub(crate) mod commands;
 pub(crate) mod container_options;
 pub(crate) mod examples;
+pub(crate) mod exec;
 pub(crate) mod generate;
 pub(crate) mod images;
 pub(crate) mod inspect;

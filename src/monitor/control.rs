@@ -3,6 +3,7 @@
 //! It lies in a directory of mode 0700, so that whoever connects is the user.
 //! There is no abstract socket (CVE-2020-15257).
 
+use super::exec;
 use super::life::Container;
 use super::messages::{Reply, Request};
 use crate::channel::{MAX_MESSAGE, encode};
@@ -73,6 +74,12 @@ impl Control {
     pub(super) fn set_running(&self, pidfd: Option<OwnedFd>) {
         self.run.send_replace(pidfd.is_some());
         *self.running.borrow_mut() = pidfd;
+    }
+
+    /// A pidfd of the container's first process, while one runs.
+    pub(super) fn first_process(&self) -> Result<Option<OwnedFd>> {
+        let running = self.running.borrow();
+        running.as_ref().map(OwnedFd::try_clone).transpose().context(|| "keep the container's pidfd")
     }
 
     fn is_running(&self) -> bool {
@@ -196,6 +203,8 @@ async fn answer(container: Rc<Container>, mut stream: UnixStream) {
         }
         Request::Stop { signal, timeout } => return stop(&container, &mut stream, signal, timeout).await,
         Request::Wait => return tell_the_end(&container, &mut stream).await,
+        Request::Exec(request) => return exec::serve(container, *request, stream).await,
+        Request::Sessions => Reply::Sessions(container.execs.ids()),
     };
     say(&mut stream, &reply).await;
 }
@@ -238,7 +247,7 @@ async fn tell_the_end(container: &Rc<Container>, stream: &mut UnixStream) {
 
 /// Returns when the client has closed its end. It has nothing more to say; a
 /// readiness that is left over from its request is not the end.
-async fn hung_up(stream: &UnixStream) {
+pub(super) async fn hung_up(stream: &UnixStream) {
     let mut byte = [0];
     while stream.readable().await.is_ok() {
         match stream.try_read(&mut byte) {
@@ -259,7 +268,7 @@ async fn read_request(stream: &mut UnixStream) -> Option<Request> {
     serde_json::from_slice(&body).ok()
 }
 
-async fn say(stream: &mut UnixStream, reply: &Reply) -> bool {
+pub(super) async fn say(stream: &mut UnixStream, reply: &Reply) -> bool {
     let Ok(frame) = encode(reply) else { return false };
     stream.write_all(&frame).await.is_ok()
 }

@@ -2,6 +2,7 @@
 
 use super::clients::Hub;
 use super::control::{self, Control};
+use super::exec::Execs;
 use super::log_file::LogWriter;
 use super::messages::{FromMonitor, StartOrder};
 use super::remove::Hidden;
@@ -11,7 +12,7 @@ use crate::dirs::{Dirs, create_private};
 use crate::error::{BestEffort, Error, Result};
 use crate::state::store::{LiveState, Store, this_process};
 use crate::types::container::ContainerRecord;
-use crate::types::status::{Exit, RestartPolicy};
+use crate::types::status::{Exit, ProcessId, RestartPolicy};
 use crate::userns::{self, Outer};
 use jiff::Timestamp;
 use std::cell::RefCell;
@@ -32,6 +33,7 @@ pub(super) struct Container {
     pub(super) outer: Outer,
     pub(super) hub: Hub,
     pub(super) control: Control,
+    pub(super) execs: Execs,
     /// As last written to `state.json`.
     live: RefCell<Option<LiveState>>,
 }
@@ -42,6 +44,12 @@ impl Container {
         self.store.save_live(&state)?;
         *self.live.borrow_mut() = Some(state);
         Ok(())
+    }
+
+    /// The first process as last published, and whether the container is paused.
+    pub(super) fn init(&self) -> Option<(ProcessId, bool)> {
+        let live = self.live.borrow();
+        live.as_ref().and_then(|live| live.init.map(|init| (init, live.paused)))
     }
 
     /// Publishes a change of it.
@@ -79,6 +87,7 @@ fn open(order: &StartOrder) -> Result<Container> {
     Ok(Container {
         hub: Hub::new(log),
         control,
+        execs: Execs::default(),
         dirs,
         store,
         record,
@@ -108,6 +117,7 @@ async fn sequence(container: &Rc<Container>, order: &StartOrder, front: &mut Opt
     let hidden = end(container, &exit, restarts);
     container.control.finish(exit.clone());
     container.hub.tell_exit(&exit).await;
+    container.execs.drained().await;
     container.control.drained().await;
     remove_what_is_left(container, hidden);
     Ok(())
