@@ -4,7 +4,7 @@
 
 use super::Engine;
 use super::attach::{self, AttachEnd, AttachOptions};
-use super::list::{Selection, select};
+use super::list::{Container, Selection, select};
 use crate::error::{Error, Kind, Result};
 use crate::monitor::messages::{Reply, Request};
 use crate::types::exec::ExecRequest;
@@ -58,6 +58,18 @@ impl Engine {
         let selection = Selection { last: Some(1), ..Selection::default() };
         let newest = select(self.containers(false, &mut Vec::new())?, &selection)?.pop();
         newest.map(|container| container.record.id).ok_or_else(|| Error::not_found("there is no container"))
+    }
+
+    /// One container with the commands that run in it, for `inspect`.
+    ///
+    /// # Errors
+    /// `NotFound` where there is none of that id.
+    pub(crate) fn container_with_sessions(&self, id: &ContainerId, size: bool) -> Result<Container> {
+        let mut container = self.container(id, size)?;
+        if matches!(container.status, Status::Running { .. }) {
+            container.exec_ids = self.exec_ids(id);
+        }
+        Ok(container)
     }
 
     /// The ids of the commands that `exec` has started and that still run. A

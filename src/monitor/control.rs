@@ -40,6 +40,8 @@ pub(crate) fn socket_path(directory: &Path) -> Result<(OwnedFd, PathBuf)> {
 /// What is asked of the container from outside, and what it answers.
 pub(super) struct Control {
     listener: UnixListener,
+    /// The socket's file: device and inode.
+    file: Option<(u64, u64)>,
     running: RefCell<Option<OwnedFd>>,
     stopping: Cell<bool>,
     stop: Notify,
@@ -59,6 +61,7 @@ pub(super) fn listen(directory: &Path) -> Result<Control> {
     let listener = UnixListener::bind(path).context(step)?;
     Ok(Control {
         listener,
+        file: file_of(directory),
         running: RefCell::default(),
         stopping: Cell::new(false),
         stop: Notify::new(),
@@ -70,7 +73,17 @@ pub(super) fn listen(directory: &Path) -> Result<Control> {
     })
 }
 
+/// Which file the socket of `directory` is.
+fn file_of(directory: &Path) -> Option<(u64, u64)> {
+    rustix::fs::stat(directory.join(SOCKET)).ok().map(|stat| (stat.st_dev, stat.st_ino))
+}
+
 impl Control {
+    /// Whether `directory` still has this socket, and not that of a later run.
+    pub(super) fn is_in(&self, directory: &Path) -> bool {
+        file_of(directory).is_none_or(|file| self.file.is_none_or(|own| own == file))
+    }
+
     pub(super) fn set_running(&self, pidfd: Option<OwnedFd>) {
         self.run.send_replace(pidfd.is_some());
         *self.running.borrow_mut() = pidfd;

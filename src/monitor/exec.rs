@@ -130,6 +130,7 @@ async fn start(
     abandoned: impl Future<Output = ()>,
 ) -> Result<Running> {
     let (pid, pidfd) = container.target()?;
+    let init = pidfd.try_clone().context(|| "keep the container's pidfd")?;
     let id = table::new_id()?;
     let words = request.args.join(" ");
     note(container, &format!("exec_create: {words}"), &id, None);
@@ -142,8 +143,10 @@ async fn start(
     };
     // Its control group, once the container has one, is to be opened here.
     let target = Target { pid, pidfd, cgroup: None, filter: &container.execs.filter };
-    let plan = plan::for_exec(&context, request, target, stdio)?;
-    let Spawned { pid, pidfd, channel } = exec::spawn(plan)?;
+    let spawned = plan::for_exec(&context, request, target, stdio).and_then(exec::spawn);
+    // Where it has died meanwhile, that is what there is to say.
+    let spawned = spawned.map_err(|error| if is_dead(&init) { not_running(container) } else { error });
+    let Spawned { pid, pidfd, channel } = spawned?;
     let keep = pidfd.try_clone().context(|| "keep the command's pidfd")?;
     container.execs.add(Entry { id: id.clone(), pid, pidfd: keep });
     match hear(&pidfd, channel, abandoned).await.and_then(Report::finish) {
@@ -189,6 +192,15 @@ async fn hear(pidfd: &OwnedFd, channel: OwnedFd, abandoned: impl Future<Output =
     }
 }
 
+fn not_running(container: &Container) -> Error {
+    Error::conflict(format!("container {} is not running", container.record.name))
+}
+
+fn is_dead(pidfd: &OwnedFd) -> bool {
+    let mut fds = [rustix::event::PollFd::new(pidfd, rustix::event::PollFlags::IN)];
+    rustix::event::poll(&mut fds, Some(&rustix::event::Timespec::default())).is_ok_and(|ready| ready > 0)
+}
+
 async fn until_dead(pidfd: &OwnedFd) {
     if let Ok(fd) = AsyncFd::with_interest(pidfd.as_fd(), tokio::io::Interest::READABLE) {
         fd.readable().await.map(drop).or_ignore();
@@ -223,15 +235,14 @@ impl Container {
     fn target(&self) -> Result<(u32, OwnedFd)> {
         let name = &self.record.name;
         let Some(pidfd) = self.control.first_process()? else {
-            let state = if self.control.is_stopping() {
-                format!("container {name} is not running")
+            return Err(if self.control.is_stopping() {
+                not_running(self)
             } else {
-                format!("container {name} is restarting, wait until the container is running")
-            };
-            return Err(Error::conflict(state));
+                let wait = "is restarting, wait until the container is running";
+                Error::conflict(format!("container {name} {wait}"))
+            });
         };
-        let (init, paused) =
-            self.init().ok_or_else(|| Error::conflict(format!("container {name} is not running")))?;
+        let (init, paused) = self.init().ok_or_else(|| not_running(self))?;
         if paused {
             return Err(Error::conflict(format!(
                 "container {name} is paused, unpause the container before exec"

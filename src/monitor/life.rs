@@ -10,6 +10,7 @@ use super::run::{self, Started};
 use super::{Front, remove};
 use crate::dirs::{Dirs, create_private};
 use crate::error::{BestEffort, Error, Result};
+use crate::state::lock;
 use crate::state::store::{LiveState, Store, this_process};
 use crate::types::container::ContainerRecord;
 use crate::types::status::{Exit, ProcessId, RestartPolicy};
@@ -214,7 +215,15 @@ fn end(container: &Container, exit: &Exit, restarts: u32) -> Option<Hidden> {
 
 fn remove_what_is_left(container: &Container, hidden: Option<Hidden>) {
     let record = &container.record;
-    std::fs::remove_dir_all(container.dirs.container_runtime(&record.id)).or_ignore();
+    let directory = container.dirs.container_runtime(&record.id);
+    // A client that took its time for the last words may have kept this process
+    // from here for long: who starts the container meanwhile has the lock, and
+    // who has started it has a socket of his own there.
+    let lock = lock::try_container(&container.dirs.container(&record.id));
+    if !matches!(lock, Ok(None)) && container.control.is_in(&directory) {
+        std::fs::remove_dir_all(directory).or_ignore();
+    }
+    drop(lock);
     if let Some(hidden) = hidden {
         remove::delete(&container.dirs, record, remove::Volumes::Keep, hidden).or_ignore();
     }
