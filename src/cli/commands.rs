@@ -3,7 +3,8 @@
 use super::arguments::{self, Flags};
 use super::command::{Entry, Kind, command, run_in, with_help};
 use super::{
-    exec, generate, images, inspect, lifecycle, logs, ps, registry, run as run_command, system, ui, volume,
+    exec, generate, images, inspect, lifecycle, logs, ps, registry, run as run_command, system, top, ui,
+    volume,
 };
 use crate::error::{Error, Result};
 use clap::{Arg, ArgAction, Command};
@@ -21,6 +22,7 @@ pub(crate) static ENTRIES: &[Entry] = &[
     LOGS,
     ATTACH,
     EXEC,
+    TOP,
     WAIT,
     RENAME,
     registry::PULL,
@@ -138,6 +140,7 @@ static CONTAINER: &[Entry] = &[
     LOGS.same_as("logs"),
     ATTACH.same_as("attach"),
     EXEC.same_as("exec"),
+    TOP.same_as("top"),
     WAIT.same_as("wait"),
     RENAME.same_as("rename"),
     command!(
@@ -242,6 +245,16 @@ const EXEC: Entry = command!(
     "[OPTIONS] CONTAINER COMMAND [ARG...]",
     exec::ExecArgs,
     exec::exec
+)
+.flags_first();
+
+const TOP: Entry = command!(
+    "top",
+    &[],
+    "Show the processes of a container",
+    "[OPTIONS] CONTAINER [PS OPTIONS]",
+    top::TopArgs,
+    top::top
 )
 .flags_first();
 
