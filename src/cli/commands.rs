@@ -3,7 +3,8 @@
 use super::arguments::{self, Flags};
 use super::command::{Entry, Kind, command, run_in, with_help};
 use super::{
-    exit, generate, images, inspect, lifecycle, logs, ps, registry, run as run_command, system, ui, volume,
+    exec, exit, generate, images, inspect, lifecycle, logs, ps, registry, run as run_command, system, top,
+    ui, volume,
 };
 use crate::error::{Error, Result};
 use clap::{Arg, ArgAction, Command};
@@ -20,6 +21,8 @@ pub(crate) static ENTRIES: &[Entry] = &[
     PS,
     LOGS,
     ATTACH,
+    EXEC,
+    TOP,
     WAIT,
     RENAME,
     registry::PULL,
@@ -136,6 +139,8 @@ static CONTAINER: &[Entry] = &[
     command!("ls", &["list", "ps"], "List containers", "[OPTIONS]", ps::PsArgs, ps::run).same_as("ps"),
     LOGS.same_as("logs"),
     ATTACH.same_as("attach"),
+    EXEC.same_as("exec"),
+    TOP.same_as("top"),
     WAIT.same_as("wait"),
     RENAME.same_as("rename"),
     command!(
@@ -232,6 +237,26 @@ const ATTACH: Entry = command!(
     lifecycle::AttachArgs,
     lifecycle::attach
 );
+
+const EXEC: Entry = command!(
+    "exec",
+    &[],
+    "Run a command in a running container",
+    "[OPTIONS] CONTAINER COMMAND [ARG...]",
+    exec::ExecArgs,
+    exec::exec
+)
+.flags_first();
+
+const TOP: Entry = command!(
+    "top",
+    &[],
+    "Show the processes of a container",
+    "[OPTIONS] CONTAINER [PS OPTIONS]",
+    top::TopArgs,
+    top::top
+)
+.flags_first();
 
 const WAIT: Entry = command!(
     "wait",

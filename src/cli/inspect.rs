@@ -93,7 +93,7 @@ fn find(engine: &Engine, name: &str, objects: &[Object], size: bool) -> Result<V
         let found = match object {
             Object::Container => engine
                 .resolve(name)
-                .and_then(|id| engine.container(&id, size))
+                .and_then(|id| engine.container_with_sessions(&id, size))
                 .map(|found| container::document(&found, &engine.dirs)),
             Object::Image => images::inspect(&engine.dirs, name),
         };

@@ -48,7 +48,7 @@ pub(crate) fn document(container: &Container, dirs: &Dirs) -> Value {
         "MountLabel": "",
         "ProcessLabel": "",
         "AppArmorProfile": "",
-        "ExecIDs": null,
+        "ExecIDs": if container.exec_ids.is_empty() { Value::Null } else { json!(container.exec_ids) },
         "HostConfig": host_config::document(record, log.as_deref()),
         "GraphDriver": {"Name": "overlay", "Data": {"UpperDir": file("upper"), "WorkDir": file("work")}},
         "Mounts": mounts::document(record, &dirs.volumes()),

@@ -27,6 +27,8 @@ pub(crate) struct Container {
     pub(crate) last_started: Option<Timestamp>,
     /// Bytes: of the writable layer, and of it and the image together.
     pub(crate) size: Option<(u64, u64)>,
+    /// Ids of the commands of `exec` that run; only for `inspect`.
+    pub(crate) exec_ids: Vec<String>,
 }
 
 impl Container {
@@ -37,6 +39,7 @@ impl Container {
             restart_count: snapshot.restart_count,
             last_started: snapshot.last_started,
             size,
+            exec_ids: Vec::new(),
         }
     }
 

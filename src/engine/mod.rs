@@ -7,6 +7,7 @@
 pub(crate) mod attach;
 pub(crate) mod control;
 pub(crate) mod create;
+pub(crate) mod exec;
 pub(crate) mod images;
 pub(crate) mod import;
 pub(crate) mod info;
@@ -22,6 +23,7 @@ pub(crate) mod rmi;
 pub(crate) mod save;
 pub(crate) mod start;
 pub(crate) mod stop;
+pub(crate) mod top;
 pub(crate) mod volumes;
 
 #[cfg(test)]
