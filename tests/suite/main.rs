@@ -17,8 +17,10 @@ mod harness;
 
 mod architecture;
 mod as_root;
+mod attach;
 mod bad_input;
 mod crash;
+mod exec;
 mod exit_codes;
 mod files;
 mod hostile;
@@ -33,3 +35,4 @@ mod process;
 mod single_id;
 mod smoke;
 mod stdio;
+mod top;
