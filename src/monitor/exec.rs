@@ -141,8 +141,9 @@ async fn start(
         record: &container.record,
         outer: &container.outer,
     };
-    // Its control group, once the container has one, is to be opened here.
-    let target = Target { pid, pidfd, cgroup: None, filter: &container.execs.filter };
+    let cgroup = container.with_group(|group| group.fd().try_clone_to_owned()).transpose();
+    let cgroup = cgroup.context(|| "keep the control group")?;
+    let target = Target { pid, pidfd, cgroup, filter: &container.execs.filter };
     let spawned = plan::for_exec(&context, request, target, stdio).and_then(exec::spawn);
     // Where it has died meanwhile, that is what there is to say.
     let spawned = spawned.map_err(|error| if is_dead(&init) { not_running(container) } else { error });

@@ -31,6 +31,7 @@ mod many;
 mod namespaces;
 mod neighbours;
 mod network;
+mod pause;
 mod process;
 mod single_id;
 mod smoke;
