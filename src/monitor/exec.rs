@@ -38,6 +38,9 @@ use table::Entry;
 use tokio::io::unix::AsyncFd;
 use tokio::net::UnixStream;
 
+/// How long a dying first process may take to be dead.
+const DYING: Duration = Duration::from_millis(200);
+
 /// How a command of the monitor's own ended.
 pub(super) struct Collected {
     /// `None`: it took too long and was killed.
@@ -144,9 +147,15 @@ async fn start(
     // Its control group, once the container has one, is to be opened here.
     let target = Target { pid, pidfd, cgroup: None, filter: &container.execs.filter };
     let spawned = plan::for_exec(&context, request, target, stdio).and_then(exec::spawn);
-    // Where it has died meanwhile, that is what there is to say.
-    let spawned = spawned.map_err(|error| if is_dead(&init) { not_running(container) } else { error });
-    let Spawned { pid, pidfd, channel } = spawned?;
+    let Spawned { pid, pidfd, channel } = match spawned {
+        Ok(spawned) => spawned,
+        // A first process that is dying has no namespaces any more; that it
+        // dies is then what there is to say.
+        Err(error) => {
+            let dead = tokio::time::timeout(DYING, until_dead(&init)).await.is_ok();
+            return Err(if dead { not_running(container) } else { error });
+        }
+    };
     let keep = pidfd.try_clone().context(|| "keep the command's pidfd")?;
     container.execs.add(Entry { id: id.clone(), pid, pidfd: keep });
     match hear(&pidfd, channel, abandoned).await.and_then(Report::finish) {
@@ -194,11 +203,6 @@ async fn hear(pidfd: &OwnedFd, channel: OwnedFd, abandoned: impl Future<Output =
 
 fn not_running(container: &Container) -> Error {
     Error::conflict(format!("container {} is not running", container.record.name))
-}
-
-fn is_dead(pidfd: &OwnedFd) -> bool {
-    let mut fds = [rustix::event::PollFd::new(pidfd, rustix::event::PollFlags::IN)];
-    rustix::event::poll(&mut fds, Some(&rustix::event::Timespec::default())).is_ok_and(|ready| ready > 0)
 }
 
 async fn until_dead(pidfd: &OwnedFd) {
