@@ -63,6 +63,7 @@ struct Running {
 /// # Errors
 /// `NoCommand` and `NotExecutable` as exec met them; `Conflict` where the
 /// container is not running or is paused.
+#[allow(dead_code)] // Health checks are run with it.
 pub(super) async fn run_collected(
     container: &Rc<Container>,
     request: &ExecRequest,

@@ -262,7 +262,7 @@ async fn pump_output(
     let Ok(fd) = AsyncFd::with_interest(fd, Interest::READABLE) else { return };
     let mut buffer = vec![0; HEADER + CHUNK];
     let late = async {
-        over.wait_for(|over| *over).await.map(|_| ()).unwrap_or(());
+        over.wait_for(|over| *over).await.map_or((), |_| ());
         tokio::time::sleep(DRAIN).await;
     };
     tokio::pin!(late);
