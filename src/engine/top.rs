@@ -106,7 +106,7 @@ fn processes(pids: &BTreeSet<u32>) -> Vec<Process> {
 }
 
 impl View {
-    fn of(init: ProcessId, (host_uids, host_gids): (IdMap, IdMap)) -> Result<Self> {
+    fn of(init: ProcessId, host: (IdMap, IdMap)) -> Result<Self> {
         let proc = format!("/proc/{}", init.pid);
         let open = |path: &str| {
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -134,8 +134,8 @@ impl View {
             host_names,
             uid_map: map("uid_map")?,
             gid_map: map("gid_map")?,
-            host_uids,
-            host_gids,
+            host_uids: host.0,
+            host_gids: host.1,
             level: level.saturating_sub(1),
             uptime: first(read("/proc/uptime".to_owned())?).unwrap_or(0.0),
             boot,

@@ -42,6 +42,7 @@ use tokio::net::UnixStream;
 const DYING: Duration = Duration::from_millis(200);
 
 /// How a command of the monitor's own ended.
+#[allow(dead_code)] // See `run_collected`.
 pub(super) struct Collected {
     /// `None`: it took too long and was killed.
     pub(super) exit: Option<u8>,
