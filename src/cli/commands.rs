@@ -3,7 +3,8 @@
 use super::arguments::{self, Flags};
 use super::command::{Entry, Kind, command, run_in, with_help};
 use super::{
-    generate, images, inspect, lifecycle, logs, ps, registry, run as run_command, system, ui, volume,
+    df, generate, images, inspect, lifecycle, logs, port, prune, ps, registry, run as run_command, system,
+    ui, volume,
 };
 use crate::error::{Error, Result};
 use clap::{Arg, ArgAction, Command};
@@ -22,6 +23,7 @@ pub(crate) static ENTRIES: &[Entry] = &[
     ATTACH,
     WAIT,
     RENAME,
+    PORT,
     registry::PULL,
     images::IMAGES,
     images::RMI,
@@ -41,14 +43,7 @@ pub(crate) static ENTRIES: &[Entry] = &[
         inspect::InspectArgs,
         inspect::any
     ),
-    command!(
-        "info",
-        &[],
-        "Show what this host and coracle can do",
-        "[OPTIONS]",
-        system::InfoArgs,
-        system::info
-    ),
+    INFO,
     command!(
         "doctor",
         &[],
@@ -68,6 +63,7 @@ pub(crate) static ENTRIES: &[Entry] = &[
     .flags_first(),
     command!("version", &[], "Show the version", "[OPTIONS]", system::VersionArgs, system::version),
     Entry { name: "container", aliases: &[], about: "Manage containers", kind: Kind::Group(CONTAINER) },
+    Entry { name: "system", aliases: &[], about: "Manage everything together", kind: Kind::Group(SYSTEM) },
     command!(
         "completion",
         &[],
@@ -102,10 +98,10 @@ static VOLUME: &[Entry] = &[
     command!(
         "prune",
         &[],
-        "Remove volumes that no container uses",
+        "Remove anonymous volumes that no container uses, or with -a all",
         "[OPTIONS]",
-        volume::PruneArgs,
-        volume::prune
+        prune::VolumeArgs,
+        prune::volumes
     ),
     command!(
         "exists",
@@ -138,6 +134,8 @@ static CONTAINER: &[Entry] = &[
     ATTACH.same_as("attach"),
     WAIT.same_as("wait"),
     RENAME.same_as("rename"),
+    PORT.same_as("port"),
+    command!("prune", &[], "Remove stopped containers", "[OPTIONS]", prune::ContainerArgs, prune::containers),
     command!(
         "inspect",
         &[],
@@ -250,6 +248,37 @@ const RENAME: Entry = command!(
     lifecycle::RenameArgs,
     lifecycle::rename
 );
+
+const PORT: Entry = command!(
+    "port",
+    &[],
+    "List the published ports of a container",
+    "[OPTIONS] CONTAINER [PRIVATE_PORT[/PROTO]]",
+    port::PortArgs,
+    port::port
+);
+
+const INFO: Entry = command!(
+    "info",
+    &[],
+    "Show what this host and coracle can do",
+    "[OPTIONS]",
+    system::InfoArgs,
+    system::info
+);
+
+static SYSTEM: &[Entry] = &[
+    command!("df", &[], "Show what takes space on the disk", "[OPTIONS]", df::DfArgs, df::run),
+    INFO.same_as("info"),
+    command!(
+        "prune",
+        &[],
+        "Remove everything that nothing uses",
+        "[OPTIONS]",
+        prune::SystemArgs,
+        prune::system
+    ),
+];
 
 /// Runs what the words after `coracle` ask for; the exit code.
 ///

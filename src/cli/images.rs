@@ -5,11 +5,11 @@ pub(crate) mod history;
 
 use super::command::{Entry, Kind, command};
 use super::template::{Format, Scope, Template};
-use super::{inspect, registry, table, ui};
+use super::{inspect, prune, registry, table, ui};
 use crate::engine::Engine;
 use crate::engine::images::{self, ImageSummary};
 use crate::engine::rmi;
-use crate::error::{BestEffort, Error, Result};
+use crate::error::{Error, Result};
 use crate::types::reference::Reference;
 use crate::types::size::decimal;
 use crate::types::time::human_age;
@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// What tables show for what an image does not have.
-const NONE: &str = "<none>";
+pub(super) const NONE: &str = "<none>";
 
 pub(crate) const IMAGE_GROUP: Entry =
     Entry { name: "image", aliases: &[], about: "Manage images", kind: Kind::Group(IMAGE) };
@@ -38,7 +38,14 @@ static IMAGE: &[Entry] = &[
     registry::LOAD.same_as("load"),
     registry::IMPORT.same_as("import"),
     command!("exists", &[], "Tell by the exit code whether an image is here", "IMAGE", ExistsArgs, exists),
-    command!("prune", &[], "Remove images that nothing needs", "[OPTIONS]", PruneArgs, prune),
+    command!(
+        "prune",
+        &[],
+        "Remove images that no container uses",
+        "[OPTIONS]",
+        prune::ImageArgs,
+        prune::images
+    ),
     command!(
         "inspect",
         &[],
@@ -139,16 +146,6 @@ pub(crate) struct ExistsArgs {
     /// Name or id
     #[arg(value_name = "IMAGE", required = true)]
     image: String,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct PruneArgs {
-    /// Remove all images that no container uses, not only those without a name
-    #[arg(long, short = 'a')]
-    all: bool,
-    /// Do not ask
-    #[arg(long, short = 'f')]
-    force: bool,
 }
 
 /// Lists images.
@@ -269,7 +266,7 @@ pub(crate) fn remove(args: RmiArgs) -> Result<u8> {
     let in_use = || engine.images_in_use();
     let mut notes = Vec::new();
     if args.all {
-        let lines = rmi::prune(&engine.dirs, true, &in_use, &mut notes)?;
+        let lines = rmi::prune(&engine.dirs, &|_, _| true, &in_use, &mut notes)?.lines;
         return tell_removed(&lines, &notes).map(|()| 0);
     }
     let mut code = 0;
@@ -292,34 +289,6 @@ fn tell_removed(lines: &[rmi::Removed], notes: &[Error]) -> Result<()> {
         ui::warning(&note.to_string());
     }
     lines.iter().try_for_each(|line| ui::line(&line.to_string()))
-}
-
-/// Removes images that nothing needs.
-///
-/// # Errors
-/// `Invalid` where nobody can be asked and `--force` is not given.
-pub(crate) fn prune(args: PruneArgs) -> Result<u8> {
-    let what = if args.all { "all images that no container uses" } else { "all images without a name" };
-    if !args.force && !ui_confirm(&format!("This removes {what}. Go on? [y/N] "))? {
-        return Ok(0);
-    }
-    let engine = Engine::open()?;
-    engine.enter()?;
-    let mut notes = Vec::new();
-    let lines = rmi::prune(&engine.dirs, args.all, &|| engine.images_in_use(), &mut notes)?;
-    tell_removed(&lines, &notes)?;
-    Ok(0)
-}
-
-fn ui_confirm(question: &str) -> Result<bool> {
-    use std::io::{BufRead, IsTerminal, Read};
-    if !std::io::stdin().is_terminal() {
-        return Err(Error::invalid("there is no terminal to ask on").hint("use --force"));
-    }
-    ui::note(question);
-    let mut answer = String::new();
-    std::io::stdin().lock().take(64).read_line(&mut answer).or_ignore();
-    Ok(answer.trim().eq_ignore_ascii_case("y") || answer.trim().eq_ignore_ascii_case("yes"))
 }
 
 /// Adds names to an image.

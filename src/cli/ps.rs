@@ -176,7 +176,7 @@ fn row(container: &Container, now: Timestamp, zone: &TimeZone, whole: bool) -> V
 }
 
 /// `Up 3 seconds`, `Exited (0) 2 minutes ago`.
-fn status(container: &Container, now: Timestamp) -> String {
+pub(super) fn status(container: &Container, now: Timestamp) -> String {
     match &container.status {
         Status::Created => "Created".into(),
         Status::Running { since, .. } => format!("Up {}", human_duration(now.duration_since(*since))),
@@ -185,6 +185,11 @@ fn status(container: &Container, now: Timestamp) -> String {
         }
         Status::Exited(exit) => format!("Exited ({}) {}", exit.code, human_age(exit.finished_at, now)),
     }
+}
+
+/// The command as tables show it.
+pub(super) fn short_command(container: &Container) -> String {
+    quote(&ellipsis(&container.command().join(" "), COMMAND_WIDTH))
 }
 
 fn size(container: &Container) -> String {
@@ -206,7 +211,7 @@ fn mounts(container: &Container) -> Vec<String> {
     record.config.mounts.iter().filter_map(|mount| name(&mount.source)).collect()
 }
 
-fn local_volumes(container: &Container) -> usize {
+pub(super) fn local_volumes(container: &Container) -> usize {
     let volume = |source: &MountSource| matches!(source, MountSource::Volume { .. } | MountSource::Anonymous);
     container.record.config.mounts.iter().filter(|mount| volume(&mount.source)).count()
 }

@@ -7,6 +7,7 @@
 pub(crate) mod attach;
 pub(crate) mod control;
 pub(crate) mod create;
+pub(crate) mod disk;
 pub(crate) mod images;
 pub(crate) mod import;
 pub(crate) mod info;
@@ -16,6 +17,7 @@ pub(crate) mod load;
 pub(crate) mod logs;
 pub(crate) mod merge;
 pub(crate) mod names;
+pub(crate) mod prune;
 pub(crate) mod pull;
 pub(crate) mod remove;
 pub(crate) mod rmi;

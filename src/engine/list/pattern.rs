@@ -4,7 +4,7 @@
 use crate::error::{Error, Result};
 
 /// A pattern of one name.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Pattern {
     /// Each atom, and whether it is repeated; `None` is any character.
     atoms: Vec<(Option<char>, bool)>,
