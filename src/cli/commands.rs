@@ -3,8 +3,8 @@
 use super::arguments::{self, Flags};
 use super::command::{Entry, Kind, command, run_in, with_help};
 use super::{
-    df, generate, images, inspect, lifecycle, logs, port, prune, ps, registry, run as run_command, system,
-    ui, volume,
+    control, df, generate, images, inspect, lifecycle, logs, port, prune, ps, registry, run as run_command,
+    system, ui, volume,
 };
 use crate::error::{Error, Result};
 use clap::{Arg, ArgAction, Command};
@@ -125,8 +125,8 @@ static CONTAINER: &[Entry] = &[
         &["remove"],
         "Remove containers",
         "[OPTIONS] CONTAINER [CONTAINER...]",
-        lifecycle::RmArgs,
-        lifecycle::rm
+        control::RmArgs,
+        control::rm
     )
     .same_as("rm"),
     command!("ls", &["list", "ps"], "List containers", "[OPTIONS]", ps::PsArgs, ps::run).same_as("ps"),
@@ -180,8 +180,8 @@ const STOP: Entry = command!(
     &[],
     "Stop running containers",
     "[OPTIONS] CONTAINER [CONTAINER...]",
-    lifecycle::StopArgs,
-    lifecycle::stop
+    control::StopArgs,
+    control::stop
 );
 
 const RESTART: Entry = command!(
@@ -189,8 +189,8 @@ const RESTART: Entry = command!(
     &[],
     "Stop containers and start them again",
     "[OPTIONS] CONTAINER [CONTAINER...]",
-    lifecycle::RestartArgs,
-    lifecycle::restart
+    control::RestartArgs,
+    control::restart
 );
 
 const KILL: Entry = command!(
@@ -198,8 +198,8 @@ const KILL: Entry = command!(
     &[],
     "Send a signal to running containers",
     "[OPTIONS] CONTAINER [CONTAINER...]",
-    lifecycle::KillArgs,
-    lifecycle::kill
+    control::KillArgs,
+    control::kill
 );
 
 const RM: Entry = command!(
@@ -207,8 +207,8 @@ const RM: Entry = command!(
     &[],
     "Remove containers",
     "[OPTIONS] CONTAINER [CONTAINER...]",
-    lifecycle::RmArgs,
-    lifecycle::rm
+    control::RmArgs,
+    control::rm
 );
 
 const PS: Entry = command!("ps", &[], "List containers", "[OPTIONS]", ps::PsArgs, ps::run);

@@ -133,7 +133,7 @@ impl Store {
                 return Ok(());
             }
             return Err(Error::conflict(format!(
-                "the container name {name:?} is in use by container {}",
+                "the container name {name:?} is already in use by container {}",
                 owner.short()
             ))
             .hint("remove or rename that container, or use --replace"));
@@ -247,11 +247,10 @@ impl Store {
         match (found.next(), found.next()) {
             (Some(id), None) => Ok(id),
             (None, _) => Err(not_found()),
-            (Some(first), Some(second)) => Err(Error::conflict(format!(
-                "{word} is the beginning of several ids: {} and {}",
-                first.short(),
-                second.short()
-            ))),
+            (Some(first), Some(second)) => {
+                Err(Error::conflict(format!("multiple IDs found with provided prefix: {word}"))
+                    .hint(format!("{} and {} begin so: give more digits", first.short(), second.short())))
+            }
         }
     }
 
