@@ -216,8 +216,8 @@ const PS: Entry = command!("ps", &[], "List containers", "[OPTIONS]", ps::PsArgs
 const LOGS: Entry = command!(
     "logs",
     &[],
-    "Show what a container has printed",
-    "[OPTIONS] CONTAINER",
+    "Show what containers have printed",
+    "[OPTIONS] CONTAINER [CONTAINER...]",
     logs::LogsArgs,
     logs::show
 );

@@ -1,6 +1,7 @@
 //! Which containers a command is for: those named, or podman's `--all`,
 //! `--latest`, `--cidfile`, `--filter`, `--ignore`.
 
+use super::ui;
 use crate::engine::Engine;
 use crate::engine::list::{Container, Filters, Selection, select};
 use crate::error::{Context, Error, Kind, Result};
@@ -58,8 +59,8 @@ impl Wanted<'_> {
             let filters = Filters::parse(self.filters, Timestamp::now())?;
             let mut notes = Vec::new();
             let containers = engine.containers(false, &mut notes)?;
-            if let Some(note) = notes.into_iter().next() {
-                return Err(note);
+            for note in &notes {
+                ui::warning(&note.to_string());
             }
             let selection = Selection { all: true, last: None, filters };
             let chosen = select(containers, &selection)?.into_iter().filter(|one| eligible(one));
