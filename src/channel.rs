@@ -14,7 +14,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 /// Bytes; a longer message is refused before memory is taken for it.
-pub(crate) const MAX_MESSAGE: usize = 1 << 20;
+pub(crate) const MAX_MESSAGE: usize = 4 << 20;
 
 /// One end of a typed conversation.
 #[derive(Debug)]

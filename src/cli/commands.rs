@@ -3,8 +3,8 @@
 use super::arguments::{self, Flags};
 use super::command::{Entry, Kind, command, run_in, with_help};
 use super::{
-    control, df, generate, images, inspect, lifecycle, logs, port, prune, ps, registry, run as run_command,
-    system, ui, volume,
+    control, df, exec, exit, generate, images, inspect, lifecycle, logs, port, prune, ps, registry,
+    run as run_command, system, top, ui, volume,
 };
 use crate::error::{Error, Result};
 use clap::{Arg, ArgAction, Command};
@@ -21,6 +21,8 @@ pub(crate) static ENTRIES: &[Entry] = &[
     PS,
     LOGS,
     ATTACH,
+    EXEC,
+    TOP,
     WAIT,
     RENAME,
     PORT,
@@ -132,6 +134,8 @@ static CONTAINER: &[Entry] = &[
     command!("ls", &["list", "ps"], "List containers", "[OPTIONS]", ps::PsArgs, ps::run).same_as("ps"),
     LOGS.same_as("logs"),
     ATTACH.same_as("attach"),
+    EXEC.same_as("exec"),
+    TOP.same_as("top"),
     WAIT.same_as("wait"),
     RENAME.same_as("rename"),
     PORT.same_as("port"),
@@ -231,6 +235,26 @@ const ATTACH: Entry = command!(
     lifecycle::attach
 );
 
+const EXEC: Entry = command!(
+    "exec",
+    &[],
+    "Run a command in a running container",
+    "[OPTIONS] CONTAINER COMMAND [ARG...]",
+    exec::ExecArgs,
+    exec::exec
+)
+.flags_first();
+
+const TOP: Entry = command!(
+    "top",
+    &[],
+    "Show the processes of a container",
+    "[OPTIONS] CONTAINER [PS OPTIONS]",
+    top::TopArgs,
+    top::top
+)
+.flags_first();
+
 const WAIT: Entry = command!(
     "wait",
     &[],
@@ -286,6 +310,7 @@ static SYSTEM: &[Entry] = &[
 /// As the command that is named; `Invalid` where none is.
 pub(crate) fn run(words: Vec<String>) -> Result<u8> {
     let words = global_flags(words)?;
+    exit::remember(&words);
     match words.first().map(String::as_str) {
         Some("--version" | "-v") => {
             ui::line(&format!("coracle version {}", env!("CARGO_PKG_VERSION")))?;
@@ -315,10 +340,10 @@ fn global_flags(words: Vec<String>) -> Result<Vec<String>> {
             Some("debug" | "info" | "warn") => {}
             Some("error" | "fatal") => ui::silence_warnings(),
             Some(other) => {
-                return Err(Error::invalid(format!("invalid value {other:?} of --log-level"))
+                return Err(Error::usage(format!("invalid value {other:?} of --log-level"))
                     .hint("it is one of debug, info, warn, error and fatal"));
             }
-            None => return Err(Error::invalid(format!("unknown flag: {word}")).hint("see `coracle --help`")),
+            None => return Err(Error::usage(format!("unknown flag: {word}")).hint("see `coracle --help`")),
         }
     }
     Ok(normal.collect())

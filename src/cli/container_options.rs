@@ -10,6 +10,7 @@ mod request;
 mod security;
 mod values;
 
+pub(super) use files::read_text;
 pub(crate) use request::{Host, Words};
 
 use clap::Args;

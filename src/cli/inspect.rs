@@ -1,5 +1,6 @@
 //! `coracle inspect`, and the `inspect` of each kind of object.
 
+use super::selection::newest;
 use super::template::{Format, Scope};
 use super::ui;
 use crate::engine::Engine;
@@ -15,8 +16,8 @@ const NOT_FOUND: u8 = 1;
 pub(crate) struct InspectArgs {
     #[command(flatten)]
     common: KindInspectArgs,
-    /// Look for this kind alone: container, image or volume
-    #[arg(long, value_name = "KIND")]
+    /// Look for this kind alone: container, image, volume, network or all
+    #[arg(long, short = 't', value_name = "KIND")]
     r#type: Option<String>,
 }
 
@@ -25,11 +26,14 @@ pub(crate) struct KindInspectArgs {
     /// Print with a Go template, or `json` for one line
     #[arg(long, short = 'f', value_name = "FORMAT")]
     format: Option<String>,
+    /// The container that was made last
+    #[arg(long, short = 'l')]
+    latest: bool,
     /// Tell the sizes of containers
     #[arg(long, short = 's')]
     size: bool,
     /// Names or ids
-    #[arg(value_name = "NAME", required = true)]
+    #[arg(value_name = "NAME", required_unless_present = "latest")]
     names: Vec<String>,
 }
 
@@ -37,6 +41,8 @@ pub(crate) struct KindInspectArgs {
 enum Object {
     Container,
     Image,
+    Volume,
+    Network,
 }
 
 /// Shows containers, and images where there is no such container.
@@ -45,11 +51,14 @@ enum Object {
 /// `Invalid` for an unknown kind and a wrong template.
 pub(crate) fn any(args: InspectArgs) -> Result<u8> {
     let objects = match args.r#type.as_deref() {
-        None | Some("" | "all") => vec![Object::Container, Object::Image],
+        None | Some("" | "all") => vec![Object::Container, Object::Image, Object::Volume],
         Some("container") => vec![Object::Container],
         Some("image") => vec![Object::Image],
+        Some("volume") => vec![Object::Volume],
+        Some("network") => vec![Object::Network],
         Some(other) => {
-            return Err(Error::invalid(format!("invalid --type {other:?}")).hint("it is container or image"));
+            return Err(Error::usage(format!("invalid --type {other:?}"))
+                .hint("it is one of container, image, volume, network and all"));
         }
     };
     inspect(&args.common, &objects)
@@ -76,7 +85,8 @@ fn inspect(args: &KindInspectArgs, objects: &[Object]) -> Result<u8> {
     let engine = Engine::open()?;
     let mut documents = Vec::new();
     let mut missing = Vec::new();
-    for name in &args.names {
+    let latest = if args.latest { Some(latest(&engine, args, objects)?) } else { None };
+    for name in args.names.iter().chain(&latest) {
         match find(&engine, name, objects, args.size) {
             Ok(document) => documents.push(document),
             Err(error) => missing.push(error),
@@ -87,15 +97,28 @@ fn inspect(args: &KindInspectArgs, objects: &[Object]) -> Result<u8> {
     Ok(if missing.is_empty() { 0 } else { NOT_FOUND })
 }
 
+/// The id of the container that was made last.
+fn latest(engine: &Engine, args: &KindInspectArgs, objects: &[Object]) -> Result<String> {
+    if !objects.contains(&Object::Container) {
+        return Err(Error::usage("--latest is about containers alone"));
+    }
+    if let Some(name) = args.names.first() {
+        return Err(Error::usage(format!("--latest and {name} cannot be used together")));
+    }
+    Ok(newest(engine)?.to_string())
+}
+
 /// The first kind that has something of this name.
 fn find(engine: &Engine, name: &str, objects: &[Object], size: bool) -> Result<Value> {
     for object in objects {
         let found = match object {
             Object::Container => engine
                 .resolve(name)
-                .and_then(|id| engine.container(&id, size))
+                .and_then(|id| engine.container_with_sessions(&id, size))
                 .map(|found| container::document(&found, &engine.dirs)),
             Object::Image => images::inspect(&engine.dirs, name),
+            Object::Volume => engine.volume(name).and_then(|volume| engine.volume_document(&volume)),
+            Object::Network => Err(Error::not_found(format!("no such network: {name}"))),
         };
         match found {
             // A name that one kind cannot have may be good for the next.

@@ -161,7 +161,7 @@ fn each_of<T>(things: &mut dyn Iterator<Item = T>, mut action: impl FnMut(T) -> 
             Err(error) if ui::stdout_closed() => return Err(error),
             Err(error) => {
                 ui::error(&error);
-                code = error.kind().exit_code();
+                code = super::exit::code(&error);
             }
         }
     }

@@ -11,6 +11,8 @@ pub(crate) mod container_options;
 pub(crate) mod control;
 pub(crate) mod df;
 pub(crate) mod examples;
+pub(crate) mod exec;
+pub(crate) mod exit;
 pub(crate) mod generate;
 pub(crate) mod images;
 pub(crate) mod inspect;
@@ -25,6 +27,7 @@ pub(crate) mod selection;
 pub(crate) mod system;
 pub(crate) mod table;
 pub(crate) mod template;
+pub(crate) mod top;
 pub(crate) mod ui;
 pub(crate) mod usage;
 pub(crate) mod volume;
@@ -53,7 +56,7 @@ fn command_line(words: Vec<OsString>) -> u8 {
         Err(_) if ui::stdout_closed() => BROKEN_PIPE,
         Err(error) => {
             ui::error(&error);
-            error.kind().exit_code()
+            exit::code(&error)
         }
     }
 }

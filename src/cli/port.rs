@@ -28,15 +28,15 @@ pub(crate) struct PortArgs {
 pub(crate) fn port(args: PortArgs) -> Result<u8> {
     let (names, port) = match args.words.as_slice() {
         _ if args.all && args.latest => {
-            return Err(Error::invalid("--all and --latest cannot be used together"));
+            return Err(Error::usage("--all and --latest cannot be used together"));
         }
         [] => (&[][..], None),
         [first, ..] if args.all => {
-            return Err(Error::invalid(format!("--all takes no container and no port: {first}")));
+            return Err(Error::usage(format!("--all takes no container and no port: {first}")));
         }
         [port] if args.latest => (&[][..], Some(port)),
         [name] => (std::slice::from_ref(name), None),
-        [_, _, ..] if args.latest => return Err(Error::invalid("--latest takes no container")),
+        [_, _, ..] if args.latest => return Err(Error::usage("--latest takes no container")),
         [name, port, ..] => (std::slice::from_ref(name), Some(port)),
     };
     let port = port.map(|text| parse(text)).transpose()?;
@@ -63,8 +63,7 @@ fn no_public_port(number: u16, protocol: &str, container: &str) -> Error {
 fn parse(text: &str) -> Result<(u16, String)> {
     let (number, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
     let invalid = || {
-        Error::invalid(format!("invalid port {text:?}"))
-            .hint("write PORT or PORT/PROTOCOL, for example 53/udp")
+        Error::usage(format!("invalid port {text:?}")).hint("write PORT or PORT/PROTOCOL, for example 53/udp")
     };
     let number: u16 = number.parse().map_err(|_| invalid())?;
     match protocol.to_ascii_lowercase().as_str() {

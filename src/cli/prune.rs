@@ -195,7 +195,7 @@ impl Report {
     fn section(&mut self, heading: &str, lines: &[String], bytes: u64, failures: &[Error]) -> Result<()> {
         self.bytes += bytes;
         for error in failures {
-            self.code = error.kind().exit_code();
+            self.code = super::exit::code(error);
             ui::error(error);
         }
         if lines.is_empty() { Ok(()) } else { ui::line(&format!("{heading}\n{}\n", lines.join("\n"))) }

@@ -87,22 +87,22 @@ impl Wanted<'_> {
         let named = !self.names.is_empty() || !self.cidfiles.is_empty();
         let flag = match () {
             () if self.latest && self.all => {
-                return Err(Error::invalid("--all and --latest cannot be used together"));
+                return Err(Error::usage("--all and --latest cannot be used together"));
             }
             () if self.latest && !self.filters.is_empty() => {
-                return Err(Error::invalid("--latest and --filter cannot be used together"));
+                return Err(Error::usage("--latest and --filter cannot be used together"));
             }
             () if self.latest => "--latest",
             () if self.all => "--all",
             () if !self.filters.is_empty() => "--filter",
             () if named => return Ok(()),
             () => {
-                return Err(Error::invalid(format!("'coracle {command}' requires at least 1 argument"))
+                return Err(Error::usage(format!("'coracle {command}' requires at least 1 argument"))
                     .hint(format!("see `coracle {command} --help`")));
             }
         };
         if named {
-            return Err(Error::invalid(format!("{flag} and containers by name cannot be used together"))
+            return Err(Error::usage(format!("{flag} and containers by name cannot be used together"))
                 .hint(format!("leave out {flag} or the names")));
         }
         Ok(())

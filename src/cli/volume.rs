@@ -165,7 +165,7 @@ pub(crate) fn inspect(args: InspectArgs) -> Result<u8> {
     };
     ui::write(text.as_bytes())?;
     for error in failures {
-        code = error.kind().exit_code();
+        code = super::exit::code(&error);
         ui::error(&error);
     }
     Ok(code)
@@ -193,7 +193,7 @@ pub(crate) fn remove(args: RemoveArgs) -> Result<u8> {
             Ok(()) => ui::line(name)?,
             Err(error) if args.force && error.kind() == Kind::NotFound => {}
             Err(error) => {
-                code = error.kind().exit_code();
+                code = super::exit::code(&error);
                 ui::error(&error);
             }
         }

@@ -11,8 +11,12 @@ use crate::state::store::{Snapshot, is_alive};
 use crate::types::id::ContainerId;
 use crate::types::status::Status;
 use crate::userns;
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::process::{Pid, PidfdFlags, Signal};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
 
 impl Engine {
     /// The container as it is now. What a killed monitor left is cleaned up.
@@ -83,7 +87,7 @@ impl Engine {
 
     /// Says one thing to the monitor; `None` where it is gone.
     pub(super) fn ask(&self, id: &ContainerId, request: &Request) -> Result<Option<Reply>> {
-        let Some(mut channel) = self.connect(id)? else { return Ok(None) };
+        let Some(mut channel) = self.connect(id, None)? else { return Ok(None) };
         if channel.send(request).is_err() {
             return Ok(None);
         }
@@ -91,10 +95,17 @@ impl Engine {
         Ok(channel.receive().unwrap_or(None))
     }
 
-    fn connect(&self, id: &ContainerId) -> Result<Option<Channel<Request, Reply>>> {
+    /// A connection to the monitor; `None` where there is none, and where it does
+    /// not answer within `patience`, for this and for each word after it.
+    pub(super) fn connect(
+        &self,
+        id: &ContainerId,
+        patience: Option<Duration>,
+    ) -> Result<Option<Channel<Request, Reply>>> {
         let Ok((_directory, path)) = socket_path(&self.dirs.container_runtime(id)) else { return Ok(None) };
-        match UnixStream::connect(path) {
+        match connect(&path, patience) {
             Ok(stream) => Ok(Some(Channel::new(stream))),
+            Err(error) if patience.is_some() && error.kind() == std::io::ErrorKind::WouldBlock => Ok(None),
             Err(error)
                 if matches!(
                     error.kind(),
@@ -110,20 +121,31 @@ impl Engine {
     /// A connection that carries the container's output from now on.
     pub(crate) fn attach_stream(&self, id: &ContainerId, stdin: bool) -> Result<UnixStream> {
         let gone = || Error::conflict(format!("container {} is not running", id.short()));
-        let mut channel = self.connect(id)?.ok_or_else(gone)?;
+        let mut channel = self.connect(id, None)?.ok_or_else(gone)?;
         channel.send(&Request::Attach { stdin })?;
         match channel.receive()? {
             Some(Reply::Done) => Ok(channel.into_stream()),
             Some(Reply::Failed(text)) => Err(Error::conflict(text)),
-            Some(Reply::Exited(_)) | None => Err(gone()),
+            Some(Reply::Exited(_) | Reply::Refused { .. } | Reply::Sessions(_)) | None => Err(gone()),
         }
     }
 
     /// A connection that becomes readable, or ends, when the container has
     /// ended for good; `None` where it does not run.
     pub(crate) fn end_signal(&self, id: &ContainerId) -> Result<Option<UnixStream>> {
-        let Some(mut channel) = self.connect(id)? else { return Ok(None) };
+        let Some(mut channel) = self.connect(id, None)? else { return Ok(None) };
         channel.send(&Request::Wait)?;
         Ok(Some(channel.into_stream()))
     }
+}
+
+fn connect(path: &Path, patience: Option<Duration>) -> std::io::Result<UnixStream> {
+    let Some(patience) = patience else { return UnixStream::connect(path) };
+    let socket =
+        rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    // A connection waits as long as sending may: socket(7).
+    set_socket_timeout(&socket, Timeout::Send, Some(patience))?;
+    set_socket_timeout(&socket, Timeout::Recv, Some(patience))?;
+    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+    Ok(UnixStream::from(socket))
 }

@@ -28,6 +28,8 @@ pub(crate) struct Container {
     pub(crate) last_started: Option<Timestamp>,
     /// Bytes: of the writable layer, and of it and the image together.
     pub(crate) size: Option<(u64, u64)>,
+    /// Ids of the commands of `exec` that run; only for `inspect`.
+    pub(crate) exec_ids: Vec<String>,
 }
 
 impl Container {
@@ -38,6 +40,7 @@ impl Container {
             restart_count: snapshot.restart_count,
             last_started: snapshot.last_started,
             size,
+            exec_ids: Vec::new(),
         }
     }
 
@@ -248,7 +251,7 @@ pub(crate) mod samples {
             config: ContainerConfig { cmd: vec!["sleep".into(), "100".into()], ..ContainerConfig::default() },
             anonymous_volumes: Vec::new(),
         };
-        Container { record, status, restart_count: 0, last_started: None, size: None }
+        Container { record, status, restart_count: 0, last_started: None, exec_ids: Vec::new(), size: None }
     }
 
     pub(crate) fn running(since: &str) -> Status {

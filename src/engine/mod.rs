@@ -8,6 +8,7 @@ pub(crate) mod attach;
 pub(crate) mod control;
 pub(crate) mod create;
 pub(crate) mod disk;
+pub(crate) mod exec;
 pub(crate) mod images;
 pub(crate) mod import;
 pub(crate) mod info;
@@ -24,6 +25,7 @@ pub(crate) mod rmi;
 pub(crate) mod save;
 pub(crate) mod start;
 pub(crate) mod stop;
+pub(crate) mod top;
 pub(crate) mod volumes;
 
 #[cfg(test)]

@@ -91,7 +91,7 @@ fn wait_for_start(channel: &mut MonitorChannel, warn: &mut dyn FnMut(&str)) -> R
 }
 
 /// Rows and columns of the terminal that this process writes to.
-fn terminal_size() -> Option<(u16, u16)> {
+pub(crate) fn terminal_size() -> Option<(u16, u16)> {
     let size = rustix::termios::tcgetwinsize(rustix::stdio::stdin())
         .or_else(|_| rustix::termios::tcgetwinsize(rustix::stdio::stdout()))
         .ok()?;

@@ -28,7 +28,7 @@ impl Engine {
         let timeout = time.or(snapshot.record.config.stop_timeout).unwrap_or(STOP_TIMEOUT);
         match self.ask(id, &Request::Stop { signal, timeout })? {
             Some(Reply::Failed(text)) => Err(Error::failed(text)),
-            Some(Reply::Done | Reply::Exited(_)) => Ok(()),
+            Some(_) => Ok(()),
             // It died meanwhile: cleaning up after it makes the stop true.
             None => match self.snapshot(id) {
                 Err(error) if error.kind() == crate::error::Kind::NotFound => Ok(()),
@@ -52,7 +52,7 @@ impl Engine {
         }
         match self.ask(id, &Request::Kill { signal })? {
             Some(Reply::Failed(text)) => Err(Error::conflict(text)),
-            Some(Reply::Done | Reply::Exited(_)) => {
+            Some(_) => {
                 if signal == libc::SIGKILL {
                     // Docker returns when it is dead, not before.
                     self.ask(id, &Request::Wait)?;

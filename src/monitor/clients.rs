@@ -232,7 +232,7 @@ async fn read_from_client(container: Rc<Container>, number: u64, mut read: Owned
 
 /// The next frame's kind; its body replaces what is in `body`. `None` at the
 /// end, and for a client that does not keep to the protocol.
-async fn read_frame(read: &mut OwnedReadHalf, body: &mut Vec<u8>) -> Option<u8> {
+pub(super) async fn read_frame(read: &mut OwnedReadHalf, body: &mut Vec<u8>) -> Option<u8> {
     let kind = read.read_u8().await.ok()?;
     let length = read.read_u32_le().await.ok()? as usize;
     if length > MAX_FRAME {

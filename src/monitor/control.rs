@@ -3,6 +3,7 @@
 //! It lies in a directory of mode 0700, so that whoever connects is the user.
 //! There is no abstract socket (CVE-2020-15257).
 
+use super::exec;
 use super::life::Container;
 use super::messages::{Reply, Request};
 use crate::channel::{MAX_MESSAGE, encode};
@@ -39,6 +40,8 @@ pub(crate) fn socket_path(directory: &Path) -> Result<(OwnedFd, PathBuf)> {
 /// What is asked of the container from outside, and what it answers.
 pub(super) struct Control {
     listener: UnixListener,
+    /// The socket's file: device and inode.
+    file: Option<(u64, u64)>,
     running: RefCell<Option<OwnedFd>>,
     stopping: Cell<bool>,
     stop: Notify,
@@ -58,6 +61,7 @@ pub(super) fn listen(directory: &Path) -> Result<Control> {
     let listener = UnixListener::bind(path).context(step)?;
     Ok(Control {
         listener,
+        file: file_of(directory),
         running: RefCell::default(),
         stopping: Cell::new(false),
         stop: Notify::new(),
@@ -69,10 +73,26 @@ pub(super) fn listen(directory: &Path) -> Result<Control> {
     })
 }
 
+/// Which file the socket of `directory` is.
+fn file_of(directory: &Path) -> Option<(u64, u64)> {
+    rustix::fs::stat(directory.join(SOCKET)).ok().map(|stat| (stat.st_dev, stat.st_ino))
+}
+
 impl Control {
+    /// Whether `directory` still has this socket, and not that of a later run.
+    pub(super) fn is_in(&self, directory: &Path) -> bool {
+        file_of(directory).is_none_or(|file| self.file.is_none_or(|own| own == file))
+    }
+
     pub(super) fn set_running(&self, pidfd: Option<OwnedFd>) {
         self.run.send_replace(pidfd.is_some());
         *self.running.borrow_mut() = pidfd;
+    }
+
+    /// A pidfd of the container's first process, while one runs.
+    pub(super) fn first_process(&self) -> Result<Option<OwnedFd>> {
+        let running = self.running.borrow();
+        running.as_ref().map(OwnedFd::try_clone).transpose().context(|| "keep the container's pidfd")
     }
 
     fn is_running(&self) -> bool {
@@ -196,6 +216,8 @@ async fn answer(container: Rc<Container>, mut stream: UnixStream) {
         }
         Request::Stop { signal, timeout } => return stop(&container, &mut stream, signal, timeout).await,
         Request::Wait => return tell_the_end(&container, &mut stream).await,
+        Request::Exec(request) => return exec::serve(container, *request, stream).await,
+        Request::Sessions => Reply::Sessions(container.execs.ids()),
     };
     say(&mut stream, &reply).await;
 }
@@ -238,7 +260,7 @@ async fn tell_the_end(container: &Rc<Container>, stream: &mut UnixStream) {
 
 /// Returns when the client has closed its end. It has nothing more to say; a
 /// readiness that is left over from its request is not the end.
-async fn hung_up(stream: &UnixStream) {
+pub(super) async fn hung_up(stream: &UnixStream) {
     let mut byte = [0];
     while stream.readable().await.is_ok() {
         match stream.try_read(&mut byte) {
@@ -259,7 +281,7 @@ async fn read_request(stream: &mut UnixStream) -> Option<Request> {
     serde_json::from_slice(&body).ok()
 }
 
-async fn say(stream: &mut UnixStream, reply: &Reply) -> bool {
+pub(super) async fn say(stream: &mut UnixStream, reply: &Reply) -> bool {
     let Ok(frame) = encode(reply) else { return false };
     stream.write_all(&frame).await.is_ok()
 }

@@ -2,6 +2,7 @@
 
 use super::clients::Hub;
 use super::control::{self, Control};
+use super::exec::Execs;
 use super::log_file::LogWriter;
 use super::messages::{FromMonitor, StartOrder};
 use super::remove::Hidden;
@@ -9,9 +10,10 @@ use super::run::{self, Started};
 use super::{Front, remove};
 use crate::dirs::{Dirs, create_private};
 use crate::error::{BestEffort, Error, Result};
+use crate::state::lock;
 use crate::state::store::{LiveState, Store, this_process};
 use crate::types::container::ContainerRecord;
-use crate::types::status::{Exit, RestartPolicy};
+use crate::types::status::{Exit, ProcessId, RestartPolicy};
 use crate::userns::{self, Outer};
 use jiff::Timestamp;
 use std::cell::RefCell;
@@ -32,6 +34,7 @@ pub(super) struct Container {
     pub(super) outer: Outer,
     pub(super) hub: Hub,
     pub(super) control: Control,
+    pub(super) execs: Execs,
     /// As last written to `state.json`.
     live: RefCell<Option<LiveState>>,
 }
@@ -42,6 +45,12 @@ impl Container {
         self.store.save_live(&state)?;
         *self.live.borrow_mut() = Some(state);
         Ok(())
+    }
+
+    /// The first process as last published, and whether the container is paused.
+    pub(super) fn init(&self) -> Option<(ProcessId, bool)> {
+        let live = self.live.borrow();
+        live.as_ref().and_then(|live| live.init.map(|init| (init, live.paused)))
     }
 
     /// Publishes a change of it.
@@ -79,6 +88,7 @@ fn open(order: &StartOrder) -> Result<Container> {
     Ok(Container {
         hub: Hub::new(log),
         control,
+        execs: Execs::default(),
         dirs,
         store,
         record,
@@ -108,6 +118,7 @@ async fn sequence(container: &Rc<Container>, order: &StartOrder, front: &mut Opt
     let hidden = end(container, &exit, restarts);
     container.control.finish(exit.clone());
     container.hub.tell_exit(&exit).await;
+    container.execs.drained().await;
     container.control.drained().await;
     remove_what_is_left(container, hidden);
     Ok(())
@@ -204,7 +215,15 @@ fn end(container: &Container, exit: &Exit, restarts: u32) -> Option<Hidden> {
 
 fn remove_what_is_left(container: &Container, hidden: Option<Hidden>) {
     let record = &container.record;
-    std::fs::remove_dir_all(container.dirs.container_runtime(&record.id)).or_ignore();
+    let directory = container.dirs.container_runtime(&record.id);
+    // A client that took its time for the last words may have kept this process
+    // from here for long: who starts the container meanwhile has the lock, and
+    // who has started it has a socket of his own there.
+    let lock = lock::try_container(&container.dirs.container(&record.id));
+    if !matches!(lock, Ok(None)) && container.control.is_in(&directory) {
+        std::fs::remove_dir_all(directory).or_ignore();
+    }
+    drop(lock);
     if let Some(hidden) = hidden {
         remove::delete(&container.dirs, record, remove::Volumes::Keep, hidden).or_ignore();
     }

@@ -6,6 +6,7 @@
 //! a kind (u8), a length (u32, little endian, at most [`MAX_FRAME`]), the bytes.
 
 use crate::dirs::Dirs;
+use crate::types::exec::ExecRequest;
 use crate::types::id::ContainerId;
 use crate::types::status::{Exit, ProcessId};
 use crate::userns::Outer;
@@ -30,6 +31,11 @@ pub(crate) enum Request {
     Kill { signal: i32 },
     /// Answers when the container has ended and will not be restarted.
     Wait,
+    /// Runs a further command. After [`Reply::Done`] the connection carries
+    /// frames as after `Attach`, unless nobody is to listen.
+    Exec(Box<ExecRequest>),
+    /// The ids of the commands that live.
+    Sessions,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -37,6 +43,13 @@ pub(crate) enum Reply {
     Done,
     Exited(Exit),
     Failed(String),
+    /// A command could not be started; as [`FromMonitor::Failed`].
+    Refused {
+        exit_code: u8,
+        message: String,
+        hints: Vec<String>,
+    },
+    Sessions(Vec<String>),
 }
 
 /// What the process that starts a monitor tells it first.

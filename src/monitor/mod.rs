@@ -9,6 +9,7 @@
 
 pub(crate) mod clients;
 pub(crate) mod control;
+mod exec;
 pub(crate) mod life;
 pub(crate) mod log_file;
 pub(crate) mod log_reader;

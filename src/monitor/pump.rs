@@ -9,6 +9,7 @@ use super::log_file::Stream;
 use crate::error::{BestEffort, Context, Result};
 use crate::runtime::plan::Stdio;
 use crate::types::container::{ContainerConfig, LogDriver};
+use crate::types::exec::ExecRequest;
 use rustix::fs::OFlags;
 use rustix::pipe::{PipeFlags, pipe_with};
 use std::cell::Cell;
@@ -19,7 +20,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 
 /// Bytes per read: a quarter of a pipe, docker's piece of a log line.
-const CHUNK: usize = 16 << 10;
+pub(super) const CHUNK: usize = 16 << 10;
 
 /// The monitor's ends.
 #[derive(Default)]
@@ -61,6 +62,26 @@ pub(super) fn make(config: &ContainerConfig) -> Result<(Stdio, Pipes)> {
     let mut pipes = Pipes::default();
     let pipe = || pipe_with(PipeFlags::CLOEXEC).context(step);
     if config.interactive {
+        let (read, write) = pipe()?;
+        (stdio.stdin, pipes.stdin) = (Some(read), Some(write));
+    }
+    let (read, write) = pipe()?;
+    (pipes.stdout, stdio.stdout) = (Some(read), Some(write));
+    let (read, write) = pipe()?;
+    (pipes.stderr, stdio.stderr) = (Some(read), Some(write));
+    Ok((stdio, pipes))
+}
+
+/// The same for a further command. Where nobody listens, what it has no pipe
+/// for is /dev/null.
+pub(super) fn make_for_exec(request: &ExecRequest) -> Result<(Stdio, Pipes)> {
+    let mut stdio = Stdio::default();
+    let mut pipes = Pipes::default();
+    if request.tty || request.detach {
+        return Ok((stdio, pipes));
+    }
+    let pipe = || pipe_with(PipeFlags::CLOEXEC).context(|| "make the command's stdio");
+    if request.interactive {
         let (read, write) = pipe()?;
         (stdio.stdin, pipes.stdin) = (Some(read), Some(write));
     }
@@ -149,7 +170,7 @@ async fn write_input(
 }
 
 /// `false` where nobody reads any more.
-async fn write_all(fd: &AsyncFd<OwnedFd>, mut bytes: &[u8]) -> bool {
+pub(super) async fn write_all(fd: &AsyncFd<OwnedFd>, mut bytes: &[u8]) -> bool {
     while !bytes.is_empty() {
         tokio::task::consume_budget().await;
         let Ok(mut guard) = fd.writable().await else { return false };
@@ -163,7 +184,7 @@ async fn write_all(fd: &AsyncFd<OwnedFd>, mut bytes: &[u8]) -> bool {
     true
 }
 
-fn non_blocking(fd: OwnedFd) -> Option<OwnedFd> {
+pub(super) fn non_blocking(fd: OwnedFd) -> Option<OwnedFd> {
     let flags = rustix::fs::fcntl_getfl(fd.as_fd()).ok()?;
     rustix::fs::fcntl_setfl(fd.as_fd(), flags | OFlags::NONBLOCK).or_ignore();
     Some(fd)

@@ -5,6 +5,7 @@
 #![allow(deprecated)]
 
 use super::Front;
+use super::exec::Execs;
 use super::life::Container;
 use super::messages::{FromMonitor, StartOrder};
 use super::plan::{self, Planned};
@@ -133,10 +134,12 @@ pub(super) async fn wait(container: &Rc<Container>, started: Started) -> Exit {
     } else {
         None
     };
-    let run = Run { pid: process.pid, pidfd: &pidfd, timeout: container.record.config.timeout };
+    let timeout = container.record.config.timeout;
+    let run = Run { pid: process.pid, pidfd: &pidfd, timeout, execs: &container.execs };
     let status = wait_for_exit(&run, network, orphans).await;
     let oom_killed = false;
     container.control.set_running(None);
+    container.execs.end_all().await;
     if container.record.config.pid == NamespaceMode::Host {
         end_orphans();
     }
@@ -152,6 +155,7 @@ struct Run<'a> {
     pidfd: &'a OwnedFd,
     /// Seconds; 0: for ever.
     timeout: u64,
+    execs: &'a Execs,
 }
 
 async fn wait_for_exit(run: &Run<'_>, mut network: Option<Slirp>, mut orphans: Option<ChildSignals>) -> u8 {
@@ -196,14 +200,16 @@ async fn wait_for_exit(run: &Run<'_>, mut network: Option<Slirp>, mut orphans: O
             // The container goes on with what it has: restarting the uplink
             // would need its interface to be taken down first.
             _ = death => network = None,
-            _ = child => reap_orphans(&[Some(run.pid), helper]),
+            _ = child => reap_orphans(&[run.execs.pids(), [Some(run.pid), helper].into_iter().flatten().collect()].concat()),
         }
     }
-    exit_code(pidfd)
+    let code = exit_code(pidfd);
+    // Podman's code for a container whose time was up.
+    if expired { 255 } else { code }
 }
 
 /// Docker's: the code, or 128 and the signal.
-fn exit_code(pidfd: &OwnedFd) -> u8 {
+pub(super) fn exit_code(pidfd: &OwnedFd) -> u8 {
     match rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED) {
         Ok(Some(status)) => match (status.exit_status(), status.terminating_signal()) {
             (Some(code), _) => code as u8,
@@ -220,8 +226,8 @@ fn children() -> Vec<Pid> {
 }
 
 /// Reaps those that have ended, but for `others`, who have their own waiters.
-fn reap_orphans(others: &[Option<u32>]) {
-    let awaited = |pid: &Pid| others.contains(&Some(pid.as_raw_nonzero().get().cast_unsigned()));
+fn reap_orphans(others: &[u32]) {
+    let awaited = |pid: &Pid| others.contains(&pid.as_raw_nonzero().get().cast_unsigned());
     for pid in children().into_iter().filter(|pid| !awaited(pid)) {
         rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::NOHANG).or_ignore();
     }

@@ -122,6 +122,7 @@ pub(crate) struct Process {
 }
 
 /// A compiled filter and its `SECCOMP_FILTER_FLAG_*` bits.
+#[derive(Clone)]
 pub(crate) struct SeccompProgram {
     pub(crate) filter: Vec<libc::sock_filter>,
     pub(crate) flags: u32,

@@ -4,6 +4,9 @@ use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
+/// include/uapi/linux/sched.h; the crate's constant has not enough bits.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
 /// What `clone3` gives to each of the two that return from it.
 pub(crate) enum Cloned {
     Child,
@@ -16,12 +19,22 @@ pub(crate) enum Cloned {
 /// The caller must have one thread only: the child goes on in a copy of its
 /// memory, where locks held by other threads would stay held for ever.
 pub(crate) fn clone3(flags: u64) -> io::Result<Cloned> {
+    clone3_into(flags, None)
+}
+
+/// The same, into the control group that is open as `cgroup`: `CLONE_INTO_CGROUP`,
+/// since Linux 5.7.
+pub(crate) fn clone3_into(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Cloned> {
     let mut pidfd: libc::c_int = -1;
     // SAFETY: an all-zero clone_args is valid: every field is an integer.
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
     args.flags = flags | libc::CLONE_PIDFD as u64;
     args.pidfd = (&raw mut pidfd) as u64;
     args.exit_signal = libc::SIGCHLD as u64;
+    if let Some(cgroup) = cgroup {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = cgroup.as_raw_fd() as u64;
+    }
     // CLONE_PARENT takes the caller's own exit signal: clone(2).
     if flags & libc::CLONE_PARENT as u64 != 0 {
         args.exit_signal = 0;
@@ -104,6 +117,27 @@ pub(crate) fn close_from(first: u32) -> io::Result<()> {
     // `first` that they use afterwards: they exec or exit next.
     let result = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Closes every fd from 3 on but those in `keep`: close_range(2). For a cloned
+/// child that ends in exec or [`exit_now`]: no `OwnedFd` of its parent's memory
+/// is used or dropped in it any more.
+pub(crate) fn close_all_but(keep: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut numbers: Vec<u32> = keep.iter().map(|fd| fd.as_raw_fd().cast_unsigned()).collect();
+    numbers.sort_unstable();
+    let mut first = 3;
+    for number in numbers.into_iter().filter(|number| *number >= 3) {
+        if number > first {
+            // SAFETY: the call takes three integers; who owned these fds does
+            // not use them any more, see above.
+            let result = unsafe { libc::syscall(libc::SYS_close_range, first, number - 1, 0) };
+            if result != 0 {
+                return Err(io::Error::last_os_error());
+            }
+        }
+        first = first.max(number + 1);
+    }
+    close_from(first)
 }
 
 /// Takes fd `number`, which the starter of this process has passed on.

@@ -22,22 +22,25 @@ pub(crate) fn send_fd(socket: BorrowedFd<'_>, fd: BorrowedFd<'_>) -> io::Result<
 
 /// Receives what [`send_fd`] sent; `None` where the peer closed its end.
 pub(crate) fn receive_fd(socket: BorrowedFd<'_>) -> io::Result<Option<OwnedFd>> {
+    let mut byte = [0];
+    receive_with_fd(socket, &mut byte).map(|(_, fd)| fd)
+}
+
+/// Receives bytes, and an fd where one comes with them; no bytes: the peer has
+/// closed its end.
+pub(crate) fn receive_with_fd(
+    socket: BorrowedFd<'_>,
+    buffer: &mut [u8],
+) -> io::Result<(usize, Option<OwnedFd>)> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
-    let mut byte = [0];
-    let message = rustix::net::recvmsg(
-        socket,
-        &mut [IoSliceMut::new(&mut byte)],
-        &mut control,
-        RecvFlags::CMSG_CLOEXEC,
-    )?;
-    if message.bytes == 0 {
-        return Ok(None);
-    }
-    for message in control.drain() {
-        if let RecvAncillaryMessage::ScmRights(mut fds) = message {
-            return Ok(fds.next());
+    let message =
+        rustix::net::recvmsg(socket, &mut [IoSliceMut::new(buffer)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    let mut fd = None;
+    for ancillary in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(mut fds) = ancillary {
+            fd = fds.next();
         }
     }
-    Ok(None)
+    Ok((message.bytes, fd))
 }

@@ -8,7 +8,7 @@ use std::io::Read;
 ///
 /// # Errors
 /// `Invalid` where it has more than `max` bytes or is not UTF-8.
-pub(super) fn read_text(flag: &str, path: &str, max: u64) -> Result<String> {
+pub(in crate::cli) fn read_text(flag: &str, path: &str, max: u64) -> Result<String> {
     let action = || format!("{flag}: read {path}");
     let file = File::open(path).context(action)?;
     let mut bytes = Vec::new();

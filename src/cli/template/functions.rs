@@ -94,6 +94,8 @@ fn length(value: Option<&Value>) -> Result<usize> {
     match value {
         Some(Value::String(text)) => Ok(text.len()),
         Some(Value::Array(items)) => Ok(items.len()),
+        // Where docker has no list, its document has null.
+        Some(Value::Null) => Ok(0),
         Some(Value::Object(map)) => Ok(map.len()),
         other => Err(format!("len of {}", display(other))),
     }

@@ -1,6 +1,7 @@
 //! The environment of the first process.
 
 use super::Context as PlanContext;
+use crate::types::exec::ExecRequest;
 
 const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -12,16 +13,38 @@ pub(super) fn environment(
     home: Option<&str>,
 ) -> Vec<String> {
     let config = &context.record.config;
+    let mut env = base(hostname, config.tty);
+    env.push(format!("HOME={}", home.unwrap_or("/")));
+    merge(env, &config.env)
+}
+
+/// The same for a further command. It finds its `HOME` in the container itself,
+/// where none is given here.
+pub(super) fn of_exec(
+    context: &PlanContext<'_>,
+    hostname: Option<&str>,
+    request: &ExecRequest,
+) -> Vec<String> {
+    let env = merge(base(hostname, request.tty), &context.record.config.env);
+    let mut env = merge(env, &request.env);
+    let unset = |entry: &String| {
+        let key = entry.split_once('=').map_or(entry.as_str(), |(key, _)| key);
+        request.unset_env.iter().any(|name| name == key)
+    };
+    env.retain(|entry| !unset(entry));
+    env
+}
+
+fn base(hostname: Option<&str>, tty: bool) -> Vec<String> {
     let mut env: Vec<String> = vec![DEFAULT_PATH.into()];
-    if config.tty {
+    if tty {
         env.push("TERM=xterm".into());
     }
     env.push("container=coracle".into());
     if let Some(hostname) = hostname {
         env.push(format!("HOSTNAME={hostname}"));
     }
-    env.push(format!("HOME={}", home.unwrap_or("/")));
-    merge(env, &config.env)
+    env
 }
 
 /// `base` with `more` over it: a variable keeps its place and takes the new value.

@@ -6,11 +6,14 @@
 mod binds;
 mod compose;
 mod environment;
+mod exec;
 mod files;
 mod mounts;
 mod namespaces;
 mod process;
 mod root;
+
+pub(crate) use exec::{Target, for_exec};
 
 use crate::dirs::Dirs;
 use crate::error::Result;

@@ -16,18 +16,26 @@ use crate::userns::ContainerMaps;
 
 /// The user that was asked for; with `keep-id` and no word on it, the caller.
 pub(super) fn resolve_user(context: &PlanContext<'_>, root: &Root) -> Result<ResolvedUser> {
+    users::resolve(root.fd(), &wanted_user(context), &added_groups(&context.record.config))
+}
+
+/// As `--user` writes it; empty for root.
+pub(super) fn wanted_user(context: &PlanContext<'_>) -> String {
     let config = &context.record.config;
-    let groups: Vec<String> =
-        config.group_add.iter().filter(|group| *group != "keep-groups").cloned().collect();
     let asked = config.user.clone().unwrap_or_default();
-    if asked.is_empty() {
-        if let UsernsMode::KeepId { uid, gid } = config.userns {
+    match config.userns {
+        UsernsMode::KeepId { uid, gid } if asked.is_empty() => {
             let uid = uid.or(context.outer.uid_map.to_outside(0)).unwrap_or(0);
             let gid = gid.or(context.outer.gid_map.to_outside(0)).unwrap_or(0);
-            return users::resolve(root.fd(), &format!("{uid}:{gid}"), &groups);
+            format!("{uid}:{gid}")
         }
+        _ => asked,
     }
-    users::resolve(root.fd(), &asked, &groups)
+}
+
+/// `--group-add` without `keep-groups`.
+pub(super) fn added_groups(config: &ContainerConfig) -> Vec<String> {
+    config.group_add.iter().filter(|group| *group != "keep-groups").cloned().collect()
 }
 
 pub(super) fn process(
@@ -52,9 +60,7 @@ pub(super) fn process(
         umask: config.umask.unwrap_or(0o022),
         capabilities: caps.for_user(user.uid),
         rlimits: config.ulimits.clone(),
-        pid_max: std::fs::read_to_string("/proc/sys/kernel/pid_max")
-            .ok()
-            .and_then(|text| text.trim().parse().ok()),
+        pid_max: pid_max(),
         no_new_privileges: config.no_new_privileges,
         oom_score_adj: config.oom_score_adj,
         seccomp: filter(config, caps)?,
@@ -62,6 +68,11 @@ pub(super) fn process(
         reaper: config.init,
         stdio,
     })
+}
+
+/// The system's kernel.pid_max.
+pub(super) fn pid_max() -> Option<u64> {
+    std::fs::read_to_string("/proc/sys/kernel/pid_max").ok().and_then(|text| text.trim().parse().ok())
 }
 
 /// With `keep-groups` the caller's stay as they are. A namespace with a single
@@ -97,7 +108,7 @@ fn split_by_map(groups: &[u32], map: Option<&IdMap>) -> (Vec<u32>, Vec<u32>) {
     groups.iter().partition(|gid| map.is_none_or(|map| map.to_outside(**gid).is_some()))
 }
 
-fn filter(config: &ContainerConfig, caps: ContainerCaps) -> Result<Option<SeccompProgram>> {
+pub(super) fn filter(config: &ContainerConfig, caps: ContainerCaps) -> Result<Option<SeccompProgram>> {
     let compiled = |profile: &Profile| -> Result<Option<SeccompProgram>> {
         let filter = seccomp::compile(profile, caps.bounding, seccomp::Host::running()?)?;
         Ok(Some(SeccompProgram { filter, flags: profile.flags }))

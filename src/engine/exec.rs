@@ -1,0 +1,104 @@
+//! `exec`: the container's monitor starts the command; this process only speaks
+//! for it. So no fd of the host ever comes near the container, and the command
+//! outlives its client.
+
+use super::Engine;
+use super::attach::{self, AttachEnd, AttachOptions};
+use super::list::{Container, Selection, select};
+use crate::error::{Error, Kind, Result};
+use crate::monitor::messages::{Reply, Request};
+use crate::types::exec::ExecRequest;
+use crate::types::id::ContainerId;
+use crate::types::status::Status;
+use std::time::Duration;
+
+/// How long a monitor may take to say what runs in its container.
+const SESSIONS: Duration = Duration::from_secs(1);
+
+impl Engine {
+    /// Runs a further command in a running container, attached to this process's
+    /// streams, or in the background where `options` is `None`.
+    ///
+    /// # Errors
+    /// `Conflict` where the container is not running, is paused or restarting;
+    /// `NoCommand` and `NotExecutable` as exec met them.
+    pub(crate) fn exec(
+        &self,
+        id: &ContainerId,
+        request: ExecRequest,
+        options: Option<&AttachOptions>,
+    ) -> Result<Option<AttachEnd>> {
+        let Some(mut channel) = self.connect(id, None)? else { return Err(self.not_running(id)) };
+        channel.send(&Request::Exec(Box::new(request)))?;
+        match channel.receive()? {
+            Some(Reply::Done) => {}
+            Some(Reply::Refused { exit_code, message, hints }) => {
+                let kind = match exit_code {
+                    126 => Kind::NotExecutable,
+                    127 => Kind::NoCommand,
+                    _ => Kind::Conflict,
+                };
+                return Err(hints.into_iter().fold(Error::new(kind, message), Error::hint));
+            }
+            Some(Reply::Failed(text)) => return Err(Error::failed(text)),
+            // It ended just now, or is a monitor of a release without exec.
+            Some(Reply::Exited(_) | Reply::Sessions(_)) | None => return Err(self.not_running(id)),
+        }
+        match options {
+            Some(options) => attach::attach(channel.into_stream(), options).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The container that was created last.
+    ///
+    /// # Errors
+    /// `NotFound` where there is none.
+    pub(crate) fn newest(&self) -> Result<ContainerId> {
+        let selection = Selection { last: Some(1), ..Selection::default() };
+        let newest = select(self.containers(false, &mut Vec::new())?, &selection)?.pop();
+        newest.map(|container| container.record.id).ok_or_else(|| Error::not_found("there is no container"))
+    }
+
+    /// One container with the commands that run in it, for `inspect`.
+    ///
+    /// # Errors
+    /// `NotFound` where there is none of that id.
+    pub(crate) fn container_with_sessions(&self, id: &ContainerId, size: bool) -> Result<Container> {
+        let mut container = self.container(id, size)?;
+        if matches!(container.status, Status::Running { .. }) {
+            container.exec_ids = self.exec_ids(id);
+        }
+        Ok(container)
+    }
+
+    /// The ids of the commands that `exec` has started and that still run. A
+    /// monitor that does not answer has none.
+    pub(crate) fn exec_ids(&self, id: &ContainerId) -> Vec<String> {
+        let Ok(Some(mut channel)) = self.connect(id, Some(SESSIONS)) else { return Vec::new() };
+        if channel.send(&Request::Sessions).is_err() {
+            return Vec::new();
+        }
+        match channel.receive() {
+            Ok(Some(Reply::Sessions(ids))) => ids,
+            _ => Vec::new(),
+        }
+    }
+
+    /// Why nothing can be asked of the container, in docker's words.
+    pub(super) fn not_running(&self, id: &ContainerId) -> Error {
+        match self.snapshot(id) {
+            Err(error) => error,
+            Ok(snapshot) => {
+                let name = &snapshot.record.name;
+                let error = Error::conflict(format!("container {name} is not running"));
+                match snapshot.status {
+                    Status::Running { .. } | Status::Restarting { .. } => error,
+                    Status::Created | Status::Exited(_) => {
+                        error.hint(format!("start it with `coracle start {name}`"))
+                    }
+                }
+            }
+        }
+    }
+}
