@@ -218,7 +218,8 @@ fn file_systems(list: &[FileSystem]) -> String {
             decimal(one.size),
             decimal(one.used),
             decimal(one.available),
-            one.directory.display()
+            // Without the slash that XDG's folders end in.
+            one.directory.components().collect::<std::path::PathBuf>().display()
         ));
     }
     format!("\nFree space:\n\n{}", table::align(&lines))

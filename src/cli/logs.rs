@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::types::container::ContainerRecord;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use rustix::fs::FileType;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Mutex;
 
@@ -61,6 +62,7 @@ impl LogsArgs {
             since: time(&self.since, "--since")?,
             until: time(&self.until, "--until")?,
             timestamps: self.timestamps,
+            one_output: false,
             label: None,
         })
     }
@@ -95,7 +97,8 @@ pub(crate) fn show(args: LogsArgs) -> Result<u8> {
         let id = target.id?;
         let record = engine.snapshot(&id)?.record;
         let ended = engine.end_signal(&id)?.map(OwnedFd::from);
-        let options = LogOptions { label: args.label(&record, index, count), ..options.clone() };
+        let label = args.label(&record, index, count);
+        let options = LogOptions { label, one_output: one_output(), ..options.clone() };
         let source = LogSource { dir: engine.dirs.container(&id), log: record.config.log, ended };
         jobs.push((target.word, source, options));
     }
@@ -117,6 +120,18 @@ pub(crate) fn show(args: LogsArgs) -> Result<u8> {
         threads.into_iter().try_for_each(|thread| thread.join().unwrap_or(Ok(())))
     })?;
     Ok(0)
+}
+
+/// Whether stdout and stderr are the same terminal, pipe or socket. (Two ends
+/// of one regular file may each have a place of their own in it.)
+fn one_output() -> bool {
+    let (Ok(out), Ok(err)) =
+        (rustix::fs::fstat(rustix::stdio::stdout()), rustix::fs::fstat(rustix::stdio::stderr()))
+    else {
+        return false;
+    };
+    (out.st_dev, out.st_ino) == (err.st_dev, err.st_ino)
+        && FileType::from_raw_mode(out.st_mode) != FileType::RegularFile
 }
 
 /// A number of lines; `all` and negative numbers, as in docker, are all of them.
@@ -155,6 +170,7 @@ mod tests {
             since: "2023-11-14T22:03:20Z".parse().ok(),
             until: "2024-01-01T00:00:00Z".parse().ok(),
             timestamps: true,
+            one_output: false,
             label: None,
         };
         let words = ["-ft", "-n", "5", "--since", "10m", "--until=2024-01-01T00:00:00Z", "--details", "web"];

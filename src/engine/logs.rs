@@ -23,6 +23,8 @@ pub(crate) struct LogOptions {
     pub(crate) until: Option<Timestamp>,
     /// A time before each line, UTC with nine digits, as docker prints it.
     pub(crate) timestamps: bool,
+    /// Both streams go to one file: they need not be kept apart.
+    pub(crate) one_output: bool,
     /// Put before each line: whose it is.
     pub(crate) label: Option<Label>,
 }
@@ -109,6 +111,7 @@ enum Reader {
 struct Printer<'a> {
     window: Window,
     timestamps: bool,
+    one_output: bool,
     label: Option<Label>,
     out: &'a mut dyn Write,
     err: &'a mut dyn Write,
@@ -124,6 +127,7 @@ impl<'a> Printer<'a> {
         Self {
             window,
             timestamps: options.timestamps,
+            one_output: options.one_output,
             label: options.label.clone(),
             out,
             err,
@@ -204,7 +208,7 @@ impl<'a> Printer<'a> {
 
     /// What is pending is of one stream.
     fn turn_to(&mut self, stream: Stream) -> Result<Reader> {
-        if stream != self.stream {
+        if stream != self.stream && !self.one_output {
             if self.flush()? == Reader::Gone {
                 return Ok(Reader::Gone);
             }
