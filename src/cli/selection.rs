@@ -52,7 +52,7 @@ impl Wanted<'_> {
     ) -> Result<Vec<Target>> {
         self.check(command)?;
         if self.latest {
-            let newest = newest(engine)?;
+            let newest = engine.newest()?;
             return Ok(vec![Target { word: newest.to_string(), id: Ok(newest) }]);
         }
         if self.is_by_flags() {
@@ -107,18 +107,6 @@ impl Wanted<'_> {
         }
         Ok(())
     }
-}
-
-/// The container that was made last.
-///
-/// # Errors
-/// `NotFound` where there is none.
-pub(crate) fn newest(engine: &Engine) -> Result<ContainerId> {
-    let mut notes = Vec::new();
-    let selection = Selection { all: true, last: Some(1), filters: Filters::default() };
-    let chosen = select(engine.containers(false, &mut notes)?, &selection)?;
-    let none = || Error::not_found("no containers: there is no latest one");
-    Ok(chosen.into_iter().next().ok_or_else(none)?.record.id)
 }
 
 /// The id in a file that `--cidfile` of `run` wrote.

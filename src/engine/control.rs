@@ -120,7 +120,7 @@ impl Engine {
 
     /// A connection that carries the container's output from now on.
     pub(crate) fn attach_stream(&self, id: &ContainerId, stdin: bool) -> Result<UnixStream> {
-        let gone = || Error::conflict(format!("container {} is not running", id.short()));
+        let gone = || self.not_running(id);
         let mut channel = self.connect(id, None)?.ok_or_else(gone)?;
         channel.send(&Request::Attach { stdin })?;
         match channel.receive()? {

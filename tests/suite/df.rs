@@ -11,8 +11,7 @@ fn what_takes_space_is_told_with_who_uses_it() {
         rows("{{.Type}}:{{.TotalCount}}:{{.Active}}"),
         "Images:2:0\nContainers:0:0\nLocal Volumes:0:0\nBuild Cache:0:0"
     );
-    let write =
-        "dd if=/dev/zero of=/v/x bs=1M count=4 2>/dev/null; truncate -s 1T /v/hole; echo ok; sleep 1000";
+    let write = "dd if=/dev/zero of=/v/x bs=1M count=4 2>/dev/null; truncate -s 1099511627776 /v/hole; echo ok; sleep 1000";
     sandbox.start("up", &["-v", "data:/v", "busybox", "sh", "-c", write]);
     sandbox.wait_for_log("up", "ok");
     let write = "dd if=/dev/zero of=/x bs=1M count=6 2>/dev/null";

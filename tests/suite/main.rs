@@ -17,9 +17,11 @@ mod harness;
 
 mod architecture;
 mod as_root;
+mod attach;
 mod bad_input;
 mod crash;
 mod df;
+mod exec;
 mod exit_codes;
 mod files;
 mod hostile;
@@ -36,3 +38,4 @@ mod selectors;
 mod single_id;
 mod smoke;
 mod stdio;
+mod top;

@@ -40,7 +40,7 @@ fn prunes_what_it_says(sandbox: &Sandbox, words: &[&str], at_least: f64) -> Stri
 #[test]
 fn stopped_containers_go_and_give_back_their_blocks() {
     let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
-    let write = "dd if=/dev/zero of=/big bs=1M count=9 2>/dev/null; truncate -s 1T /sparse";
+    let write = "dd if=/dev/zero of=/big bs=1M count=9 2>/dev/null; truncate -s 1099511627776 /sparse";
     sandbox.ok(["run", "--network", "none", "--name", "big", "busybox", "sh", "-c", write]);
     sandbox.start("up", &["busybox", "sleep", "1000"]);
     let made = sandbox.ok(["create", "--label", "keep=yes", "--name", "made", "busybox", "true"]);
