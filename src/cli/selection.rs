@@ -97,7 +97,7 @@ impl Wanted<'_> {
             () if !self.filters.is_empty() => "--filter",
             () if named => return Ok(()),
             () => {
-                return Err(Error::usage(format!("'coracle {command}' requires at least 1 argument"))
+                return Err(Error::invalid(format!("'coracle {command}' requires at least 1 argument"))
                     .hint(format!("see `coracle {command} --help`")));
             }
         };

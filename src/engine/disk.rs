@@ -77,7 +77,7 @@ impl Engine {
         let file_systems = file_systems(&[&self.dirs.data, &self.dirs.state])?;
         self.enter()?;
         let mut containers = self.containers(false, notes)?;
-        containers.sort_unstable_by(|one, two| two.record.created.cmp(&one.record.created));
+        containers.sort_unstable_by_key(|one| std::cmp::Reverse(one.record.created));
         let mut container_list = Vec::new();
         for container in containers {
             let bytes = self.container_bytes(&container.record.id)?;

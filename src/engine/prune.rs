@@ -81,7 +81,7 @@ impl Engine {
     pub(crate) fn prune_containers(&self, filters: &PruneFilters) -> Result<PrunedContainers> {
         let mut pruned = PrunedContainers::default();
         let mut containers = self.containers(false, &mut pruned.failures)?;
-        containers.sort_unstable_by(|one, two| one.record.created.cmp(&two.record.created));
+        containers.sort_unstable_by_key(|one| one.record.created);
         for container in containers {
             let record = &container.record;
             if container.is_up() || !filters.admits(Some(record.created), &record.config.labels) {

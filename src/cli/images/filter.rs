@@ -91,7 +91,7 @@ pub(super) fn sort(images: &mut [ImageSummary], field: &str) -> Result<()> {
     let name = |image: &ImageSummary| image.reference.as_ref().map(Reference::familiar_repository);
     let tag = |image: &ImageSummary| image.reference.as_ref().and_then(|name| name.tag.clone());
     match field {
-        "created" => images.sort_by(|a, b| b.created.cmp(&a.created)),
+        "created" => images.sort_by_key(|image| std::cmp::Reverse(image.created)),
         "id" => images.sort_by(|a, b| a.id.cmp(&b.id)),
         "repository" => images.sort_by_key(name),
         "size" => images.sort_by_key(|image| image.size),

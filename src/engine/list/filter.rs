@@ -83,7 +83,7 @@ impl Filters {
         match key {
             "id" => self.ids.push(owned()),
             "name" => {
-                self.names.push(Pattern::parse(value).map_err(|error| error.context(bad().to_string()))?)
+                self.names.push(Pattern::parse(value).map_err(|error| error.context(bad().to_string()))?);
             }
             "label" => self.labels.push(LabelFilter::new(value, true)),
             "label!" => self.labels.push(LabelFilter::new(value, false)),

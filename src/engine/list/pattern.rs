@@ -126,7 +126,9 @@ impl Parser<'_> {
         while self.rest.next_if_eq(&'|').is_some() {
             self.program.insert(begin, Op::Jump(0));
             self.shift(begin);
-            ends.iter_mut().for_each(|end| *end += 1);
+            for end in &mut ends {
+                *end += 1;
+            }
             ends.push(self.program.len());
             self.program.push(Op::Jump(0));
             self.program[begin] = Op::Split(begin + 1, self.program.len());
