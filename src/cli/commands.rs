@@ -3,8 +3,8 @@
 use super::arguments::{self, Flags};
 use super::command::{Entry, Kind, command, run_in, with_help};
 use super::{
-    exec, exit, generate, images, inspect, lifecycle, logs, pause, ps, registry, run as run_command, stats,
-    system, top, ui, volume,
+    control, df, exec, exit, generate, images, inspect, lifecycle, logs, pause, port, prune, ps, registry,
+    run as run_command, stats, system, top, ui, volume,
 };
 use crate::error::{Error, Result};
 use clap::{Arg, ArgAction, Command};
@@ -29,6 +29,7 @@ pub(crate) static ENTRIES: &[Entry] = &[
     TOP,
     WAIT,
     RENAME,
+    PORT,
     registry::PULL,
     images::IMAGES,
     images::RMI,
@@ -48,14 +49,7 @@ pub(crate) static ENTRIES: &[Entry] = &[
         inspect::InspectArgs,
         inspect::any
     ),
-    command!(
-        "info",
-        &[],
-        "Show what this host and coracle can do",
-        "[OPTIONS]",
-        system::InfoArgs,
-        system::info
-    ),
+    INFO,
     command!(
         "doctor",
         &[],
@@ -75,6 +69,7 @@ pub(crate) static ENTRIES: &[Entry] = &[
     .flags_first(),
     command!("version", &[], "Show the version", "[OPTIONS]", system::VersionArgs, system::version),
     Entry { name: "container", aliases: &[], about: "Manage containers", kind: Kind::Group(CONTAINER) },
+    Entry { name: "system", aliases: &[], about: "Manage everything together", kind: Kind::Group(SYSTEM) },
     command!(
         "completion",
         &[],
@@ -109,10 +104,10 @@ static VOLUME: &[Entry] = &[
     command!(
         "prune",
         &[],
-        "Remove volumes that no container uses",
+        "Remove anonymous volumes that no container uses, or with -a all",
         "[OPTIONS]",
-        volume::PruneArgs,
-        volume::prune
+        prune::VolumeArgs,
+        prune::volumes
     ),
     command!(
         "exists",
@@ -136,8 +131,8 @@ static CONTAINER: &[Entry] = &[
         &["remove"],
         "Remove containers",
         "[OPTIONS] CONTAINER [CONTAINER...]",
-        lifecycle::RmArgs,
-        lifecycle::rm
+        control::RmArgs,
+        control::rm
     )
     .same_as("rm"),
     command!("ls", &["list", "ps"], "List containers", "[OPTIONS]", ps::PsArgs, ps::run).same_as("ps"),
@@ -151,6 +146,8 @@ static CONTAINER: &[Entry] = &[
     TOP.same_as("top"),
     WAIT.same_as("wait"),
     RENAME.same_as("rename"),
+    PORT.same_as("port"),
+    command!("prune", &[], "Remove stopped containers", "[OPTIONS]", prune::ContainerArgs, prune::containers),
     command!(
         "inspect",
         &[],
@@ -195,8 +192,8 @@ const STOP: Entry = command!(
     &[],
     "Stop running containers",
     "[OPTIONS] CONTAINER [CONTAINER...]",
-    lifecycle::StopArgs,
-    lifecycle::stop
+    control::StopArgs,
+    control::stop
 );
 
 const RESTART: Entry = command!(
@@ -204,8 +201,8 @@ const RESTART: Entry = command!(
     &[],
     "Stop containers and start them again",
     "[OPTIONS] CONTAINER [CONTAINER...]",
-    lifecycle::RestartArgs,
-    lifecycle::restart
+    control::RestartArgs,
+    control::restart
 );
 
 const KILL: Entry = command!(
@@ -213,8 +210,8 @@ const KILL: Entry = command!(
     &[],
     "Send a signal to running containers",
     "[OPTIONS] CONTAINER [CONTAINER...]",
-    lifecycle::KillArgs,
-    lifecycle::kill
+    control::KillArgs,
+    control::kill
 );
 
 const RM: Entry = command!(
@@ -222,8 +219,8 @@ const RM: Entry = command!(
     &[],
     "Remove containers",
     "[OPTIONS] CONTAINER [CONTAINER...]",
-    lifecycle::RmArgs,
-    lifecycle::rm
+    control::RmArgs,
+    control::rm
 );
 
 const PS: Entry = command!("ps", &[], "List containers", "[OPTIONS]", ps::PsArgs, ps::run);
@@ -231,8 +228,8 @@ const PS: Entry = command!("ps", &[], "List containers", "[OPTIONS]", ps::PsArgs
 const LOGS: Entry = command!(
     "logs",
     &[],
-    "Show what a container has printed",
-    "[OPTIONS] CONTAINER",
+    "Show what containers have printed",
+    "[OPTIONS] CONTAINER [CONTAINER...]",
     logs::LogsArgs,
     logs::show
 );
@@ -283,6 +280,37 @@ const RENAME: Entry = command!(
     lifecycle::RenameArgs,
     lifecycle::rename
 );
+
+const PORT: Entry = command!(
+    "port",
+    &[],
+    "List the published ports of a container",
+    "[OPTIONS] CONTAINER [PRIVATE_PORT[/PROTO]]",
+    port::PortArgs,
+    port::port
+);
+
+const INFO: Entry = command!(
+    "info",
+    &[],
+    "Show what this host and coracle can do",
+    "[OPTIONS]",
+    system::InfoArgs,
+    system::info
+);
+
+static SYSTEM: &[Entry] = &[
+    command!("df", &[], "Show what takes space on the disk", "[OPTIONS]", df::DfArgs, df::run),
+    INFO.same_as("info"),
+    command!(
+        "prune",
+        &[],
+        "Remove everything that nothing uses",
+        "[OPTIONS]",
+        prune::SystemArgs,
+        prune::system
+    ),
+];
 
 /// Runs what the words after `coracle` ask for; the exit code.
 ///

@@ -7,6 +7,7 @@
 pub(crate) mod attach;
 pub(crate) mod control;
 pub(crate) mod create;
+pub(crate) mod disk;
 pub(crate) mod exec;
 pub(crate) mod images;
 pub(crate) mod import;
@@ -18,6 +19,7 @@ pub(crate) mod logs;
 pub(crate) mod merge;
 pub(crate) mod names;
 pub(crate) mod pause;
+pub(crate) mod prune;
 pub(crate) mod pull;
 pub(crate) mod remove;
 pub(crate) mod rmi;
