@@ -29,6 +29,7 @@ pub(crate) static ENTRIES: &[Entry] = &[
     TOP,
     WAIT,
     RENAME,
+    CP,
     registry::PULL,
     images::IMAGES,
     images::RMI,
@@ -151,6 +152,7 @@ static CONTAINER: &[Entry] = &[
     TOP.same_as("top"),
     WAIT.same_as("wait"),
     RENAME.same_as("rename"),
+    CP.same_as("cp"),
     command!(
         "inspect",
         &[],
@@ -282,6 +284,15 @@ const RENAME: Entry = command!(
     "CONTAINER NAME",
     lifecycle::RenameArgs,
     lifecycle::rename
+);
+
+const CP: Entry = command!(
+    "cp",
+    &[],
+    "Copy files between a container and the host, or another container",
+    "[OPTIONS] [CONTAINER:]SRC_PATH|- [CONTAINER:]DEST_PATH|-",
+    super::copy::CopyArgs,
+    super::copy::run
 );
 
 /// Runs what the words after `coracle` ask for; the exit code.
