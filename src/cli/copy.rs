@@ -63,7 +63,7 @@ pub(crate) fn run(args: CopyArgs) -> Result<u8> {
                 ui::note(&format!("Successfully copied {} to {to}", decimal(bytes)));
             }
         }
-        _ => return Err(Error::usage("must specify at least one container source")),
+        _ => return Err(Error::invalid("must specify at least one container source")),
     }
     Ok(0)
 }
@@ -72,7 +72,7 @@ pub(crate) fn run(args: CopyArgs) -> Result<u8> {
 /// begins as a path of the host does.
 fn side(word: &str, which: &str) -> Result<Side> {
     if word.is_empty() {
-        return Err(Error::usage(format!("{which} can not be empty")));
+        return Err(Error::invalid(format!("{which} can not be empty")));
     }
     if word == "-" {
         return Ok(Side::Stream);

@@ -94,7 +94,7 @@ impl Engine {
     pub(crate) fn copy_in(&self, input: &mut dyn Read, to: &End, options: CopyOptions) -> Result<()> {
         let destination = self.tree(to)?;
         let Tree::Container(inside) = &destination else {
-            return Err(Error::usage("must specify at least one container source"));
+            return Err(Error::invalid("must specify at least one container source"));
         };
         let path = path_of(to)?;
         let directory = match paths::look(&destination, &path).map_err(|error| error.context(shown(to)))? {
@@ -122,7 +122,7 @@ impl Engine {
         };
         let (source, destination) = (id(from)?, id(to)?);
         if source.is_none() && destination.is_none() {
-            return Err(Error::usage("must specify at least one container source"));
+            return Err(Error::invalid("must specify at least one container source"));
         }
         if source == destination {
             let tree = Rc::new(self.tree(from)?);
