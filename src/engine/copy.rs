@@ -49,8 +49,8 @@ impl Engine {
     /// is read-only.
     pub(crate) fn copy(&self, from: &End, to: &End, options: CopyOptions) -> Result<u64> {
         let (source, destination) = self.trees(from, to)?;
-        let found = self.source(&source, from, options.follow)?;
-        let target = self.target(&destination, to, &found, options)?;
+        let found = source_at(&source, from, options.follow)?;
+        let target = target_at(&destination, to, &found, options)?;
         if let Some(inside) = source.inside() {
             note(self, &inside.record, "archive-path", from);
         }
@@ -70,7 +70,7 @@ impl Engine {
     /// Writes a container's file or directory to a stream.
     pub(crate) fn copy_out(&self, from: &End, out: &mut dyn Write, follow: bool) -> Result<()> {
         let source = self.tree(from)?;
-        let found = self.source(&source, from, follow)?;
+        let found = source_at(&source, from, follow)?;
         let owner = |uid, gid| source.inside().map_or((uid, gid), |inside| inside.inner_owner(uid, gid));
         if let Some(inside) = source.inside() {
             note(self, &inside.record, "archive-path", from);
@@ -78,7 +78,7 @@ impl Engine {
         let mut tar = TarWriter::new(out);
         match found {
             Found::Directory { directory, name, .. } => {
-                tar_out::directory(directory, &name, &mut tar, &owner)?
+                tar_out::directory(directory, &name, &mut tar, &owner)?;
             }
             Found::Other { parent, at, name } => {
                 tar_out::file((parent.as_fd(), &at), &name, &mut tar, &owner)?;
@@ -97,9 +97,9 @@ impl Engine {
             return Err(Error::invalid("must specify at least one container source"));
         };
         let path = path_of(to)?;
-        let directory = match paths::look(&destination, &path).map_err(|error| error.context(shown(to)))? {
-            Target::Directory(directory) => directory,
-            _ => return Err(Error::conflict(format!("destination {:?} must be a directory", shown(to)))),
+        let looked = paths::look(&destination, &path).map_err(|error| error.context(shown(to)))?;
+        let Target::Directory(directory) = looked else {
+            return Err(Error::conflict(format!("destination {:?} must be a directory", shown(to))));
         };
         inside.check_writable(directory.as_fd())?;
         // Where the archive names no owner that there is, it is root's.
@@ -148,45 +148,46 @@ impl Engine {
             }
         }
     }
+}
 
-    fn source(&self, tree: &Tree, end: &End, follow: bool) -> Result<Found> {
-        let missing = |errno: Option<i32>| matches!(errno, Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP));
-        paths::find(tree, &path_of(end)?, follow).map_err(|error| match end {
-            End::Container { path, .. } if missing(error.errno()) => no_such_file(path, tree.inside()),
-            End::Container { .. } => error.context(shown(end)),
-            End::Host(path) if error.errno() == Some(libc::ENOENT) => {
-                Error::not_found(format!("lstat {path}: no such file or directory"))
-            }
-            End::Host(path) => error.context(path.clone()),
-        })
-    }
-
-    fn target(&self, tree: &Tree, end: &End, found: &Found, options: CopyOptions) -> Result<Spot> {
-        let looked = paths::look(tree, &path_of(end)?).map_err(|error| error.context(shown(end)))?;
-        let is_directory = matches!(found, Found::Directory { .. });
-        let spot = match looked {
-            Target::Directory(directory) => Spot::Into(readable(&directory)?),
-            Target::Other { kind: FileType::CharacterDevice | FileType::BlockDevice, .. } => {
-                let what = "must be a directory or a regular file: got a device";
-                return Err(Error::invalid(match end {
-                    End::Host(path) => format!("invalid output path: {path:?} {what}"),
-                    End::Container { .. } => format!("destination {:?} {what}", shown(end)),
-                }));
-            }
-            Target::Other { .. } if is_directory && !options.overwrite => {
-                return Err(Error::conflict("cannot copy directory").context(shown(end)));
-            }
-            Target::Missing { said: true, .. } if !is_directory => {
-                return Err(Error::conflict("no such directory").context(shown(end)));
-            }
-            Target::Other { parent, at, .. } | Target::Missing { parent, at, .. } => Spot::As(parent, at),
-            Target::Lost => return Err(no_directory(tree, end)),
-        };
-        if let (Some(inside), Spot::Into(directory) | Spot::As(directory, _)) = (tree.inside(), &spot) {
-            inside.check_writable(directory.as_fd())?;
+fn source_at(tree: &Tree, end: &End, follow: bool) -> Result<Found> {
+    let missing = |errno: Option<i32>| matches!(errno, Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP));
+    paths::find(tree, &path_of(end)?, follow).map_err(|error| match end {
+        End::Container { path, .. } if missing(error.errno()) => no_such_file(path, tree.inside()),
+        End::Container { .. } => error.context(shown(end)),
+        End::Host(path) if error.errno() == Some(libc::ENOENT) => {
+            let path = std::path::absolute(path).unwrap_or_else(|_| path.into());
+            Error::not_found(format!("lstat {}: no such file or directory", path.display()))
         }
-        Ok(spot)
+        End::Host(path) => error.context(path.clone()),
+    })
+}
+
+fn target_at(tree: &Tree, end: &End, found: &Found, options: CopyOptions) -> Result<Spot> {
+    let looked = paths::look(tree, &path_of(end)?).map_err(|error| error.context(shown(end)))?;
+    let is_directory = matches!(found, Found::Directory { .. });
+    let spot = match looked {
+        Target::Directory(directory) => Spot::Into(readable(&directory)?),
+        Target::Other { kind: FileType::CharacterDevice | FileType::BlockDevice, .. } => {
+            let what = "must be a directory or a regular file: got a device";
+            return Err(Error::invalid(match end {
+                End::Host(path) => format!("invalid output path: {path:?} {what}"),
+                End::Container { .. } => format!("destination {:?} {what}", shown(end)),
+            }));
+        }
+        Target::Other { .. } if is_directory && !options.overwrite => {
+            return Err(Error::conflict("cannot copy directory").context(shown(end)));
+        }
+        Target::Missing { said: true, .. } if !is_directory => {
+            return Err(Error::conflict("no such directory").context(shown(end)));
+        }
+        Target::Other { parent, at, .. } | Target::Missing { parent, at, .. } => Spot::As(parent, at),
+        Target::Lost => return Err(no_directory(tree, end)),
+    };
+    if let (Some(inside), Spot::Into(directory) | Spot::As(directory, _)) = (tree.inside(), &spot) {
+        inside.check_writable(directory.as_fd())?;
     }
+    Ok(spot)
 }
 
 /// Where a copy is made.

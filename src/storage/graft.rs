@@ -100,20 +100,22 @@ fn archived(stat: &Stat) -> u64 {
     BLOCK.saturating_add(data.div_ceil(BLOCK).saturating_mul(BLOCK))
 }
 
+/// Device and inode.
+type FileId = (u64, u64);
+
 struct Graft<'a> {
     rules: &'a Rules<'a>,
     root: OwnedFd,
-    /// Device and inode of the top of the copy: never itself copied.
-    root_id: (u64, u64),
+    /// Of the top of the copy, which is never itself copied.
+    root_id: FileId,
     /// The copy of the directory that is being walked.
     into: Descent,
     /// Of that directory, below the root, with a `/` behind each component.
     path: Vec<u8>,
     /// The devices of the source directories from the top to this one.
     devices: Vec<u64>,
-    /// Device and inode of originals with several names: where the copy is, and
-    /// its own device and inode.
-    linked: HashMap<(u64, u64), (Vec<u8>, (u64, u64))>,
+    /// Originals with several names: where the copy is, and which file it is.
+    linked: HashMap<FileId, (Vec<u8>, FileId)>,
     buffer: Vec<u8>,
     bytes: u64,
 }

@@ -105,8 +105,8 @@ impl Inside {
 
     /// What the container's ids are outside of it; root's where they are nothing.
     pub(super) fn outer_owner(&self, uid: u32, gid: u32) -> Option<(u32, u32)> {
-        let (root_uid, root_gid) = self.root_owner()?;
-        Some((self.outer_uid(uid).unwrap_or(root_uid), self.outer_gid(gid).unwrap_or(root_gid)))
+        let root = self.root_owner()?;
+        Some((self.outer_uid(uid).unwrap_or(root.0), self.outer_gid(gid).unwrap_or(root.1)))
     }
 
     /// These ids outside, where there are several.
@@ -117,10 +117,10 @@ impl Inside {
     /// The owner with these ids outside, if it has a place in the container;
     /// else its root.
     pub(super) fn kept_owner(&self, uid: u32, gid: u32) -> Option<(u32, u32)> {
-        let (root_uid, root_gid) = self.root_owner()?;
+        let root = self.root_owner()?;
         let known = |map: Option<&IdMap>, id: u32| map.is_none_or(|map| map.to_inside(id).is_some());
-        let uid = if known(self.uid_map(), uid) { uid } else { root_uid };
-        let gid = if known(self.gid_map(), gid) { gid } else { root_gid };
+        let uid = if known(self.uid_map(), uid) { uid } else { root.0 };
+        let gid = if known(self.gid_map(), gid) { gid } else { root.1 };
         Some((uid, gid))
     }
 

@@ -75,7 +75,7 @@ fn asked(context: &PlanContext<'_>, root: &Root, maps: Option<&ContainerMaps>) -
             MountSpec { options: MountOptions { chown: false, ..spec.options.clone() }, ..spec.clone() };
         match binds::kind(context, root, &spec, &nobody, maps) {
             Ok(kind) => {
-                mounts.push(Mount { attributes: attributes(&spec.options), target: spec.target, kind })
+                mounts.push(Mount { attributes: attributes(&spec.options), target: spec.target, kind });
             }
             // A start says so; what else the container has can be had without it.
             Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Invalid) => {}
