@@ -20,6 +20,9 @@ pub(crate) struct CopyArgs {
     /// Replace directories by files and files by directories
     #[arg(long)]
     overwrite: bool,
+    /// Hold the container's processes up meanwhile
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pause: Option<String>,
     /// Say nothing of what was copied
     #[arg(long, short = 'q', num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     quiet: Option<String>,
@@ -42,6 +45,10 @@ enum Side {
 pub(crate) fn run(args: CopyArgs) -> Result<u8> {
     let flag = |name: &str, text: Option<&str>| text.map(|text| boolean::parse(name, text)).transpose();
     let archive = flag("--archive", args.archive.as_deref())?.unwrap_or(false);
+    if flag("--pause", args.pause.as_deref())? == Some(true) {
+        return Err(Error::invalid("--pause: this release cannot pause a container for a copy")
+            .hint("a copy is safe while the container runs; stop it for one of a single moment"));
+    }
     let quiet = flag("--quiet", args.quiet.as_deref())?;
     let [from, to] = args.paths.as_slice() else {
         return Err(Error::usage("'coracle cp' requires exactly 2 arguments"));

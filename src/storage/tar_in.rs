@@ -7,7 +7,7 @@ use super::graft::{END_OF_ARCHIVE, Rules};
 use super::live::{self, Attributes, Clash, Made};
 use super::tar_header::{malformed, show};
 use super::tar_stream::{Entry, Kind, TarStream};
-use crate::error::{BestEffort, Context, Error, Result};
+use crate::error::{BestEffort, Context, Error, Kind as Fault, Result};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, SeekFrom};
 use rustix::io::Errno;
 use std::ffi::{CStr, CString};
@@ -35,7 +35,10 @@ pub(crate) fn extract(
     loop {
         let entry = stream.next_entry().map_err(|error| {
             let no_archive = "source must be a (compressed) tar archive when copying from stdin";
-            if first { error.context(no_archive) } else { error }
+            if first && error.kind() == Fault::Invalid {
+                return Error::invalid(no_archive).hint(error.to_string());
+            }
+            error
         })?;
         let Some(entry) = entry else { break };
         first = false;
