@@ -577,6 +577,7 @@ fn words_that_are_wrong_and_what_is_said_of_success() {
         .fails(1, &["invalid output path: directory \"/no\" does not exist"]);
     cp(&sandbox, &["/no/file", "c:/"]).fails(1, &["lstat /no/file: no such file or directory"]);
     cp(&sandbox, &[file]).refused(&[]);
+    cp(&sandbox, &["--pause=false", file, "c:/unpaused"]).ok();
     // A colon in a path that begins as one.
     sandbox.file("a:b", "colon\n");
     cp(&sandbox, &["./a:b", "c:/a:b"]).ok();

@@ -18,6 +18,7 @@ use crate::userns::ContainerMaps;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, StatVfsMountFlags, StatxFlags};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 /// A tree of files with its own root.
 pub(super) enum Tree {
@@ -151,6 +152,10 @@ impl Inside {
     }
 }
 
+/// How long a monitor may take to tell that its container has ended: ten seconds.
+const MOMENTS: u32 = 2000;
+const MOMENT: Duration = Duration::from_millis(5);
+
 impl Engine {
     /// The files of a container, whatever it does.
     pub(super) fn files_of(&self, id: &ContainerId) -> Result<Inside> {
@@ -158,12 +163,14 @@ impl Engine {
         let single = outer.uid_map.count() == 1;
         let mut lock = None;
         // It may end, or be started, between the look at it and the lock.
-        loop {
+        for _ in 0..MOMENTS {
             let snapshot = if lock.is_some() { self.snapshot_locked(id)? } else { self.snapshot(id)? };
             if let Status::Running { init, .. } = snapshot.status {
                 if let Some((root, maps)) = running(init)? {
                     return Ok(Inside { root, record: snapshot.record, maps, single, _lock: None });
                 }
+                // Its monitor is about to say so.
+                std::thread::sleep(MOMENT);
                 continue;
             }
             // Between two runs of a restart policy its monitor has no lock.
@@ -176,6 +183,7 @@ impl Engine {
             let at_rest::AtRest { root, maps } = at_rest::mount(&context)?;
             return Ok(Inside { root, record: snapshot.record, maps, single, _lock: lock });
         }
+        Err(Error::conflict(format!("container {} is about to end", id.short())))
     }
 }
 
