@@ -30,6 +30,7 @@ pub(crate) static ENTRIES: &[Entry] = &[
     WAIT,
     RENAME,
     PORT,
+    CP,
     registry::PULL,
     images::IMAGES,
     images::RMI,
@@ -148,6 +149,7 @@ static CONTAINER: &[Entry] = &[
     RENAME.same_as("rename"),
     PORT.same_as("port"),
     command!("prune", &[], "Remove stopped containers", "[OPTIONS]", prune::ContainerArgs, prune::containers),
+    CP.same_as("cp"),
     command!(
         "inspect",
         &[],
@@ -311,6 +313,15 @@ static SYSTEM: &[Entry] = &[
         prune::system
     ),
 ];
+
+const CP: Entry = command!(
+    "cp",
+    &[],
+    "Copy files between a container and the host, or another container",
+    "[OPTIONS] [CONTAINER:]SRC_PATH|- [CONTAINER:]DEST_PATH|-",
+    super::copy::CopyArgs,
+    super::copy::run
+);
 
 /// Runs what the words after `coracle` ask for; the exit code.
 ///

@@ -57,6 +57,8 @@ const EXAMPLES: &[(&str, &str, &str)] = &[
     ("coracle logs", "of two containers, each line with its name", "coracle logs --names web db"),
     ("coracle wait", "the exit code of a container, when it has ended", "coracle wait db"),
     ("coracle rename", "give a container another name", "coracle rename db old-db"),
+    ("coracle cp", "a folder out of a container, running or not", "coracle cp web:/var/log/nginx ./logs"),
+    ("coracle cp", "what a folder holds into a container", "coracle cp ./site/. web:/usr/share/nginx/html"),
     ("coracle ps", "all containers, the stopped ones too", "coracle ps -a"),
     (
         "coracle ps",

@@ -9,6 +9,7 @@ pub(crate) mod command;
 pub(crate) mod commands;
 pub(crate) mod container_options;
 pub(crate) mod control;
+pub(crate) mod copy;
 pub(crate) mod df;
 pub(crate) mod examples;
 pub(crate) mod exec;

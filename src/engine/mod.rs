@@ -6,6 +6,7 @@
 
 pub(crate) mod attach;
 pub(crate) mod control;
+pub(crate) mod copy;
 pub(crate) mod create;
 pub(crate) mod disk;
 pub(crate) mod exec;

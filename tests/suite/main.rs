@@ -19,6 +19,7 @@ mod architecture;
 mod as_root;
 mod attach;
 mod bad_input;
+mod copy;
 mod crash;
 mod df;
 mod exec;

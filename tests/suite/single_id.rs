@@ -104,3 +104,9 @@ fn commands_run_beside_the_first_process() {
     sandbox.start("d", &["-u", "33", "busybox", "sleep", "100000"]);
     assert_eq!(sandbox.ok(["exec", "d", "id", "-u"]), "33");
 }
+
+#[test]
+fn cp_gives_everything_to_the_one_id() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    crate::copy::one_id_owns_all(&sandbox);
+}
