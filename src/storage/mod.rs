@@ -12,6 +12,7 @@ pub(crate) mod overlay;
 pub(crate) mod staging;
 pub(crate) mod tar_header;
 pub(crate) mod tar_stream;
+pub(crate) mod tar_write;
 pub(crate) mod unpack;
 pub(crate) mod usage;
 pub(crate) mod volume;
