@@ -2,10 +2,7 @@
 
 use super::arguments::{self, Flags};
 use super::command::{Entry, Kind, command, run_in, with_help};
-use super::{
-    exec, exit, generate, images, inspect, lifecycle, logs, ps, registry, run as run_command, system, top,
-    ui, volume,
-};
+use super::{changes, exec, exit, generate, images, inspect, lifecycle, logs, mounts, preparation, ps, registry, run as run_command, system, top, ui, volume};
 use crate::error::{Error, Result};
 use clap::{Arg, ArgAction, Command};
 
@@ -25,6 +22,12 @@ pub(crate) static ENTRIES: &[Entry] = &[
     TOP,
     WAIT,
     RENAME,
+    changes::DIFF,
+    changes::COMMIT,
+    changes::EXPORT,
+    mounts::MOUNT,
+    mounts::UNMOUNT,
+    preparation::INIT,
     registry::PULL,
     images::IMAGES,
     images::RMI,
@@ -143,6 +146,15 @@ static CONTAINER: &[Entry] = &[
     TOP.same_as("top"),
     WAIT.same_as("wait"),
     RENAME.same_as("rename"),
+    changes::CONTAINER_DIFF.same_as("diff"),
+    changes::COMMIT.same_as("commit"),
+    changes::EXPORT.same_as("export"),
+    mounts::MOUNT.same_as("mount"),
+    mounts::UNMOUNT.same_as("unmount"),
+    preparation::CLONE,
+    preparation::INIT.same_as("init"),
+    preparation::CLEANUP,
+    preparation::EXISTS,
     command!(
         "inspect",
         &[],

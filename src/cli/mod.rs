@@ -5,6 +5,7 @@
 //! operation of the engine for each, and shows what it gives.
 
 pub(crate) mod arguments;
+pub(crate) mod changes;
 pub(crate) mod command;
 pub(crate) mod commands;
 pub(crate) mod container_options;
@@ -16,6 +17,8 @@ pub(crate) mod images;
 pub(crate) mod inspect;
 pub(crate) mod lifecycle;
 pub(crate) mod logs;
+pub(crate) mod mounts;
+pub(crate) mod preparation;
 pub(crate) mod ps;
 pub(crate) mod registry;
 pub(crate) mod run;

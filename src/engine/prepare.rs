@@ -11,6 +11,30 @@ use crate::types::id::ContainerId;
 use crate::types::status::Status;
 
 impl Engine {
+    /// The container that was made last.
+    ///
+    /// # Errors
+    /// `NotFound` where there is none.
+    pub(crate) fn latest(&self) -> Result<ContainerId> {
+        let mut newest: Option<(jiff::Timestamp, ContainerId)> = None;
+        for id in self.store.ids()? {
+            // One that is removed just now is not the latest.
+            let Ok(record) = self.store.record(&id) else { continue };
+            newest = newest.max(Some((record.created, id)));
+        }
+        newest
+            .map(|(_, id)| id)
+            .ok_or_else(|| Error::not_found("no containers: there is no latest one"))
+    }
+
+    /// Whether it runs; one that cannot be read does not.
+    pub(crate) fn is_up(&self, id: &ContainerId) -> bool {
+        let snapshot = self.snapshot(id);
+        snapshot.is_ok_and(|snapshot| {
+            matches!(snapshot.status, Status::Running { .. } | Status::Restarting { .. })
+        })
+    }
+
     /// Makes what a start would make that takes long, and mounts the root file
     /// system once to see that it can be. Nothing stays mounted, and the
     /// container stays `created`.
