@@ -2,7 +2,10 @@
 
 use super::arguments::{self, Flags};
 use super::command::{Entry, Kind, command, run_in, with_help};
-use super::{changes, exec, exit, generate, images, inspect, lifecycle, logs, mounts, preparation, ps, registry, run as run_command, system, top, ui, volume};
+use super::{
+    changes, exec, exit, generate, images, inspect, lifecycle, logs, mounts, preparation, ps, registry,
+    run as run_command, system, top, ui, volume,
+};
 use crate::error::{Error, Result};
 use clap::{Arg, ArgAction, Command};
 

@@ -19,14 +19,8 @@ pub(crate) const MOUNT: Entry = command!(
     mount
 );
 
-pub(crate) const UNMOUNT: Entry = command!(
-    "unmount",
-    &["umount"],
-    "Undo what mount did",
-    "[OPTIONS] [CONTAINER...]",
-    UnmountArgs,
-    unmount
-);
+pub(crate) const UNMOUNT: Entry =
+    command!("unmount", &["umount"], "Undo what mount did", "[OPTIONS] [CONTAINER...]", UnmountArgs, unmount);
 
 pub(crate) const IMAGE_MOUNT: Entry = command!(
     "mount",
@@ -179,10 +173,13 @@ fn check_format(format: Option<&str>) -> Result<()> {
 /// Podman's words for who mounts where nobody would see it.
 fn here(engine: &Engine, command: &str) -> Result<()> {
     engine.stay().map(drop).map_err(|_| {
-        Error::usage(format!(
+        let error = Error::usage(format!(
             "cannot run command \"coracle {command}\" in rootless mode, must execute `coracle unshare` first"
-        ))
-        .hint(format!("for example: coracle unshare sh -c 'cd \"$(coracle {command} NAME)\" && ls'"))
+        ));
+        if command.ends_with("unmount") {
+            return error;
+        }
+        error.hint(format!("for example: coracle unshare sh -c 'cd \"$(coracle {command} NAME)\" && ls'"))
     })
 }
 

@@ -207,8 +207,10 @@ fn check_text(check: &Check) -> String {
 /// executable.
 pub(crate) fn unshare(args: UnshareArgs) -> Result<u8> {
     if args.rootless_netns {
-        return Err(Error::usage("--rootless-netns: there is no network namespace that containers share here")
-            .hint("each container has its own: `coracle run --network container:NAME` joins one"));
+        return Err(Error::usage(
+            "--rootless-netns: there is no network namespace that containers share here",
+        )
+        .hint("each container has its own: `coracle run --network container:NAME` joins one"));
     }
     let dirs = dirs()?;
     let outer = userns::enter(&dirs.runtime)?;

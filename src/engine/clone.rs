@@ -45,7 +45,8 @@ impl Engine {
         }
         let mut config = record.config.clone();
         for mount in &mut config.mounts {
-            if matches!(&mount.source, MountSource::Volume { name } if record.anonymous_volumes.contains(name)) {
+            if matches!(&mount.source, MountSource::Volume { name } if record.anonymous_volumes.contains(name))
+            {
                 mount.source = MountSource::Anonymous;
             }
         }
@@ -59,7 +60,8 @@ impl Engine {
                 RootSource::Directory { path: path.clone(), overlay: *overlay }
             }
         };
-        let mut request = CreateRequest { source, config, pull: PullPolicy::Missing, ..CreateRequest::default() };
+        let mut request =
+            CreateRequest { source, config, pull: PullPolicy::Missing, ..CreateRequest::default() };
         let mut made = None;
         for attempt in 0..NAME_TRIES {
             request.name = Some(match (&options.name, attempt) {
@@ -76,7 +78,8 @@ impl Engine {
             }
         }
         let made = made.ok_or_else(|| {
-            Error::conflict(format!("no free name like {}-clone was found", record.name)).hint("give one with --name")
+            Error::conflict(format!("no free name like {}-clone was found", record.name))
+                .hint("give one with --name")
         })?;
         if options.destroy {
             self.remove(id, &RemoveOptions { force: options.force, volumes: false, time: None })?;

@@ -1,17 +1,15 @@
 //! `commit`: a container's changes as an image.
 
+use super::Engine;
 use super::images::{LocalImage, ensure_layers};
 use super::instruction::apply_changes;
 use super::load::give_names;
-use super::Engine;
 use super::still::Still;
 use crate::error::{BestEffort, Context, Error, Result};
 use crate::image::archive::publish;
 use crate::image::blob::Ingest;
 use crate::image::config::{CONFIG_MAX, Execution, History, ImageConfig};
-use crate::image::manifest::{
-    Descriptor, Manifest, OCI_CONFIG, OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD,
-};
+use crate::image::manifest::{Descriptor, Manifest, OCI_CONFIG, OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD};
 use crate::image::store::ImageStore;
 use crate::state::events;
 use crate::state::store::Snapshot;

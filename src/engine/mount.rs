@@ -185,7 +185,8 @@ fn mounted_times(place: &Path) -> Result<usize> {
     let text = std::fs::read("/proc/self/mountinfo").context(|| "read the list of mounts")?;
     let real = std::fs::canonicalize(place).unwrap_or_else(|_| place.to_owned());
     let wanted = real.as_os_str().as_encoded_bytes();
-    let at = |line: &[u8]| line.split(|byte| *byte == b' ').nth(4).is_some_and(|field| unescape(field) == wanted);
+    let at =
+        |line: &[u8]| line.split(|byte| *byte == b' ').nth(4).is_some_and(|field| unescape(field) == wanted);
     Ok(text.split(|byte| *byte == b'\n').filter(|line| at(line)).count())
 }
 

@@ -22,9 +22,7 @@ impl Engine {
             let Ok(record) = self.store.record(&id) else { continue };
             newest = newest.max(Some((record.created, id)));
         }
-        newest
-            .map(|(_, id)| id)
-            .ok_or_else(|| Error::not_found("no containers: there is no latest one"))
+        newest.map(|(_, id)| id).ok_or_else(|| Error::not_found("no containers: there is no latest one"))
     }
 
     /// Whether it runs; one that cannot be read does not.

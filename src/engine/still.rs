@@ -96,7 +96,9 @@ fn processes_of(init: ProcessId) -> Result<Vec<u32>> {
     let theirs = space(init.pid).filter(|theirs| space(std::process::id()).as_ref() != Some(theirs));
     let mut parents = BTreeMap::new();
     for entry in std::fs::read_dir("/proc").context(|| "list the processes")?.flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
         if let Some(process) = look(pid) {
             parents.insert(process.pid, process.parent);
         }

@@ -46,7 +46,9 @@ impl FileOwners {
         match self {
             Self::Same => (uid, gid),
             Self::Lost => (0, 0),
-            Self::Mapped(maps) => (maps.uid.to_inside(uid).unwrap_or(0), maps.gid.to_inside(gid).unwrap_or(0)),
+            Self::Mapped(maps) => {
+                (maps.uid.to_inside(uid).unwrap_or(0), maps.gid.to_inside(gid).unwrap_or(0))
+            }
         }
     }
 
@@ -74,8 +76,11 @@ impl Engine {
     pub(super) fn trees(&self, snapshot: &Snapshot) -> Result<Trees> {
         let record = &snapshot.record;
         let RecordedRoot::Image { layers, .. } = &record.root else {
-            return Err(Error::invalid(format!("container {} has no image: its root is a directory", record.name))
-                .hint("`coracle export` gives its files while it runs"));
+            return Err(Error::invalid(format!(
+                "container {} has no image: its root is a directory",
+                record.name
+            ))
+            .hint("`coracle export` gives its files while it runs"));
         };
         self.enter()?;
         let owners = self.file_owners(snapshot)?;
@@ -113,8 +118,9 @@ impl Engine {
     pub(super) fn whole(&self, snapshot: &Snapshot) -> Result<OwnedFd> {
         self.enter()?;
         if let Some(init) = init_of(snapshot) {
-            return mounts::clone_root_of(init)
-                .map_err(|error| error.context(format!("open the root of container {}", snapshot.record.name)));
+            return mounts::clone_root_of(init).map_err(|error| {
+                error.context(format!("open the root of container {}", snapshot.record.name))
+            });
         }
         match &snapshot.record.root {
             RecordedRoot::Image { .. } => {
@@ -127,8 +133,9 @@ impl Engine {
                 rustix::fs::open(path, flags, Mode::empty()).context(|| format!("open {}", path.display()))
             }
             RecordedRoot::Directory { overlay: true, .. } => {
-                Err(Error::conflict(format!("container {} does not run", snapshot.record.name))
-                    .hint("what it wrote over a directory of the host (`--rootfs DIR:O`) is gone with its run"))
+                Err(Error::conflict(format!("container {} does not run", snapshot.record.name)).hint(
+                    "what it wrote over a directory of the host (`--rootfs DIR:O`) is gone with its run",
+                ))
             }
         }
     }

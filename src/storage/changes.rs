@@ -270,9 +270,9 @@ impl Below {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::fd::AsFd;
     use crate::storage::whiteout::{make_opaque, make_whiteout};
     use std::fs;
+    use std::os::fd::AsFd;
     use std::path::Path;
 
     fn open(path: &Path) -> OwnedFd {
@@ -287,8 +287,16 @@ mod tests {
             fs::create_dir_all(temp.path().join(dir)).expect("mkdir");
         }
         for file in [
-            "lower/etc/passwd", "lower/d/old", "lower/d/kept", "lower/gone", "lower/was_file",
-            "upper/etc/passwd", "upper/etc/hosts", "upper/d/kept", "upper/d/added", "upper/new/sub/f",
+            "lower/etc/passwd",
+            "lower/d/old",
+            "lower/d/kept",
+            "lower/gone",
+            "lower/was_file",
+            "upper/etc/passwd",
+            "upper/etc/hosts",
+            "upper/d/kept",
+            "upper/d/added",
+            "upper/new/sub/f",
             "upper/new.x",
         ] {
             fs::write(temp.path().join(file), "").expect("write");
@@ -307,8 +315,20 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "C /d", "A /d/added", "C /d/kept", "D /d/old", "D /d/sub", "C /etc", "C /etc/passwd", "D /gone",
-                "A /new", "A /new/sub", "A /new/sub/f", "A /new.x", "C /was_file", "A /was_file/f",
+                "C /d",
+                "A /d/added",
+                "C /d/kept",
+                "D /d/old",
+                "D /d/sub",
+                "C /etc",
+                "C /etc/passwd",
+                "D /gone",
+                "A /new",
+                "A /new/sub",
+                "A /new/sub/f",
+                "A /new.x",
+                "C /was_file",
+                "A /was_file/f",
             ]
         );
     }

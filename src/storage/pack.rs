@@ -43,12 +43,7 @@ pub(crate) enum Form<'a> {
 ///
 /// # Errors
 /// `Conflict` where a layer would have a file whose name reads as a whiteout.
-pub(crate) fn pack<W: Write>(
-    root: BorrowedFd<'_>,
-    form: Form<'_>,
-    owner: OwnerMap<'_>,
-    out: W,
-) -> Result<W> {
+pub(crate) fn pack<W: Write>(root: BorrowedFd<'_>, form: Form<'_>, owner: OwnerMap<'_>, out: W) -> Result<W> {
     let lower = match form {
         Form::Layer { lower } | Form::Whole { lower } => Some(Below::new(lower)?),
         Form::Plain => None,
@@ -127,8 +122,10 @@ impl<W: Write> Pack<'_, W> {
             return Ok(None);
         }
         if self.lower.is_some() && name.to_bytes().starts_with(b".wh.") {
-            return Err(Error::conflict("in an image, a name that begins with .wh. would delete another file")
-                .hint("rename or remove it in the container first"));
+            return Err(Error::conflict(
+                "in an image, a name that begins with .wh. would delete another file",
+            )
+            .hint("rename or remove it in the container first"));
         }
         let own = self.lower.is_some() && is_mount_point(&path, &stat, below);
         match FileType::from_raw_mode(stat.st_mode) {
