@@ -170,7 +170,9 @@ pub(crate) fn cleanup(args: CleanupArgs) -> Result<u8> {
             let mut notes = Vec::new();
             engine.enter()?;
             rmi::remove(&engine.dirs, &id.to_string(), false, &|| engine.images_in_use(), &mut notes)?;
-            notes.iter().for_each(|note| ui::warning(&note.to_string()));
+            for note in &notes {
+                ui::warning(&note.to_string());
+            }
         }
         ui::line(&word)
     })

@@ -170,7 +170,7 @@ impl Scan {
     /// Whether a directory itself is another than below.
     fn differs(&self, path: &[u8], stat: &Stat, below: &Stat) -> bool {
         let owner = |stat: &Stat| (stat.st_uid, stat.st_gid);
-        let time = |stat: &Stat| (stat.st_mtime, stat.st_mtime_nsec as u64);
+        let time = |stat: &Stat| (stat.st_mtime, stat.st_mtime_nsec);
         stat.st_mode != below.st_mode
             || self.owners == Owners::Same && owner(stat) != owner(below)
             || time(stat) != time(below) && !OWN_PARENTS.contains(&path)
