@@ -61,8 +61,8 @@ const EXAMPLES: &[(&str, &str, &str)] = &[
     ("coracle diff", "what a container changed", "coracle diff web"),
     (
         "coracle commit",
-        "an image of a container, with another command",
-        "coracle commit -m tuned -c 'CMD [\"nginx\"]' web my/nginx:tuned",
+        "an image of a container, for another user",
+        "coracle commit -m tuned -c USER=nginx web my/nginx:tuned",
     ),
     ("coracle export", "a container's files as an archive", "coracle export -o web.tar web"),
     (

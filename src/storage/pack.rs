@@ -192,12 +192,13 @@ impl<W: Write> Pack<'_, W> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let file = match openat(walk.directory(), name, flags, Mode::empty()) {
             Ok(file) => file,
-            Err(Errno::NOENT) => return Ok(()),
+            // Gone, or a link or a socket by now: as if it had never been there.
+            Err(Errno::NOENT | Errno::LOOP | Errno::NXIO) => return Ok(()),
             Err(error) => return Err(error).context(|| "open it"),
         };
         let stat = rustix::fs::fstat(&file).context(|| "look at it")?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            return Err(Error::conflict("it changed while it was read"));
+            return Ok(());
         }
         self.flush()?;
         if self.link(path, &stat)? {

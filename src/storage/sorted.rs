@@ -83,7 +83,11 @@ pub(crate) fn names(directory: BorrowedFd<'_>, buffer: &mut Vec<u8>) -> Result<V
     buffer.clear();
     let mut entries = RawDir::new(directory, buffer.spare_capacity_mut());
     while let Some(entry) = entries.next() {
-        let entry = entry.context(|| "list a directory")?;
+        let entry = match entry {
+            // It was removed while it was read.
+            Err(rustix::io::Errno::NOENT) => break,
+            entry => entry.context(|| "list a directory")?,
+        };
         let name = entry.file_name();
         if name != c"." && name != c".." {
             names.push(name.to_owned());

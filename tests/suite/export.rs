@@ -62,3 +62,36 @@ fn a_terminal_gets_no_archive_and_a_lost_reader_no_complaint() {
     let output = Running::start(command).wait().ok();
     assert_eq!(output.stderr, "");
 }
+
+/// A container that swaps directories, files and links while it is read gets
+/// nothing of the host into an archive or an image, and keeps neither from
+/// being made.
+#[test]
+fn swapped_links_lead_nowhere() {
+    let Some(sandbox) = sandbox(&[Image("busybox"), Image("guest"), Need::Program("tar")]) else { return };
+    load_base(&sandbox);
+    let outside = sandbox.folder("outside");
+    std::fs::write(outside.join("host_file"), "host").unwrap();
+    let script = format!(
+        "echo ready; while :; do mkdir /d; touch /d/host_file; busybox rm -r /d; busybox ln -s {0} /d; \
+         busybox rm /d; touch /d; busybox rm /d; busybox ln -s {0}/host_file /d; busybox rm /d; done",
+        outside.display()
+    );
+    sandbox.start("c", &["base", "sh", "-c", &script]);
+    sandbox.wait_for_log("c", "ready");
+    for round in 0..20 {
+        sandbox.ok(["export", "-o", "c.tar", "c"]);
+        let bytes = std::fs::read(sandbox.path("work/c.tar")).unwrap();
+        let mut archive = tar::Archive::new(&bytes[..]);
+        for entry in archive.entries().unwrap() {
+            let entry = entry.unwrap();
+            if entry.path_bytes().ends_with(b"host_file") {
+                assert_eq!(entry.size(), 0, "the host's file in round {round}");
+            }
+        }
+        if round % 10 == 0 {
+            sandbox.ok(["commit", "--pause=false", "c", "new"]);
+        }
+        sandbox.ok(["diff", "c"]);
+    }
+}
