@@ -3,8 +3,8 @@
 use super::arguments::{self, Flags};
 use super::command::{Entry, Kind, command, run_in, with_help};
 use super::{
-    control, df, exec, exit, generate, images, inspect, lifecycle, logs, pause, port, prune, ps, registry,
-    run as run_command, stats, system, top, ui, volume,
+    changes, control, df, exec, exit, generate, images, inspect, lifecycle, logs, mounts, pause, port,
+    preparation, prune, ps, registry, run as run_command, stats, system, top, ui, volume,
 };
 use crate::error::{Error, Result};
 use clap::{Arg, ArgAction, Command};
@@ -31,6 +31,12 @@ pub(crate) static ENTRIES: &[Entry] = &[
     RENAME,
     PORT,
     CP,
+    changes::DIFF,
+    changes::COMMIT,
+    changes::EXPORT,
+    mounts::MOUNT,
+    mounts::UNMOUNT,
+    preparation::INIT,
     registry::PULL,
     images::IMAGES,
     images::RMI,
@@ -150,6 +156,15 @@ static CONTAINER: &[Entry] = &[
     PORT.same_as("port"),
     command!("prune", &[], "Remove stopped containers", "[OPTIONS]", prune::ContainerArgs, prune::containers),
     CP.same_as("cp"),
+    changes::CONTAINER_DIFF.same_as("diff"),
+    changes::COMMIT.same_as("commit"),
+    changes::EXPORT.same_as("export"),
+    mounts::MOUNT.same_as("mount"),
+    mounts::UNMOUNT.same_as("unmount"),
+    preparation::CLONE,
+    preparation::INIT.same_as("init"),
+    preparation::CLEANUP,
+    preparation::EXISTS,
     command!(
         "inspect",
         &[],

@@ -48,7 +48,7 @@ impl Engine {
     /// `Conflict` where file and directory are in each other's way, and for what
     /// is read-only.
     pub(crate) fn copy(&self, from: &End, to: &End, options: CopyOptions) -> Result<u64> {
-        let (source, destination) = self.trees(from, to)?;
+        let (source, destination) = self.both_ends(from, to)?;
         let found = source_at(&source, from, options.follow)?;
         let target = target_at(&destination, to, &found, options)?;
         if let Some(inside) = source.inside() {
@@ -115,7 +115,7 @@ impl Engine {
 
     /// Both ends. A container that is both is one tree, and those of two are
     /// opened in the order of their ids, as both may be locked.
-    fn trees(&self, from: &End, to: &End) -> Result<(Rc<Tree>, Rc<Tree>)> {
+    fn both_ends(&self, from: &End, to: &End) -> Result<(Rc<Tree>, Rc<Tree>)> {
         let id = |end: &End| match end {
             End::Host(_) => Ok(None),
             End::Container { word, .. } => self.resolve(word).map(Some),

@@ -4,6 +4,7 @@
 //! On disk: `layers/` (see [`layers`]) and `volumes/` (see [`volume`]); both
 //! publish by rename. Volumes have a lock of their own; layers are kept by the
 //! image store's. Everything runs in the user's outer namespace, as its root.
+pub(crate) mod changes;
 pub(crate) mod copy;
 pub(crate) mod descent;
 pub(crate) mod graft;
@@ -11,6 +12,8 @@ pub(crate) mod layers;
 pub(crate) mod live;
 pub(crate) mod mapped;
 pub(crate) mod overlay;
+pub(crate) mod pack;
+pub(crate) mod sorted;
 pub(crate) mod staging;
 pub(crate) mod tar_header;
 pub(crate) mod tar_in;

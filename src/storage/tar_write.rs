@@ -64,23 +64,15 @@ pub(crate) struct TarWriter<W: Write> {
     owed: u64,
     padding: usize,
     /// All bytes written so far.
-    #[cfg(test)]
     written: u64,
 }
 
 impl<W: Write> TarWriter<W> {
     pub(crate) fn new(out: W) -> Self {
-        Self {
-            out,
-            owed: 0,
-            padding: 0,
-            #[cfg(test)]
-            written: 0,
-        }
+        Self { out, owed: 0, padding: 0, written: 0 }
     }
 
     /// Bytes written so far.
-    #[cfg(test)]
     pub(crate) fn written(&self) -> u64 {
         self.written
     }
@@ -121,9 +113,9 @@ impl<W: Write> TarWriter<W> {
         self.settle(length)
     }
 
-    /// Notes that so many bytes of the current entry's data were written; behind
-    /// the last of them comes the padding.
-    fn settle(&mut self, length: u64) -> Result<()> {
+    /// Notes that `length` bytes of the current entry's data were written to the
+    /// stream behind this writer's back, by splice(2) or the like.
+    pub(crate) fn settle(&mut self, length: u64) -> Result<()> {
         self.owed = self.owed.saturating_sub(length);
         if self.owed == 0 && self.padding > 0 {
             let padding = std::mem::take(&mut self.padding);
@@ -155,10 +147,7 @@ impl<W: Write> TarWriter<W> {
 
     fn put(&mut self, bytes: &[u8]) -> Result<()> {
         self.out.write_all(bytes).context(|| "write the archive")?;
-        #[cfg(test)]
-        {
-            self.written += bytes.len() as u64;
-        }
+        self.written += bytes.len() as u64;
         Ok(())
     }
 }
