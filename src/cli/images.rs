@@ -156,7 +156,7 @@ pub(crate) struct PruneArgs {
 /// # Errors
 /// `Invalid` for wrong filters and templates.
 pub(crate) fn list(args: ImagesArgs) -> Result<u8> {
-    let format = args.format.as_deref().map(Format::parse).transpose()?;
+    let format = Format::of_list(args.format.as_deref())?;
     let mut notes = Vec::new();
     let engine = Engine::open()?;
     let all = images::list(&engine.dirs, &mut notes)?;

@@ -53,7 +53,7 @@ pub(crate) struct PsArgs {
 pub(crate) fn run(args: PsArgs) -> Result<u8> {
     let now = Timestamp::now();
     let selection = args.selection(now)?;
-    let format = args.format.as_deref().map(Format::parse).transpose()?;
+    let format = Format::of_list(args.format.as_deref())?;
     let mut notes = Vec::new();
     let containers = select(Engine::open()?.containers(args.needs_size(), &mut notes)?, &selection)?;
     for note in &notes {

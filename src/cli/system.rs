@@ -95,7 +95,7 @@ fn version_text(document: &Value) -> String {
 /// What `--format` makes of one document, with the end of its line; `None`
 /// where there is no such flag.
 fn formatted(format: Option<&str>, document: &Value) -> Result<Option<String>> {
-    let text = match format.map(Format::parse).transpose()? {
+    let text = match Format::of_document(format)? {
         None => return Ok(None),
         Some(Format::Json) => document.to_string(),
         Some(Format::Template(template) | Format::Table(template)) => {
