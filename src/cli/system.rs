@@ -111,7 +111,7 @@ fn formatted(format: Option<&str>, document: &Value) -> Result<Option<String>> {
 /// `Invalid` for a wrong template.
 pub(crate) fn info(args: InfoArgs) -> Result<u8> {
     let engine = Engine::open()?;
-    let document = info::info(&engine.dirs, counts(&engine)?)?;
+    let document = info::info(&engine.dirs, counts(&engine)?);
     let text = match formatted(args.format.as_deref(), &document)? {
         Some(text) => text,
         None => info_text(&document),

@@ -4,6 +4,7 @@
 
 use crate::error::{Context, Error, Result};
 use std::io::{IsTerminal, Write};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The reader of stdout has gone (`coracle ps | head -1`): no reason to complain.
@@ -41,6 +42,15 @@ pub(crate) fn write(bytes: &[u8]) -> Result<()> {
         STDOUT_CLOSED.store(true, Ordering::Relaxed);
     }
     result.context(|| "write to stdout")
+}
+
+/// Sends stdout, also that of attached containers, to a file instead.
+///
+/// # Errors
+/// Where the file cannot be written.
+pub(crate) fn redirect_stdout(path: &Path) -> Result<()> {
+    let file = std::fs::File::create(path).context(|| format!("open {}", path.display()))?;
+    rustix::stdio::dup2_stdout(&file).context(|| format!("write to {}", path.display()))
 }
 
 /// An error with its hints.

@@ -4,7 +4,6 @@
 pub(crate) mod doctor;
 
 use crate::dirs::Dirs;
-use crate::error::Result;
 use crate::sys::errno::read_host;
 use crate::types::idmap::IdMap;
 use crate::userns::newidmap::ranged_map;
@@ -23,8 +22,7 @@ pub(crate) struct Counts {
 /// The document of `info`: docker's names at the top, podman's below `host`,
 /// `store` and `version`. To be called before a user namespace is entered, as
 /// the host's ids and files are meant.
-#[allow(clippy::unnecessary_wraps, reason = "what it reads may come to be missing")]
-pub(crate) fn info(dirs: &Dirs, counts: Counts) -> Result<Value> {
+pub(crate) fn info(dirs: &Dirs, counts: Counts) -> Value {
     let uts = rustix::system::uname();
     let text = |value: &std::ffi::CStr| value.to_string_lossy().into_owned();
     let (kernel, name) = (text(uts.release()), text(uts.nodename()));
@@ -35,7 +33,7 @@ pub(crate) fn info(dirs: &Dirs, counts: Counts) -> Result<Value> {
     let version = env!("CARGO_PKG_VERSION");
     let stopped = counts.containers.saturating_sub(counts.running + counts.paused);
     let host = host_document(&kernel, &name, &architecture);
-    Ok(json!({
+    json!({
         "ID": name,
         "Name": name,
         "Containers": counts.containers,
@@ -74,7 +72,7 @@ pub(crate) fn info(dirs: &Dirs, counts: Counts) -> Result<Value> {
             "imageStore": { "number": counts.images },
         },
         "version": { "Version": version, "OsArch": format!("linux/{architecture}") },
-    }))
+    })
 }
 
 /// Podman's `host` object.
@@ -214,7 +212,7 @@ mod tests {
         let runtime = tempfile::tempdir().expect("a directory");
         let dirs = Dirs::beneath(runtime.path());
         let counts = Counts { containers: 5, running: 2, paused: 1, images: 7 };
-        let document = info(&dirs, counts).expect("made");
+        let document = info(&dirs, counts);
         assert_eq!(document["ContainersStopped"], 2);
         assert_eq!(document["store"]["containerStore"]["stopped"], 2);
         assert_eq!(document["host"]["os"], "linux");
