@@ -3,8 +3,8 @@
 use super::command::{Entry, Kind, command, run_in, with_help};
 use super::global::GlobalArgs;
 use super::{
-    exec, exit, generate, global, images, inspect, lifecycle, logs, ps, registry, run as run_command, system,
-    top, ui, volume,
+    exec, exit, generate, global, help, images, inspect, lifecycle, logs, ps, registry, run as run_command,
+    system, top, ui, volume,
 };
 use crate::error::Result;
 use clap::{Arg, ArgAction, Args, Command};
@@ -312,6 +312,7 @@ pub(crate) fn describe() -> Command {
         .subcommand_value_name("COMMAND")
         .arg(version)
         .subcommands(ENTRIES.iter().map(|entry| entry.describe(&format!("coracle {}", entry.name))))
+        .help_template(help::overview(ENTRIES))
         .after_help("Run `coracle COMMAND --help` for more about a command.");
     with_help(command)
 }

@@ -13,6 +13,7 @@ pub(crate) mod exec;
 pub(crate) mod exit;
 pub(crate) mod generate;
 pub(crate) mod global;
+pub(crate) mod help;
 pub(crate) mod images;
 pub(crate) mod inspect;
 pub(crate) mod lifecycle;
