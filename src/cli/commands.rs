@@ -3,8 +3,8 @@
 use super::command::{Entry, Kind, command, run_in, with_help};
 use super::global::GlobalArgs;
 use super::{
-    exec, exit, generate, global, help, images, inspect, lifecycle, logs, ps, registry, run as run_command,
-    system, top, ui, volume,
+    exec, exit, generate, global, help, images, inspect, lifecycle, logs, ps, reference, registry,
+    run as run_command, system, top, ui, volume,
 };
 use crate::error::Result;
 use clap::{Arg, ArgAction, Args, Command};
@@ -79,6 +79,15 @@ pub(crate) static ENTRIES: &[Entry] = &[
         generate::CompletionArgs,
         generate::completion
     ),
+    command!(
+        "generate-docs",
+        &[],
+        "Bring docs/commands.toml and COMMANDS.md up to date",
+        "DIR",
+        reference::ReferenceArgs,
+        reference::generate
+    )
+    .hidden(),
     command!("generate-man", &[], "Write the manual pages", "DIR", generate::ManArgs, generate::generate_man)
         .hidden(),
 ];

@@ -16,7 +16,7 @@ pub(crate) struct InspectArgs {
     #[command(flatten)]
     common: KindInspectArgs,
     /// Look for this kind alone: container, image or volume
-    #[arg(long, value_name = "KIND")]
+    #[arg(long, short = 't', value_name = "KIND")]
     r#type: Option<String>,
 }
 

@@ -19,6 +19,7 @@ pub(crate) mod inspect;
 pub(crate) mod lifecycle;
 pub(crate) mod logs;
 pub(crate) mod ps;
+pub(crate) mod reference;
 pub(crate) mod registry;
 pub(crate) mod run;
 pub(crate) mod system;
