@@ -3,7 +3,7 @@
 use super::command::{Entry, Kind, command, run_in, with_help};
 use super::global::GlobalArgs;
 use super::{
-    exec, exit, generate, global, help, images, inspect, lifecycle, logs, ps, reference, registry,
+    complete, exec, exit, generate, global, help, images, inspect, lifecycle, logs, ps, reference, registry,
     run as run_command, system, top, ui, volume,
 };
 use crate::error::Result;
@@ -75,7 +75,7 @@ pub(crate) static ENTRIES: &[Entry] = &[
         "completion",
         &[],
         "Write the completion script of a shell",
-        "bash|zsh|fish|elvish|powershell",
+        "bash|zsh|fish",
         generate::CompletionArgs,
         generate::completion
     ),
@@ -290,6 +290,9 @@ const RENAME: Entry = command!(
 /// # Errors
 /// As the command that is named; `Invalid` where none is.
 pub(crate) fn run(words: Vec<String>) -> Result<u8> {
+    if words.first().is_some_and(|word| word == "__complete") {
+        return complete::run(&words[1..]);
+    }
     let words = global::take(words)?;
     exit::remember(&words);
     match words.first().map(String::as_str) {

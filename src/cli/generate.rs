@@ -1,14 +1,14 @@
 //! What is made from the command tree: completions for shells, manual pages.
 
 use super::command::{Entry, Kind};
-use super::{commands, examples, ui};
-use crate::error::{Context, Error, Result};
+use super::{commands, complete, examples, ui};
+use crate::error::{Context, Result};
 use clap::{Args, Command};
 use std::path::Path;
 
 #[derive(Args, Debug)]
 pub(crate) struct CompletionArgs {
-    /// bash, zsh, fish, elvish or powershell
+    /// bash, zsh or fish
     #[arg(value_name = "SHELL", required = true)]
     shell: String,
 }
@@ -18,13 +18,7 @@ pub(crate) struct CompletionArgs {
 /// # Errors
 /// `Invalid` for an unknown shell.
 pub(crate) fn completion(args: CompletionArgs) -> Result<u8> {
-    let shell: clap_complete::Shell = args.shell.parse().map_err(|_| {
-        Error::invalid(format!("unknown shell {:?}", args.shell))
-            .hint("it is bash, zsh, fish, elvish or powershell")
-    })?;
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut commands::describe(), "coracle", &mut script);
-    ui::write(&script)?;
+    ui::write(complete::script(&args.shell)?.as_bytes())?;
     Ok(0)
 }
 
@@ -167,8 +161,8 @@ mod tests {
 
     #[test]
     fn completions_know_every_shell() {
-        for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
-            assert!(shell.parse::<clap_complete::Shell>().is_ok(), "{shell}");
+        for shell in ["bash", "zsh", "fish"] {
+            assert!(complete::script(shell).expect(shell).contains("__complete"), "{shell}");
         }
         assert!(completion(CompletionArgs { shell: "csh".into() }).is_err());
     }

@@ -7,6 +7,7 @@
 pub(crate) mod arguments;
 pub(crate) mod command;
 pub(crate) mod commands;
+pub(crate) mod complete;
 pub(crate) mod container_options;
 pub(crate) mod examples;
 pub(crate) mod exec;

@@ -5,6 +5,7 @@
 //! into the user's outer namespace, in place: so it has one thread until then.
 
 pub(crate) mod attach;
+pub(crate) mod completion;
 pub(crate) mod control;
 pub(crate) mod create;
 pub(crate) mod exec;

@@ -19,6 +19,7 @@ mod architecture;
 mod as_root;
 mod attach;
 mod bad_input;
+mod completion;
 mod crash;
 mod exec;
 mod exit_codes;
