@@ -99,11 +99,10 @@ fn split(line: &str) -> Vec<String> {
         match (c, quote) {
             ('\\', None | Some('"')) => word.extend(chars.next()),
             (c, Some(open)) if c == open => quote = None,
-            (c, Some(_)) => word.push(c),
             ('\'' | '"', None) => quote = Some(c),
             (' ' | '\t', None) if word.is_empty() => {}
             (' ' | '\t', None) => words.push(String::new()),
-            (c, None) => word.push(c),
+            (c, _) => word.push(c),
         }
     }
     words.remove(0);
@@ -118,7 +117,7 @@ fn answer(before: &[String], current: &str) -> Answer {
         at += 1;
         if let Some(arg) = awaits_value(&root, word) {
             if at == before.len() {
-                return Values::new(&[]).of_flag("", arg, current);
+                return Values::of_flag("", arg, current);
             }
             at += 1;
         }
@@ -170,12 +169,12 @@ fn of_verb(entry: &Entry, verb: &Verb, before: &[String], current: &str) -> Answ
     }
     let values = Values::new(&positional);
     if let Some(arg) = pending {
-        return values.of_flag(name, arg, current);
+        return Values::of_flag(name, arg, current);
     }
     if !flags_ended && current.starts_with('-') {
         let Some((flag, value)) = current.split_once('=') else { return flags(&command, current) };
         let Some(arg) = find(&command, flag) else { return Answer::default() };
-        return values.of_flag(name, arg, value).after(&format!("{flag}="));
+        return Values::of_flag(name, arg, value).after(&format!("{flag}="));
     }
     values.of_position(name, verb.usage, current)
 }

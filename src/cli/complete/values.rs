@@ -80,7 +80,7 @@ impl<'a> Values<'a> {
     }
 
     /// The value of a flag of the command `verb`.
-    pub(super) fn of_flag(&self, verb: &str, arg: &Arg, current: &str) -> Answer {
+    pub(super) fn of_flag(verb: &str, arg: &Arg, current: &str) -> Answer {
         let long = arg.get_long().unwrap_or_default();
         if current.starts_with("container:") {
             return containers(Which::Running).after("container:");
@@ -102,7 +102,7 @@ impl<'a> Values<'a> {
                 .map(|(_, words)| Answer::words(words.iter().copied())),
         };
         let called = arg.get_value_names().and_then(|names| names.first()).map_or("", |name| name.as_str());
-        known.unwrap_or_else(|| self.called(verb, called, current))
+        known.unwrap_or_else(|| Self::called(verb, called, current))
     }
 
     /// An argument of the command, by what its usage calls it:
@@ -118,7 +118,7 @@ impl<'a> Values<'a> {
         });
         let Some(name) = name else { return Answer::default() };
         let name = name.trim_matches(['[', ']', '.']);
-        let mut answer = self.called(verb, name, current);
+        let mut answer = Self::called(verb, name, current);
         if name != "COMMAND" && name != "ARG" {
             answer.candidates.retain(|candidate| !self.given.contains(&candidate.word));
         }
@@ -126,7 +126,7 @@ impl<'a> Values<'a> {
     }
 
     /// By the name that usages and flags give to what is to be typed.
-    fn called(&self, verb: &str, name: &str, current: &str) -> Answer {
+    fn called(verb: &str, name: &str, current: &str) -> Answer {
         if name == "SHELL" || (name.contains('|') && name.chars().all(|c| c.is_ascii_lowercase() || c == '|'))
         {
             return Answer::words(["bash", "zsh", "fish"]);
