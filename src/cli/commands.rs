@@ -3,8 +3,8 @@
 use super::command::{Entry, Kind, command, run_in, with_help};
 use super::global::GlobalArgs;
 use super::{
-    complete, exec, exit, generate, global, help, images, inspect, lifecycle, logs, ps, reference, registry,
-    run as run_command, system, top, ui, volume,
+    complete, control, df, exec, exit, generate, global, help, images, inspect, lifecycle, logs, pause, port,
+    prune, ps, reference, registry, run as run_command, stats, system, top, ui, volume,
 };
 use crate::error::Result;
 use clap::{Arg, ArgAction, Args, Command};
@@ -21,10 +21,15 @@ pub(crate) static ENTRIES: &[Entry] = &[
     PS,
     LOGS,
     ATTACH,
+    pause::PAUSE,
+    pause::UNPAUSE,
+    pause::UPDATE,
+    stats::STATS,
     EXEC,
     TOP,
     WAIT,
     RENAME,
+    PORT,
     registry::PULL,
     images::IMAGES,
     images::RMI,
@@ -44,14 +49,7 @@ pub(crate) static ENTRIES: &[Entry] = &[
         inspect::InspectArgs,
         inspect::any
     ),
-    command!(
-        "info",
-        &[],
-        "Show what this host and coracle can do",
-        "[OPTIONS]",
-        system::InfoArgs,
-        system::info
-    ),
+    INFO,
     command!(
         "doctor",
         &[],
@@ -71,6 +69,7 @@ pub(crate) static ENTRIES: &[Entry] = &[
     .flags_first(),
     command!("version", &[], "Show the version", "[OPTIONS]", system::VersionArgs, system::version),
     Entry { name: "container", aliases: &[], about: "Manage containers", kind: Kind::Group(CONTAINER) },
+    Entry { name: "system", aliases: &[], about: "Manage everything together", kind: Kind::Group(SYSTEM) },
     command!(
         "completion",
         &[],
@@ -114,10 +113,10 @@ static VOLUME: &[Entry] = &[
     command!(
         "prune",
         &[],
-        "Remove volumes that no container uses",
+        "Remove anonymous volumes that no container uses, or with -a all",
         "[OPTIONS]",
-        volume::PruneArgs,
-        volume::prune
+        prune::VolumeArgs,
+        prune::volumes
     ),
     command!(
         "exists",
@@ -141,17 +140,23 @@ static CONTAINER: &[Entry] = &[
         &["remove"],
         "Remove containers",
         "[OPTIONS] CONTAINER [CONTAINER...]",
-        lifecycle::RmArgs,
-        lifecycle::rm
+        control::RmArgs,
+        control::rm
     )
     .same_as("rm"),
     command!("ls", &["list", "ps"], "List containers", "[OPTIONS]", ps::PsArgs, ps::run).same_as("ps"),
     LOGS.same_as("logs"),
     ATTACH.same_as("attach"),
+    pause::PAUSE.same_as("pause"),
+    pause::UNPAUSE.same_as("unpause"),
+    pause::UPDATE.same_as("update"),
+    stats::STATS.same_as("stats"),
     EXEC.same_as("exec"),
     TOP.same_as("top"),
     WAIT.same_as("wait"),
     RENAME.same_as("rename"),
+    PORT.same_as("port"),
+    command!("prune", &[], "Remove stopped containers", "[OPTIONS]", prune::ContainerArgs, prune::containers),
     command!(
         "inspect",
         &[],
@@ -196,8 +201,8 @@ const STOP: Entry = command!(
     &[],
     "Stop running containers",
     "[OPTIONS] CONTAINER [CONTAINER...]",
-    lifecycle::StopArgs,
-    lifecycle::stop
+    control::StopArgs,
+    control::stop
 );
 
 const RESTART: Entry = command!(
@@ -205,8 +210,8 @@ const RESTART: Entry = command!(
     &[],
     "Stop containers and start them again",
     "[OPTIONS] CONTAINER [CONTAINER...]",
-    lifecycle::RestartArgs,
-    lifecycle::restart
+    control::RestartArgs,
+    control::restart
 );
 
 const KILL: Entry = command!(
@@ -214,8 +219,8 @@ const KILL: Entry = command!(
     &[],
     "Send a signal to running containers",
     "[OPTIONS] CONTAINER [CONTAINER...]",
-    lifecycle::KillArgs,
-    lifecycle::kill
+    control::KillArgs,
+    control::kill
 );
 
 const RM: Entry = command!(
@@ -223,8 +228,8 @@ const RM: Entry = command!(
     &[],
     "Remove containers",
     "[OPTIONS] CONTAINER [CONTAINER...]",
-    lifecycle::RmArgs,
-    lifecycle::rm
+    control::RmArgs,
+    control::rm
 );
 
 const PS: Entry = command!("ps", &[], "List containers", "[OPTIONS]", ps::PsArgs, ps::run);
@@ -232,8 +237,8 @@ const PS: Entry = command!("ps", &[], "List containers", "[OPTIONS]", ps::PsArgs
 const LOGS: Entry = command!(
     "logs",
     &[],
-    "Show what a container has printed",
-    "[OPTIONS] CONTAINER",
+    "Show what containers have printed",
+    "[OPTIONS] CONTAINER [CONTAINER...]",
     logs::LogsArgs,
     logs::show
 );
@@ -284,6 +289,37 @@ const RENAME: Entry = command!(
     lifecycle::RenameArgs,
     lifecycle::rename
 );
+
+const PORT: Entry = command!(
+    "port",
+    &[],
+    "List the published ports of a container",
+    "[OPTIONS] CONTAINER [PRIVATE_PORT[/PROTO]]",
+    port::PortArgs,
+    port::port
+);
+
+const INFO: Entry = command!(
+    "info",
+    &[],
+    "Show what this host and coracle can do",
+    "[OPTIONS]",
+    system::InfoArgs,
+    system::info
+);
+
+static SYSTEM: &[Entry] = &[
+    command!("df", &[], "Show what takes space on the disk", "[OPTIONS]", df::DfArgs, df::run),
+    INFO.same_as("info"),
+    command!(
+        "prune",
+        &[],
+        "Remove everything that nothing uses",
+        "[OPTIONS]",
+        prune::SystemArgs,
+        prune::system
+    ),
+];
 
 /// Runs what the words after `coracle` ask for; the exit code.
 ///
@@ -353,10 +389,6 @@ mod tests {
         assert_eq!(
             error("run --wat busybox").hints().last().map(String::as_str),
             Some("see `coracle run --help`")
-        );
-        assert_eq!(
-            error("run -m 1g busybox").to_string(),
-            "-m: this release has no control groups and cannot limit that"
         );
         assert_eq!(error("stop").to_string(), "'coracle stop' requires at least 1 argument");
         assert_eq!(error("--log-level loud ps").to_string(), "invalid value \"loud\" of --log-level");

@@ -50,7 +50,7 @@ const RT: (i32, i32) = (34, 64);
 /// # Errors
 /// `Invalid` for anything else, 0 and numbers above 64 included.
 pub(crate) fn parse(text: &str) -> Result<i32> {
-    let invalid = || Error::invalid(format!("invalid signal {text:?}")).hint("see `kill -l` for the names");
+    let invalid = || Error::invalid(format!("invalid signal: {text}")).hint("see `kill -l` for the names");
     if let Ok(number) = text.parse::<i32>() {
         return if (1..=RT.1).contains(&number) { Ok(number) } else { Err(invalid()) };
     }
