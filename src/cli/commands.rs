@@ -1,13 +1,14 @@
 //! The tree of commands: docker's names, and which function runs each.
 
-use super::arguments::{self, Flags};
 use super::command::{Entry, Kind, command, run_in, with_help};
+use super::global::GlobalArgs;
 use super::{
-    changes, control, df, exec, exit, generate, images, inspect, lifecycle, logs, mounts, pause, port,
-    preparation, prune, ps, registry, run as run_command, stats, system, top, ui, volume,
+    changes, complete, control, df, exec, exit, generate, global, help, images, inspect, lifecycle, logs,
+    mounts, pause, port, preparation, prune, ps, reference, registry, run as run_command, stats, system, top,
+    ui, volume,
 };
-use crate::error::{Error, Result};
-use clap::{Arg, ArgAction, Command};
+use crate::error::Result;
+use clap::{Arg, ArgAction, Args, Command};
 
 /// What follows `coracle`, in the order of the help.
 pub(crate) static ENTRIES: &[Entry] = &[
@@ -81,10 +82,19 @@ pub(crate) static ENTRIES: &[Entry] = &[
         "completion",
         &[],
         "Write the completion script of a shell",
-        "bash|zsh|fish|elvish|powershell",
+        "bash|zsh|fish",
         generate::CompletionArgs,
         generate::completion
     ),
+    command!(
+        "generate-docs",
+        &[],
+        "Bring docs/commands.toml and COMMANDS.md up to date",
+        "DIR",
+        reference::ReferenceArgs,
+        reference::generate
+    )
+    .hidden(),
     command!("generate-man", &[], "Write the manual pages", "DIR", generate::ManArgs, generate::generate_man)
         .hidden(),
 ];
@@ -343,7 +353,10 @@ const CP: Entry = command!(
 /// # Errors
 /// As the command that is named; `Invalid` where none is.
 pub(crate) fn run(words: Vec<String>) -> Result<u8> {
-    let words = global_flags(words)?;
+    if words.first().is_some_and(|word| word == "__complete") {
+        return complete::run(&words[1..]);
+    }
+    let words = global::take(words)?;
     exit::remember(&words);
     match words.first().map(String::as_str) {
         Some("--version" | "-v") => {
@@ -359,43 +372,11 @@ pub(crate) fn run(words: Vec<String>) -> Result<u8> {
     }
 }
 
-/// Takes the flags before the command's name into account, and off.
-fn global_flags(words: Vec<String>) -> Result<Vec<String>> {
-    if !words
-        .first()
-        .is_some_and(|word| word.starts_with("--log-level") || word == "-l" || word.starts_with("-l="))
-    {
-        return Ok(words);
-    }
-    let root = Command::new("coracle").arg(log_level());
-    let mut normal = arguments::normalise(&root, words, Flags::First)?.into_iter();
-    for word in normal.by_ref().take_while(|word| word != "--") {
-        match word.strip_prefix("--log-level=") {
-            Some("debug" | "info" | "warn") => {}
-            Some("error" | "fatal") => ui::silence_warnings(),
-            Some(other) => {
-                return Err(Error::usage(format!("invalid value {other:?} of --log-level"))
-                    .hint("it is one of debug, info, warn, error and fatal"));
-            }
-            None => return Err(Error::usage(format!("unknown flag: {word}")).hint("see `coracle --help`")),
-        }
-    }
-    Ok(normal.collect())
-}
-
-fn log_level() -> Arg {
-    Arg::new("log-level")
-        .long("log-level")
-        .short('l')
-        .value_name("LEVEL")
-        .help("Say less: debug, info, warn, error or fatal (from error on, no warnings)")
-}
-
 /// Clap's description of everything: for help, completions and manual pages.
 pub(crate) fn describe() -> Command {
     let version =
         Arg::new("version").long("version").short('v').action(ArgAction::Version).help("Print the version");
-    let command = Command::new("coracle")
+    let command = GlobalArgs::augment_args(Command::new("coracle"))
         .bin_name("coracle")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Runs OCI containers for one ordinary user, without root and without a daemon")
@@ -404,9 +385,9 @@ pub(crate) fn describe() -> Command {
         .disable_help_subcommand(true)
         .subcommand_required(true)
         .subcommand_value_name("COMMAND")
-        .arg(log_level())
         .arg(version)
         .subcommands(ENTRIES.iter().map(|entry| entry.describe(&format!("coracle {}", entry.name))))
+        .help_template(help::overview(ENTRIES))
         .after_help("Run `coracle COMMAND --help` for more about a command.");
     with_help(command)
 }
@@ -438,15 +419,5 @@ mod tests {
         );
         assert_eq!(error("stop").to_string(), "'coracle stop' requires at least 1 argument");
         assert_eq!(error("--log-level loud ps").to_string(), "invalid value \"loud\" of --log-level");
-    }
-
-    #[test]
-    fn flags_before_the_command_are_taken_off() {
-        assert_eq!(global_flags(words("--log-level warn ps -a")).expect("valid"), words("ps -a"));
-        assert_eq!(
-            global_flags(words("-l=info ps --log-level x")).expect("valid"),
-            words("ps --log-level x")
-        );
-        assert_eq!(global_flags(words("ps -l")).expect("valid"), words("ps -l"));
     }
 }

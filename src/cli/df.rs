@@ -28,7 +28,7 @@ pub(crate) struct DfArgs {
 /// # Errors
 /// `Invalid` for a wrong template; `Failed` where files cannot be looked at.
 pub(crate) fn run(args: DfArgs) -> Result<u8> {
-    let format = args.format.as_deref().map(Format::parse).transpose()?;
+    let format = Format::of_list(args.format.as_deref())?;
     let mut notes = Vec::new();
     let disk = Engine::open()?.disk_use(&mut notes)?;
     for note in &notes {

@@ -166,7 +166,7 @@ pub(crate) struct ExistsArgs {
 /// # Errors
 /// `Invalid` for wrong filters and templates.
 pub(crate) fn list(args: ImagesArgs) -> Result<u8> {
-    let format = args.format.as_deref().map(Format::parse).transpose()?;
+    let format = Format::of_list(args.format.as_deref())?;
     let mut notes = Vec::new();
     if args.history {
         return Err(Error::invalid("--history: former names of images are not kept").hint("leave it out"));

@@ -25,7 +25,7 @@ pub(crate) struct InspectArgs {
 
 #[derive(Args, Debug)]
 pub(crate) struct KindInspectArgs {
-    /// Print with a Go template, or `json` for one line
+    /// Print with a Go template, or `json` for an array on one line
     #[arg(long, short = 'f', value_name = "FORMAT")]
     format: Option<String>,
     /// The container that was made last
@@ -83,7 +83,7 @@ pub(crate) fn images(args: KindInspectArgs) -> Result<u8> {
 }
 
 fn inspect(args: &KindInspectArgs, objects: &[Object]) -> Result<u8> {
-    let format = args.format.as_deref().map(Format::parse).transpose()?;
+    let format = Format::of_document(args.format.as_deref())?;
     let engine = Engine::open()?;
     let mut found = Vec::new();
     let mut missing = Vec::new();
@@ -172,7 +172,10 @@ fn render(documents: &[Value], format: Option<&Format>) -> Result<String> {
             documents.serialize(&mut Serializer::with_formatter(&mut text, formatter)).context(step)?;
             String::from_utf8(text).map(|text| text + "\n").map_err(|error| error.utf8_error()).context(step)
         }
-        Some(Format::Json) => lines(&|document| Ok(document.to_string())),
+        Some(Format::Json) => {
+            let text = serde_json::to_string(documents).context(|| "write the document")?;
+            Ok(format!("{text}\n"))
+        }
         Some(Format::Template(template) | Format::Table(template)) => {
             lines(&|document| template.render(document, Scope::default()))
         }
@@ -194,7 +197,8 @@ mod tests {
         assert_eq!(render(&[], None).expect("valid"), "[]\n");
         let format = |text: &str| Format::parse(text).expect("valid");
         assert_eq!(render(&documents, Some(&format("{{.Name}}"))).expect("valid"), "/a\n/b\n");
-        assert_eq!(render(&documents, Some(&format("json"))).expect("valid").lines().count(), 2);
+        let line = render(&documents, Some(&format("json"))).expect("valid");
+        assert_eq!(serde_json::from_str::<Vec<Value>>(line.trim_end()).expect("one line"), documents);
         assert!(render(&documents, Some(&format("{{.Nope}}"))).is_err());
     }
 }

@@ -81,7 +81,7 @@ const CLEAR: &[u8] = b"\x1b[H\x1b[2J";
 pub(crate) fn run(args: PsArgs) -> Result<u8> {
     let now = Timestamp::now();
     let selection = args.selection(now)?;
-    let format = args.format.as_deref().map(Format::parse).transpose()?;
+    let format = Format::of_list(args.format.as_deref())?;
     args.check()?;
     loop {
         if args.watch > 0 {

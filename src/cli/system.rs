@@ -100,7 +100,7 @@ fn version_text(document: &Value) -> String {
 /// What `--format` makes of one document, with the end of its line; `None`
 /// where there is no such flag.
 fn formatted(format: Option<&str>, document: &Value) -> Result<Option<String>> {
-    let text = match format.map(Format::parse).transpose()? {
+    let text = match Format::of_document(format)? {
         None => return Ok(None),
         Some(Format::Json) => document.to_string(),
         Some(Format::Template(template) | Format::Table(template)) => {
@@ -116,7 +116,7 @@ fn formatted(format: Option<&str>, document: &Value) -> Result<Option<String>> {
 /// `Invalid` for a wrong template.
 pub(crate) fn info(args: InfoArgs) -> Result<u8> {
     let engine = Engine::open()?;
-    let document = info::info(&engine.dirs, counts(&engine)?)?;
+    let document = info::info(&engine.dirs, counts(&engine)?);
     let is_json = args.format.as_deref().is_none_or(|format| format == "json");
     let for_template = if is_json { None } else { Some(with_go_names(&document)) };
     let text = match formatted(args.format.as_deref(), for_template.as_ref().unwrap_or(&document))? {

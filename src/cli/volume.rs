@@ -72,7 +72,7 @@ pub(crate) struct ListArgs {
 /// # Errors
 /// `Invalid` for wrong filters and templates.
 pub(crate) fn list(args: ListArgs) -> Result<u8> {
-    let format = args.format.as_deref().map(Format::parse).transpose()?;
+    let format = Format::of_list(args.format.as_deref())?;
     let engine = Engine::open()?;
     let volumes = engine.volumes(&VolumeFilters::parse(&args.filter)?)?;
     if args.quiet && format.is_none() {
@@ -141,7 +141,7 @@ pub(crate) struct InspectArgs {
 /// # Errors
 /// `Invalid` for a wrong template.
 pub(crate) fn inspect(args: InspectArgs) -> Result<u8> {
-    let format = args.format.as_deref().map(Format::parse).transpose()?;
+    let format = Format::of_document(args.format.as_deref())?;
     let engine = Engine::open()?;
     let mut documents = Vec::new();
     let mut code = 0;
@@ -154,7 +154,7 @@ pub(crate) fn inspect(args: InspectArgs) -> Result<u8> {
     }
     let text = match format {
         None => format!("{:#}\n", Value::Array(documents)),
-        Some(Format::Json) => lines(documents.iter()),
+        Some(Format::Json) => format!("{}\n", Value::Array(documents)),
         Some(Format::Table(template) | Format::Template(template)) => {
             let texts: Vec<String> = documents
                 .iter()

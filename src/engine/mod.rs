@@ -7,6 +7,7 @@
 pub(crate) mod attach;
 pub(crate) mod clone;
 pub(crate) mod commit;
+pub(crate) mod completion;
 pub(crate) mod control;
 pub(crate) mod copy;
 pub(crate) mod create;

@@ -37,6 +37,11 @@ const NAMES: &[(&str, i32)] = &[
     ("SYS", libc::SIGSYS),
 ];
 
+/// The names, without `SIG`.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    NAMES.iter().map(|(name, _)| *name)
+}
+
 /// The first and last real-time signal as glibc counts them.
 const RT: (i32, i32) = (34, 64);
 

@@ -77,8 +77,9 @@ fn check_target(target: &str) -> Result<()> {
     if allowed {
         return Ok(());
     }
-    Err(Error::invalid(format!("cannot mount on {target}: it is inside /proc"))
-        .hint("with `--pid host` the container sees the host's /proc"))
+    Err(Error::invalid(format!("cannot mount on {target}: it is inside /proc")).hint(
+        "the container's /proc is the kernel's own; mount it elsewhere, and let the program look there",
+    ))
 }
 
 fn system_mounts(config: &ContainerConfig, joined: &Joined) -> Result<Vec<Mount>> {
