@@ -12,25 +12,27 @@ pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
 /// What a caller may branch on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// The request itself is wrong: exit 125, HTTP 400.
+    /// The words of the command line are no command: exit 125.
+    Usage,
+    /// What they ask for is wrong: HTTP 400.
     Invalid,
-    /// The thing named does not exist: exit 125, HTTP 404.
+    /// The thing named does not exist: HTTP 404.
     NotFound,
-    /// It exists already, or is in the wrong state: exit 125, HTTP 409.
+    /// It exists already, or is in the wrong state: HTTP 409.
     Conflict,
     /// The command is there but cannot be run: exit 126.
     NotExecutable,
     /// The command is not there: exit 127.
     NoCommand,
-    /// The kernel, a file, the network or a helper refused: exit 125, HTTP 500.
+    /// The kernel, a file, the network or a helper refused: HTTP 500.
     Failed,
 }
 
 impl Kind {
-    /// Docker's exit code for a failure of this kind in `run`, `exec`, `start`.
+    /// Docker's exit code for a failure of this kind in `run`.
     pub(crate) fn exit_code(self) -> u8 {
         match self {
-            Self::Invalid | Self::NotFound | Self::Conflict | Self::Failed => 125,
+            Self::Usage | Self::Invalid | Self::NotFound | Self::Conflict | Self::Failed => 125,
             Self::NotExecutable => 126,
             Self::NoCommand => 127,
         }
@@ -58,6 +60,11 @@ impl Error {
         Self {
             inner: Box::new(Inner { kind, messages: vec![message.into()], hints: Vec::new(), errno: None }),
         }
+    }
+
+    /// The words of the command line are no command.
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self::new(Kind::Usage, message)
     }
 
     /// The request itself is wrong.

@@ -5,7 +5,7 @@
 //! looks like (`--tail -1`), and with `run` the flags end at the first word
 //! that is none (`run busybox --rm` gives `--rm` to the container).
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::types::boolean;
 use clap::{Arg, ArgAction, Command};
 
@@ -117,11 +117,13 @@ impl Normal<'_> {
 
     fn no_value(&self, flag: &str) -> Error {
         let path = self.command.get_bin_name().unwrap_or("coracle");
-        Error::invalid(format!("flag needs an argument: {flag}")).hint(format!("see `{path} --help`"))
+        Error::usage(format!("flag needs an argument: {flag}")).hint(format!("see `{path} --help`"))
     }
 
     fn boolean(&mut self, arg: &Arg, written: &str, value: Option<&str>) -> Result<()> {
-        let on = value.map_or(Ok(true), |value| boolean::parse(written, value))?;
+        let on = value
+            .map_or(Ok(true), |value| boolean::parse(written, value))
+            .map_err(|error| error.with_kind(Kind::Usage))?;
         let name = arg.get_long().unwrap_or_default().to_owned();
         if name.is_empty() {
             return Err(Error::failed(format!("the flag {written} has no long form")));

@@ -3,7 +3,8 @@
 use super::arguments::{self, Flags};
 use super::command::{Entry, Kind, command, run_in, with_help};
 use super::{
-    exec, generate, images, inspect, lifecycle, logs, ps, registry, run as run_command, system, ui, volume,
+    exec, exit, generate, images, inspect, lifecycle, logs, ps, registry, run as run_command, system, ui,
+    volume,
 };
 use crate::error::{Error, Result};
 use clap::{Arg, ArgAction, Command};
@@ -269,6 +270,7 @@ const RENAME: Entry = command!(
 /// As the command that is named; `Invalid` where none is.
 pub(crate) fn run(words: Vec<String>) -> Result<u8> {
     let words = global_flags(words)?;
+    exit::remember(&words);
     match words.first().map(String::as_str) {
         Some("--version" | "-v") => {
             ui::line(&format!("coracle version {}", env!("CARGO_PKG_VERSION")))?;
@@ -298,10 +300,10 @@ fn global_flags(words: Vec<String>) -> Result<Vec<String>> {
             Some("debug" | "info" | "warn") => {}
             Some("error" | "fatal") => ui::silence_warnings(),
             Some(other) => {
-                return Err(Error::invalid(format!("invalid value {other:?} of --log-level"))
+                return Err(Error::usage(format!("invalid value {other:?} of --log-level"))
                     .hint("it is one of debug, info, warn, error and fatal"));
             }
-            None => return Err(Error::invalid(format!("unknown flag: {word}")).hint("see `coracle --help`")),
+            None => return Err(Error::usage(format!("unknown flag: {word}")).hint("see `coracle --help`")),
         }
     }
     Ok(normal.collect())

@@ -240,7 +240,7 @@ fn each(names: &[String], mut action: impl FnMut(&str) -> Result<()>) -> Result<
             Err(error) if ui::stdout_closed() => return Err(error),
             Err(error) => {
                 ui::error(&error);
-                code = error.kind().exit_code();
+                code = super::exit::code(&error);
             }
         }
     }

@@ -10,6 +10,7 @@ pub(crate) mod commands;
 pub(crate) mod container_options;
 pub(crate) mod examples;
 pub(crate) mod exec;
+pub(crate) mod exit;
 pub(crate) mod generate;
 pub(crate) mod images;
 pub(crate) mod inspect;
@@ -49,7 +50,7 @@ fn command_line(words: Vec<OsString>) -> u8 {
         Err(_) if ui::stdout_closed() => BROKEN_PIPE,
         Err(error) => {
             ui::error(&error);
-            error.kind().exit_code()
+            exit::code(&error)
         }
     }
 }

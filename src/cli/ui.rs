@@ -51,8 +51,8 @@ pub(crate) fn error(error: &Error) {
 /// A remark that does not change what happens.
 pub(crate) fn warning(text: &str) {
     if !ERRORS_ONLY.load(Ordering::Relaxed) {
-        let label = if paint() { "\x1b[33mwarning:\x1b[0m" } else { "warning:" };
-        eprint(&format!("coracle: {label} {}\n", printable(text)));
+        let label = if paint() { "\x1b[33mWARNING:\x1b[0m" } else { "WARNING:" };
+        eprint(&format!("{label} {}\n", printable(text)));
     }
 }
 
@@ -61,9 +61,10 @@ pub(crate) fn note(text: &str) {
     eprint(&format!("{}\n", printable(text)));
 }
 
+/// `Error:` as docker and podman say it: scripts look for the word.
 fn render(error: &Error, paint: bool) -> String {
     let (red, cyan, plain) = if paint { ("\x1b[31m", "\x1b[36m", "\x1b[0m") } else { ("", "", "") };
-    let mut text = format!("{red}coracle:{plain} {}\n", printable(&error.to_string()));
+    let mut text = format!("{red}Error:{plain} {}\n", printable(&error.to_string()));
     for hint in error.hints() {
         text.push_str(&format!("{cyan}hint:{plain} {}\n", printable(hint)));
     }
@@ -97,8 +98,8 @@ mod tests {
     #[test]
     fn errors_have_their_hints_below_them() {
         let error = Error::invalid("unknown flag: --foo").hint("see `coracle run --help`");
-        assert_eq!(render(&error, false), "coracle: unknown flag: --foo\nhint: see `coracle run --help`\n");
-        assert!(render(&error, true).starts_with("\x1b[31mcoracle:\x1b[0m "));
+        assert_eq!(render(&error, false), "Error: unknown flag: --foo\nhint: see `coracle run --help`\n");
+        assert!(render(&error, true).starts_with("\x1b[31mError:\x1b[0m "));
     }
 
     #[test]

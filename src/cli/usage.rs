@@ -34,7 +34,7 @@ pub(crate) fn explain(path: &str, error: &clap::Error) -> Error {
     let argument = context(ContextKind::InvalidArg).unwrap_or_default();
     let flag = argument.split([' ', '=']).next().unwrap_or_default();
     if error.kind() == ErrorKind::UnknownArgument && LIMITS.contains(&flag) {
-        return Error::invalid(format!("{flag}: this release has no control groups and cannot limit that"))
+        return Error::usage(format!("{flag}: this release has no control groups and cannot limit that"))
             .hint(format!("leave it out, or see --ulimit for limits per process: `{path} --help`"));
     }
     let message = match error.kind() {
@@ -72,7 +72,11 @@ pub(crate) fn explain(path: &str, error: &clap::Error) -> Error {
         }
         _ => error.to_string().lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned(),
     };
-    let mut result = Error::invalid(message);
+    let mut result = match error.kind() {
+        // Docker's code for it is 1.
+        ErrorKind::MissingRequiredArgument | ErrorKind::TooManyValues => Error::invalid(message),
+        _ => Error::usage(message),
+    };
     let suggestion = context(ContextKind::SuggestedArg).or_else(|| context(ContextKind::SuggestedSubcommand));
     if let Some(suggestion) = suggestion {
         result =

@@ -162,7 +162,7 @@ pub(crate) fn inspect(args: InspectArgs) -> Result<u8> {
     };
     ui::write(text.as_bytes())?;
     for error in failures {
-        code = error.kind().exit_code();
+        code = super::exit::code(&error);
         ui::error(&error);
     }
     Ok(code)
@@ -190,7 +190,7 @@ pub(crate) fn remove(args: RemoveArgs) -> Result<u8> {
             Ok(()) => ui::line(name)?,
             Err(error) if args.force && error.kind() == Kind::NotFound => {}
             Err(error) => {
-                code = error.kind().exit_code();
+                code = super::exit::code(&error);
                 ui::error(&error);
             }
         }
@@ -228,7 +228,7 @@ pub(crate) fn prune(args: PruneArgs) -> Result<u8> {
     ui::line(&format!("Total reclaimed space: {}", decimal(pruned.bytes)))?;
     let mut code = 0;
     for error in pruned.failures {
-        code = error.kind().exit_code();
+        code = super::exit::code(&error);
         ui::error(&error);
     }
     Ok(code)

@@ -8,8 +8,9 @@ mod mounts;
 use super::list::{Container, network_name};
 use crate::dirs::Dirs;
 use crate::monitor::log_file::log_path;
-use crate::types::container::RecordedRoot;
+use crate::types::container::{ContainerRecord, RecordedRoot};
 use crate::types::platform::Platform;
+use crate::types::reference::Reference;
 use crate::types::status::{Exit, Status};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -24,9 +25,9 @@ pub(crate) fn document(container: &Container, dirs: &Dirs) -> Value {
     let files = dirs.container(&record.id);
     let file = |name: &str| files.join(name).display().to_string();
     let log = log_path(&files, record.config.log.driver).map(|path| path.display().to_string());
-    let (image, reference) = match &record.root {
-        RecordedRoot::Image { id, .. } => (id.to_string(), container.image()),
-        RecordedRoot::Directory { .. } => (String::new(), String::new()),
+    let image = match &record.root {
+        RecordedRoot::Image { id, .. } => id.to_string(),
+        RecordedRoot::Directory { .. } => String::new(),
     };
     let mut document = json!({
         "Id": record.id.as_str(),
@@ -35,11 +36,11 @@ pub(crate) fn document(container: &Container, dirs: &Dirs) -> Value {
         "Args": command.get(1..).unwrap_or_default(),
         "State": state(container),
         "Image": image,
-        "ImageName": reference,
+        "ImageName": image_name(record),
         "ResolvConfPath": file("resolv.conf"),
         "HostnamePath": file("hostname"),
         "HostsPath": file("hosts"),
-        "LogPath": log.unwrap_or_default(),
+        "LogPath": log.as_deref().unwrap_or_default(),
         "Name": format!("/{}", record.name),
         "RestartCount": container.restart_count,
         "Driver": "overlay",
@@ -48,7 +49,7 @@ pub(crate) fn document(container: &Container, dirs: &Dirs) -> Value {
         "ProcessLabel": "",
         "AppArmorProfile": "",
         "ExecIDs": if container.exec_ids.is_empty() { Value::Null } else { json!(container.exec_ids) },
-        "HostConfig": host_config::document(record),
+        "HostConfig": host_config::document(record, log.as_deref()),
         "GraphDriver": {"Name": "overlay", "Data": {"UpperDir": file("upper"), "WorkDir": file("work")}},
         "Mounts": mounts::document(record, &dirs.volumes()),
         "Config": config(container),
@@ -63,6 +64,16 @@ pub(crate) fn document(container: &Container, dirs: &Dirs) -> Value {
         document["SizeRootFs"] = json!(all);
     }
     document
+}
+
+/// The whole reference, with registry and tag.
+fn image_name(record: &ContainerRecord) -> String {
+    match &record.root {
+        RecordedRoot::Image { reference, .. } => {
+            Reference::parse(reference).map_or_else(|_| reference.clone(), |parsed| parsed.to_string())
+        }
+        RecordedRoot::Directory { .. } => String::new(),
+    }
 }
 
 fn state(container: &Container) -> Value {
@@ -84,12 +95,14 @@ fn state(container: &Container) -> Value {
     json!({
         "Status": container.state(),
         "Running": container.is_up(),
-        "Paused": false,
+        "Paused": matches!(container.status, Status::Running { paused: true, .. }),
         "Restarting": matches!(container.status, Status::Restarting { .. }),
         "OOMKilled": exit.is_some_and(|exit| exit.oom_killed),
         "Dead": false,
         "Pid": pid,
         "MonitorPid": monitor,
+        // As podman calls it.
+        "ConmonPid": monitor,
         "ExitCode": exit.map_or(0, |exit| exit.code),
         "Error": exit.and_then(|exit| exit.error.clone()).unwrap_or_default(),
         "StartedAt": time(started),

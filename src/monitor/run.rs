@@ -203,7 +203,9 @@ async fn wait_for_exit(run: &Run<'_>, mut network: Option<Slirp>, mut orphans: O
             _ = child => reap_orphans(&[run.execs.pids(), [Some(run.pid), helper].into_iter().flatten().collect()].concat()),
         }
     }
-    exit_code(pidfd)
+    let code = exit_code(pidfd);
+    // Podman's code for a container whose time was up.
+    if expired { 255 } else { code }
 }
 
 /// Docker's: the code, or 128 and the signal.

@@ -39,7 +39,7 @@ pub(crate) enum FailureKind {
 impl From<Kind> for FailureKind {
     fn from(kind: Kind) -> Self {
         match kind {
-            Kind::Invalid => Self::Invalid,
+            Kind::Usage | Kind::Invalid => Self::Invalid,
             Kind::NotExecutable => Self::NotExecutable,
             Kind::NoCommand => Self::NoCommand,
             Kind::NotFound | Kind::Conflict | Kind::Failed => Self::Failed,

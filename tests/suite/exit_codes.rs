@@ -86,3 +86,14 @@ fn detached_run_succeeds_whatever_the_command_gives() {
     sandbox.wait_for_status("c", "exited");
     assert_eq!(sandbox.inspect("c")["State"]["ExitCode"], 3);
 }
+
+#[test]
+fn other_commands_fail_with_docker_s_1_and_wrong_words_with_125() {
+    let Some(sandbox) = sandbox(&[]) else { return };
+    for verb in ["start", "stop", "restart", "kill", "rm", "logs", "wait", "attach", "rename"] {
+        let words: &[&str] = if verb == "rename" { &[verb, "nosuch", "x"] } else { &[verb, "nosuch"] };
+        sandbox.coracle(words).fails(1, &["nosuch"]);
+        sandbox.coracle([verb, "--no-such-flag", "x"]).fails(125, &["no-such-flag"]);
+        sandbox.coracle([verb]).fails(1, &["requires"]);
+    }
+}

@@ -447,3 +447,12 @@ fn a_container_can_remove_and_replace_what_the_image_has() {
     let script = "rm -r /home && mkdir /home && ls -A /home | wc -l; mv /var /var2 && ls -d /var2/log; ln /etc/passwd /p2 && stat -c %h /p2";
     assert_eq!(shell(&sandbox, &[], script), "0\n/var2/log\n2");
 }
+
+#[test]
+fn programs_can_tell_that_they_are_in_a_container() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    let script = "cat /run/.containerenv | wc -c; grep -c ' /run/.containerenv ' /proc/self/mountinfo";
+    assert_eq!(shell(&sandbox, &[], script), "0\n1", "nobody is told who it is");
+    let told = shell(&sandbox, &["--privileged", "--name", "/who"], "cat /run/.containerenv");
+    assert!(told.contains("name=\"who\"") && told.contains("rootless=1"), "{told}");
+}

@@ -57,7 +57,9 @@ impl ContainerOptions {
     /// `Invalid`, naming the flag.
     pub(crate) fn into_request(self, command: &str, words: Words, host: &Host) -> Result<CreateRequest> {
         let (source, cmd) = self.source(command, words, host)?;
-        if let Some(name) = &self.name {
+        // `inspect` shows names with docker's slash, and docker takes them so.
+        let name = self.name.as_deref().map(|name| name.strip_prefix('/').unwrap_or(name).to_owned());
+        if let Some(name) = &name {
             check_name("container", name)?;
         }
         if self.replace && self.name.is_none() {
@@ -73,7 +75,7 @@ impl ContainerOptions {
         namespaces::apply(&self, &mut config)?;
         Ok(CreateRequest {
             source,
-            name: self.name,
+            name,
             pull: self.pull.as_deref().map(parse_pull).transpose()?.unwrap_or_default(),
             platform: self.platform.as_deref().map(Platform::parse).transpose()?,
             replace: self.replace,

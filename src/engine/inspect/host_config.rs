@@ -4,13 +4,14 @@ use super::mounts;
 use crate::engine::list::network_name;
 use crate::types::container::{ContainerConfig, ContainerRecord, LogDriver, SeccompChoice};
 use crate::types::namespace::{IpcMode, NamespaceMode, UsernsMode};
+use crate::types::size;
 use crate::types::status::RestartPolicy;
 use serde_json::{Value, json};
 
 /// Bytes of `/dev/shm` where nothing else was asked for: docker's.
 const SHM_SIZE: u64 = 64 << 20;
 
-pub(super) fn document(record: &ContainerRecord) -> Value {
+pub(super) fn document(record: &ContainerRecord, log_path: Option<&str>) -> Value {
     let config = &record.config;
     let list = |words: &[String]| if words.is_empty() { Value::Null } else { json!(words) };
     let hosts: Vec<String> =
@@ -18,7 +19,7 @@ pub(super) fn document(record: &ContainerRecord) -> Value {
     json!({
         "Binds": mounts::binds(record),
         "ContainerIDFile": "",
-        "LogConfig": log(config),
+        "LogConfig": log(config, log_path),
         "NetworkMode": network_name(&config.network),
         "PortBindings": {},
         "RestartPolicy": restart(config.restart),
@@ -53,7 +54,7 @@ pub(super) fn document(record: &ContainerRecord) -> Value {
     })
 }
 
-fn log(config: &ContainerConfig) -> Value {
+fn log(config: &ContainerConfig, path: Option<&str>) -> Value {
     let mut options = config.log.options.clone();
     if let Some(size) = config.log.max_size {
         options.insert("max-size".into(), if size == u64::MAX { "-1".into() } else { size.to_string() });
@@ -67,7 +68,16 @@ fn log(config: &ContainerConfig) -> Value {
         LogDriver::None => "none",
         LogDriver::Passthrough => "passthrough",
     };
-    json!({"Type": driver, "Config": options})
+    let size = config.log.max_size.filter(|size| *size != u64::MAX);
+    let size = size.map_or_else(|| "0B".to_owned(), |size| size::decimal(size));
+    // Docker's two, and podman's three.
+    json!({
+        "Type": driver,
+        "Config": options,
+        "Path": path.unwrap_or_default(),
+        "Tag": config.log.options.get("tag").cloned().unwrap_or_default(),
+        "Size": size,
+    })
 }
 
 fn restart(policy: RestartPolicy) -> Value {

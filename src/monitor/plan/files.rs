@@ -5,6 +5,7 @@ use super::Context as PlanContext;
 use crate::error::{Context, Result};
 use crate::network::resolver::{self, HostsRequest, ResolvRequest, Uplink};
 use crate::network::slirp::{self, HostLoopback, SlirpOptions};
+use crate::types::container::{ContainerRecord, RecordedRoot};
 use crate::types::namespace::NetworkMode;
 use std::path::Path;
 
@@ -12,17 +13,24 @@ use std::path::Path;
 const MAX_FILE: usize = 1 << 20;
 
 /// The files that are to be mounted, as `(name in the container's directory, target)`.
-pub(super) const FILES: [(&str, &str); 3] =
+pub(super) const FILES: [(&str, &str); 4] = [NAMES[0], NAMES[1], NAMES[2], MARK];
+
+/// Those of them that a shared network namespace shares.
+const NAMES: [(&str, &str); 3] =
     [("resolv.conf", "/etc/resolv.conf"), ("hosts", "/etc/hosts"), ("hostname", "/etc/hostname")];
+
+/// By which programs know that they are in a container: podman's place.
+const MARK: (&str, &str) = ("containerenv", "/run/.containerenv");
 
 /// Writes the files anew; removes those that are not to be mounted.
 pub(super) fn write(context: &PlanContext<'_>, hostname: Option<&str>) -> Result<()> {
     let config = &context.record.config;
     let directory = context.dirs.container(&context.record.id);
+    put(&directory.join(MARK.0), Some(mark(context.record)))?;
     // With another container's network come its files.
     if let NetworkMode::Container(word) = &config.network {
         let id = context.store.resolve(word)?;
-        for (name, _) in FILES {
+        for (name, _) in NAMES {
             let text = read(&context.dirs.container(&id).join(name));
             put(&directory.join(name), Some(text).filter(|text| !text.is_empty()))?;
         }
@@ -55,6 +63,23 @@ pub(super) fn write(context: &PlanContext<'_>, hostname: Option<&str>) -> Result
     };
     put(&directory.join("hosts"), hosts)?;
     put(&directory.join("hostname"), Some(resolver::hostname_file(hostname)))
+}
+
+/// Podman's content: who we are is told to a privileged container alone.
+fn mark(record: &ContainerRecord) -> String {
+    if !record.config.privileged {
+        return String::new();
+    }
+    let (image, image_id) = match &record.root {
+        RecordedRoot::Image { reference, id, .. } => (reference.clone(), id.to_string()),
+        RecordedRoot::Directory { .. } => (String::new(), String::new()),
+    };
+    format!(
+        "engine=\"coracle-{}\"\nname=\"{}\"\nid=\"{}\"\nimage=\"{image}\"\nimageid=\"{image_id}\"\nrootless=1\n",
+        env!("CARGO_PKG_VERSION"),
+        record.name,
+        record.id
+    )
 }
 
 /// How this network mode reaches the world.

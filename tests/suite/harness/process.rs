@@ -37,11 +37,14 @@ impl Output {
         self.expect_code(0)
     }
 
-    /// Coracle's own failure: code 125, a message on stderr that holds each of
-    /// `words`, nothing on stdout, and no panic.
+    /// Coracle's own failure: docker's code (125 of `run` and of a command line
+    /// that is wrong, else 1), a message on stderr that holds each of `words`,
+    /// nothing on stdout, and no panic.
     #[track_caller]
     pub(crate) fn refused(self, words: &[&str]) -> Self {
-        self.fails(125, words)
+        assert!([1, 125].contains(&self.code()), "{self}");
+        let code = self.code();
+        self.fails(code, words)
     }
 
     /// The same with another code: docker gives 1 where it looked for an image

@@ -1,0 +1,49 @@
+//! Docker's exit codes.
+//!
+//! | code | when |
+//! |---|---|
+//! | 125 | the words of the command line are wrong; `run` and `create` have failed |
+//! | 126, 127 | the command in the container cannot be run, is not there |
+//! | 1 | any other command has failed: an unknown container, a wrong state, … |
+
+use crate::error::{Error, Kind};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// This process is a `run` or a `create`.
+static RUNS: AtomicBool = AtomicBool::new(false);
+
+/// Takes notice of the command that `words`, which follow `coracle`, name.
+pub(super) fn remember(words: &[String]) {
+    let mut words = words.iter().map(String::as_str);
+    let verb = match words.next() {
+        Some("container") => words.next(),
+        other => other,
+    };
+    RUNS.store(matches!(verb, Some("run" | "create")), Ordering::Relaxed);
+}
+
+/// The exit code of a command that failed so.
+pub(super) fn code(error: &Error) -> u8 {
+    code_of(error.kind(), RUNS.load(Ordering::Relaxed))
+}
+
+fn code_of(kind: Kind, runs: bool) -> u8 {
+    match kind {
+        Kind::Invalid | Kind::NotFound | Kind::Conflict | Kind::Failed if !runs => 1,
+        _ => kind.exit_code(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_dockers() {
+        assert_eq!(code_of(Kind::NotFound, false), 1);
+        assert_eq!(code_of(Kind::NotFound, true), 125);
+        assert_eq!(code_of(Kind::Usage, false), 125);
+        assert_eq!(code_of(Kind::NoCommand, false), 127);
+        assert_eq!(code_of(Kind::NotExecutable, true), 126);
+    }
+}
