@@ -3,7 +3,7 @@
 use super::arguments::{self, Flags};
 use super::command::{Entry, Kind, command, run_in, with_help};
 use super::{
-    exec, exit, generate, images, inspect, lifecycle, logs, ps, registry, run as run_command, system, ui,
+    events, exec, exit, generate, images, inspect, lifecycle, logs, ps, registry, run as run_command, system, ui,
     volume,
 };
 use crate::error::{Error, Result};
@@ -43,6 +43,7 @@ pub(crate) static ENTRIES: &[Entry] = &[
         inspect::InspectArgs,
         inspect::any
     ),
+    EVENTS,
     command!(
         "info",
         &[],
@@ -245,6 +246,15 @@ const EXEC: Entry = command!(
     exec::exec
 )
 .flags_first();
+
+const EVENTS: Entry = command!(
+    "events",
+    &[],
+    "Show what happens to containers, images and volumes",
+    "[OPTIONS]",
+    events::EventsArgs,
+    events::run
+);
 
 const WAIT: Entry = command!(
     "wait",

@@ -8,6 +8,7 @@ pub(crate) mod arguments;
 pub(crate) mod command;
 pub(crate) mod commands;
 pub(crate) mod container_options;
+pub(crate) mod events;
 pub(crate) mod examples;
 pub(crate) mod exec;
 pub(crate) mod exit;

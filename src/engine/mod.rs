@@ -7,6 +7,7 @@
 pub(crate) mod attach;
 pub(crate) mod control;
 pub(crate) mod create;
+pub(crate) mod events;
 pub(crate) mod exec;
 pub(crate) mod images;
 pub(crate) mod import;
