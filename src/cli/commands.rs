@@ -3,8 +3,8 @@
 use super::arguments::{self, Flags};
 use super::command::{Entry, Kind, command, run_in, with_help};
 use super::{
-    events, exec, exit, generate, images, inspect, lifecycle, logs, ps, registry, run as run_command, system, ui,
-    volume,
+    events, exec, exit, generate, images, inspect, lifecycle, logs, ps, registry, run as run_command, system,
+    top, ui, volume,
 };
 use crate::error::{Error, Result};
 use clap::{Arg, ArgAction, Command};
@@ -22,6 +22,7 @@ pub(crate) static ENTRIES: &[Entry] = &[
     LOGS,
     ATTACH,
     EXEC,
+    TOP,
     WAIT,
     RENAME,
     registry::PULL,
@@ -140,6 +141,7 @@ static CONTAINER: &[Entry] = &[
     LOGS.same_as("logs"),
     ATTACH.same_as("attach"),
     EXEC.same_as("exec"),
+    TOP.same_as("top"),
     WAIT.same_as("wait"),
     RENAME.same_as("rename"),
     command!(
@@ -247,14 +249,8 @@ const EXEC: Entry = command!(
 )
 .flags_first();
 
-const EVENTS: Entry = command!(
-    "events",
-    &[],
-    "Show what happens to containers, images and volumes",
-    "[OPTIONS]",
-    events::EventsArgs,
-    events::run
-);
+    events, exec, exit, generate, images, inspect, lifecycle, logs, ps, registry, run as run_command, system,
+    top, ui, volume,
 
 const WAIT: Entry = command!(
     "wait",

@@ -23,6 +23,7 @@ pub(crate) mod run;
 pub(crate) mod system;
 pub(crate) mod table;
 pub(crate) mod template;
+pub(crate) mod top;
 pub(crate) mod ui;
 pub(crate) mod usage;
 pub(crate) mod volume;

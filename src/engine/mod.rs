@@ -24,6 +24,7 @@ pub(crate) mod rmi;
 pub(crate) mod save;
 pub(crate) mod start;
 pub(crate) mod stop;
+pub(crate) mod top;
 pub(crate) mod volumes;
 
 #[cfg(test)]

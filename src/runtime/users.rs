@@ -9,6 +9,7 @@ use crate::error::{Context, Error, Result};
 use crate::types::user::{MAX_ID, Principal, UserSpec};
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, openat2};
 use rustix::io::Errno;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::BorrowedFd;
@@ -129,6 +130,37 @@ fn memberships(group: &[u8], user: &[u8]) -> Vec<u32> {
         .filter(listed)
         .filter_map(|entry| u32::try_from(entry.gid).ok().filter(|gid| *gid <= MAX_ID))
         .collect()
+}
+
+/// The names of a container's users and groups, by id; the first of an id counts.
+#[derive(Debug, Default)]
+pub(crate) struct Names {
+    pub(crate) users: BTreeMap<u32, String>,
+    pub(crate) groups: BTreeMap<u32, String>,
+}
+
+impl Names {
+    /// Those of the files below `rootfs`. Names that no terminal could show as
+    /// they are, are left out.
+    ///
+    /// # Errors
+    /// `Invalid` for files above 8 MiB.
+    pub(crate) fn read(rootfs: BorrowedFd<'_>) -> Result<Self> {
+        let collect = |entries: &mut dyn Iterator<Item = (u64, &[u8])>| {
+            let mut names = BTreeMap::new();
+            for (id, name) in entries {
+                let name = std::str::from_utf8(name).ok().filter(|name| !name.contains(char::is_control));
+                if let (Ok(id), Some(name)) = (u32::try_from(id), name) {
+                    names.entry(id).or_insert_with(|| name.to_owned());
+                }
+            }
+            names
+        };
+        let (passwd, group) = (read(rootfs, "etc/passwd")?, read(rootfs, "etc/group")?);
+        let mut users = entries(&passwd).filter_map(PasswdEntry::parse).map(|entry| (entry.uid, entry.name));
+        let mut groups = entries(&group).filter_map(GroupEntry::parse).map(|entry| (entry.gid, entry.name));
+        Ok(Self { users: collect(&mut users), groups: collect(&mut groups) })
+    }
 }
 
 /// The fields of each line: passwd(5), group(5).

@@ -98,7 +98,6 @@ impl IdMap {
     }
 
     /// The id inside; `None` where the parent's id is not mapped.
-    #[cfg(test)]
     pub(crate) fn to_inside(&self, id: u32) -> Option<u32> {
         self.0.iter().find_map(|r| {
             let offset = id.checked_sub(r.outside)?;
