@@ -249,8 +249,24 @@ const EXEC: Entry = command!(
 )
 .flags_first();
 
-    events, exec, exit, generate, images, inspect, lifecycle, logs, ps, registry, run as run_command, system,
-    top, ui, volume,
+const TOP: Entry = command!(
+    "top",
+    &[],
+    "Show the processes of a container",
+    "[OPTIONS] CONTAINER [PS OPTIONS]",
+    top::TopArgs,
+    top::top
+)
+.flags_first();
+
+pub(crate) const EVENTS: Entry = command!(
+    "events",
+    &[],
+    "Show what happens to containers, images and volumes",
+    "[OPTIONS]",
+    events::EventsArgs,
+    events::run
+);
 
 const WAIT: Entry = command!(
     "wait",

@@ -48,7 +48,9 @@ pub(crate) fn run(args: EventsArgs) -> Result<u8> {
             moment::parse(text, now, TimeZone::system).map(Some).map_err(|error| error.context(flag))
         }
     };
-    let flag = |flag: &str, text: &Option<String>| text.as_deref().map_or(Ok(true), |text| boolean::parse(flag, text));
+    let flag = |flag: &str, text: &Option<String>| {
+        text.as_deref().map_or(Ok(true), |text| boolean::parse(flag, text))
+    };
     let options = EventOptions {
         since: time("--since", &args.since)?,
         until: time("--until", &args.until)?,
@@ -100,7 +102,8 @@ fn text(event: &Event, zone: &TimeZone) -> String {
         event.id
     );
     if !event.attributes.is_empty() {
-        let each: Vec<String> = event.attributes.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let each: Vec<String> =
+            event.attributes.iter().map(|(key, value)| format!("{key}={value}")).collect();
         line += &format!(" ({})", each.join(", "));
     }
     // Labels are hostile: one event, one line.
@@ -195,9 +198,9 @@ mod tests {
 
     #[test]
     fn templates_know_dockers_and_podmans_fields() {
-        let Ok(Format::Template(template)) =
-            parse_format("{{.Status}} {{.Name}} {{.Image}} {{.Actor.Attributes.exitCode}} {{.ContainerExitCode}}")
-        else {
+        let Ok(Format::Template(template)) = parse_format(
+            "{{.Status}} {{.Name}} {{.Image}} {{.Actor.Attributes.exitCode}} {{.ContainerExitCode}}",
+        ) else {
             panic!("a template")
         };
         let scope = Scope { headings: false, labels: None };

@@ -38,14 +38,19 @@ const EXAMPLES: &[(&str, &str, &str)] = &[
         "a command as another user, with a variable",
         "coracle exec -u www-data -e DEBUG=1 web ls -l /var/www",
     ),
-<<<<<<< HEAD
-    ("coracle events", "what happened to a container, up to now", "coracle events --since 1h --until 0s --filter container=web"),
-    ("coracle events", "the exit codes of what ends, as it ends", "coracle events --filter event=die --format '{{.Name}}:{{.Actor.Attributes.exitCode}}'"),
-=======
+    (
+        "coracle events",
+        "what happened to a container, up to now",
+        "coracle events --since 1h --until 0s --filter container=web",
+    ),
+    (
+        "coracle events",
+        "the exit codes of what ends, as it ends",
+        "coracle events --filter event=die --format '{{.Name}}:{{.Actor.Attributes.exitCode}}'",
+    ),
     ("coracle top", "the processes of a container", "coracle top web"),
     ("coracle top", "chosen columns", "coracle top web pid,user,seccomp,args"),
     ("coracle top", "whatever ps can show", "coracle top web -o pid,rss,args"),
->>>>>>> main
     ("coracle wait", "the exit code of a container, when it has ended", "coracle wait db"),
     ("coracle rename", "give a container another name", "coracle rename db old-db"),
     ("coracle ps", "all containers, the stopped ones too", "coracle ps -a"),

@@ -250,7 +250,7 @@ pub(crate) mod samples {
             config: ContainerConfig { cmd: vec!["sleep".into(), "100".into()], ..ContainerConfig::default() },
             anonymous_volumes: Vec::new(),
         };
-        Container { record, status, restart_count: 0, last_started: None, size: None }
+        Container { record, status, restart_count: 0, last_started: None, size: None, exec_ids: Vec::new() }
     }
 
     pub(crate) fn running(since: &str) -> Status {
