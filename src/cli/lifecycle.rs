@@ -178,6 +178,7 @@ pub(crate) fn restart(args: RestartArgs) -> Result<u8> {
         let id = engine.resolve(name)?;
         engine.stop(&id, args.time, signal)?;
         engine.start(&id, None, &mut |text| ui::warning(text))?;
+        engine.note(&id, "restart");
         ui::line(name)
     })
 }

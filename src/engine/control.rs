@@ -124,7 +124,10 @@ impl Engine {
         let mut channel = self.connect(id, None)?.ok_or_else(gone)?;
         channel.send(&Request::Attach { stdin })?;
         match channel.receive()? {
-            Some(Reply::Done) => Ok(channel.into_stream()),
+            Some(Reply::Done) => {
+                self.note(id, "attach");
+                Ok(channel.into_stream())
+            }
             Some(Reply::Failed(text)) => Err(Error::conflict(text)),
             Some(Reply::Exited(_) | Reply::Refused { .. } | Reply::Sessions(_)) | None => Err(gone()),
         }

@@ -3,6 +3,7 @@
 use super::Engine;
 use crate::error::{BestEffort, Error, Kind, Result};
 use crate::monitor::remove::{self, Volumes};
+use crate::state::events;
 use crate::state::lock;
 use crate::state::store::Snapshot;
 use crate::types::id::{ContainerId, check_name};
@@ -77,7 +78,11 @@ impl Engine {
         check_name("container", name)?;
         let _lock = lock::container(&self.dirs.container(id))?;
         let mut record = self.store.record(id)?;
-        self.store.rename(&mut record, name)
+        let old = record.name.clone();
+        self.store.rename(&mut record, name)?;
+        let event = events::of_container(&record, "rename").with("oldName", format!("/{old}"));
+        events::append(&self.dirs, &event).or_ignore();
+        Ok(())
     }
 }
 

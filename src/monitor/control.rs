@@ -6,6 +6,7 @@
 use super::exec;
 use super::life::Container;
 use super::messages::{Reply, Request};
+use super::note;
 use crate::channel::{MAX_MESSAGE, encode};
 use crate::error::{BestEffort, Context, Error, Result};
 use crate::types::signal;
@@ -44,6 +45,8 @@ pub(super) struct Control {
     file: Option<(u64, u64)>,
     running: RefCell<Option<OwnedFd>>,
     stopping: Cell<bool>,
+    /// By `stop`, not by a signal.
+    stop_asked: Cell<bool>,
     stop: Notify,
     restarts: Cell<u32>,
     /// Whether a run is on; the end of all runs.
@@ -64,6 +67,7 @@ pub(super) fn listen(directory: &Path) -> Result<Control> {
         file: file_of(directory),
         running: RefCell::default(),
         stopping: Cell::new(false),
+        stop_asked: Cell::new(false),
         stop: Notify::new(),
         restarts: Cell::new(0),
         run: watch::Sender::new(false),
@@ -101,6 +105,10 @@ impl Control {
 
     pub(super) fn is_stopping(&self) -> bool {
         self.stopping.get()
+    }
+
+    pub(super) fn is_stop_asked(&self) -> bool {
+        self.stop_asked.get()
     }
 
     pub(super) fn restarts(&self) -> u32 {
@@ -208,7 +216,10 @@ async fn answer(container: Rc<Container>, mut stream: UnixStream) {
                 control.forbid_restart();
             }
             match control.signal(signal) {
-                Ok(()) => Reply::Done,
+                Ok(()) => {
+                    note::signalled(&container, signal);
+                    Reply::Done
+                }
                 // Between two runs: there will be no other.
                 Err(_) if ends && !control.is_running() => Reply::Done,
                 Err(error) => Reply::Failed(error.to_string()),
@@ -229,13 +240,17 @@ fn stop_signal(container: &Container) -> i32 {
 
 async fn stop(container: &Rc<Container>, stream: &mut UnixStream, signal: i32, timeout: i64) {
     let control = &container.control;
+    control.stop_asked.set(true);
     control.forbid_restart();
-    control.signal(signal).or_ignore();
+    if control.signal(signal).is_ok() {
+        note::signalled(container, signal);
+    }
     let over = control.run_over();
     match u64::try_from(timeout) {
         Ok(seconds) => {
             if tokio::time::timeout(Duration::from_secs(seconds), over).await.is_err() {
                 control.signal(libc::SIGKILL).or_ignore();
+                note::signalled(container, libc::SIGKILL);
             }
         }
         Err(_) => over.await,

@@ -7,7 +7,7 @@ use super::log_file::LogWriter;
 use super::messages::{FromMonitor, StartOrder};
 use super::remove::Hidden;
 use super::run::{self, Started};
-use super::{Front, remove};
+use super::{Front, note, remove};
 use crate::dirs::{Dirs, create_private};
 use crate::error::{BestEffort, Error, Result};
 use crate::state::lock;
@@ -51,6 +51,11 @@ impl Container {
     pub(super) fn init(&self) -> Option<(ProcessId, bool)> {
         let live = self.live.borrow();
         live.as_ref().and_then(|live| live.init.map(|init| (init, live.paused)))
+    }
+
+    /// The record as it is now: a rename changes it while the container runs.
+    pub(super) fn present_record(&self) -> ContainerRecord {
+        self.store.record(&self.record.id).unwrap_or_else(|_| self.record.clone())
     }
 
     /// Publishes a change of it.
@@ -115,6 +120,9 @@ async fn sequence(container: &Rc<Container>, order: &StartOrder, front: &mut Opt
     }
     tokio::task::spawn_local(control::serve(Rc::clone(container)));
     let (exit, restarts) = run_until_the_end(container, order, first).await;
+    if container.control.is_stop_asked() {
+        note::stopped(container);
+    }
     let hidden = end(container, &exit, restarts);
     container.control.finish(exit.clone());
     container.hub.tell_exit(&exit).await;
@@ -131,6 +139,7 @@ async fn run_until_the_end(container: &Rc<Container>, order: &StartOrder, first:
     loop {
         let began = std::time::Instant::now();
         let exit = run::wait(container, started).await;
+        note::died(container, &exit);
         if began.elapsed() >= GOOD_RUN {
             pause = FIRST_PAUSE;
         }
@@ -199,7 +208,7 @@ fn publish(container: &Container, init: Option<crate::types::status::ProcessId>,
 /// container that removes itself loses its name and its place in one rename
 /// each, before its client hears of the end; its files go after that.
 fn end(container: &Container, exit: &Exit, restarts: u32) -> Option<Hidden> {
-    let record = &container.record;
+    let record = &container.present_record();
     let mut hidden = None;
     if record.config.auto_remove {
         hidden = remove::hide(&container.dirs, &container.store, record).ok();
@@ -233,6 +242,7 @@ fn remove_what_is_left(container: &Container, hidden: Option<Hidden>) {
 fn fail_first_start(container: &Container, error: &Error) {
     let record = &container.record;
     let directory = container.dirs.container(&record.id);
+    note::died(container, &could_not_start(error));
     std::fs::remove_dir_all(container.dirs.container_runtime(&record.id)).or_ignore();
     std::fs::remove_file(directory.join("started")).or_ignore();
     if record.config.auto_remove {

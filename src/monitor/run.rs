@@ -8,6 +8,7 @@ use super::Front;
 use super::exec::Execs;
 use super::life::Container;
 use super::messages::{FromMonitor, StartOrder};
+use super::note;
 use super::plan::{self, Planned};
 use super::pump::{self, Pipes};
 use crate::error::{BestEffort, Context, Error, Result};
@@ -96,6 +97,7 @@ pub(super) async fn start(
     let (_, pidfd) = starting.exec()?;
     let keep = pidfd.try_clone().context(|| "keep the container's pidfd")?;
     container.control.set_running(Some(keep));
+    note::started(container);
     let output = tokio::task::spawn_local(pump::pump(Rc::clone(container), Pipes { terminal, ..pipes }));
     Ok(Started { process, pidfd, at, output, network })
 }
