@@ -2,6 +2,7 @@
 //! the record that `create` keeps of it.
 
 use super::digest::Digest;
+use super::health::HealthConfig;
 use super::id::ContainerId;
 use super::idmap::IdMap;
 use super::mount::MountSpec;
@@ -133,6 +134,8 @@ pub(crate) struct ContainerConfig {
     pub(crate) umask: Option<u32>,
     pub(crate) oom_score_adj: Option<i32>,
     pub(crate) expose: Vec<String>,
+    /// `--health-*`, over the image's `HEALTHCHECK`.
+    pub(crate) health: Option<HealthConfig>,
 }
 
 /// `--security-opt seccomp=…`

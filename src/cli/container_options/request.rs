@@ -210,6 +210,7 @@ impl ContainerOptions {
         if self.rm && config.restart != RestartPolicy::No {
             return Err(Error::invalid("conflicting options: cannot specify both --restart and --rm"));
         }
+        config.health = self.health.config()?;
         config.log = parse_log(self.log_driver.as_deref(), &self.log_opt)?;
         Ok(())
     }
