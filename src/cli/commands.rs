@@ -3,8 +3,8 @@
 use super::arguments::{self, Flags};
 use super::command::{Entry, Kind, command, run_in, with_help};
 use super::{
-    events, exec, exit, generate, images, inspect, lifecycle, logs, ps, registry, run as run_command, system,
-    top, ui, volume,
+    events, exec, exit, generate, healthcheck, images, inspect, lifecycle, logs, ps, registry,
+    run as run_command, system, top, ui, volume,
 };
 use crate::error::{Error, Result};
 use clap::{Arg, ArgAction, Command};
@@ -71,6 +71,12 @@ pub(crate) static ENTRIES: &[Entry] = &[
     )
     .flags_first(),
     command!("version", &[], "Show the version", "[OPTIONS]", system::VersionArgs, system::version),
+    Entry {
+        name: "healthcheck",
+        aliases: &[],
+        about: "Check containers' health",
+        kind: Kind::Group(HEALTHCHECK),
+    },
     Entry { name: "container", aliases: &[], about: "Manage containers", kind: Kind::Group(CONTAINER) },
     command!(
         "completion",
@@ -120,6 +126,15 @@ static VOLUME: &[Entry] = &[
         volume::exists
     ),
 ];
+
+static HEALTHCHECK: &[Entry] = &[command!(
+    "run",
+    &[],
+    "Check a container's health now",
+    "[OPTIONS] CONTAINER",
+    healthcheck::RunArgs,
+    healthcheck::run
+)];
 
 static CONTAINER: &[Entry] = &[
     RUN.same_as("run"),

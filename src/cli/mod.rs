@@ -13,6 +13,7 @@ pub(crate) mod examples;
 pub(crate) mod exec;
 pub(crate) mod exit;
 pub(crate) mod generate;
+pub(crate) mod healthcheck;
 pub(crate) mod images;
 pub(crate) mod inspect;
 pub(crate) mod lifecycle;

@@ -23,7 +23,7 @@ pub(crate) struct PsArgs {
     /// Show those that do not run as well
     #[arg(long, short = 'a')]
     all: bool,
-    /// Show those for which KEY=VALUE holds: id, name, label, status, exited, ancestor, before, since, volume, network, until
+    /// Show those for which KEY=VALUE holds: id, name, label, status, exited, ancestor, before, since, volume, network, health, until
     #[arg(long, short = 'f', value_name = "KEY=VALUE")]
     filter: Vec<String>,
     /// Print with a Go template, `table TEMPLATE` or `json`
@@ -179,7 +179,14 @@ fn row(container: &Container, now: Timestamp, zone: &TimeZone, whole: bool) -> V
 fn status(container: &Container, now: Timestamp) -> String {
     match &container.status {
         Status::Created => "Created".into(),
-        Status::Running { since, .. } => format!("Up {}", human_duration(now.duration_since(*since))),
+        Status::Running { since, .. } => {
+            let up = format!("Up {}", human_duration(now.duration_since(*since)));
+            match container.health() {
+                "none" => up,
+                "starting" => format!("{up} (health: starting)"),
+                health => format!("{up} ({health})"),
+            }
+        }
         Status::Restarting { last, .. } => {
             format!("Restarting ({}) {}", last.code, human_age(last.finished_at, now))
         }

@@ -42,7 +42,9 @@ impl Engine {
             }
             Some(Reply::Failed(text)) => return Err(Error::failed(text)),
             // It ended just now, or is a monitor of a release without exec.
-            Some(Reply::Exited(_) | Reply::Sessions(_)) | None => return Err(self.not_running(id)),
+            Some(Reply::Exited(_) | Reply::Sessions(_) | Reply::Health { .. }) | None => {
+                return Err(self.not_running(id));
+            }
         }
         match options {
             Some(options) => attach::attach(channel.into_stream(), options).map(Some),

@@ -9,6 +9,7 @@ pub(crate) mod control;
 pub(crate) mod create;
 pub(crate) mod events;
 pub(crate) mod exec;
+pub(crate) mod health;
 pub(crate) mod images;
 pub(crate) mod import;
 pub(crate) mod info;

@@ -5,8 +5,8 @@
 
 use super::manifest::or_default;
 use crate::error::{Context, Error, Result};
-pub(crate) use crate::types::health::Healthcheck;
 use crate::types::digest::Digest;
+pub(crate) use crate::types::health::Healthcheck;
 use crate::types::platform::Platform;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};

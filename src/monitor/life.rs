@@ -3,6 +3,7 @@
 use super::clients::Hub;
 use super::control::{self, Control};
 use super::exec::Execs;
+use super::health::Health;
 use super::log_file::LogWriter;
 use super::messages::{FromMonitor, StartOrder};
 use super::remove::Hidden;
@@ -35,6 +36,7 @@ pub(super) struct Container {
     pub(super) hub: Hub,
     pub(super) control: Control,
     pub(super) execs: Execs,
+    pub(super) health: Health,
     /// As last written to `state.json`.
     live: RefCell<Option<LiveState>>,
 }
@@ -94,6 +96,7 @@ fn open(order: &StartOrder) -> Result<Container> {
         hub: Hub::new(log),
         control,
         execs: Execs::default(),
+        health: Health::default(),
         dirs,
         store,
         record,
@@ -143,14 +146,18 @@ async fn run_until_the_end(container: &Rc<Container>, order: &StartOrder, first:
         if began.elapsed() >= GOOD_RUN {
             pause = FIRST_PAUSE;
         }
-        if !wants_restart(container, &exit, restarts) {
+        let asked = container.control.take_restart();
+        if !asked && !wants_restart(container, &exit, restarts) {
             return (exit, restarts);
         }
         publish(container, None, &exit, restarts);
-        if container.control.stopped_within(pause).await {
+        let wait = if asked { Duration::ZERO } else { pause };
+        if container.control.stopped_within(wait).await {
             return (exit, restarts);
         }
-        pause = (pause * 2).min(MAX_PAUSE);
+        if !asked {
+            pause = (pause * 2).min(MAX_PAUSE);
+        }
         restarts += 1;
         container.control.set_restarts(restarts);
         started = match run::start(container, order, &mut None).await {

@@ -35,16 +35,16 @@ pub(super) fn died(container: &Container, exit: &Exit) {
 /// A signal was sent to the first process.
 pub(super) fn signalled(container: &Container, signal: i32) {
     let event = events::of_container(&container.present_record(), "kill");
-    say(container, event.with("signal", signal.to_string()));
+    say(container, &event.with("signal", signal.to_string()));
 }
 
 /// It ended because it was asked to.
 pub(super) fn stopped(container: &Container) {
-    say(container, events::of_container(&container.present_record(), "stop"));
+    say(container, &events::of_container(&container.present_record(), "stop"));
 }
 
-pub(super) fn say(container: &Container, event: Event) {
-    events::append(&container.dirs, &event).or_ignore();
+pub(super) fn say(container: &Container, event: &Event) {
+    events::append(&container.dirs, event).or_ignore();
 }
 
 fn volumes(record: &ContainerRecord, action: &str) -> Vec<Event> {

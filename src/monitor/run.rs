@@ -8,9 +8,9 @@ use super::Front;
 use super::exec::Execs;
 use super::life::Container;
 use super::messages::{FromMonitor, StartOrder};
-use super::note;
 use super::plan::{self, Planned};
 use super::pump::{self, Pipes};
+use super::{health, note};
 use crate::error::{BestEffort, Context, Error, Result};
 use crate::network::slirp::{self, Slirp, SlirpOptions};
 use crate::runtime::create::{self, Starting};
@@ -98,6 +98,7 @@ pub(super) async fn start(
     let keep = pidfd.try_clone().context(|| "keep the container's pidfd")?;
     container.control.set_running(Some(keep));
     note::started(container);
+    health::begin(container, at);
     let output = tokio::task::spawn_local(pump::pump(Rc::clone(container), Pipes { terminal, ..pipes }));
     Ok(Started { process, pidfd, at, output, network })
 }
@@ -141,6 +142,7 @@ pub(super) async fn wait(container: &Rc<Container>, started: Started) -> Exit {
     let status = wait_for_exit(&run, network, orphans).await;
     let oom_killed = false;
     container.control.set_running(None);
+    health::end(container);
     container.execs.end_all().await;
     if container.record.config.pid == NamespaceMode::Host {
         end_orphans();

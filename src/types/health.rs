@@ -46,7 +46,9 @@ impl Healthcheck {
         let (kind, rest) = self.test.split_first()?;
         let words = match (kind.as_str(), rest) {
             ("CMD", words) => words.to_vec(),
-            ("CMD-SHELL", [line, ..]) if !line.is_empty() => vec!["/bin/sh".into(), "-c".into(), line.clone()],
+            ("CMD-SHELL", [line, ..]) if !line.is_empty() => {
+                vec!["/bin/sh".into(), "-c".into(), line.clone()]
+            }
             _ => return None,
         };
         (!words.is_empty()).then_some(words)
@@ -357,17 +359,26 @@ mod tests {
             assert_eq!(command(none), None, "{none:?}");
         }
         assert_eq!(command(&["CMD", "a", "b"]), Some(vec!["a".into(), "b".into()]));
-        assert_eq!(command(&["CMD-SHELL", "a b"]).map(|words| words.join("|")), Some("/bin/sh|-c|a b".into()));
-        let hostile: Healthcheck =
-            serde_json::from_str(r#"{"Test": null, "Interval": -5, "Timeout": 9223372036854775807, "Retries": -1}"#)
-                .expect("JSON");
+        assert_eq!(
+            command(&["CMD-SHELL", "a b"]).map(|words| words.join("|")),
+            Some("/bin/sh|-c|a b".into())
+        );
+        let hostile: Healthcheck = serde_json::from_str(
+            r#"{"Test": null, "Interval": -5, "Timeout": 9223372036854775807, "Retries": -1}"#,
+        )
+        .expect("JSON");
         assert_eq!((hostile.interval(), hostile.retries()), (None, RETRIES));
         assert!(hostile.timeout() > Duration::from_secs(1 << 30));
     }
 
     #[test]
     fn what_is_open_is_the_images() {
-        let image = Healthcheck { test: vec!["CMD".into(), "x".into()], interval: 5, retries: 7, ..Healthcheck::default() };
+        let image = Healthcheck {
+            test: vec!["CMD".into(), "x".into()],
+            interval: 5,
+            retries: 7,
+            ..Healthcheck::default()
+        };
         let mut own = Healthcheck { retries: 2, ..Healthcheck::default() };
         own.inherit(&image);
         assert_eq!((own.test.len(), own.interval, own.retries), (2, 5, 2));

@@ -91,13 +91,19 @@ impl HealthOptions {
                 self.health_max_log_count.as_deref(),
                 MAX_LOG_COUNT,
             )?,
-            max_log_size: bounded("--health-max-log-size", self.health_max_log_size.as_deref(), MAX_LOG_SIZE)?,
+            max_log_size: bounded(
+                "--health-max-log-size",
+                self.health_max_log_size.as_deref(),
+                MAX_LOG_SIZE,
+            )?,
         };
         match self.health_log_destination.as_deref() {
             None | Some("" | "local") => {}
             Some(other) => {
-                return Err(Error::invalid(format!("--health-log-destination {other}: only local is possible"))
-                    .hint("the results are in `coracle inspect`, under State.Health.Log"));
+                return Err(Error::invalid(format!(
+                    "--health-log-destination {other}: only local is possible"
+                ))
+                .hint("the results are in `coracle inspect`, under State.Health.Log"));
             }
         }
         Ok((config != HealthConfig::default()).then_some(config))
@@ -147,7 +153,8 @@ fn parse_command(text: &str) -> Vec<String> {
     if text == "none" {
         return vec!["NONE".into()];
     }
-    if let (true, Ok(words)) = (text.trim_start().starts_with('['), serde_json::from_str::<Vec<String>>(text)) {
+    if let (true, Ok(words)) = (text.trim_start().starts_with('['), serde_json::from_str::<Vec<String>>(text))
+    {
         let named = matches!(words.first().map(String::as_str), Some("CMD" | "CMD-SHELL" | "NONE"));
         return if named { words } else { std::iter::once("CMD".to_owned()).chain(words).collect() };
     }
@@ -240,7 +247,10 @@ mod tests {
     #[test]
     fn wrong_flags_are_named() {
         for (words, text) in [
-            (&["--no-healthcheck", "--health-cmd=x"][..], "--no-healthcheck conflicts with --health-* options"),
+            (
+                &["--no-healthcheck", "--health-cmd=x"][..],
+                "--no-healthcheck conflicts with --health-* options",
+            ),
             (&["--health-interval=-1s"], "--health-interval cannot be negative"),
             (&["--health-interval=1us"], "--health-interval cannot be less than 1ms"),
             (&["--health-timeout=5"], "invalid value \"5\" of --health-timeout"),
