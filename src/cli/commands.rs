@@ -4,7 +4,7 @@ use super::arguments::{self, Flags};
 use super::command::{Entry, Kind, command, run_in, with_help};
 use super::{
     events, exec, exit, generate, healthcheck, images, inspect, lifecycle, logs, ps, registry,
-    run as run_command, system, top, ui, volume,
+    run as run_command, system, top, ui, volume, wait,
 };
 use crate::error::{Error, Result};
 use clap::{Arg, ArgAction, Command};
@@ -287,9 +287,9 @@ const WAIT: Entry = command!(
     "wait",
     &[],
     "Wait until containers have ended, and print their exit codes",
-    "CONTAINER [CONTAINER...]",
-    lifecycle::WaitArgs,
-    lifecycle::wait
+    "[OPTIONS] CONTAINER [CONTAINER...]",
+    wait::WaitArgs,
+    wait::wait
 );
 
 const RENAME: Entry = command!(

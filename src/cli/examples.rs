@@ -53,6 +53,7 @@ const EXAMPLES: &[(&str, &str, &str)] = &[
     ("coracle top", "whatever ps can show", "coracle top web -o pid,rss,args"),
     ("coracle healthcheck run", "check now; the exit code tells", "coracle healthcheck run web"),
     ("coracle wait", "the exit code of a container, when it has ended", "coracle wait db"),
+    ("coracle wait", "until its health check succeeds", "coracle wait --condition healthy web"),
     ("coracle rename", "give a container another name", "coracle rename db old-db"),
     ("coracle ps", "all containers, the stopped ones too", "coracle ps -a"),
     (

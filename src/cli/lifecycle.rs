@@ -88,13 +88,6 @@ pub(crate) struct RmArgs {
 }
 
 #[derive(Args, Debug)]
-pub(crate) struct WaitArgs {
-    /// Names or ids
-    #[arg(value_name = "CONTAINER", required = true)]
-    containers: Vec<String>,
-}
-
-#[derive(Args, Debug)]
 pub(crate) struct RenameArgs {
     /// Name or id
     #[arg(value_name = "CONTAINER", required = true)]
@@ -206,18 +199,6 @@ pub(crate) fn rm(args: RmArgs) -> Result<u8> {
     each(&args.containers, |name| match engine.resolve(name).and_then(|id| engine.remove(&id, &options)) {
         Err(error) if args.force && error.kind() == Kind::NotFound => Ok(()),
         result => result.and_then(|()| ui::line(name)),
-    })
-}
-
-/// Waits for containers, and prints how each has ended.
-///
-/// # Errors
-/// What the engine says.
-pub(crate) fn wait(args: WaitArgs) -> Result<u8> {
-    let engine = Engine::open()?;
-    each(&args.containers, |name| {
-        let exit = engine.wait(&engine.resolve(name)?)?;
-        ui::line(&exit.code.to_string())
     })
 }
 

@@ -28,6 +28,7 @@ pub(crate) mod top;
 pub(crate) mod ui;
 pub(crate) mod usage;
 pub(crate) mod volume;
+pub(crate) mod wait;
 
 use crate::error::{Error, Result};
 use std::ffi::OsString;

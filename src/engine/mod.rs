@@ -27,6 +27,7 @@ pub(crate) mod start;
 pub(crate) mod stop;
 pub(crate) mod top;
 pub(crate) mod volumes;
+pub(crate) mod wait;
 
 #[cfg(test)]
 mod image_tests;
