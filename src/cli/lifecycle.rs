@@ -2,7 +2,7 @@
 
 use super::ui;
 use crate::engine::Engine;
-use crate::engine::attach::{AttachEnd, AttachOptions, DetachKeys, attach as attach_to};
+use crate::engine::attach::{AttachEnd, AttachOptions, DetachKeys};
 use crate::engine::remove::RemoveOptions;
 use crate::error::{Error, Kind, Result};
 use crate::types::boolean;
@@ -40,9 +40,12 @@ pub(crate) struct AttachArgs {
     /// Pass signals on to the container
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     sig_proxy: Option<String>,
+    /// The container that was created last, instead of a named one
+    #[arg(long, short = 'l')]
+    latest: bool,
     /// Name or id
-    #[arg(value_name = "CONTAINER", required = true)]
-    container: String,
+    #[arg(value_name = "CONTAINER", required_unless_present = "latest", conflicts_with = "latest")]
+    container: Option<String>,
 }
 
 #[derive(Args, Debug)]
@@ -133,7 +136,10 @@ pub(crate) fn start(args: StartArgs) -> Result<u8> {
 /// `Conflict` where it does not run.
 pub(crate) fn attach(args: AttachArgs) -> Result<u8> {
     let engine = Engine::open()?;
-    let id = engine.resolve(&args.container)?;
+    let id = match &args.container {
+        Some(name) => engine.resolve(name)?,
+        None => engine.newest()?,
+    };
     let config = engine.store.record(&id)?.config;
     let options = AttachOptions {
         stdin: config.interactive && !args.no_stdin,
@@ -143,7 +149,7 @@ pub(crate) fn attach(args: AttachArgs) -> Result<u8> {
         stdout: true,
         stderr: true,
     };
-    let end = attach_to(engine.attach_stream(&id, options.stdin)?, &options)?;
+    let end = engine.attach(&id, &options)?;
     attached_exit(&engine, &id, end)
 }
 
@@ -237,6 +243,10 @@ pub(crate) fn attached_exit(engine: &Engine, id: &ContainerId, end: AttachEnd) -
         AttachEnd::Exited(exit) => exit,
         // What the disk says is all that is left to know.
         AttachEnd::MonitorGone => {
+            if engine.container(id, false).is_ok_and(|container| container.is_up()) {
+                return Err(Error::failed("the connection was lost: output was not read here for too long")
+                    .hint("the container goes on: see `coracle logs`, or attach again"));
+            }
             engine.wait(id).map_err(|error| error.context("the connection was lost"))?
         }
     };

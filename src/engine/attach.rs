@@ -23,9 +23,12 @@ mod signals;
 
 pub(crate) use detach::DetachKeys;
 
-use crate::error::{Context, Result};
+use super::Engine;
+use crate::error::{BestEffort, Context, Error, Result};
+use crate::state::events;
 use crate::sys::tty::{RawMode, is_terminal};
-use crate::types::status::Exit;
+use crate::types::id::ContainerId;
+use crate::types::status::{Exit, Status};
 use session::Session;
 use signals::Signals;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -71,6 +74,35 @@ struct Stdio<'a> {
     stdin: BorrowedFd<'a>,
     stdout: BorrowedFd<'a>,
     stderr: BorrowedFd<'a>,
+}
+
+impl Engine {
+    /// Attaches to a container that runs.
+    ///
+    /// # Errors
+    /// `Conflict` where it does not run, or is paused; as [`attach`].
+    pub(crate) fn attach(&self, id: &ContainerId, options: &AttachOptions) -> Result<AttachEnd> {
+        let snapshot = self.snapshot(id)?;
+        let refuse = |state: &str, what: &str| {
+            Err(Error::conflict(format!("you cannot attach to a {state} container, {what}")))
+        };
+        match snapshot.status {
+            Status::Running { paused: false, .. } => {}
+            Status::Running { paused: true, .. } => return refuse("paused", "unpause it first"),
+            Status::Restarting { .. } => return refuse("restarting", "wait until it is running"),
+            Status::Created | Status::Exited(_) => return refuse("stopped", "start it first"),
+        }
+        let note = |action: &str| {
+            events::append(&self.dirs, &events::of_container(&snapshot.record, action)).or_ignore();
+        };
+        let stream = self.attach_stream(id, options.stdin)?;
+        note("attach");
+        let end = attach(stream, options)?;
+        if end == AttachEnd::Detached {
+            note("detach");
+        }
+        Ok(end)
+    }
 }
 
 /// Attaches this process's stdin, stdout and stderr to `stream`, on which an

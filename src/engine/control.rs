@@ -120,14 +120,11 @@ impl Engine {
 
     /// A connection that carries the container's output from now on.
     pub(crate) fn attach_stream(&self, id: &ContainerId, stdin: bool) -> Result<UnixStream> {
-        let gone = || Error::conflict(format!("container {} is not running", id.short()));
+        let gone = || self.not_running(id);
         let mut channel = self.connect(id, None)?.ok_or_else(gone)?;
         channel.send(&Request::Attach { stdin })?;
         match channel.receive()? {
-            Some(Reply::Done) => {
-                self.note(id, "attach");
-                Ok(channel.into_stream())
-            }
+            Some(Reply::Done) => Ok(channel.into_stream()),
             Some(Reply::Failed(text)) => Err(Error::conflict(text)),
             Some(Reply::Health { .. } | Reply::Exited(_) | Reply::Refused { .. } | Reply::Sessions(_))
             | None => Err(gone()),

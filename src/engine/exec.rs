@@ -5,8 +5,9 @@
 use super::Engine;
 use super::attach::{self, AttachEnd, AttachOptions};
 use super::list::{Container, Selection, select};
-use crate::error::{Error, Kind, Result};
+use crate::error::{BestEffort, Error, Kind, Result};
 use crate::monitor::messages::{Reply, Request};
+use crate::state::events;
 use crate::types::exec::ExecRequest;
 use crate::types::id::ContainerId;
 use crate::types::status::Status;
@@ -46,10 +47,14 @@ impl Engine {
                 return Err(self.not_running(id));
             }
         }
-        match options {
-            Some(options) => attach::attach(channel.into_stream(), options).map(Some),
-            None => Ok(None),
+        let Some(options) = options else { return Ok(None) };
+        let end = attach::attach(channel.into_stream(), options)?;
+        if end == AttachEnd::Detached
+            && let Ok(record) = self.store.record(id)
+        {
+            events::append(&self.dirs, &events::of_container(&record, "exec_detach")).or_ignore();
         }
+        Ok(Some(end))
     }
 
     /// The container that was created last.

@@ -153,7 +153,8 @@ fn ps(options: &[String], pids: &BTreeSet<u32>) -> Result<Table> {
         })
     };
     let mut output = run(Some(format!("-q{list}")))?;
-    if !output.status.success() {
+    let chosen = output.status.success();
+    if !chosen {
         // Some options do not go together with -q.
         output = run(None)?;
     }
@@ -163,21 +164,27 @@ fn ps(options: &[String], pids: &BTreeSet<u32>) -> Result<Table> {
         return Err(Error::failed(format!("ps {}: {complaint}", options.join(" ")))
             .hint("give options of ps(1), or podman's descriptors: see `coracle top --list-descriptors`"));
     }
-    filter_ps(&String::from_utf8_lossy(&output.stdout), pids).ok_or_else(|| {
+    filter_ps(&String::from_utf8_lossy(&output.stdout), pids, chosen).ok_or_else(|| {
         Error::failed("couldn't find PID field in ps output").hint("let ps show the column pid")
     })
 }
 
-/// The lines of these processes; `None` where there is no column `PID`.
-fn filter_ps(text: &str, pids: &BTreeSet<u32>) -> Option<Table> {
+/// The lines of these processes; `None` where there is no column `PID` to tell
+/// them from others by (`chosen`: there are no others).
+fn filter_ps(text: &str, pids: &BTreeSet<u32>, chosen: bool) -> Option<Table> {
     let mut lines = text.lines();
     let titles: Vec<String> = lines.next()?.split_whitespace().map(str::to_owned).collect();
-    let column = titles.iter().position(|title| title == "PID")?;
+    let column = titles.iter().position(|title| title == "PID");
+    if column.is_none() && !chosen || titles.is_empty() {
+        return None;
+    }
     let row = |line: &str| {
         let words: Vec<&str> = line.split_whitespace().collect();
-        let pid: u32 = words.get(column)?.parse().ok()?;
-        if !pids.contains(&pid) {
-            return None;
+        if let Some(column) = column {
+            let pid: u32 = words.get(column)?.parse().ok()?;
+            if !pids.contains(&pid) {
+                return None;
+            }
         }
         // The last column is the one that may have blanks in it.
         let last = titles.len() - 1;
@@ -225,10 +232,14 @@ mod tests {
     fn of_ps_only_the_container_s_lines_are_shown() {
         let text =
             "USER   PID %CPU COMMAND\nroot     1  0.0 init  splash\nroot    22  0.1 sleep 10  x\nbad\n";
-        let table = filter_ps(text, &BTreeSet::from([22, 4])).expect("a table");
+        let table = filter_ps(text, &BTreeSet::from([22, 4]), false).expect("a table");
         assert_eq!(table.titles, ["USER", "PID", "%CPU", "COMMAND"]);
         assert_eq!(table.rows, [["root", "22", "0.1", "sleep 10 x"]]);
-        assert_eq!(filter_ps("A B\n1 2\n", &BTreeSet::from([1])), None);
-        assert_eq!(filter_ps("", &BTreeSet::new()), None);
+        assert_eq!(filter_ps("A B\n1 2\n", &BTreeSet::from([1]), false), None);
+        assert_eq!(
+            filter_ps("A B\n1 2 3\n", &BTreeSet::from([1]), true).expect("a table").rows,
+            [["1", "2 3"]]
+        );
+        assert_eq!(filter_ps("", &BTreeSet::new(), true), None);
     }
 }

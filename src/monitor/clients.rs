@@ -2,9 +2,9 @@
 //!
 //! Memory is bounded: each client has a queue of [`QUEUE`] pieces. The
 //! foreground client (the `run` or `start -a` that started the container) slows
-//! the container down when it is slow, as the reader of a shell's pipe does; any
-//! other client that falls behind by its whole queue is dropped, so that none
-//! can hold the container up.
+//! the container down when it is slow, as the reader of a shell's pipe does; so
+//! does any other client, but one that takes nothing at all for [`GRACE`] is
+//! dropped, so that none can hold the container up.
 
 use super::life::Container;
 use super::log_file::{LogWriter, Stream};
@@ -23,6 +23,9 @@ use tokio::sync::{Notify, mpsc};
 
 /// Pieces of at most 16 KiB that wait for one client: 512 KiB.
 const QUEUE: usize = 32;
+/// How long the container waits for a client, other than the foreground's, whose
+/// queue is full and who takes nothing.
+const GRACE: std::time::Duration = std::time::Duration::from_secs(1);
 /// How long a client other than the foreground's may take for the last of its queue.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
 
@@ -85,20 +88,19 @@ impl Hub {
         self.log.borrow_mut().flush_partial();
     }
 
-    /// Returns when every foreground client has room: for a piece of stdout and
-    /// one of stderr at once, and for the acknowledgements of its whole window.
+    /// Returns when every client has room: for a piece of stdout and one of
+    /// stderr at once, and for the acknowledgements of its whole window. Clients
+    /// beside the foreground's are not waited for without end.
     pub(super) async fn wait_until_ready(&self) {
+        let full = |client: &Client| !client.queue.is_closed() && client.queue.capacity() < QUEUE / 2;
         loop {
             let moved = self.moved.notified();
-            let full = |client: &Client| {
-                client.place == Place::Foreground
-                    && !client.queue.is_closed()
-                    && client.queue.capacity() < QUEUE / 2
-            };
             if !self.clients.borrow().iter().any(full) {
                 return;
             }
-            moved.await;
+            if tokio::time::timeout(GRACE, moved).await.is_err() {
+                self.clients.borrow_mut().retain(|client| client.place == Place::Foreground || !full(client));
+            }
         }
     }
 

@@ -6,7 +6,7 @@ use super::plan::{Process, Stdio};
 use super::seccomp;
 use crate::error::{Context, Error, Kind, Result};
 use crate::sys::process;
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::process::Signal;
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
@@ -135,31 +135,42 @@ impl Exec {
     }
 
     fn cannot_run(path: &CString, error: &std::io::Error) -> Error {
-        let cause =
-            Err::<(), _>(std::io::Error::from_raw_os_error(error.raw_os_error().unwrap_or(libc::EINVAL)));
-        let path = path.to_string_lossy();
-        let Err(mut failure) = cause.context(|| format!("run {path}")) else {
-            return Error::failed("exec failed");
+        let is_directory = rustix::fs::statat(CWD, path.as_c_str(), AtFlags::empty())
+            .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_dir());
+        let why = match error.raw_os_error() {
+            Some(libc::EACCES) if is_directory => "is a directory: permission denied".to_owned(),
+            Some(libc::EACCES) => "permission denied".to_owned(),
+            Some(libc::ENOEXEC) => "exec format error".to_owned(),
+            errno => std::io::Error::from_raw_os_error(errno.unwrap_or(libc::EINVAL)).to_string(),
         };
+        let failure = Error::new(Kind::NotExecutable, format!("exec: {:?}: {why}", path.to_string_lossy()));
         if error.raw_os_error() == Some(libc::ENOEXEC) {
-            failure = failure.hint(
+            return failure.hint(
                 "it is not a program for this machine: see its architecture with `file`, or a script without a #! line",
             );
         }
-        failure.with_kind(Kind::NotExecutable)
+        failure
     }
 
+    /// In docker's words, which scripts look for.
     fn not_found(&self) -> Error {
+        let name = &self.name;
         let exists = self
             .candidates
             .iter()
-            .any(|path| rustix::fs::statat(CWD, path.as_c_str(), rustix::fs::AtFlags::empty()).is_ok());
+            .any(|path| rustix::fs::statat(CWD, path.as_c_str(), AtFlags::empty()).is_ok());
+        let why = if exists {
+            "no such file or directory: its interpreter is not in the container"
+        } else if name.contains('/') {
+            "no such file or directory"
+        } else {
+            "executable file not found in $PATH"
+        };
+        let error = Error::new(Kind::NoCommand, format!("exec: {name:?}: {why}"));
         if exists {
-            return Error::new(Kind::NoCommand, format!("run {}: its interpreter is not in the container", self.name))
-                .hint("the #! line of the script, or the dynamic loader of the program, names a file that the image lacks");
+            return error.hint("the #! line of the script, or the dynamic loader of the program, names a file that the image lacks");
         }
-        let place = if self.name.contains('/') { "in the container" } else { "in the container's $PATH" };
-        Error::new(Kind::NoCommand, format!("run {}: no such file {place}", self.name))
+        error
     }
 }
 

@@ -17,9 +17,11 @@ mod harness;
 
 mod architecture;
 mod as_root;
+mod attach;
 mod bad_input;
 mod crash;
 mod events;
+mod exec;
 mod exit_codes;
 mod files;
 mod health;
@@ -35,3 +37,4 @@ mod process;
 mod single_id;
 mod smoke;
 mod stdio;
+mod top;

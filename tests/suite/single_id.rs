@@ -91,3 +91,16 @@ fn info_says_which_map_is_in_use() {
     let doctor = sandbox.coracle(["doctor"]);
     assert!(doctor.stdout.contains("subuid") || doctor.stdout.contains("newuidmap"), "{doctor}");
 }
+
+#[test]
+fn commands_run_beside_the_first_process() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    sandbox.start("c", &["busybox", "sleep", "100000"]);
+    assert_eq!(sandbox.ok(["exec", "c", "id", "-u"]), "0");
+    assert_eq!(sandbox.ok(["exec", "-t", "c", "sh", "-c", "test -t 0 && echo tty"]), "tty");
+    // There is no other id to be.
+    sandbox.coracle(["exec", "-u", "5", "c", "true"]).fails(126, &["5"]);
+    assert_eq!(sandbox.ok(["top", "c", "user,args"]).lines().count(), 2);
+    sandbox.start("d", &["-u", "33", "busybox", "sleep", "100000"]);
+    assert_eq!(sandbox.ok(["exec", "d", "id", "-u"]), "33");
+}

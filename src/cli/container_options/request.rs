@@ -120,8 +120,10 @@ impl ContainerOptions {
         let path = self.workdir.as_deref().map(clean_path).transpose();
         config.workdir = path.map_err(|error| error.context("--workdir"))?;
         config.user = self.user.clone().filter(|user| !user.is_empty());
-        config.group_add.clone_from(&self.group_add);
-        if self.group_add.len() > 1 && self.group_add.iter().any(|group| group == "keep-groups") {
+        // Podman takes several with commas; no name of a group has one.
+        config.group_add =
+            self.group_add.iter().flat_map(|groups| groups.split(',')).map(str::to_owned).collect();
+        if config.group_add.len() > 1 && config.group_add.iter().any(|group| group == "keep-groups") {
             return Err(Error::invalid("--group-add keep-groups goes with no other group")
                 .hint("the kernel keeps the caller's groups as they are, or sets all of them anew"));
         }
