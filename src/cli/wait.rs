@@ -48,9 +48,9 @@ pub(crate) fn wait(args: WaitArgs) -> Result<u8> {
     let interval = args.interval.as_deref().map_or(Ok(INTERVAL), parse_interval)?;
     if args.containers.is_empty() != args.latest {
         return Err(if args.latest {
-            Error::usage("--latest and containers cannot be used together")
+            Error::invalid("--latest and containers cannot be used together")
         } else {
-            Error::usage("'coracle wait' requires at least 1 argument")
+            Error::invalid("'coracle wait' requires at least 1 argument")
         });
     }
     let engine = Engine::open()?;
