@@ -45,20 +45,17 @@ enum Side {
 pub(crate) fn run(args: CopyArgs) -> Result<u8> {
     let flag = |name: &str, text: Option<&str>| text.map(|text| boolean::parse(name, text)).transpose();
     let archive = flag("--archive", args.archive.as_deref())?.unwrap_or(false);
-    if flag("--pause", args.pause.as_deref())? == Some(true) {
-        return Err(Error::invalid("--pause: this release cannot pause a container for a copy")
-            .hint("a copy is safe while the container runs; stop it for one of a single moment"));
-    }
+    let pause = flag("--pause", args.pause.as_deref())?.unwrap_or(false);
     let quiet = flag("--quiet", args.quiet.as_deref())?;
     let [from, to] = args.paths.as_slice() else {
         return Err(Error::usage("'coracle cp' requires exactly 2 arguments"));
     };
-    let options = CopyOptions { archive, follow: args.follow_link, overwrite: args.overwrite };
+    let options = CopyOptions { archive, follow: args.follow_link, pause, overwrite: args.overwrite };
     let engine = Engine::open()?;
     match (side(from, "source")?, side(to, "destination")?) {
         (Side::Files(from @ End::Container { .. }), Side::Stream) => {
             let mut stdout = std::io::BufWriter::with_capacity(256 << 10, std::io::stdout().lock());
-            engine.copy_out(&from, &mut stdout, options.follow)?;
+            engine.copy_out(&from, &mut stdout, options)?;
         }
         (Side::Stream, Side::Files(to @ End::Container { .. })) => {
             engine.copy_in(&mut std::io::stdin().lock(), &to, options)?;

@@ -14,6 +14,7 @@ use crate::storage::tar_write::TarWriter;
 use crate::storage::{tar_in, tar_out};
 use crate::types::container::ContainerRecord;
 use crate::types::id::ContainerId;
+use crate::types::status::Status;
 use paths::{Found, Target, readable};
 use rustix::fs::FileType;
 use std::ffi::CString;
@@ -35,6 +36,8 @@ pub(crate) struct CopyOptions {
     pub(crate) archive: bool,
     /// `-L`: a link that is the source is followed.
     pub(crate) follow: bool,
+    /// `--pause`: the containers do not go on meanwhile.
+    pub(crate) pause: bool,
     /// `--overwrite`: directories are replaced by files and the other way round.
     pub(crate) overwrite: bool,
 }
@@ -48,6 +51,7 @@ impl Engine {
     /// `Conflict` where file and directory are in each other's way, and for what
     /// is read-only.
     pub(crate) fn copy(&self, from: &End, to: &End, options: CopyOptions) -> Result<u64> {
+        let _held = self.hold(&[from, to], options.pause)?;
         let (source, destination) = self.both_ends(from, to)?;
         let found = source_at(&source, from, options.follow)?;
         let target = target_at(&destination, to, &found, options)?;
@@ -68,9 +72,10 @@ impl Engine {
     }
 
     /// Writes a container's file or directory to a stream.
-    pub(crate) fn copy_out(&self, from: &End, out: &mut dyn Write, follow: bool) -> Result<()> {
+    pub(crate) fn copy_out(&self, from: &End, out: &mut dyn Write, options: CopyOptions) -> Result<()> {
+        let _held = self.hold(&[from], options.pause)?;
         let source = self.tree(from)?;
-        let found = source_at(&source, from, follow)?;
+        let found = source_at(&source, from, options.follow)?;
         let owner = |uid, gid| source.inside().map_or((uid, gid), |inside| inside.inner_owner(uid, gid));
         if let Some(inside) = source.inside() {
             note(self, &inside.record, "archive-path", from);
@@ -92,6 +97,7 @@ impl Engine {
     /// # Errors
     /// `Invalid` for what is no archive.
     pub(crate) fn copy_in(&self, input: &mut dyn Read, to: &End, options: CopyOptions) -> Result<()> {
+        let _held = self.hold(&[to], options.pause)?;
         let destination = self.tree(to)?;
         let Tree::Container(inside) = &destination else {
             return Err(Error::invalid("must specify at least one container source"));
@@ -111,6 +117,21 @@ impl Engine {
             .map_err(|error| marked_read_only(&destination, error))?;
         note(self, &inside.record, "extract-to-dir", to);
         Ok(())
+    }
+
+    /// Pauses the containers among `ends` that run, where that was asked for.
+    fn hold(&self, ends: &[&End], pause: bool) -> Result<Vec<Held<'_>>> {
+        let mut held = Vec::new();
+        for end in ends {
+            let End::Container { word, .. } = end else { continue };
+            let id = self.resolve(word)?;
+            // The second end of one container finds it paused.
+            if pause && matches!(self.snapshot(&id)?.status, Status::Running { paused: false, .. }) {
+                self.pause(&id)?;
+                held.push(Held { engine: self, id });
+            }
+        }
+        Ok(held)
     }
 
     /// Both ends. A container that is both is one tree, and those of two are
@@ -188,6 +209,19 @@ fn target_at(tree: &Tree, end: &End, found: &Found, options: CopyOptions) -> Res
         inside.check_writable(directory.as_fd())?;
     }
     Ok(spot)
+}
+
+/// A container that was paused for a copy, and goes on when this is dropped.
+struct Held<'a> {
+    engine: &'a Engine,
+    id: ContainerId,
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        // It may have been killed meanwhile, or told to go on.
+        self.engine.unpause(&self.id).or_ignore();
+    }
 }
 
 /// Where a copy is made.

@@ -63,18 +63,11 @@ pub(crate) struct TarWriter<W: Write> {
     /// Bytes of data that the current entry still owes, and the padding behind them.
     owed: u64,
     padding: usize,
-    /// All bytes written so far.
-    written: u64,
 }
 
 impl<W: Write> TarWriter<W> {
     pub(crate) fn new(out: W) -> Self {
-        Self { out, owed: 0, padding: 0, written: 0 }
-    }
-
-    /// Bytes written so far.
-    pub(crate) fn written(&self) -> u64 {
-        self.written
+        Self { out, owed: 0, padding: 0 }
     }
 
     /// Begins an entry.
@@ -113,9 +106,9 @@ impl<W: Write> TarWriter<W> {
         self.settle(length)
     }
 
-    /// Notes that `length` bytes of the current entry's data were written to the
-    /// stream behind this writer's back, by splice(2) or the like.
-    pub(crate) fn settle(&mut self, length: u64) -> Result<()> {
+    /// Notes that so many bytes of the current entry's data were written; behind
+    /// the last of them comes the padding.
+    fn settle(&mut self, length: u64) -> Result<()> {
         self.owed = self.owed.saturating_sub(length);
         if self.owed == 0 && self.padding > 0 {
             let padding = std::mem::take(&mut self.padding);
@@ -146,9 +139,7 @@ impl<W: Write> TarWriter<W> {
     }
 
     fn put(&mut self, bytes: &[u8]) -> Result<()> {
-        self.out.write_all(bytes).context(|| "write the archive")?;
-        self.written += bytes.len() as u64;
-        Ok(())
+        self.out.write_all(bytes).context(|| "write the archive")
     }
 }
 
@@ -447,7 +438,6 @@ mod tests {
         assert_eq!(tar.owed(), 1);
         tar.fill().expect("zeros");
         tar.entry(&header(b"g", Content::Fifo)).expect("entry");
-        assert_eq!(tar.written(), 3 * 512);
         assert!(tar.entry(&header(b"a\0b", Content::Fifo)).is_err());
         assert_eq!(tar.finish().expect("finish").len(), 5 * 512);
     }

@@ -592,6 +592,27 @@ fn words_that_are_wrong_and_what_is_said_of_success() {
     assert!(events.contains("archive-path") && events.contains("extract-to-dir"), "{events}");
 }
 
+#[test]
+fn a_container_is_held_up_for_a_copy_where_asked() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    start(&sandbox, "c", &[]);
+    inside(&sandbox, "c", "echo x >/x");
+    cp(&sandbox, &["--pause", "c:/x", "./x"]).ok();
+    cp(&sandbox, &["--pause", "./x", "c:/y"]).ok();
+    cp(&sandbox, &["--pause", "c:/no", "./y"]).fails(1, &["Could not find"]);
+    cp(&sandbox, &["--pause", "c:/x", "c:/z"]).ok();
+    // It goes on after each, also after a failure.
+    assert_eq!(sandbox.status("c"), "running");
+    assert_eq!(inside(&sandbox, "c", "cat /y /z"), "x\nx");
+    let events = text(&sandbox.state().join("events"));
+    assert!(events.contains("\"pause\"") && events.contains("\"unpause\""), "{events}");
+    // A paused container is copied from and stays paused.
+    sandbox.ok(["pause", "c"]);
+    cp(&sandbox, &["--pause", "c:/x", "./x"]).ok();
+    assert_eq!(sandbox.status("c"), "paused");
+    sandbox.ok(["unpause", "c"]);
+}
+
 /// As [`owners_are_root_s_or_kept_and_translated`] for whoever has one id.
 pub(crate) fn one_id_owns_all(sandbox: &Sandbox) {
     let file = sandbox.file("file", "file\n");
