@@ -2,6 +2,7 @@
 //! a daemon. `ARCHITECTURE.md` says how; the modules are in the order in which
 //! they may use each other, lowest first.
 
+pub(crate) mod cgroup;
 pub(crate) mod channel;
 pub(crate) mod cli;
 pub(crate) mod dirs;

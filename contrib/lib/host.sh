@@ -156,3 +156,28 @@ open_device() {
     chmod 0666 "$dir/${path##*/}"
     mount --bind "$dir/${path##*/}" "$path"
 }
+
+# own_cgroup NAME MOUNT: moves this shell into a control group of version 2 that
+# belongs to NAME, in a mount of this private namespace, as a user manager of
+# systemd would give one. Where the kernel has none, there is none.
+own_cgroup() {
+    cgroup_mount=$2 cgroup=
+    mkdir -p "$cgroup_mount"
+    mount -t cgroup2 none "$cgroup_mount" 2>/dev/null || return 0
+    cgroup=$cgroup_mount/coracle-tests-$$
+    if ! mkdir "$cgroup" "$cgroup/session" 2>/dev/null; then cgroup=; return 0; fi
+    local controller
+    for controller in memory pids cpu; do
+        echo "+$controller" >"$cgroup/cgroup.subtree_control"
+    done 2>/dev/null || true
+    chown "$1" "$cgroup" "$cgroup"/cgroup.{procs,subtree_control,threads} \
+        "$cgroup/session" "$cgroup/session"/cgroup.{procs,subtree_control,threads}
+    echo $$ >"$cgroup/session/cgroup.procs"
+}
+
+# leave_cgroup: out of it again, and nothing of it stays.
+leave_cgroup() {
+    [ -n "$cgroup" ] || return 0
+    echo $$ >"$cgroup_mount/cgroup.procs"
+    find "$cgroup" -depth -type d -exec rmdir {} + 2>/dev/null || say "the control group $cgroup could not be removed"
+}

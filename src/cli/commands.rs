@@ -3,8 +3,8 @@
 use super::arguments::{self, Flags};
 use super::command::{Entry, Kind, command, run_in, with_help};
 use super::{
-    changes, exec, exit, generate, images, inspect, lifecycle, logs, mounts, preparation, ps, registry,
-    run as run_command, system, top, ui, volume,
+    changes, exec, exit, generate, images, inspect, lifecycle, logs, mounts, pause, preparation, ps,
+    registry, run as run_command, stats, system, top, ui, volume,
 };
 use crate::error::{Error, Result};
 use clap::{Arg, ArgAction, Command};
@@ -21,6 +21,10 @@ pub(crate) static ENTRIES: &[Entry] = &[
     PS,
     LOGS,
     ATTACH,
+    pause::PAUSE,
+    pause::UNPAUSE,
+    pause::UPDATE,
+    stats::STATS,
     EXEC,
     TOP,
     WAIT,
@@ -145,6 +149,10 @@ static CONTAINER: &[Entry] = &[
     command!("ls", &["list", "ps"], "List containers", "[OPTIONS]", ps::PsArgs, ps::run).same_as("ps"),
     LOGS.same_as("logs"),
     ATTACH.same_as("attach"),
+    pause::PAUSE.same_as("pause"),
+    pause::UNPAUSE.same_as("unpause"),
+    pause::UPDATE.same_as("update"),
+    stats::STATS.same_as("stats"),
     EXEC.same_as("exec"),
     TOP.same_as("top"),
     WAIT.same_as("wait"),
@@ -388,10 +396,6 @@ mod tests {
         assert_eq!(
             error("run --wat busybox").hints().last().map(String::as_str),
             Some("see `coracle run --help`")
-        );
-        assert_eq!(
-            error("run -m 1g busybox").to_string(),
-            "-m: this release has no control groups and cannot limit that"
         );
         assert_eq!(error("stop").to_string(), "'coracle stop' requires at least 1 argument");
         assert_eq!(error("--log-level loud ps").to_string(), "invalid value \"loud\" of --log-level");

@@ -7,17 +7,22 @@ mod files;
 mod limits;
 mod namespaces;
 mod request;
+mod resources;
 mod security;
 mod values;
 
 pub(super) use files::read_text;
 pub(crate) use request::{Host, Words};
+pub(crate) use resources::ResourceOptions;
+pub(crate) use values::parse_restart;
 
 use clap::Args;
 
 /// Flags of docker and podman, with their meaning there.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct ContainerOptions {
+    #[command(flatten)]
+    pub(crate) resources: ResourceOptions,
     /// Add a line to /etc/hosts
     #[arg(long, value_name = "NAME:IP")]
     pub(crate) add_host: Vec<String>,

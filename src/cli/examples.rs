@@ -52,6 +52,15 @@ const EXAMPLES: &[(&str, &str, &str)] = &[
     ("coracle ps", "one JSON object a line", "coracle ps --format json"),
     ("coracle logs", "the last lines, and those to come", "coracle logs -f --tail 20 web"),
     ("coracle logs", "with times, of the last ten minutes", "coracle logs -t --since 10m web"),
+    ("coracle pause", "stop a container where it is, and let it go on", "coracle pause web"),
+    ("coracle unpause", "let all paused containers go on", "coracle unpause --all"),
+    ("coracle update", "restart it from now on when it fails", "coracle update --restart on-failure:3 web"),
+    ("coracle stats", "once, as a table", "coracle stats --no-stream"),
+    (
+        "coracle stats",
+        "processor time and memory alone",
+        "coracle stats --no-stream --format '{{.Name}} {{.CPUPerc}} {{.MemUsage}}'",
+    ),
     ("coracle inspect", "one value", "coracle inspect -f '{{.State.Pid}}' web"),
     (
         "coracle inspect",

@@ -238,7 +238,7 @@ pub(crate) fn rename(args: RenameArgs) -> Result<u8> {
 
 /// Does the same to each container. What fails is shown at once and does not
 /// keep the others from their turn; the exit code tells of it.
-fn each(names: &[String], mut action: impl FnMut(&str) -> Result<()>) -> Result<u8> {
+pub(super) fn each(names: &[String], mut action: impl FnMut(&str) -> Result<()>) -> Result<u8> {
     let mut code = 0;
     for name in names {
         match action(name) {

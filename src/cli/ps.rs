@@ -179,7 +179,10 @@ fn row(container: &Container, now: Timestamp, zone: &TimeZone, whole: bool) -> V
 fn status(container: &Container, now: Timestamp) -> String {
     match &container.status {
         Status::Created => "Created".into(),
-        Status::Running { since, .. } => format!("Up {}", human_duration(now.duration_since(*since))),
+        Status::Running { since, paused, .. } => {
+            let paused = if *paused { " (Paused)" } else { "" };
+            format!("Up {}{paused}", human_duration(now.duration_since(*since)))
+        }
         Status::Restarting { last, .. } => {
             format!("Restarting ({}) {}", last.code, human_age(last.finished_at, now))
         }

@@ -4,38 +4,34 @@
 use crate::error::Error;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-/// Flags of docker's that need a delegated control group.
-const LIMITS: [&str; 20] = [
-    "-m",
-    "--memory",
-    "--memory-swap",
-    "--memory-reservation",
-    "--memory-swappiness",
-    "--oom-kill-disable",
-    "-c",
-    "--cpus",
-    "--cpu-shares",
-    "--cpu-period",
-    "--cpu-quota",
-    "--cpuset-cpus",
-    "--cpuset-mems",
-    "--pids-limit",
-    "--blkio-weight",
-    "--device-read-bps",
-    "--device-write-bps",
-    "--device-read-iops",
-    "--device-write-iops",
-    "--cgroup-parent",
+/// Flags of docker's for which there is nothing here, and why.
+const REFUSED: [(&str, &str); 13] = [
+    ("--memory-swappiness", NO_V2),
+    ("--kernel-memory", NO_V2),
+    ("--oom-kill-disable", NO_V2),
+    ("--cpu-rt-period", NO_V2),
+    ("--cpu-rt-runtime", NO_V2),
+    ("--blkio-weight-device", NO_DEVICES),
+    ("--device-cgroup-rule", NO_DEVICES),
+    ("--device-read-bps", NO_DEVICES),
+    ("--device-write-bps", NO_DEVICES),
+    ("--device-read-iops", NO_DEVICES),
+    ("--device-write-iops", NO_DEVICES),
+    ("--cgroup-parent", "the group of a container is made where this session may make one"),
+    ("--cgroup-conf", "limits have flags of their own"),
 ];
+const NO_V2: &str = "control groups of version 2 have no such limit";
+const NO_DEVICES: &str = "limits of a device are not supported in rootless mode";
 
 /// The error for a command line that clap refused; `path` is `coracle run`.
 pub(crate) fn explain(path: &str, error: &clap::Error) -> Error {
     let context = |kind| error.get(kind).map(text_of);
     let argument = context(ContextKind::InvalidArg).unwrap_or_default();
     let flag = argument.split([' ', '=']).next().unwrap_or_default();
-    if error.kind() == ErrorKind::UnknownArgument && LIMITS.contains(&flag) {
-        return Error::usage(format!("{flag}: this release has no control groups and cannot limit that"))
-            .hint(format!("leave it out, or see --ulimit for limits per process: `{path} --help`"));
+    let refused = REFUSED.iter().find(|(refused, _)| *refused == flag);
+    if let (ErrorKind::UnknownArgument, Some((_, reason))) = (error.kind(), refused) {
+        return Error::usage(format!("{flag}: {reason}"))
+            .hint(format!("leave it out, or see the other limits: `{path} --help`"));
     }
     let message = match error.kind() {
         ErrorKind::UnknownArgument if argument.starts_with("--") => format!("unknown flag: {flag}"),
@@ -115,10 +111,8 @@ mod tests {
             explained(&["--nam=1", "a"]),
             format!("unknown flag: --nam / did you mean --name? / {see}")
         );
-        for flag in ["-m", "--memory", "--cpus", "--pids-limit"] {
-            let text = explained(&[flag, "a"]);
-            assert!(text.starts_with(&format!("{flag}: this release has no control groups")), "{text}");
-        }
+        let text = explained(&["--memory-swappiness", "a"]);
+        assert!(text.starts_with("--memory-swappiness: control groups of version 2"), "{text}");
         assert_eq!(explained(&["-z", "a"]), format!("unknown shorthand flag: -z / {see}"));
         assert_eq!(explained(&["--name"]), format!("flag needs an argument: --name / {see}"));
         assert_eq!(explained(&[]), format!("'coracle x' requires at least 1 argument / {see}"));

@@ -1,6 +1,7 @@
 //! Speaking to a container's monitor over its control socket.
 
 use super::Engine;
+use crate::cgroup::Group;
 use crate::channel::Channel;
 use crate::error::{BestEffort, Context, Error, Result};
 use crate::monitor::control::socket_path;
@@ -54,6 +55,7 @@ impl Engine {
         if let Some(monitor) = stale.as_ref().map(|state| state.monitor) {
             userns::forget_holder(&self.dirs.runtime, monitor).or_ignore();
         }
+        let group = stale.as_ref().and_then(|state| state.cgroup.clone());
         if let Some(init) = stale.and_then(|state| state.init) {
             if let Some(pid) = Pid::from_raw(init.pid as i32) {
                 if let Ok(pidfd) = rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
@@ -63,6 +65,9 @@ impl Engine {
                     }
                 }
             }
+        }
+        if let Some(Ok(group)) = group.map(|path| Group::open(&path)) {
+            group.remove();
         }
         let Status::Exited(exit) = &snapshot.status else { return Ok(()) };
         if record.config.auto_remove {

@@ -82,16 +82,16 @@ impl Engine {
         let Status::Running { init, monitor, .. } = snapshot.status else { return Err(self.not_running(id)) };
         // The kernel shows some things of other ids' processes only from there.
         let outer = self.enter()?;
-        let (host_uids, host_gids) = (outer.uid_map.clone(), outer.gid_map.clone());
+        let host = (outer.uid_map.clone(), outer.gid_map.clone());
         let pids = ids_of_tree(init, monitor)?;
         let table = match columns {
             Columns::Ps(options) => ps(options, &pids)?,
             Columns::Docker => {
-                let view = View::of(init, host_uids, host_gids)?;
+                let view = View::of(init, host)?;
                 descriptor::table(&descriptor::docker(), &processes(&pids), &view)
             }
             Columns::Descriptors(chosen) => {
-                let view = View::of(init, host_uids, host_gids)?;
+                let view = View::of(init, host)?;
                 descriptor::table(chosen, &processes(&pids), &view)
             }
         };
@@ -106,7 +106,7 @@ fn processes(pids: &BTreeSet<u32>) -> Vec<Process> {
 }
 
 impl View {
-    fn of(init: ProcessId, host_uids: IdMap, host_gids: IdMap) -> Result<Self> {
+    fn of(init: ProcessId, host: (IdMap, IdMap)) -> Result<Self> {
         let proc = format!("/proc/{}", init.pid);
         let open = |path: &str| {
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -134,8 +134,8 @@ impl View {
             host_names,
             uid_map: map("uid_map")?,
             gid_map: map("gid_map")?,
-            host_uids,
-            host_gids,
+            host_uids: host.0,
+            host_gids: host.1,
             level: level.saturating_sub(1),
             uptime: first(read("/proc/uptime".to_owned())?).unwrap_or(0.0),
             boot,

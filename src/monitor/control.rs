@@ -6,6 +6,7 @@
 use super::exec;
 use super::life::Container;
 use super::messages::{Reply, Request};
+use super::pause;
 use crate::channel::{MAX_MESSAGE, encode};
 use crate::error::{BestEffort, Context, Error, Result};
 use crate::types::signal;
@@ -208,7 +209,13 @@ async fn answer(container: Rc<Container>, mut stream: UnixStream) {
                 control.forbid_restart();
             }
             match control.signal(signal) {
-                Ok(()) => Reply::Done,
+                Ok(()) => {
+                    // Docker: what is paused must go on to take its end.
+                    if ends {
+                        pause::unpause_if_paused(&container).await;
+                    }
+                    Reply::Done
+                }
                 // Between two runs: there will be no other.
                 Err(_) if ends && !control.is_running() => Reply::Done,
                 Err(error) => Reply::Failed(error.to_string()),
@@ -217,9 +224,23 @@ async fn answer(container: Rc<Container>, mut stream: UnixStream) {
         Request::Stop { signal, timeout } => return stop(&container, &mut stream, signal, timeout).await,
         Request::Wait => return tell_the_end(&container, &mut stream).await,
         Request::Exec(request) => return exec::serve(container, *request, stream).await,
+        Request::Pause => done(pause::pause(&container).await),
+        Request::Unpause => done(pause::unpause(&container).await),
+        Request::Update { limits, restart } => done(container.update(*limits, restart)),
         Request::Sessions => Reply::Sessions(container.execs.ids()),
     };
     say(&mut stream, &reply).await;
+}
+
+fn done(result: Result<()>) -> Reply {
+    match result {
+        Ok(()) => Reply::Done,
+        Err(error) => Reply::Refused {
+            exit_code: error.kind().exit_code(),
+            message: error.to_string(),
+            hints: error.hints().to_vec(),
+        },
+    }
 }
 
 fn stop_signal(container: &Container) -> i32 {
@@ -231,6 +252,7 @@ async fn stop(container: &Rc<Container>, stream: &mut UnixStream, signal: i32, t
     let control = &container.control;
     control.forbid_restart();
     control.signal(signal).or_ignore();
+    pause::unpause_if_paused(container).await;
     let over = control.run_over();
     match u64::try_from(timeout) {
         Ok(seconds) => {

@@ -38,7 +38,11 @@ use table::Entry;
 use tokio::io::unix::AsyncFd;
 use tokio::net::UnixStream;
 
+/// How long a dying first process may take to be dead.
+const DYING: Duration = Duration::from_millis(200);
+
 /// How a command of the monitor's own ended.
+#[allow(dead_code)] // See `run_collected`.
 pub(super) struct Collected {
     /// `None`: it took too long and was killed.
     pub(super) exit: Option<u8>,
@@ -60,6 +64,7 @@ struct Running {
 /// # Errors
 /// `NoCommand` and `NotExecutable` as exec met them; `Conflict` where the
 /// container is not running or is paused.
+#[allow(dead_code)] // Health checks are run with it.
 pub(super) async fn run_collected(
     container: &Rc<Container>,
     request: &ExecRequest,
@@ -141,12 +146,19 @@ async fn start(
         record: &container.record,
         outer: &container.outer,
     };
-    // Its control group, once the container has one, is to be opened here.
-    let target = Target { pid, pidfd, cgroup: None, filter: &container.execs.filter };
+    let cgroup = container.with_group(|group| group.fd().try_clone_to_owned()).transpose();
+    let cgroup = cgroup.context(|| "keep the control group")?;
+    let target = Target { pid, pidfd, cgroup, filter: &container.execs.filter };
     let spawned = plan::for_exec(&context, request, target, stdio).and_then(exec::spawn);
-    // Where it has died meanwhile, that is what there is to say.
-    let spawned = spawned.map_err(|error| if is_dead(&init) { not_running(container) } else { error });
-    let Spawned { pid, pidfd, channel } = spawned?;
+    let Spawned { pid, pidfd, channel } = match spawned {
+        Ok(spawned) => spawned,
+        // A first process that is dying has no namespaces any more; that it
+        // dies is then what there is to say.
+        Err(error) => {
+            let dead = tokio::time::timeout(DYING, until_dead(&init)).await.is_ok();
+            return Err(if dead { not_running(container) } else { error });
+        }
+    };
     let keep = pidfd.try_clone().context(|| "keep the command's pidfd")?;
     container.execs.add(Entry { id: id.clone(), pid, pidfd: keep });
     match hear(&pidfd, channel, abandoned).await.and_then(Report::finish) {
@@ -194,11 +206,6 @@ async fn hear(pidfd: &OwnedFd, channel: OwnedFd, abandoned: impl Future<Output =
 
 fn not_running(container: &Container) -> Error {
     Error::conflict(format!("container {} is not running", container.record.name))
-}
-
-fn is_dead(pidfd: &OwnedFd) -> bool {
-    let mut fds = [rustix::event::PollFd::new(pidfd, rustix::event::PollFlags::IN)];
-    rustix::event::poll(&mut fds, Some(&rustix::event::Timespec::default())).is_ok_and(|ready| ready > 0)
 }
 
 async fn until_dead(pidfd: &OwnedFd) {

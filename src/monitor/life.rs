@@ -8,15 +8,17 @@ use super::messages::{FromMonitor, StartOrder};
 use super::remove::Hidden;
 use super::run::{self, Started};
 use super::{Front, remove};
+use crate::cgroup::Group;
 use crate::dirs::{Dirs, create_private};
 use crate::error::{BestEffort, Error, Result};
 use crate::state::lock;
 use crate::state::store::{LiveState, Store, this_process};
 use crate::types::container::ContainerRecord;
+use crate::types::limits::Limits;
 use crate::types::status::{Exit, ProcessId, RestartPolicy};
 use crate::userns::{self, Outer};
 use jiff::Timestamp;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -37,6 +39,13 @@ pub(super) struct Container {
     pub(super) execs: Execs,
     /// As last written to `state.json`.
     live: RefCell<Option<LiveState>>,
+    /// The control group of the present run.
+    group: RefCell<Option<Group>>,
+    /// As `update` has left them.
+    limits: RefCell<Limits>,
+    restart: Cell<RestartPolicy>,
+    /// What a pause without a control group found stopped already.
+    pub(super) stopped_before: RefCell<Vec<u32>>,
 }
 
 impl Container {
@@ -44,6 +53,42 @@ impl Container {
     pub(super) fn publish(&self, state: LiveState) -> Result<()> {
         self.store.save_live(&state)?;
         *self.live.borrow_mut() = Some(state);
+        Ok(())
+    }
+
+    pub(super) fn limits(&self) -> Limits {
+        self.limits.borrow().clone()
+    }
+
+    pub(super) fn set_group(&self, group: Option<Group>) {
+        *self.group.borrow_mut() = group;
+    }
+
+    /// Calls `action` with the control group, where there is one.
+    pub(super) fn with_group<T>(&self, action: impl FnOnce(&Group) -> T) -> Option<T> {
+        self.group.borrow().as_ref().map(action)
+    }
+
+    /// Kills what the run has left in its control group; whether it was short of memory.
+    pub(super) fn end_group(&self) -> bool {
+        let group = self.group.borrow_mut().take();
+        group.is_some_and(|group| {
+            let short = group.oom_kills() > 0;
+            group.remove();
+            short
+        })
+    }
+
+    /// Takes over what `update` has written to the record.
+    ///
+    /// # Errors
+    /// Where the kernel refuses a limit.
+    pub(super) fn update(&self, limits: Limits, restart: RestartPolicy) -> Result<()> {
+        if let Some(applied) = self.with_group(|group| group.apply(&limits)) {
+            applied?;
+        }
+        *self.limits.borrow_mut() = limits;
+        self.restart.set(restart);
         Ok(())
     }
 
@@ -91,9 +136,13 @@ fn open(order: &StartOrder) -> Result<Container> {
         execs: Execs::default(),
         dirs,
         store,
+        limits: RefCell::new(record.config.limits.clone()),
+        restart: Cell::new(record.config.restart),
         record,
         outer: order.outer.clone(),
         live: RefCell::default(),
+        group: RefCell::default(),
+        stopped_before: RefCell::default(),
     })
 }
 
@@ -167,7 +216,7 @@ fn wants_restart(container: &Container, exit: &Exit, restarts: u32) -> bool {
     if container.control.is_stopping() {
         return false;
     }
-    match container.record.config.restart {
+    match container.restart.get() {
         RestartPolicy::No => false,
         RestartPolicy::Always | RestartPolicy::UnlessStopped => true,
         RestartPolicy::OnFailure { max_retries } => {

@@ -8,7 +8,8 @@
 use crate::dirs::Dirs;
 use crate::types::exec::ExecRequest;
 use crate::types::id::ContainerId;
-use crate::types::status::{Exit, ProcessId};
+use crate::types::limits::Limits;
+use crate::types::status::{Exit, ProcessId, RestartPolicy};
 use crate::userns::Outer;
 use serde::{Deserialize, Serialize};
 
@@ -23,12 +24,19 @@ pub(crate) const STDIN_WINDOW: usize = 128 << 10;
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Request {
     /// Output from now on, and input if `stdin`.
-    Attach { stdin: bool },
+    Attach {
+        stdin: bool,
+    },
     /// Ends the container for good: no restart policy applies.
     /// `timeout` in seconds; negative waits without end.
-    Stop { signal: i32, timeout: i64 },
+    Stop {
+        signal: i32,
+        timeout: i64,
+    },
     /// Sends a signal to the container's first process.
-    Kill { signal: i32 },
+    Kill {
+        signal: i32,
+    },
     /// Answers when the container has ended and will not be restarted.
     Wait,
     /// Runs a further command. After [`Reply::Done`] the connection carries
@@ -36,6 +44,14 @@ pub(crate) enum Request {
     Exec(Box<ExecRequest>),
     /// The ids of the commands that live.
     Sessions,
+    /// Stops all processes of the container where they are.
+    Pause,
+    Unpause,
+    /// The record was changed: these hold from now on.
+    Update {
+        limits: Box<Limits>,
+        restart: RestartPolicy,
+    },
 }
 
 #[derive(Debug, Serialize, Deserialize)]

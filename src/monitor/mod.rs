@@ -14,6 +14,7 @@ pub(crate) mod life;
 pub(crate) mod log_file;
 pub(crate) mod log_reader;
 pub(crate) mod messages;
+pub(crate) mod pause;
 pub(crate) mod plan;
 pub(crate) mod pump;
 pub(crate) mod remove;

@@ -10,9 +10,11 @@ use super::life::Container;
 use super::messages::{FromMonitor, StartOrder};
 use super::plan::{self, Planned};
 use super::pump::{self, Pipes};
+use crate::cgroup::Group;
 use crate::error::{BestEffort, Context, Error, Result};
 use crate::network::slirp::{self, Slirp, SlirpOptions};
 use crate::runtime::create::{self, Starting};
+use crate::runtime::plan::Cgroup;
 use crate::state::store::{LiveState, this_process};
 use crate::sys::process::start_ticks;
 use crate::types::namespace::{NamespaceMode, NetworkMode};
@@ -56,8 +58,13 @@ pub(super) async fn start(
         record: &container.record,
         outer: &container.outer,
     };
-    let Planned { plan, own_network, uid_map, mut warnings } = plan::make(&context, stdio)?;
+    let group = Group::create(container.record.id.short(), &container.limits())?;
+    let cgroup = group.as_ref().map(|group| group_for_plan(container, group)).transpose()?;
+    let Planned { plan, own_network, uid_map, mut warnings } = plan::make(&context, stdio, cgroup)?;
     let mut starting = create::create(plan)?;
+    let group = group.filter(Group::is_populated);
+    let cgroup = group.as_ref().map(|group| group.path().to_owned());
+    container.set_group(group);
     let mut network = if own_network { connect(&config.network, starting.pid, &mut warnings)? } else { None };
     for warning in warnings {
         if let Some(front) = front {
@@ -87,7 +94,7 @@ pub(super) async fn start(
         restart_count: container.control.restarts(),
         last: None,
         paused: false,
-        cgroup: None,
+        cgroup,
         uid_map,
     };
     container.publish(state)?;
@@ -98,6 +105,11 @@ pub(super) async fn start(
     container.control.set_running(Some(keep));
     let output = tokio::task::spawn_local(pump::pump(Rc::clone(container), Pipes { terminal, ..pipes }));
     Ok(Started { process, pidfd, at, output, network })
+}
+
+fn group_for_plan(container: &Container, group: &Group) -> Result<Cgroup> {
+    let fd = group.fd().try_clone_to_owned().context(|| "keep the control group")?;
+    Ok(Cgroup { fd, required: !container.limits().is_empty() })
 }
 
 fn process_id(starting: &Starting) -> Result<ProcessId> {
@@ -137,7 +149,7 @@ pub(super) async fn wait(container: &Rc<Container>, started: Started) -> Exit {
     let timeout = container.record.config.timeout;
     let run = Run { pid: process.pid, pidfd: &pidfd, timeout, execs: &container.execs };
     let status = wait_for_exit(&run, network, orphans).await;
-    let oom_killed = false;
+    let oom_killed = container.end_group();
     container.control.set_running(None);
     container.execs.end_all().await;
     if container.record.config.pid == NamespaceMode::Host {

@@ -1,7 +1,7 @@
 //! The parent's side: clone into the namespaces, write the id maps, shake hands.
 
 use super::init;
-use super::plan::{Fresh, Namespaces, Plan, UserNamespace};
+use super::plan::{Cgroup, Fresh, Namespaces, Plan, UserNamespace};
 use crate::channel::Channel;
 use crate::error::{BestEffort, Context, Error, Kind, Result};
 use crate::sys::errno;
@@ -183,10 +183,19 @@ fn clone_flags(namespaces: &Namespaces) -> u64 {
 }
 
 fn clone_here(plan: Plan, flags: u64, there: init::MonitorChannel) -> Result<(u32, OwnedFd)> {
-    match process::clone3(flags).context(|| "make the container's namespaces") {
+    match clone3(&plan, flags).context(|| "make the container's namespaces") {
         Ok(Cloned::Child) => init::run(plan, there),
         Ok(Cloned::Parent { pid, pidfd }) => Ok((pid, pidfd)),
         Err(error) => Err(clone_hint(error)),
+    }
+}
+
+/// Into the control group, where there is one and the kernel lets us.
+fn clone3(plan: &Plan, flags: u64) -> std::io::Result<Cloned> {
+    let Some(Cgroup { fd, required }) = &plan.cgroup else { return process::clone3(flags) };
+    match process::clone3_into(flags, Some(fd.as_fd())) {
+        Err(_) if !required => process::clone3(flags),
+        result => result,
     }
 }
 
@@ -244,7 +253,7 @@ fn join_and_clone(plan: Plan, flags: u64, there: init::MonitorChannel) -> Result
         nix::sched::setns(&join.fd, nix::sched::CloneFlags::from_bits_retain(join.kind))
             .context(|| format!("enter the namespace of type {:#x}", join.kind))?;
     }
-    match process::clone3(flags | libc::CLONE_PARENT as u64).context(|| "make the container's namespaces")? {
+    match clone3(&plan, flags | libc::CLONE_PARENT as u64).context(|| "make the container's namespaces")? {
         Cloned::Child => init::run(plan, there),
         Cloned::Parent { pid, .. } => Ok(pid),
     }

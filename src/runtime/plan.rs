@@ -16,6 +16,8 @@ pub(crate) struct Plan {
     pub(crate) mount_point: String,
     pub(crate) read_only: bool,
     pub(crate) namespaces: Namespaces,
+    /// The control group to start in, where there is one.
+    pub(crate) cgroup: Option<Cgroup>,
     pub(crate) hostname: Option<String>,
     pub(crate) domainname: Option<String>,
     /// In the order in which they are made.
@@ -28,6 +30,13 @@ pub(crate) struct Plan {
     /// Keys as sysctl(8) writes them, with dots or slashes.
     pub(crate) sysctls: Vec<(String, String)>,
     pub(crate) process: Process,
+}
+
+/// A control group.
+pub(crate) struct Cgroup {
+    pub(crate) fd: OwnedFd,
+    /// It has limits: without it the container does not start.
+    pub(crate) required: bool,
 }
 
 /// The namespaces: a fresh one, the one of the monitor, or another container's.

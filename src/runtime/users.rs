@@ -100,7 +100,7 @@ fn find_user(passwd: &[u8], user: Option<&Principal>) -> Result<ResolvedUser> {
             Ok(ResolvedUser { uid: *uid, gid: 0, groups: Vec::new(), home: None, name: None })
         }
         (None, Principal::Name(name)) => {
-            Err(Error::invalid(format!("no user {name:?} in the image's /etc/passwd"))
+            Err(Error::invalid(format!("unable to find user {name}: no matching entries in passwd file"))
                 .hint("give a number with --user UID[:GID], or a name that the image has"))
         }
     }
@@ -116,8 +116,10 @@ fn find_group(group: &[u8], wanted: &Principal) -> Result<u32> {
     match gid.map(|entry| u32::try_from(entry.gid).ok().filter(|gid| *gid <= MAX_ID)) {
         Some(Some(gid)) => Ok(gid),
         Some(None) => Err(Error::invalid(format!("group {name:?} of the image has a gid above {MAX_ID}"))),
-        None => Err(Error::invalid(format!("no group {name:?} in the image's /etc/group"))
-            .hint("give a number, or a name that the image has")),
+        None => {
+            Err(Error::invalid(format!("unable to find group {name}: no matching entries in group file"))
+                .hint("give a number, or a name that the image has"))
+        }
     }
 }
 
@@ -351,7 +353,7 @@ bad:x::bob
             assert!(resolve_in(dir.path(), user, add).is_err(), "{user:?} {add:?}");
         }
         let error = resolve_in(dir.path(), "nosuch", &[]).unwrap_err();
-        assert_eq!(error.to_string(), "no user \"nosuch\" in the image's /etc/passwd");
+        assert_eq!(error.to_string(), "unable to find user nosuch: no matching entries in passwd file");
     }
 
     /// CVE-2024-9676, CVE-2026-47262, CVE-2026-61801.

@@ -4,6 +4,7 @@
 use super::digest::Digest;
 use super::id::ContainerId;
 use super::idmap::IdMap;
+use super::limits::Limits;
 use super::mount::MountSpec;
 use super::namespace::{IpcMode, NamespaceMode, NetworkMode, UsernsMode};
 use super::platform::Platform;
@@ -133,6 +134,8 @@ pub(crate) struct ContainerConfig {
     pub(crate) umask: Option<u32>,
     pub(crate) oom_score_adj: Option<i32>,
     pub(crate) expose: Vec<String>,
+    /// `--memory`, `--cpus`, …
+    pub(crate) limits: Limits,
 }
 
 /// `--security-opt seccomp=…`

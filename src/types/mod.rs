@@ -9,6 +9,7 @@ pub(crate) mod event;
 pub(crate) mod exec;
 pub(crate) mod id;
 pub(crate) mod idmap;
+pub(crate) mod limits;
 pub(crate) mod mount;
 pub(crate) mod namespace;
 pub(crate) mod platform;

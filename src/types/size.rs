@@ -57,7 +57,6 @@ pub(crate) fn decimal(bytes: u64) -> String {
 }
 
 /// `64MiB`: binary units and four significant digits, as docker shows memory.
-#[cfg(test)]
 pub(crate) fn binary(bytes: u64) -> String {
     show(bytes, 1024.0, 4, &["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"])
 }

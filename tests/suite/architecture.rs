@@ -10,7 +10,7 @@ const LAYERS: &[&[&str]] = &[
     &["types"],
     &["sys"],
     &["channel", "dirs"],
-    &["userns", "storage", "image", "registry", "runtime", "network", "state"],
+    &["userns", "cgroup", "storage", "image", "registry", "runtime", "network", "state"],
     &["monitor"],
     &["engine"],
     &["cli"],

@@ -103,6 +103,40 @@ fn only_what_runs_can_be_attached_to() {
     sandbox.coracle(["attach", "-l", "c"]).refused(&[]);
 }
 
+/// A monitor whose last words are still unread must not take the directory of
+/// the next run with it.
+#[test]
+fn a_client_that_hears_of_the_end_late_does_no_harm_to_the_next_run() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    let script = "test -e /again || { touch /again; yes; }; echo second; sleep 100000";
+    let mut client =
+        sandbox.spawn(["run", "--network", "none", "--name", "c", "busybox", "sh", "-c", script]);
+    client.wait_for("y");
+    let first = sandbox.monitors()[0];
+    client.signal(Signal::STOP);
+    // What it does not read fills every buffer on the way, and then nothing moves.
+    let log = sandbox.inspect("c")["LogPath"].as_str().unwrap().to_owned();
+    let mut sizes = Vec::new();
+    until("the container to be held up", || {
+        sizes.push(std::fs::metadata(&log).unwrap().len());
+        sizes
+            .rchunks(40)
+            .next()
+            .filter(|last| last.len() == 40 && last.iter().all(|one| one == &last[0]))
+            .map(drop)
+    });
+    sandbox.ok(["kill", "c"]);
+    sandbox.ok(["start", "c"]);
+    sandbox.wait_for_log("c", "second");
+    assert!(sandbox.monitors().contains(&first), "the first monitor still has something to tell");
+    client.signal(Signal::CONT);
+    client.wait().expect_code(137);
+    until("the first monitor to end", || (!sandbox.monitors().contains(&first)).then_some(()));
+    assert_eq!(sandbox.ok(["exec", "c", "echo", "there"]), "there");
+    sandbox.ok(["kill", "c"]);
+    assert_eq!(sandbox.status("c"), "exited");
+}
+
 /// CVE-2022-1708 and its kin: output that nobody reads takes no memory and
 /// holds nobody up. 200 MB, or 50 GB in a soak.
 #[test]

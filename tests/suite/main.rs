@@ -35,6 +35,7 @@ mod mount;
 mod namespaces;
 mod neighbours;
 mod network;
+mod pause;
 mod process;
 mod single_id;
 mod smoke;

@@ -24,7 +24,8 @@ fn docker_s_columns_tell_of_every_process() {
     assert!(rows.iter().any(|row| row[1] == init), "{text}");
     let beside = rows.iter().find(|row| row[7..] == ["sleep", "100001"]).unwrap();
     assert_eq!((beside[0], beside[5]), ("www-data", "?"), "{text}");
-    assert!(rows.iter().any(|row| row[2] == init && row[5].starts_with("pts/")), "{text}");
+    assert!(rows.iter().any(|row| row[2] == init && row[7..] == ["sleep", "100000"]), "{text}");
+    assert!(rows.iter().any(|row| row[5].starts_with("pts/")), "{text}");
     assert_eq!(sandbox.ok(["container", "top", "-l"]).lines().count(), 4);
 }
 

@@ -212,6 +212,8 @@ impl ContainerOptions {
         if self.rm && config.restart != RestartPolicy::No {
             return Err(Error::invalid("conflicting options: cannot specify both --restart and --rm"));
         }
+        config.limits = self.resources.limits()?;
+        config.limits.check()?;
         config.log = parse_log(self.log_driver.as_deref(), &self.log_opt)?;
         Ok(())
     }

@@ -7,7 +7,7 @@ use crate::types::status::RestartPolicy;
 use std::net::IpAddr;
 
 /// `--restart no|on-failure[:TIMES]|always|unless-stopped`
-pub(super) fn parse_restart(text: &str) -> Result<RestartPolicy> {
+pub(crate) fn parse_restart(text: &str) -> Result<RestartPolicy> {
     let (policy, times) = match text.split_once(':') {
         Some((policy, times)) => (policy, Some(times)),
         None => (text, None),

@@ -3,6 +3,7 @@
 use super::mounts;
 use crate::engine::list::network_name;
 use crate::types::container::{ContainerConfig, ContainerRecord, LogDriver, SeccompChoice};
+use crate::types::limits::Limits;
 use crate::types::namespace::{IpcMode, NamespaceMode, UsernsMode};
 use crate::types::size;
 use crate::types::status::RestartPolicy;
@@ -16,7 +17,7 @@ pub(super) fn document(record: &ContainerRecord, log_path: Option<&str>) -> Valu
     let list = |words: &[String]| if words.is_empty() { Value::Null } else { json!(words) };
     let hosts: Vec<String> =
         config.add_hosts.iter().map(|(name, address)| format!("{name}:{address}")).collect();
-    json!({
+    let mut document = json!({
         "Binds": mounts::binds(record),
         "ContainerIDFile": "",
         "LogConfig": log(config, log_path),
@@ -51,6 +52,26 @@ pub(super) fn document(record: &ContainerRecord, log_path: Option<&str>) -> Valu
             "UidMap": ranges(&config.uid_map.0),
             "GidMap": ranges(&config.gid_map.0),
         },
+    });
+    if let (Some(document), Value::Object(more)) = (document.as_object_mut(), limits(config)) {
+        document.extend(more);
+    }
+    document
+}
+
+fn limits(config: &ContainerConfig) -> Value {
+    json!({
+        "Memory": config.limits.memory.unwrap_or(0),
+        "MemoryReservation": config.limits.memory_reservation.unwrap_or(0),
+        "MemorySwap": memory_swap(&config.limits),
+        "NanoCpus": config.limits.nano_cpus.unwrap_or(0),
+        "CpuShares": config.limits.cpu_shares.unwrap_or(0),
+        "CpuPeriod": config.limits.cpu_period.unwrap_or(0),
+        "CpuQuota": config.limits.cpu_quota.unwrap_or(0),
+        "CpusetCpus": config.limits.cpuset_cpus.clone().unwrap_or_default(),
+        "CpusetMems": config.limits.cpuset_mems.clone().unwrap_or_default(),
+        "PidsLimit": pids(&config.limits),
+        "BlkioWeight": config.limits.blkio_weight.unwrap_or(0),
     })
 }
 
@@ -78,6 +99,24 @@ fn log(config: &ContainerConfig, path: Option<&str>) -> Value {
         "Tag": config.log.options.get("tag").cloned().unwrap_or_default(),
         "Size": size,
     })
+}
+
+/// -1 is unlimited; docker tells what it takes where nothing was said.
+fn memory_swap(limits: &Limits) -> i64 {
+    match (limits.memory_swap, limits.memory) {
+        (Some(u64::MAX), _) => -1,
+        (Some(bytes), _) => i64::try_from(bytes).unwrap_or(-1),
+        (None, Some(memory)) => i64::try_from(memory.saturating_mul(2)).unwrap_or(-1),
+        (None, None) => 0,
+    }
+}
+
+fn pids(limits: &Limits) -> Value {
+    match limits.pids {
+        None => Value::Null,
+        Some(u64::MAX) => json!(-1),
+        Some(number) => json!(number),
+    }
 }
 
 fn restart(policy: RestartPolicy) -> Value {

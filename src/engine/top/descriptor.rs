@@ -6,12 +6,13 @@ use super::{Table, View};
 use crate::runtime::capabilities::CapSet;
 use crate::types::idmap::IdMap;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// The id of what is not mapped: /proc/sys/kernel/overflowuid.
 const NOBODY: u32 = 65_534;
 
-/// Clock ticks of /proc in a second: USER_HZ, the same for every machine but alpha.
-const TICKS: f64 = 100.0;
+/// Of a clock tick of /proc: USER_HZ is 100 on every machine but alpha.
+const MILLISECONDS: u64 = 10;
 
 /// One column.
 #[derive(Debug)]
@@ -80,8 +81,8 @@ pub(crate) static ALL: &[Descriptor] = &[
         .to_owned()
     }),
     column("state", "", "STATE", |p, _| p.state.to_string()),
-    column("stime", "", "STIME", |p, v| start_time(p, v)),
-    column("time", "%x", "TIME", |p, _| go_duration(p.cpu_ticks as f64 / TICKS)),
+    column("stime", "", "STIME", start_time),
+    column("time", "%x", "TIME", |p, _| go_duration(seconds(p.cpu_ticks))),
     column("tty", "%y", "TTY", |p, _| terminal(p.tty)),
     column("user", "%U", "USER", |p, v| user(p.uids[1], v)),
     column("vsz", "%z", "VSZ", |p, _| (p.virtual_bytes >> 10).to_string()),
@@ -93,9 +94,9 @@ static DOCKER: &[Descriptor] = &[
     column("", "", "PID", |p, _| p.pid.to_string()),
     column("", "", "PPID", |p, _| p.ppid.to_string()),
     column("", "", "C", |p, v| format!("{:.0}", percent(p, v).min(99.0))),
-    column("", "", "STIME", |p, v| start_time(p, v)),
+    column("", "", "STIME", start_time),
     column("", "", "TTY", |p, _| terminal(p.tty)),
-    column("", "", "TIME", |p, _| clock(p.cpu_ticks as f64 / TICKS)),
+    column("", "", "TIME", |p, _| clock(seconds(p.cpu_ticks))),
     column("", "", "CMD", |p, _| command(p)),
 ];
 
@@ -173,15 +174,19 @@ fn caps(process: &Process, which: &str) -> String {
     names.join(",")
 }
 
+fn seconds(ticks: u64) -> f64 {
+    Duration::from_millis(ticks * MILLISECONDS).as_secs_f64()
+}
+
 /// Seconds since it began.
 fn elapsed(process: &Process, view: &View) -> f64 {
-    (view.uptime - process.start_ticks as f64 / TICKS).max(0.0)
+    (view.uptime - seconds(process.start_ticks)).max(0.0)
 }
 
 /// Of its life, how much it had a processor.
 fn percent(process: &Process, view: &View) -> f64 {
     let elapsed = elapsed(process, view);
-    if elapsed > 0.0 { 100.0 * (process.cpu_ticks as f64 / TICKS) / elapsed } else { 0.0 }
+    if elapsed > 0.0 { 100.0 * seconds(process.cpu_ticks) / elapsed } else { 0.0 }
 }
 
 /// `0s`, `1.5s`, `2m3.25s`, `1h2m3s`: as Go writes a duration.
@@ -207,7 +212,7 @@ fn clock(seconds: f64) -> String {
 
 /// The time of day for today, the date for what is older.
 fn start_time(process: &Process, view: &View) -> String {
-    let start = view.boot + (process.start_ticks as f64 / TICKS) as i64;
+    let start = view.boot + seconds(process.start_ticks) as i64;
     let Ok(start) = jiff::Timestamp::from_second(start) else { return "?".to_owned() };
     let zone = jiff::tz::TimeZone::system();
     let (start, now) = (start.to_zoned(zone.clone()), jiff::Timestamp::now().to_zoned(zone));

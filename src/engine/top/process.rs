@@ -50,15 +50,15 @@ impl Process {
         let line = String::from_utf8_lossy(line.strip_suffix(b"\0").unwrap_or(line)).replace('\0', " ");
         process.args = line;
         let cgroup = text("cgroup").unwrap_or_default();
-        process.cgroup =
-            cgroup.lines().last().unwrap_or_default().splitn(3, ':').nth(2).unwrap_or_default().to_owned();
+        let path = cgroup.lines().last().unwrap_or_default().splitn(3, ':').nth(2);
+        path.unwrap_or_default().clone_into(&mut process.cgroup);
         Some(process)
     }
 
     fn take_stat(&mut self, stat: &str) -> Option<()> {
         // The name in parentheses may hold spaces and parentheses itself.
         let (open, close) = (stat.find('(')?, stat.rfind(')')?);
-        self.comm = stat.get(open + 1..close)?.to_owned();
+        stat.get(open + 1..close)?.clone_into(&mut self.comm);
         let fields: Vec<&str> = stat.get(close + 2..)?.split_whitespace().collect();
         // Field 3 is the first of these.
         let field = |number: usize| fields.get(number - 3).copied();

@@ -262,7 +262,11 @@ async fn pump_output(
     let Ok(fd) = AsyncFd::with_interest(fd, Interest::READABLE) else { return };
     let mut buffer = vec![0; HEADER + CHUNK];
     let late = async {
-        over.wait_for(|over| *over).await.map(|_| ()).unwrap_or(());
+        while !*over.borrow_and_update() {
+            if over.changed().await.is_err() {
+                break;
+            }
+        }
         tokio::time::sleep(DRAIN).await;
     };
     tokio::pin!(late);

@@ -18,7 +18,7 @@ pub(crate) use exec::{Target, for_exec};
 use crate::dirs::Dirs;
 use crate::error::Result;
 use crate::runtime::capabilities::{self, CapRequest, ContainerCaps};
-use crate::runtime::plan::{Plan, Stdio};
+use crate::runtime::plan::{Cgroup, Plan, Stdio};
 use crate::state::store::Store;
 use crate::types::container::ContainerRecord;
 use crate::types::idmap::IdMap;
@@ -43,7 +43,7 @@ pub(crate) struct Planned {
 }
 
 /// Decides everything about the container; mounts what is detached.
-pub(crate) fn make(context: &Context<'_>, stdio: Stdio) -> Result<Planned> {
+pub(crate) fn make(context: &Context<'_>, stdio: Stdio, cgroup: Option<Cgroup>) -> Result<Planned> {
     let config = &context.record.config;
     let mut warnings = Vec::new();
     let joined = namespaces::Joined::find(context)?;
@@ -78,6 +78,7 @@ pub(crate) fn make(context: &Context<'_>, stdio: Stdio) -> Result<Planned> {
         sysctls: namespaces::sysctls(config, maps.as_ref()),
         process,
         namespaces: namespaces::namespaces(config, joined, maps.clone())?,
+        cgroup,
     };
     let uid_map = maps.map(|ContainerMaps { uid, .. }| uid);
     Ok(Planned { plan, own_network, uid_map, warnings })

@@ -17,6 +17,8 @@ pub(crate) enum Need {
     Registry,
     /// One of `contrib/images`; it is loaded into the sandbox.
     Image(&'static str),
+    /// A control group of the second version in which this user may make others.
+    Cgroup,
     /// A program on the PATH.
     Program(&'static str),
 }
@@ -48,6 +50,9 @@ impl Need {
             }
             Need::Image(name) => (!archive(name).is_some_and(|path| path.exists()))
                 .then(|| format!("installable: the image {name} (run contrib/test)")),
+            Need::Cgroup => own_cgroup()
+                .is_none()
+                .then(|| "this session has no control group of version 2 of its own".into()),
             Need::Program(name) => program(name).is_none().then(|| format!("installable: {name}")),
         }
     }
@@ -83,6 +88,26 @@ pub(crate) fn user_name() -> Option<String> {
     let passwd = std::fs::read_to_string("/etc/passwd").ok()?;
     let line = passwd.lines().find(|line| line.split(':').nth(2) == Some(&uid))?;
     line.split(':').next().map(str::to_owned)
+}
+
+/// Where the second version's hierarchy is mounted: proc_pid_mountinfo(5).
+pub(crate) fn cgroup_mount() -> Option<PathBuf> {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
+    mounts.lines().find_map(|line| {
+        let (front, back) = line.split_once(" - ")?;
+        let mut fields = front.split(' ').skip(3);
+        let (root, point) = (fields.next()?, fields.next()?);
+        (back.starts_with("cgroup2 ") && root == "/").then(|| PathBuf::from(point))
+    })
+}
+
+/// This process's group, where it and the group above it are this user's.
+fn own_cgroup() -> Option<PathBuf> {
+    let text = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+    let own = text.lines().find_map(|line| line.strip_prefix("0::"))?;
+    let path = cgroup_mount()?.join(own.trim_start_matches('/'));
+    let writable = |path: &Path| rustix::fs::access(path.join("cgroup.procs"), Access::WRITE_OK).is_ok();
+    (writable(&path) && writable(path.parent()?)).then_some(path)
 }
 
 pub(crate) fn program(name: &str) -> Option<PathBuf> {
