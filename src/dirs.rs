@@ -6,6 +6,7 @@ use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 /// The folders of one user. Nothing in them is accessible to others.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -20,6 +21,29 @@ pub(crate) struct Dirs {
     pub(crate) cache: PathBuf,
     /// `$XDG_RUNTIME_DIR/coracle`: until the next boot.
     pub(crate) runtime: PathBuf,
+}
+
+/// Where the command line puts things instead (`--root`, `--runroot`, `--config`).
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Relocation {
+    /// Images, layers and volumes; below its `state`, containers.
+    pub(crate) root: Option<PathBuf>,
+    pub(crate) runroot: Option<PathBuf>,
+    /// The directory of docker's `config.json`.
+    pub(crate) docker_config: Option<PathBuf>,
+}
+
+static RELOCATION: OnceLock<Relocation> = OnceLock::new();
+
+/// Says where things are for the rest of this process: once, before anything
+/// asks. A monitor is told its folders by who starts it.
+pub(crate) fn relocate(relocation: Relocation) {
+    RELOCATION.get_or_init(|| relocation);
+}
+
+/// What [`relocate`] has said.
+pub(crate) fn relocation() -> Relocation {
+    RELOCATION.get().cloned().unwrap_or_default()
 }
 
 impl Dirs {
@@ -47,12 +71,19 @@ impl Dirs {
         let need = |dir: Option<PathBuf>, variable: &str| {
             dir.ok_or_else(|| Error::invalid("no home directory").hint(format!("set HOME or {variable}")))
         };
+        let Relocation { root, runroot, .. } = relocation();
+        let (data, state) = match root {
+            Some(root) => (root.clone(), root.join("state")),
+            None => {
+                (need(base.get_data_home(), "XDG_DATA_HOME")?, need(base.get_state_home(), "XDG_STATE_HOME")?)
+            }
+        };
         Ok(Self {
             config: need(base.get_config_home(), "XDG_CONFIG_HOME")?,
-            data: need(base.get_data_home(), "XDG_DATA_HOME")?,
-            state: need(base.get_state_home(), "XDG_STATE_HOME")?,
+            data,
+            state,
             cache: need(base.get_cache_home(), "XDG_CACHE_HOME")?,
-            runtime: runtime_dir(uid)?,
+            runtime: runroot.map_or_else(|| runtime_dir(uid), Ok)?,
         })
     }
 
@@ -122,9 +153,14 @@ fn runtime_dir(uid: u32) -> Result<PathBuf> {
     if std::fs::metadata(&run_user).is_ok_and(|meta| meta.uid() == uid) {
         return Ok(run_user.join("coracle"));
     }
-    let fallback = PathBuf::from(format!("/tmp/coracle-{uid}"));
+    let fallback = fallback_runtime_dir(uid);
     check_fallback(&fallback, uid)?;
     Ok(fallback)
+}
+
+/// What serves where nothing better is there.
+pub(crate) fn fallback_runtime_dir(uid: u32) -> PathBuf {
+    PathBuf::from(format!("/tmp/coracle-{uid}"))
 }
 
 /// `/tmp` is everybody's: what lies there under our name may be a trap.

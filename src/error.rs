@@ -53,12 +53,20 @@ struct Inner {
     hints: Vec<String>,
     /// The errno of the system call that failed, where one did.
     errno: Option<i32>,
+    /// Where docker's exit code is not that of the kind.
+    exit_code: Option<u8>,
 }
 
 impl Error {
     pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
         Self {
-            inner: Box::new(Inner { kind, messages: vec![message.into()], hints: Vec::new(), errno: None }),
+            inner: Box::new(Inner {
+                kind,
+                messages: vec![message.into()],
+                hints: Vec::new(),
+                errno: None,
+                exit_code: None,
+            }),
         }
     }
 
@@ -106,6 +114,18 @@ impl Error {
     pub(crate) fn with_kind(mut self, kind: Kind) -> Self {
         self.inner.kind = kind;
         self
+    }
+
+    /// The same error with an exit code of its own.
+    #[must_use]
+    pub(crate) fn with_exit_code(mut self, code: u8) -> Self {
+        self.inner.exit_code = Some(code);
+        self
+    }
+
+    /// The exit code of its own, where it has one.
+    pub(crate) fn exit_code(&self) -> Option<u8> {
+        self.inner.exit_code
     }
 
     pub(crate) fn kind(&self) -> Kind {

@@ -5,7 +5,7 @@
 //! the difference between microseconds and a millisecond of each start.
 
 use super::arguments::{self, Flags};
-use super::{examples, ui, usage};
+use super::{examples, help, ui, usage};
 use crate::error::Result;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
@@ -135,7 +135,10 @@ impl Entry {
     pub(crate) fn run(&self, path: &str, words: Vec<String>) -> Result<u8> {
         match &self.kind {
             Kind::Command(verb) => {
-                let command = self.describe(path);
+                let mut command = self.describe(path);
+                if words.iter().any(|word| word == "--help" || word == "-h") {
+                    command = help::arranged(command);
+                }
                 let words = arguments::normalise(&command, words, verb.flags)?;
                 match matches(command, path, words)? {
                     Some(matches) => (verb.run)(&matches),
@@ -162,10 +165,10 @@ pub(crate) fn run_in(
             entry.run(&format!("{path} {}", entry.name), words)
         }
         None if words.is_empty() => {
-            ui::write(describe().render_help().to_string().as_bytes())?;
+            ui::write(describe().term_width(help::width()).render_help().to_string().as_bytes())?;
             Ok(0)
         }
-        None => matches(describe(), path, words).map(|_| 0),
+        None => matches(describe().term_width(help::width()), path, words).map(|_| 0),
     }
 }
 

@@ -1,13 +1,14 @@
 //! The tree of commands: docker's names, and which function runs each.
 
-use super::arguments::{self, Flags};
 use super::command::{Entry, Kind, command, run_in, with_help};
+use super::global::GlobalArgs;
 use super::{
-    changes, exec, exit, generate, images, inspect, lifecycle, logs, mounts, pause, preparation, ps,
-    registry, run as run_command, stats, system, top, ui, volume,
+    changes, complete, control, df, exec, exit, generate, global, help, images, inspect, lifecycle, logs,
+    mounts, pause, port, preparation, prune, ps, reference, registry, run as run_command, stats, system, top,
+    ui, volume,
 };
-use crate::error::{Error, Result};
-use clap::{Arg, ArgAction, Command};
+use crate::error::Result;
+use clap::{Arg, ArgAction, Args, Command};
 
 /// What follows `coracle`, in the order of the help.
 pub(crate) static ENTRIES: &[Entry] = &[
@@ -29,6 +30,8 @@ pub(crate) static ENTRIES: &[Entry] = &[
     TOP,
     WAIT,
     RENAME,
+    PORT,
+    CP,
     changes::DIFF,
     changes::COMMIT,
     changes::EXPORT,
@@ -54,14 +57,7 @@ pub(crate) static ENTRIES: &[Entry] = &[
         inspect::InspectArgs,
         inspect::any
     ),
-    command!(
-        "info",
-        &[],
-        "Show what this host and coracle can do",
-        "[OPTIONS]",
-        system::InfoArgs,
-        system::info
-    ),
+    INFO,
     command!(
         "doctor",
         &[],
@@ -81,14 +77,24 @@ pub(crate) static ENTRIES: &[Entry] = &[
     .flags_first(),
     command!("version", &[], "Show the version", "[OPTIONS]", system::VersionArgs, system::version),
     Entry { name: "container", aliases: &[], about: "Manage containers", kind: Kind::Group(CONTAINER) },
+    Entry { name: "system", aliases: &[], about: "Manage everything together", kind: Kind::Group(SYSTEM) },
     command!(
         "completion",
         &[],
         "Write the completion script of a shell",
-        "bash|zsh|fish|elvish|powershell",
+        "bash|zsh|fish",
         generate::CompletionArgs,
         generate::completion
     ),
+    command!(
+        "generate-docs",
+        &[],
+        "Bring docs/commands.toml and COMMANDS.md up to date",
+        "DIR",
+        reference::ReferenceArgs,
+        reference::generate
+    )
+    .hidden(),
     command!("generate-man", &[], "Write the manual pages", "DIR", generate::ManArgs, generate::generate_man)
         .hidden(),
 ];
@@ -115,10 +121,10 @@ static VOLUME: &[Entry] = &[
     command!(
         "prune",
         &[],
-        "Remove volumes that no container uses",
+        "Remove anonymous volumes that no container uses, or with -a all",
         "[OPTIONS]",
-        volume::PruneArgs,
-        volume::prune
+        prune::VolumeArgs,
+        prune::volumes
     ),
     command!(
         "exists",
@@ -142,8 +148,8 @@ static CONTAINER: &[Entry] = &[
         &["remove"],
         "Remove containers",
         "[OPTIONS] CONTAINER [CONTAINER...]",
-        lifecycle::RmArgs,
-        lifecycle::rm
+        control::RmArgs,
+        control::rm
     )
     .same_as("rm"),
     command!("ls", &["list", "ps"], "List containers", "[OPTIONS]", ps::PsArgs, ps::run).same_as("ps"),
@@ -157,6 +163,9 @@ static CONTAINER: &[Entry] = &[
     TOP.same_as("top"),
     WAIT.same_as("wait"),
     RENAME.same_as("rename"),
+    PORT.same_as("port"),
+    command!("prune", &[], "Remove stopped containers", "[OPTIONS]", prune::ContainerArgs, prune::containers),
+    CP.same_as("cp"),
     changes::CONTAINER_DIFF.same_as("diff"),
     changes::COMMIT.same_as("commit"),
     changes::EXPORT.same_as("export"),
@@ -210,8 +219,8 @@ const STOP: Entry = command!(
     &[],
     "Stop running containers",
     "[OPTIONS] CONTAINER [CONTAINER...]",
-    lifecycle::StopArgs,
-    lifecycle::stop
+    control::StopArgs,
+    control::stop
 );
 
 const RESTART: Entry = command!(
@@ -219,8 +228,8 @@ const RESTART: Entry = command!(
     &[],
     "Stop containers and start them again",
     "[OPTIONS] CONTAINER [CONTAINER...]",
-    lifecycle::RestartArgs,
-    lifecycle::restart
+    control::RestartArgs,
+    control::restart
 );
 
 const KILL: Entry = command!(
@@ -228,8 +237,8 @@ const KILL: Entry = command!(
     &[],
     "Send a signal to running containers",
     "[OPTIONS] CONTAINER [CONTAINER...]",
-    lifecycle::KillArgs,
-    lifecycle::kill
+    control::KillArgs,
+    control::kill
 );
 
 const RM: Entry = command!(
@@ -237,8 +246,8 @@ const RM: Entry = command!(
     &[],
     "Remove containers",
     "[OPTIONS] CONTAINER [CONTAINER...]",
-    lifecycle::RmArgs,
-    lifecycle::rm
+    control::RmArgs,
+    control::rm
 );
 
 const PS: Entry = command!("ps", &[], "List containers", "[OPTIONS]", ps::PsArgs, ps::run);
@@ -246,8 +255,8 @@ const PS: Entry = command!("ps", &[], "List containers", "[OPTIONS]", ps::PsArgs
 const LOGS: Entry = command!(
     "logs",
     &[],
-    "Show what a container has printed",
-    "[OPTIONS] CONTAINER",
+    "Show what containers have printed",
+    "[OPTIONS] CONTAINER [CONTAINER...]",
     logs::LogsArgs,
     logs::show
 );
@@ -299,12 +308,55 @@ const RENAME: Entry = command!(
     lifecycle::rename
 );
 
+const PORT: Entry = command!(
+    "port",
+    &[],
+    "List the published ports of a container",
+    "[OPTIONS] CONTAINER [PRIVATE_PORT[/PROTO]]",
+    port::PortArgs,
+    port::port
+);
+
+const INFO: Entry = command!(
+    "info",
+    &[],
+    "Show what this host and coracle can do",
+    "[OPTIONS]",
+    system::InfoArgs,
+    system::info
+);
+
+static SYSTEM: &[Entry] = &[
+    command!("df", &[], "Show what takes space on the disk", "[OPTIONS]", df::DfArgs, df::run),
+    INFO.same_as("info"),
+    command!(
+        "prune",
+        &[],
+        "Remove everything that nothing uses",
+        "[OPTIONS]",
+        prune::SystemArgs,
+        prune::system
+    ),
+];
+
+const CP: Entry = command!(
+    "cp",
+    &[],
+    "Copy files between a container and the host, or another container",
+    "[OPTIONS] [CONTAINER:]SRC_PATH|- [CONTAINER:]DEST_PATH|-",
+    super::copy::CopyArgs,
+    super::copy::run
+);
+
 /// Runs what the words after `coracle` ask for; the exit code.
 ///
 /// # Errors
 /// As the command that is named; `Invalid` where none is.
 pub(crate) fn run(words: Vec<String>) -> Result<u8> {
-    let words = global_flags(words)?;
+    if words.first().is_some_and(|word| word == "__complete") {
+        return complete::run(&words[1..]);
+    }
+    let words = global::take(words)?;
     exit::remember(&words);
     match words.first().map(String::as_str) {
         Some("--version" | "-v") => {
@@ -320,43 +372,11 @@ pub(crate) fn run(words: Vec<String>) -> Result<u8> {
     }
 }
 
-/// Takes the flags before the command's name into account, and off.
-fn global_flags(words: Vec<String>) -> Result<Vec<String>> {
-    if !words
-        .first()
-        .is_some_and(|word| word.starts_with("--log-level") || word == "-l" || word.starts_with("-l="))
-    {
-        return Ok(words);
-    }
-    let root = Command::new("coracle").arg(log_level());
-    let mut normal = arguments::normalise(&root, words, Flags::First)?.into_iter();
-    for word in normal.by_ref().take_while(|word| word != "--") {
-        match word.strip_prefix("--log-level=") {
-            Some("debug" | "info" | "warn") => {}
-            Some("error" | "fatal") => ui::silence_warnings(),
-            Some(other) => {
-                return Err(Error::usage(format!("invalid value {other:?} of --log-level"))
-                    .hint("it is one of debug, info, warn, error and fatal"));
-            }
-            None => return Err(Error::usage(format!("unknown flag: {word}")).hint("see `coracle --help`")),
-        }
-    }
-    Ok(normal.collect())
-}
-
-fn log_level() -> Arg {
-    Arg::new("log-level")
-        .long("log-level")
-        .short('l')
-        .value_name("LEVEL")
-        .help("Say less: debug, info, warn, error or fatal (from error on, no warnings)")
-}
-
 /// Clap's description of everything: for help, completions and manual pages.
 pub(crate) fn describe() -> Command {
     let version =
         Arg::new("version").long("version").short('v').action(ArgAction::Version).help("Print the version");
-    let command = Command::new("coracle")
+    let command = GlobalArgs::augment_args(Command::new("coracle"))
         .bin_name("coracle")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Runs OCI containers for one ordinary user, without root and without a daemon")
@@ -365,9 +385,9 @@ pub(crate) fn describe() -> Command {
         .disable_help_subcommand(true)
         .subcommand_required(true)
         .subcommand_value_name("COMMAND")
-        .arg(log_level())
         .arg(version)
         .subcommands(ENTRIES.iter().map(|entry| entry.describe(&format!("coracle {}", entry.name))))
+        .help_template(help::overview(ENTRIES))
         .after_help("Run `coracle COMMAND --help` for more about a command.");
     with_help(command)
 }
@@ -399,15 +419,5 @@ mod tests {
         );
         assert_eq!(error("stop").to_string(), "'coracle stop' requires at least 1 argument");
         assert_eq!(error("--log-level loud ps").to_string(), "invalid value \"loud\" of --log-level");
-    }
-
-    #[test]
-    fn flags_before_the_command_are_taken_off() {
-        assert_eq!(global_flags(words("--log-level warn ps -a")).expect("valid"), words("ps -a"));
-        assert_eq!(
-            global_flags(words("-l=info ps --log-level x")).expect("valid"),
-            words("ps --log-level x")
-        );
-        assert_eq!(global_flags(words("ps -l")).expect("valid"), words("ps -l"));
     }
 }

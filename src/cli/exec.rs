@@ -2,7 +2,7 @@
 
 use super::container_options::read_text;
 use super::lifecycle::detach_keys;
-use super::ui;
+use super::terminal;
 use crate::engine::Engine;
 use crate::engine::attach::{AttachEnd, AttachOptions};
 use crate::engine::start::terminal_size;
@@ -11,7 +11,6 @@ use crate::types::env::{Environment, MAX_FILE};
 use crate::types::exec::ExecRequest;
 use crate::types::mount::clean_path;
 use clap::Args;
-use std::io::IsTerminal;
 
 #[derive(Args, Debug)]
 pub(crate) struct ExecArgs {
@@ -63,6 +62,7 @@ pub(crate) fn exec(args: ExecArgs) -> Result<u8> {
             "a directory or terminal of the host would be a way out of it; pass data through stdin (-i), or mount a file when the container is created",
         ));
     }
+    terminal::check_stdin(args.interactive && !args.detach, args.tty)?;
     let engine = Engine::open()?;
     let (name, command) = match (args.latest, args.words.split_first()) {
         (true, _) => (None, args.words.as_slice()),
@@ -80,9 +80,6 @@ pub(crate) fn exec(args: ExecArgs) -> Result<u8> {
         Some(name) => engine.resolve(name)?,
         None => engine.newest()?,
     };
-    if args.tty && args.interactive && !args.detach && !std::io::stdin().is_terminal() {
-        ui::warning("stdin is not a terminal: -t together with -i may not do what you mean");
-    }
     let result = engine.exec(&id, request, options.as_ref());
     match result {
         // Nobody waits for a code: what fails here is the request. Podman's 125.

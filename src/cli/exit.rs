@@ -4,6 +4,7 @@
 //! |---|---|
 //! | 125 | the words of the command line are wrong; `run` and `create` have failed |
 //! | 126, 127 | the command in the container cannot be run, is not there |
+//! | 64 | a bad template, of a command that shows documents |
 //! | 1 | any other command has failed: an unknown container, a wrong state, … |
 
 use crate::error::{Error, Kind};
@@ -24,7 +25,7 @@ pub(super) fn remember(words: &[String]) {
 
 /// The exit code of a command that failed so.
 pub(super) fn code(error: &Error) -> u8 {
-    code_of(error.kind(), RUNS.load(Ordering::Relaxed))
+    error.exit_code().unwrap_or_else(|| code_of(error.kind(), RUNS.load(Ordering::Relaxed)))
 }
 
 fn code_of(kind: Kind, runs: bool) -> u8 {

@@ -1,14 +1,14 @@
 //! What is made from the command tree: completions for shells, manual pages.
 
 use super::command::{Entry, Kind};
-use super::{commands, examples, ui};
-use crate::error::{Context, Error, Result};
+use super::{commands, complete, examples, ui};
+use crate::error::{Context, Result};
 use clap::{Args, Command};
 use std::path::Path;
 
 #[derive(Args, Debug)]
 pub(crate) struct CompletionArgs {
-    /// bash, zsh, fish, elvish or powershell
+    /// bash, zsh or fish
     #[arg(value_name = "SHELL", required = true)]
     shell: String,
 }
@@ -18,13 +18,7 @@ pub(crate) struct CompletionArgs {
 /// # Errors
 /// `Invalid` for an unknown shell.
 pub(crate) fn completion(args: CompletionArgs) -> Result<u8> {
-    let shell: clap_complete::Shell = args.shell.parse().map_err(|_| {
-        Error::invalid(format!("unknown shell {:?}", args.shell))
-            .hint("it is bash, zsh, fish, elvish or powershell")
-    })?;
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut commands::describe(), "coracle", &mut script);
-    ui::write(&script)?;
+    ui::write(complete::script(&args.shell)?.as_bytes())?;
     Ok(0)
 }
 
@@ -99,6 +93,9 @@ fn page(path: &str, command: &Command, verbs: &[Entry]) -> Result<Vec<u8>> {
     } else if !verbs.is_empty() {
         text.extend(commands_section(path, verbs).into_bytes());
     }
+    if path == "coracle" {
+        text.extend(root_sections().into_bytes());
+    }
     if let Some(examples) = examples::text(path) {
         text.extend(format!(".SH EXAMPLES\n.nf\n{}\n.fi\n", roff(&examples)).into_bytes());
     }
@@ -136,6 +133,66 @@ fn commands_section(path: &str, entries: &[Entry]) -> String {
     text
 }
 
+/// What holds for all commands: `(section, (term, text))`.
+const ABOUT_ALL: &[(&str, &[(&str, &str)])] = &[
+    (
+        "EXIT STATUS",
+        &[
+            ("0", "all went well"),
+            ("1", "a command other than run and create has failed, or an object was not found"),
+            ("64", "the template of inspect, info or version cannot be read"),
+            ("125", "the command line is wrong, or run or create has failed before the command ran"),
+            ("126", "the command in the container cannot be executed"),
+            ("127", "the command in the container was not found"),
+            ("128+N", "signal N ended the command"),
+            ("other", "the exit code of the command in the container"),
+        ],
+    ),
+    (
+        "ENVIRONMENT",
+        &[
+            (
+                "XDG_DATA_HOME",
+                "images, layers and volumes are below it, in coracle (default: ~/.local/share)",
+            ),
+            ("XDG_STATE_HOME", "containers are below it, in coracle (default: ~/.local/state)"),
+            ("XDG_CONFIG_HOME", "settings, and containers/auth.json with credentials (default: ~/.config)"),
+            ("XDG_CACHE_HOME", "what may be deleted at any time (default: ~/.cache)"),
+            (
+                "XDG_RUNTIME_DIR",
+                "what running containers need (default: /run/user/UID, else /tmp/coracle-UID)",
+            ),
+            ("DOCKER_CONFIG", "the directory of a config.json with credentials (default: ~/.docker)"),
+            ("REGISTRY_AUTH_FILE", "the one file with credentials, instead of the others"),
+            ("CONTAINERS_REGISTRIES_CONF", "the one registries.conf(5), instead of the others"),
+            ("HTTP_PROXY, HTTPS_PROXY, NO_PROXY", "how registries are reached"),
+            ("NO_COLOR", "no colours, if not empty"),
+            ("CLICOLOR, CLICOLOR_FORCE", "0: no colours; 1: colours even where there is no terminal"),
+        ],
+    ),
+    (
+        "FILES",
+        &[
+            ("/etc/subuid, /etc/subgid", "the ids that you may use beside your own: subuid(5)"),
+            ("~/.config/containers/registries.conf, /etc/containers/registries.conf", "where names lead to"),
+            ("~/.local/share/coracle/images", "an OCI image layout"),
+            ("~/.local/share/coracle/volumes/NAME/_data", "the files of a volume"),
+            ("~/.local/state/coracle/containers/ID", "a container: what was asked for, its files, its log"),
+        ],
+    ),
+];
+
+fn root_sections() -> String {
+    let mut text = String::new();
+    for (title, entries) in ABOUT_ALL {
+        text.push_str(&format!(".SH \"{title}\"\n"));
+        for (term, about) in *entries {
+            text.push_str(&format!(".TP\n\\fB{}\\fR\n{}\n", roff(term), roff(about)));
+        }
+    }
+    text
+}
+
 /// Text with what troff(7) would take for a command made plain.
 fn roff(text: &str) -> String {
     let line = |line: &str| {
@@ -161,14 +218,33 @@ mod tests {
         for part in [".SH SYNOPSIS", "\\-\\-cap\\-add", ".SH EXAMPLES", "IMAGE"] {
             assert!(run.contains(part), "{part}: {run}");
         }
-        assert!(text("coracle.1").contains("coracle\\-run"));
+        let root = text("coracle.1");
+        for part in ["coracle\\-run", "EXIT STATUS", "XDG_RUNTIME_DIR", "FILES"] {
+            assert!(root.contains(part), "{part}: {root}");
+        }
         assert!(first.iter().all(|(name, _)| !name.contains("generate-man")));
+    }
+
+    /// `coracle generate-man man` mends it.
+    #[test]
+    fn the_pages_in_man_are_up_to_date() {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("man");
+        let mut expected: Vec<String> = Vec::new();
+        for (name, text) in pages().expect("pages") {
+            let written = std::fs::read(dir.join(&name)).unwrap_or_default();
+            assert!(written == text, "man/{name} is not up to date: run `coracle generate-man man`");
+            expected.push(name);
+        }
+        for entry in std::fs::read_dir(dir).expect("man").flatten() {
+            let name = entry.file_name().into_string().expect("a name");
+            assert!(expected.contains(&name), "man/{name} is the page of no command");
+        }
     }
 
     #[test]
     fn completions_know_every_shell() {
-        for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
-            assert!(shell.parse::<clap_complete::Shell>().is_ok(), "{shell}");
+        for shell in ["bash", "zsh", "fish"] {
+            assert!(complete::script(shell).expect(shell).contains("__complete"), "{shell}");
         }
         assert!(completion(CompletionArgs { shell: "csh".into() }).is_err());
     }

@@ -5,23 +5,24 @@ pub(crate) mod history;
 
 use super::command::{Entry, Kind, command};
 use super::template::{Format, Scope, Template};
-use super::{changes, inspect, mounts, registry, table, ui};
+use super::{changes, inspect, mounts, prune, registry, table, ui};
 use crate::engine::Engine;
 use crate::engine::images::{self, ImageSummary};
 use crate::engine::rmi;
-use crate::error::{BestEffort, Error, Result};
+use crate::error::{Error, Result};
+use crate::types::digest::Digest;
 use crate::types::reference::Reference;
 use crate::types::size::decimal;
 use crate::types::time::human_age;
 use clap::Args;
-use filter::{apply_filter, matches_name};
+use filter::{apply_filters, matches_name, sort};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// What tables show for what an image does not have.
-const NONE: &str = "<none>";
+pub(super) const NONE: &str = "<none>";
 
 pub(crate) const IMAGE_GROUP: Entry =
     Entry { name: "image", aliases: &[], about: "Manage images", kind: Kind::Group(IMAGE) };
@@ -41,7 +42,14 @@ static IMAGE: &[Entry] = &[
     registry::LOAD.same_as("load"),
     registry::IMPORT.same_as("import"),
     command!("exists", &[], "Tell by the exit code whether an image is here", "IMAGE", ExistsArgs, exists),
-    command!("prune", &[], "Remove images that nothing needs", "[OPTIONS]", PruneArgs, prune),
+    command!(
+        "prune",
+        &[],
+        "Remove images that no container uses",
+        "[OPTIONS]",
+        prune::ImageArgs,
+        prune::images
+    ),
     command!(
         "inspect",
         &[],
@@ -81,7 +89,7 @@ pub(crate) struct ImagesArgs {
     /// Show digests
     #[arg(long)]
     digests: bool,
-    /// Show those for which KEY=VALUE holds: dangling, reference, label, id, before, since
+    /// Show those for which KEY=VALUE holds: dangling, reference, label, label!, id, digest, before, since, until, containers, intermediate, readonly
     #[arg(long, short = 'f', value_name = "KEY=VALUE")]
     filter: Vec<String>,
     /// Print with a Go template, `table TEMPLATE` or `json`
@@ -90,9 +98,18 @@ pub(crate) struct ImagesArgs {
     /// Do not cut ids
     #[arg(long)]
     no_trunc: bool,
+    /// Print no headings
+    #[arg(long, short = 'n')]
+    noheading: bool,
     /// Print ids alone
     #[arg(long, short = 'q')]
     quiet: bool,
+    /// Sort by created, id, repository, size or tag
+    #[arg(long, value_name = "FIELD")]
+    sort: Option<String>,
+    /// Refused: former names of images are not kept
+    #[arg(long, hide = true)]
+    history: bool,
     /// Show those of this name alone; * and ? stand for any text
     #[arg(value_name = "NAME[:TAG]")]
     name: Option<String>,
@@ -144,26 +161,22 @@ pub(crate) struct ExistsArgs {
     image: String,
 }
 
-#[derive(Args, Debug)]
-pub(crate) struct PruneArgs {
-    /// Remove all images that no container uses, not only those without a name
-    #[arg(long, short = 'a')]
-    all: bool,
-    /// Do not ask
-    #[arg(long, short = 'f')]
-    force: bool,
-}
-
 /// Lists images.
 ///
 /// # Errors
 /// `Invalid` for wrong filters and templates.
 pub(crate) fn list(args: ImagesArgs) -> Result<u8> {
-    let format = args.format.as_deref().map(Format::parse).transpose()?;
+    let format = Format::of_list(args.format.as_deref())?;
     let mut notes = Vec::new();
+    if args.history {
+        return Err(Error::invalid("--history: former names of images are not kept").hint("leave it out"));
+    }
     let engine = Engine::open()?;
     let all = images::list(&engine.dirs, &mut notes)?;
-    let chosen = args.choose(all)?;
+    // Only a filter needs to know what containers use.
+    let by_use = args.filter.iter().any(|filter| filter.trim_start().starts_with("containers"));
+    let used = if by_use { engine.images_in_use()?.images } else { BTreeMap::new() };
+    let chosen = args.choose(all, &used)?;
     ui::write(args.render(&chosen, format.as_ref(), Timestamp::now())?.as_bytes())?;
     for note in &notes {
         ui::warning(&note.to_string());
@@ -172,13 +185,18 @@ pub(crate) fn list(args: ImagesArgs) -> Result<u8> {
 }
 
 impl ImagesArgs {
-    fn choose(&self, all: Vec<ImageSummary>) -> Result<Vec<ImageSummary>> {
+    fn choose(
+        &self,
+        all: Vec<ImageSummary>,
+        used: &BTreeMap<Digest, Vec<String>>,
+    ) -> Result<Vec<ImageSummary>> {
         let mut chosen = all.clone();
         if let Some(name) = &self.name {
             chosen.retain(|image| image.reference.as_ref().is_some_and(|have| matches_name(have, name)));
         }
-        for filter in &self.filter {
-            apply_filter(filter, &all, &mut chosen)?;
+        apply_filters(&self.filter, &all, &mut chosen, &|id| used.contains_key(id))?;
+        if let Some(field) = &self.sort {
+            sort(&mut chosen, field)?;
         }
         Ok(chosen)
     }
@@ -205,7 +223,9 @@ impl ImagesArgs {
             "CreatedSince": "CREATED", "Size": "SIZE", "VirtualSize": "SIZE", "SharedSize": "SHARED SIZE",
             "UniqueSize": "UNIQUE SIZE", "Containers": "CONTAINERS",
         });
-        render(&rows, format, &columns, &headings)
+        let text = render(&rows, format, &columns, &headings)?;
+        let is_table = matches!(format, None | Some(Format::Table(_)));
+        Ok(table::body(&text, self.noheading && is_table).to_owned())
     }
 
     fn id(&self, image: &ImageSummary) -> String {
@@ -272,7 +292,7 @@ pub(crate) fn remove(args: RmiArgs) -> Result<u8> {
     let in_use = || engine.images_in_use();
     let mut notes = Vec::new();
     if args.all {
-        let lines = rmi::prune(&engine.dirs, true, &in_use, &mut notes)?;
+        let lines = rmi::prune(&engine.dirs, &|_, _| true, &in_use, &mut notes)?.lines;
         return tell_removed(&lines, &notes).map(|()| 0);
     }
     let mut code = 0;
@@ -295,34 +315,6 @@ fn tell_removed(lines: &[rmi::Removed], notes: &[Error]) -> Result<()> {
         ui::warning(&note.to_string());
     }
     lines.iter().try_for_each(|line| ui::line(&line.to_string()))
-}
-
-/// Removes images that nothing needs.
-///
-/// # Errors
-/// `Invalid` where nobody can be asked and `--force` is not given.
-pub(crate) fn prune(args: PruneArgs) -> Result<u8> {
-    let what = if args.all { "all images that no container uses" } else { "all images without a name" };
-    if !args.force && !ui_confirm(&format!("This removes {what}. Go on? [y/N] "))? {
-        return Ok(0);
-    }
-    let engine = Engine::open()?;
-    engine.enter()?;
-    let mut notes = Vec::new();
-    let lines = rmi::prune(&engine.dirs, args.all, &|| engine.images_in_use(), &mut notes)?;
-    tell_removed(&lines, &notes)?;
-    Ok(0)
-}
-
-fn ui_confirm(question: &str) -> Result<bool> {
-    use std::io::{BufRead, IsTerminal, Read};
-    if !std::io::stdin().is_terminal() {
-        return Err(Error::invalid("there is no terminal to ask on").hint("use --force"));
-    }
-    ui::note(question);
-    let mut answer = String::new();
-    std::io::stdin().lock().take(64).read_line(&mut answer).or_ignore();
-    Ok(answer.trim().eq_ignore_ascii_case("y") || answer.trim().eq_ignore_ascii_case("yes"))
 }
 
 /// Adds names to an image.
@@ -358,7 +350,6 @@ pub(crate) fn exists(args: ExistsArgs) -> Result<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::digest::Digest;
 
     fn image(n: u8, name: Option<&str>) -> ImageSummary {
         ImageSummary {
@@ -378,7 +369,8 @@ mod tests {
     fn render(args: &ImagesArgs) -> String {
         let format = args.format.as_deref().map(|text| Format::parse(text).expect("valid"));
         let now = "2026-01-04T00:00:00Z".parse().expect("time");
-        args.render(&args.choose(all()).expect("valid"), format.as_ref(), now).expect("rendered")
+        args.render(&args.choose(all(), &BTreeMap::new()).expect("valid"), format.as_ref(), now)
+            .expect("rendered")
     }
 
     #[test]
@@ -416,9 +408,15 @@ mod tests {
         assert_eq!(by(None, "before=quay.io/a/b:1"), ["<none>:<none>"]);
         assert_eq!(by(None, "since=quay.io/a/b:1"), ["nginx:latest"]);
         assert_eq!(by(None, "reference=ngin?"), ["nginx:latest"]);
-        for bad in ["dangling", "dangling=x", "color=red", "before=none"] {
+        assert_eq!(by(None, "label!=a=2"), ["nginx:latest", "<none>:<none>"]);
+        assert_eq!(by(None, "until=2026-01-02T00:00:00Z"), ["quay.io/a/b:1", "<none>:<none>"]);
+        assert_eq!(by(None, "containers=false").len(), 3);
+        assert!(by(None, "containers=true").is_empty());
+        assert_eq!(by(None, "intermediate=false").len(), 3);
+        assert!(by(None, "readonly=true").is_empty());
+        for bad in ["dangling", "dangling=x", "color=red", "before=none", "until=soon", "readonly=x"] {
             let args = ImagesArgs { filter: vec![bad.into()], ..ImagesArgs::default() };
-            assert!(args.choose(all()).is_err(), "{bad}");
+            assert!(args.choose(all(), &BTreeMap::new()).is_err(), "{bad}");
         }
     }
 }

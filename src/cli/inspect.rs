@@ -3,10 +3,13 @@
 use super::template::{Format, Scope};
 use super::ui;
 use crate::engine::Engine;
+use crate::engine::list::Container;
 use crate::engine::{images, inspect as container};
 use crate::error::{Context, Error, Kind, Result};
 use clap::Args;
+use serde::Serialize;
 use serde_json::Value;
+use serde_json::ser::{PrettyFormatter, Serializer};
 
 /// Docker's exit code where something was not found.
 const NOT_FOUND: u8 = 1;
@@ -15,21 +18,24 @@ const NOT_FOUND: u8 = 1;
 pub(crate) struct InspectArgs {
     #[command(flatten)]
     common: KindInspectArgs,
-    /// Look for this kind alone: container, image or volume
-    #[arg(long, value_name = "KIND")]
+    /// Look for this kind alone: container, image, volume, network or all
+    #[arg(long, short = 't', value_name = "KIND")]
     r#type: Option<String>,
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct KindInspectArgs {
-    /// Print with a Go template, or `json` for one line
+    /// Print with a Go template, or `json` for an array on one line
     #[arg(long, short = 'f', value_name = "FORMAT")]
     format: Option<String>,
+    /// The container that was made last
+    #[arg(long, short = 'l')]
+    latest: bool,
     /// Tell the sizes of containers
     #[arg(long, short = 's')]
     size: bool,
     /// Names or ids
-    #[arg(value_name = "NAME", required = true)]
+    #[arg(value_name = "NAME", required_unless_present = "latest")]
     names: Vec<String>,
 }
 
@@ -37,6 +43,8 @@ pub(crate) struct KindInspectArgs {
 enum Object {
     Container,
     Image,
+    Volume,
+    Network,
 }
 
 /// Shows containers, and images where there is no such container.
@@ -45,11 +53,14 @@ enum Object {
 /// `Invalid` for an unknown kind and a wrong template.
 pub(crate) fn any(args: InspectArgs) -> Result<u8> {
     let objects = match args.r#type.as_deref() {
-        None | Some("" | "all") => vec![Object::Container, Object::Image],
+        None | Some("" | "all") => vec![Object::Container, Object::Image, Object::Volume],
         Some("container") => vec![Object::Container],
         Some("image") => vec![Object::Image],
+        Some("volume") => vec![Object::Volume],
+        Some("network") => vec![Object::Network],
         Some(other) => {
-            return Err(Error::invalid(format!("invalid --type {other:?}")).hint("it is container or image"));
+            return Err(Error::usage(format!("invalid --type {other:?}"))
+                .hint("it is one of container, image, volume, network and all"));
         }
     };
     inspect(&args.common, &objects)
@@ -72,30 +83,72 @@ pub(crate) fn images(args: KindInspectArgs) -> Result<u8> {
 }
 
 fn inspect(args: &KindInspectArgs, objects: &[Object]) -> Result<u8> {
-    let format = args.format.as_deref().map(Format::parse).transpose()?;
+    let format = Format::of_document(args.format.as_deref())?;
     let engine = Engine::open()?;
-    let mut documents = Vec::new();
+    let mut found = Vec::new();
     let mut missing = Vec::new();
-    for name in &args.names {
+    let latest = if args.latest { Some(latest(&engine, args, objects)?) } else { None };
+    for name in args.names.iter().chain(&latest) {
         match find(&engine, name, objects, args.size) {
-            Ok(document) => documents.push(document),
+            Ok(one) => found.push(one),
             Err(error) => missing.push(error),
         }
     }
+    let documents = documents(&engine, found);
     ui::write(render(&documents, format.as_ref())?.as_bytes())?;
     missing.iter().for_each(ui::error);
     Ok(if missing.is_empty() { 0 } else { NOT_FOUND })
 }
 
+/// The id of the container that was made last.
+fn latest(engine: &Engine, args: &KindInspectArgs, objects: &[Object]) -> Result<String> {
+    if !objects.contains(&Object::Container) {
+        return Err(Error::usage("--latest is about containers alone"));
+    }
+    if let Some(name) = args.names.first() {
+        return Err(Error::usage(format!("--latest and {name} cannot be used together")));
+    }
+    Ok(engine.newest()?.to_string())
+}
+
+/// What has a name.
+enum Found {
+    Container(Box<Container>),
+    Document(Value),
+}
+
+/// The documents in their order. What only monitors know of their containers
+/// is asked for together.
+fn documents(engine: &Engine, found: Vec<Found>) -> Vec<Value> {
+    let mut containers = Vec::new();
+    let mut documents = Vec::new();
+    for one in found {
+        documents.push(match one {
+            Found::Container(container) => {
+                containers.push(*container);
+                None
+            }
+            Found::Document(document) => Some(document),
+        });
+    }
+    engine.add_sessions(&mut containers);
+    let mut described = containers.iter().map(|one| container::document(one, &engine.dirs));
+    documents.into_iter().filter_map(|document| document.or_else(|| described.next())).collect()
+}
+
 /// The first kind that has something of this name.
-fn find(engine: &Engine, name: &str, objects: &[Object], size: bool) -> Result<Value> {
+fn find(engine: &Engine, name: &str, objects: &[Object], size: bool) -> Result<Found> {
     for object in objects {
         let found = match object {
             Object::Container => engine
                 .resolve(name)
-                .and_then(|id| engine.container_with_sessions(&id, size))
-                .map(|found| container::document(&found, &engine.dirs)),
-            Object::Image => images::inspect(&engine.dirs, name),
+                .and_then(|id| engine.container(&id, size))
+                .map(|found| Found::Container(Box::new(found))),
+            Object::Image => images::inspect(&engine.dirs, name).map(Found::Document),
+            Object::Volume => {
+                engine.volume(name).and_then(|volume| engine.volume_document(&volume)).map(Found::Document)
+            }
+            Object::Network => Err(Error::not_found(format!("no such network: {name}"))),
         };
         match found {
             // A name that one kind cannot have may be good for the next.
@@ -112,24 +165,21 @@ fn render(documents: &[Value], format: Option<&Format>) -> Result<String> {
     };
     match format {
         None => {
-            let text = serde_json::to_string_pretty(documents).context(|| "write the document")?;
-            Ok(format!("{}\n", indent_four(&text)))
+            let step = || "write the document";
+            let mut text = Vec::new();
+            // Docker indents by four.
+            let formatter = PrettyFormatter::with_indent(b"    ");
+            documents.serialize(&mut Serializer::with_formatter(&mut text, formatter)).context(step)?;
+            String::from_utf8(text).map(|text| text + "\n").map_err(|error| error.utf8_error()).context(step)
         }
-        Some(Format::Json) => lines(&|document| Ok(document.to_string())),
+        Some(Format::Json) => {
+            let text = serde_json::to_string(documents).context(|| "write the document")?;
+            Ok(format!("{text}\n"))
+        }
         Some(Format::Template(template) | Format::Table(template)) => {
             lines(&|document| template.render(document, Scope::default()))
         }
     }
-}
-
-/// Docker indents by four, serde_json by two. Line breaks inside of strings
-/// are escaped in JSON, so each line's indent is its own.
-fn indent_four(text: &str) -> String {
-    let wider = |line: &str| {
-        let depth = line.len() - line.trim_start_matches(' ').len();
-        format!("{}{line}", " ".repeat(depth))
-    };
-    text.lines().map(wider).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]
@@ -147,7 +197,8 @@ mod tests {
         assert_eq!(render(&[], None).expect("valid"), "[]\n");
         let format = |text: &str| Format::parse(text).expect("valid");
         assert_eq!(render(&documents, Some(&format("{{.Name}}"))).expect("valid"), "/a\n/b\n");
-        assert_eq!(render(&documents, Some(&format("json"))).expect("valid").lines().count(), 2);
+        let line = render(&documents, Some(&format("json"))).expect("valid");
+        assert_eq!(serde_json::from_str::<Vec<Value>>(line.trim_end()).expect("one line"), documents);
         assert!(render(&documents, Some(&format("{{.Nope}}"))).is_err());
     }
 }

@@ -1,17 +1,25 @@
-//! `start`, `stop`, `restart`, `kill`, `rm`, `wait`, `rename`, `attach`.
+//! `start`, `wait`, `rename`, `attach`.
 
+use super::selection::{Target, Wanted};
 use super::ui;
 use crate::engine::Engine;
 use crate::engine::attach::{AttachEnd, AttachOptions, DetachKeys};
-use crate::engine::remove::RemoveOptions;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::types::boolean;
 use crate::types::id::ContainerId;
-use crate::types::signal;
 use clap::Args;
 
 #[derive(Args, Debug)]
 pub(crate) struct StartArgs {
+    /// All that do not run
+    #[arg(long)]
+    all: bool,
+    /// Those for which KEY=VALUE holds: the filters of ps
+    #[arg(long, short = 'f', value_name = "KEY=VALUE")]
+    filter: Vec<String>,
+    /// The one that was made last
+    #[arg(long, short = 'l')]
+    latest: bool,
     /// Print its output here, and wait for its end
     #[arg(long, short = 'a')]
     attach: bool,
@@ -25,7 +33,7 @@ pub(crate) struct StartArgs {
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     sig_proxy: Option<String>,
     /// Names or ids
-    #[arg(value_name = "CONTAINER", required = true)]
+    #[arg(value_name = "CONTAINER")]
     containers: Vec<String>,
 }
 
@@ -46,48 +54,6 @@ pub(crate) struct AttachArgs {
     /// Name or id
     #[arg(value_name = "CONTAINER", required_unless_present = "latest", conflicts_with = "latest")]
     container: Option<String>,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct StopArgs {
-    /// Send this signal instead of the container's stop signal
-    #[arg(long, short = 's', value_name = "SIGNAL")]
-    signal: Option<String>,
-    /// Kill it when it has not ended after so many seconds; -1 for never
-    #[arg(long, short = 't', alias = "timeout", value_name = "SECONDS")]
-    time: Option<i64>,
-    /// Names or ids
-    #[arg(value_name = "CONTAINER", required = true)]
-    containers: Vec<String>,
-}
-
-/// `restart` takes what `stop` takes.
-pub(crate) type RestartArgs = StopArgs;
-
-#[derive(Args, Debug)]
-pub(crate) struct KillArgs {
-    /// The signal to send
-    #[arg(long, short = 's', value_name = "SIGNAL", default_value = "KILL")]
-    signal: String,
-    /// Names or ids
-    #[arg(value_name = "CONTAINER", required = true)]
-    containers: Vec<String>,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct RmArgs {
-    /// Kill it first if it runs; say nothing if it does not exist
-    #[arg(long, short = 'f')]
-    force: bool,
-    /// Stop it within so many seconds before it is killed by -f
-    #[arg(long, short = 't', value_name = "SECONDS")]
-    time: Option<i64>,
-    /// Remove its anonymous volumes as well
-    #[arg(long, short = 'v')]
-    volumes: bool,
-    /// Names or ids
-    #[arg(value_name = "CONTAINER", required = true)]
-    containers: Vec<String>,
 }
 
 #[derive(Args, Debug)]
@@ -113,16 +79,21 @@ pub(crate) struct RenameArgs {
 /// What the engine says.
 pub(crate) fn start(args: StartArgs) -> Result<u8> {
     let engine = Engine::open()?;
+    let wanted = Wanted {
+        names: &args.containers,
+        all: args.all,
+        latest: args.latest,
+        filters: &args.filter,
+        ..Wanted::default()
+    };
+    let mut targets = wanted.targets(&engine, "start", &|container| !container.is_up())?;
     if !args.attach && !args.interactive {
-        return each(&args.containers, |name| {
-            engine.start(&engine.resolve(name)?, None, &mut |text| ui::warning(text))?;
-            ui::line(name)
-        });
+        return each_target(targets, |id| engine.start(id, None, &mut |text| ui::warning(text)).map(drop));
     }
-    let [name] = args.containers.as_slice() else {
+    let (Some(target), true) = (targets.pop(), targets.is_empty()) else {
         return Err(Error::invalid("you cannot start and attach multiple containers at once"));
     };
-    let id = engine.resolve(name)?;
+    let id = target.id?;
     let options = AttachOptions {
         stdin: args.interactive,
         tty: engine.store.record(&id)?.config.tty,
@@ -160,60 +131,6 @@ pub(crate) fn attach(args: AttachArgs) -> Result<u8> {
     attached_exit(&engine, &id, end)
 }
 
-/// Stops containers.
-///
-/// # Errors
-/// `Invalid` for an unknown signal.
-pub(crate) fn stop(args: StopArgs) -> Result<u8> {
-    let signal = args.signal.as_deref().map(signal::parse).transpose()?;
-    let engine = Engine::open()?;
-    each(&args.containers, |name| {
-        engine.stop(&engine.resolve(name)?, args.time, signal)?;
-        ui::line(name)
-    })
-}
-
-/// Stops containers and starts them again.
-///
-/// # Errors
-/// `Invalid` for an unknown signal.
-pub(crate) fn restart(args: RestartArgs) -> Result<u8> {
-    let signal = args.signal.as_deref().map(signal::parse).transpose()?;
-    let engine = Engine::open()?;
-    each(&args.containers, |name| {
-        let id = engine.resolve(name)?;
-        engine.stop(&id, args.time, signal)?;
-        engine.start(&id, None, &mut |text| ui::warning(text))?;
-        ui::line(name)
-    })
-}
-
-/// Sends a signal to containers.
-///
-/// # Errors
-/// `Invalid` for an unknown signal.
-pub(crate) fn kill(args: KillArgs) -> Result<u8> {
-    let signal = signal::parse(&args.signal)?;
-    let engine = Engine::open()?;
-    each(&args.containers, |name| {
-        engine.kill(&engine.resolve(name)?, signal)?;
-        ui::line(name)
-    })
-}
-
-/// Removes containers.
-///
-/// # Errors
-/// What the engine says.
-pub(crate) fn rm(args: RmArgs) -> Result<u8> {
-    let engine = Engine::open()?;
-    let options = RemoveOptions { force: args.force, volumes: args.volumes, time: args.time };
-    each(&args.containers, |name| match engine.resolve(name).and_then(|id| engine.remove(&id, &options)) {
-        Err(error) if args.force && error.kind() == Kind::NotFound => Ok(()),
-        result => result.and_then(|()| ui::line(name)),
-    })
-}
-
 /// Waits for containers, and prints how each has ended.
 ///
 /// # Errors
@@ -239,9 +156,13 @@ pub(crate) fn rename(args: RenameArgs) -> Result<u8> {
 /// Does the same to each container. What fails is shown at once and does not
 /// keep the others from their turn; the exit code tells of it.
 pub(super) fn each(names: &[String], mut action: impl FnMut(&str) -> Result<()>) -> Result<u8> {
+    each_of(&mut names.iter(), |name| action(name))
+}
+
+fn each_of<T>(things: &mut dyn Iterator<Item = T>, mut action: impl FnMut(T) -> Result<()>) -> Result<u8> {
     let mut code = 0;
-    for name in names {
-        match action(name) {
+    for thing in things {
+        match action(thing) {
             Ok(()) => {}
             Err(error) if ui::stdout_closed() => return Err(error),
             Err(error) => {
@@ -251,6 +172,18 @@ pub(super) fn each(names: &[String], mut action: impl FnMut(&str) -> Result<()>)
         }
     }
     Ok(code)
+}
+
+/// As [`each`], and prints each container as it was named.
+pub(crate) fn each_target(
+    targets: Vec<Target>,
+    mut action: impl FnMut(&ContainerId) -> Result<()>,
+) -> Result<u8> {
+    let mut targets = targets.into_iter();
+    each_of(&mut targets, |target| {
+        action(&target.id?)?;
+        ui::line(&target.word)
+    })
 }
 
 /// The exit code of a command to whose container it was attached.

@@ -1,12 +1,15 @@
 //! `coracle logs`
 
+use super::selection::Wanted;
 use crate::engine::Engine;
-use crate::engine::logs::{LogOptions, LogSource, moment, print};
+use crate::engine::logs::{Direct, Label, LogOptions, LogSource, moment, print};
 use crate::error::{Error, Result};
+use crate::types::container::ContainerRecord;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use std::io::{stderr, stdout};
+use rustix::fs::FileType;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Mutex;
 
 /// Show what a container has printed
 #[derive(Debug, clap::Args)]
@@ -29,8 +32,18 @@ pub(crate) struct LogsArgs {
     /// Accepted for docker's sake: no log has details
     #[arg(long)]
     details: bool,
-    /// Name or id
-    pub(crate) container: String,
+    /// Put the name of the container before each line
+    #[arg(long)]
+    names: bool,
+    /// Show each container in a colour of its own
+    #[arg(long)]
+    color: bool,
+    /// Of the container that was made last
+    #[arg(long, short = 'l')]
+    latest: bool,
+    /// Names or ids
+    #[arg(value_name = "CONTAINER")]
+    containers: Vec<String>,
 }
 
 impl LogsArgs {
@@ -49,34 +62,76 @@ impl LogsArgs {
             since: time(&self.since, "--since")?,
             until: time(&self.until, "--until")?,
             timestamps: self.timestamps,
+            one_output: false,
+            label: None,
         })
+    }
+
+    /// What tells the lines of container number `index` of `count` apart:
+    /// nothing where there is one.
+    fn label(&self, record: &ContainerRecord, index: usize, count: usize) -> Option<Label> {
+        let text = match () {
+            () if self.names => format!("{} ", record.name),
+            () if count > 1 => format!("{} ", record.id.short()),
+            () => String::new(),
+        };
+        // Red to cyan; black and white are the terminal's.
+        let colour = self.color.then_some(31 + (index % 6) as u8);
+        (!text.is_empty() || colour.is_some()).then_some(Label { text, colour })
     }
 }
 
-/// Shows the log. `find` gives the log of the container of this name or id; it
-/// is asked after the flags were understood.
-pub(crate) fn run(args: &LogsArgs, find: impl FnOnce(&str) -> Result<LogSource>) -> Result<()> {
-    let options = args.options(Timestamp::now())?;
-    let source = find(&args.container)?;
-    let ended = source.ended.as_ref().map(AsFd::as_fd);
-    print(&source.dir, &source.log, &options, ended, &mut stdout().lock(), &mut stderr().lock())
-        .map_err(|error| error.context(format!("logs of {}", args.container)))
-}
-
-/// `coracle logs`.
+/// `coracle logs`: of several containers one after the other; with `--follow`
+/// all together.
 ///
 /// # Errors
 /// `Invalid` for wrong flags; `NotFound` where there is no such container.
 pub(crate) fn show(args: LogsArgs) -> Result<u8> {
-    let find = |name: &str| {
-        let engine = Engine::open()?;
-        let id = engine.resolve(name)?;
-        let log = engine.snapshot(&id)?.record.config.log;
+    let options = args.options(Timestamp::now())?;
+    let engine = Engine::open()?;
+    let wanted = Wanted { names: &args.containers, latest: args.latest, ..Wanted::default() };
+    let targets = wanted.targets(&engine, "logs", &|_| true)?;
+    let count = targets.len();
+    let mut jobs = Vec::new();
+    for (index, target) in targets.into_iter().enumerate() {
+        let id = target.id?;
+        let record = engine.snapshot(&id)?.record;
         let ended = engine.end_signal(&id)?.map(OwnedFd::from);
-        Ok(LogSource { dir: engine.dirs.container(&id), log, ended })
+        let label = args.label(&record, index, count);
+        let options = LogOptions { label, one_output: one_output(), ..options.clone() };
+        let source = LogSource { dir: engine.dirs.container(&id), log: record.config.log, ended };
+        jobs.push((target.word, source, options));
+    }
+    let turn = Mutex::new(());
+    let show = |(word, source, options): &(String, LogSource, LogOptions)| {
+        let mut out = Direct { fd: rustix::stdio::stdout(), turn: &turn };
+        let mut err = Direct { fd: rustix::stdio::stderr(), turn: &turn };
+        let ended = source.ended.as_ref().map(AsFd::as_fd);
+        print(&source.dir, &source.log, options, ended, &mut out, &mut err)
+            .map_err(|error| error.context(format!("logs of {word}")))
     };
-    run(&args, find)?;
+    if !options.follow || jobs.len() == 1 {
+        jobs.iter().try_for_each(show)?;
+        return Ok(0);
+    }
+    let show = &show;
+    std::thread::scope(|scope| -> Result<()> {
+        let threads: Vec<_> = jobs.iter().map(|job| scope.spawn(move || show(job))).collect();
+        threads.into_iter().try_for_each(|thread| thread.join().unwrap_or(Ok(())))
+    })?;
     Ok(0)
+}
+
+/// Whether stdout and stderr are the same terminal, pipe or socket. (Two ends
+/// of one regular file may each have a place of their own in it.)
+fn one_output() -> bool {
+    let (Ok(out), Ok(err)) =
+        (rustix::fs::fstat(rustix::stdio::stdout()), rustix::fs::fstat(rustix::stdio::stderr()))
+    else {
+        return false;
+    };
+    (out.st_dev, out.st_ino) == (err.st_dev, err.st_ino)
+        && FileType::from_raw_mode(out.st_mode) != FileType::RegularFile
 }
 
 /// A number of lines; `all` and negative numbers, as in docker, are all of them.
@@ -115,6 +170,8 @@ mod tests {
             since: "2023-11-14T22:03:20Z".parse().ok(),
             until: "2024-01-01T00:00:00Z".parse().ok(),
             timestamps: true,
+            one_output: false,
+            label: None,
         };
         let words = ["-ft", "-n", "5", "--since", "10m", "--until=2024-01-01T00:00:00Z", "--details", "web"];
         assert_eq!(options(&words), Some(all));
@@ -124,13 +181,7 @@ mod tests {
 
     #[test]
     fn bad_flags_are_refused() {
-        for words in [
-            &["--tail", "x", "web"][..],
-            &["--since", "soon", "web"],
-            &["--tail", "", "web"],
-            &[],
-            &["a", "b"],
-        ] {
+        for words in [&["--tail", "x", "web"][..], &["--since", "soon", "web"], &["--tail", "", "web"]] {
             assert_eq!(options(words), None, "{words:?}");
         }
     }

@@ -1,5 +1,8 @@
 //! `coracle ps`.
 
+mod fields;
+mod order;
+
 use super::template::{Format, Scope, Template};
 use super::{table, ui};
 use crate::engine::Engine;
@@ -12,6 +15,7 @@ use crate::types::time::{human_age, human_duration};
 use clap::Args;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use order::Order;
 use serde_json::{Map, Value, json};
 
 /// Characters of a command and of a mount that tables show.
@@ -23,7 +27,7 @@ pub(crate) struct PsArgs {
     /// Show those that do not run as well
     #[arg(long, short = 'a')]
     all: bool,
-    /// Show those for which KEY=VALUE holds: id, name, label, status, exited, ancestor, before, since, volume, network, until
+    /// Show those for which KEY=VALUE holds: id, name, label, label!, status, exited, ancestor, before, since, volume, network, health, until, expose, publish, is-task, restart-policy, pod
     #[arg(long, short = 'f', value_name = "KEY=VALUE")]
     filter: Vec<String>,
     /// Print with a Go template, `table TEMPLATE` or `json`
@@ -44,7 +48,31 @@ pub(crate) struct PsArgs {
     /// Show sizes
     #[arg(long, short = 's')]
     size: bool,
+    /// Accepted: no other program's containers are in this store
+    #[arg(long)]
+    external: bool,
+    /// Print no headings
+    #[arg(long)]
+    noheading: bool,
+    /// Show the namespaces
+    #[arg(long)]
+    ns: bool,
+    /// Refused: there are no pods
+    #[arg(long, short = 'p', hide = true)]
+    pod: bool,
+    /// Sort by command, created, id, image, names, runningfor, size or status
+    #[arg(long, value_name = "FIELD")]
+    sort: Option<String>,
+    /// Accepted: the state shown is always the kernel's
+    #[arg(long)]
+    sync: bool,
+    /// Show it again every so many seconds
+    #[arg(long, short = 'w', value_name = "SECONDS", default_value = "0", hide_default_value = true)]
+    watch: u32,
 }
+
+/// Goes to the upper left corner and clears what is below.
+const CLEAR: &[u8] = b"\x1b[H\x1b[2J";
 
 /// Lists containers.
 ///
@@ -53,17 +81,46 @@ pub(crate) struct PsArgs {
 pub(crate) fn run(args: PsArgs) -> Result<u8> {
     let now = Timestamp::now();
     let selection = args.selection(now)?;
-    let format = args.format.as_deref().map(Format::parse).transpose()?;
-    let mut notes = Vec::new();
-    let containers = select(Engine::open()?.containers(args.needs_size(), &mut notes)?, &selection)?;
-    for note in &notes {
-        ui::warning(&note.to_string());
+    let format = Format::of_list(args.format.as_deref())?;
+    args.check()?;
+    loop {
+        if args.watch > 0 {
+            ui::write(CLEAR)?;
+        }
+        args.show(&selection, format.as_ref(), now)?;
+        if args.watch == 0 {
+            return Ok(0);
+        }
+        std::thread::sleep(std::time::Duration::from_secs(args.watch.into()));
     }
-    ui::write(args.render(&containers, format.as_ref(), now)?.as_bytes())?;
-    Ok(0)
 }
 
 impl PsArgs {
+    fn check(&self) -> Result<()> {
+        if self.pod {
+            return Err(Error::invalid("--pod: there are no pods yet").hint("leave it out"));
+        }
+        if self.ns && self.size {
+            return Err(Error::invalid("--ns and --size cannot be used together"));
+        }
+        self.sort.as_deref().map(Order::parse).transpose().map(drop)
+    }
+
+    fn show(&self, selection: &Selection, format: Option<&Format>, now: Timestamp) -> Result<()> {
+        let mut notes = Vec::new();
+        let found = Engine::open()?.containers(self.needs_size(), &mut notes)?;
+        let mut containers = select(found, selection)?;
+        for note in &notes {
+            ui::warning(&note.to_string());
+        }
+        if let Some(order) = &self.sort {
+            Order::parse(order)?.sort(&mut containers);
+        }
+        // Of a list that is shown again, the ages are of each time.
+        let now = if self.watch > 0 { Timestamp::now() } else { now };
+        ui::write(self.render(&containers, format, now)?.as_bytes())
+    }
+
     fn selection(&self, now: Timestamp) -> Result<Selection> {
         let last = match self.last {
             _ if self.latest => Some(1),
@@ -76,7 +133,9 @@ impl PsArgs {
 
     /// Sizes take a walk over files, so they are looked at on demand alone.
     fn needs_size(&self) -> bool {
-        self.size || self.format.as_ref().is_some_and(|format| format.contains(".Size"))
+        self.size
+            || self.sort.as_deref() == Some("size")
+            || self.format.as_ref().is_some_and(|format| format.contains(".Size"))
     }
 
     fn render(&self, containers: &[Container], format: Option<&Format>, now: Timestamp) -> Result<String> {
@@ -87,20 +146,32 @@ impl PsArgs {
             };
             return Ok(containers.iter().map(id).collect());
         }
+        let table = |text: String| table::body(&text, self.noheading).to_owned();
+        if self.ns && format.is_none() {
+            return Ok(table(table::align(&fields::namespaces(containers, self.no_trunc))));
+        }
         let zone = TimeZone::system();
         let row = |container: &Container| row(container, now, &zone, self.no_trunc);
+        // Podman's fields too, which `json` (a line of docker's) does without.
+        let wide = |container: &Container| {
+            let mut row = row(container);
+            if let Value::Object(row) = &mut row {
+                fields::add(row, container, now);
+            }
+            row
+        };
         match format {
             Some(Format::Json) => Ok(lines(containers.iter().map(|container| row(container).to_string()))),
             Some(Format::Template(template)) => {
-                Ok(lines(render_rows(template, containers, row)?.into_iter()))
+                Ok(lines(render_rows(template, containers, wide)?.into_iter()))
             }
-            Some(Format::Table(template)) => render_table(template, containers, row),
+            Some(Format::Table(template)) => render_table(template, containers, wide).map(table),
             None => {
                 let size = if self.size { "\t{{.Size}}" } else { "" };
                 let text = format!(
                     "{{{{.ID}}}}\t{{{{.Image}}}}\t{{{{.Command}}}}\t{{{{.RunningFor}}}}\t{{{{.Status}}}}\t{{{{.Ports}}}}\t{{{{.Names}}}}{size}"
                 );
-                render_table(&Template::parse(&text)?, containers, row)
+                render_table(&Template::parse(&text)?, containers, row).map(table)
             }
         }
     }
@@ -136,12 +207,14 @@ fn render_table(
 
 /// Docker's headings of the fields.
 fn headings() -> Value {
-    json!({
+    let mut headings = json!({
         "ID": "CONTAINER ID", "Image": "IMAGE", "Command": "COMMAND", "CreatedAt": "CREATED AT",
         "RunningFor": "CREATED", "Status": "STATUS", "State": "STATE", "Ports": "PORTS", "Names": "NAMES",
         "Size": "SIZE", "Labels": "LABELS", "Mounts": "MOUNTS", "LocalVolumes": "LOCAL VOLUMES",
         "Networks": "NETWORKS",
-    })
+    });
+    fields::add_headings(&mut headings);
+    headings
 }
 
 /// What a template sees of one container; `json` prints just this.
@@ -176,7 +249,7 @@ fn row(container: &Container, now: Timestamp, zone: &TimeZone, whole: bool) -> V
 }
 
 /// `Up 3 seconds`, `Exited (0) 2 minutes ago`.
-fn status(container: &Container, now: Timestamp) -> String {
+pub(super) fn status(container: &Container, now: Timestamp) -> String {
     match &container.status {
         Status::Created => "Created".into(),
         Status::Running { since, paused, .. } => {
@@ -188,6 +261,11 @@ fn status(container: &Container, now: Timestamp) -> String {
         }
         Status::Exited(exit) => format!("Exited ({}) {}", exit.code, human_age(exit.finished_at, now)),
     }
+}
+
+/// The command as tables show it.
+pub(super) fn short_command(container: &Container) -> String {
+    quote(&ellipsis(&container.command().join(" "), COMMAND_WIDTH))
 }
 
 fn size(container: &Container) -> String {
@@ -209,7 +287,7 @@ fn mounts(container: &Container) -> Vec<String> {
     record.config.mounts.iter().filter_map(|mount| name(&mount.source)).collect()
 }
 
-fn local_volumes(container: &Container) -> usize {
+pub(super) fn local_volumes(container: &Container) -> usize {
     let volume = |source: &MountSource| matches!(source, MountSource::Volume { .. } | MountSource::Anonymous);
     container.record.config.mounts.iter().filter(|mount| volume(&mount.source)).count()
 }

@@ -2,7 +2,7 @@
 
 use super::container_options::{ContainerOptions, Host, Words};
 use super::lifecycle::{attached_exit, detach_keys};
-use super::ui;
+use super::{terminal, ui};
 use crate::engine::Engine;
 use crate::engine::attach::AttachOptions;
 use crate::error::{BestEffort, Error, Result};
@@ -10,7 +10,6 @@ use crate::types::boolean;
 use crate::types::container::CreateRequest;
 use crate::types::id::ContainerId;
 use clap::Args;
-use std::io::IsTerminal;
 
 #[derive(Args, Debug)]
 pub(crate) struct CreateArgs {
@@ -61,9 +60,8 @@ pub(crate) fn run(args: RunArgs) -> Result<u8> {
     let quiet = args.create.container.quiet;
     let attach = args.attach_options()?;
     let request = args.create.into_request("run")?;
-    if attach.as_ref().is_some_and(|options| options.tty && options.stdin) && !std::io::stdin().is_terminal()
-    {
-        ui::warning("stdin is not a terminal: -t together with -i may not do what you mean");
+    if let Some(options) = &attach {
+        terminal::check_stdin(options.stdin, options.tty)?;
     }
     let engine = Engine::open()?;
     let id = engine.create(&request, &mut progress(quiet))?;

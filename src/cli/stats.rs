@@ -63,7 +63,7 @@ struct Row {
 /// # Errors
 /// `NotFound` for an unknown container, `Invalid` for a wrong template.
 pub(crate) fn run(args: StatsArgs) -> Result<u8> {
-    let format = args.format.as_deref().map(Format::parse).transpose()?;
+    let format = Format::of_list(args.format.as_deref())?;
     if args.interval == 0 {
         return Err(Error::invalid("--interval is one second at least"));
     }

@@ -73,11 +73,13 @@ fn version_document() -> Value {
             "Version": version,
             "Os": platform.os,
             "Arch": platform.architecture,
+            "OsArch": format!("{}/{}", platform.os, platform.architecture),
         },
         "Server": {
             "Version": version,
             "Os": platform.os,
             "Arch": platform.architecture,
+            "OsArch": format!("{}/{}", platform.os, platform.architecture),
             "KernelVersion": kernel,
         },
     })
@@ -98,7 +100,7 @@ fn version_text(document: &Value) -> String {
 /// What `--format` makes of one document, with the end of its line; `None`
 /// where there is no such flag.
 fn formatted(format: Option<&str>, document: &Value) -> Result<Option<String>> {
-    let text = match format.map(Format::parse).transpose()? {
+    let text = match Format::of_document(format)? {
         None => return Ok(None),
         Some(Format::Json) => document.to_string(),
         Some(Format::Template(template) | Format::Table(template)) => {
@@ -114,13 +116,64 @@ fn formatted(format: Option<&str>, document: &Value) -> Result<Option<String>> {
 /// `Invalid` for a wrong template.
 pub(crate) fn info(args: InfoArgs) -> Result<u8> {
     let engine = Engine::open()?;
-    let document = info::info(&engine.dirs, counts(&engine)?)?;
-    let text = match formatted(args.format.as_deref(), &document)? {
+    let document = info::info(&engine.dirs, counts(&engine)?);
+    let is_json = args.format.as_deref().is_none_or(|format| format == "json");
+    let for_template = if is_json { None } else { Some(with_go_names(&document)) };
+    let text = match formatted(args.format.as_deref(), for_template.as_ref().unwrap_or(&document))? {
         Some(text) => text,
         None => info_text(&document),
     };
     ui::write(text.as_bytes())?;
     Ok(0)
+}
+
+/// The document with podman's parts under their names in Go as well, which its
+/// templates use: `{{.Host.OCIRuntime.Name}}` for `host.ociRuntime.name`.
+fn with_go_names(document: &Value) -> Value {
+    let mut wide = document.clone();
+    for (go, part) in [("Host", "host"), ("Store", "store"), ("Plugins", "plugins")] {
+        let mut renamed = go_names(&document[part]);
+        // Docker's `Plugins` has the same name and the same keys.
+        if let (Value::Object(renamed), Value::Object(docker)) = (&mut renamed, &document[go]) {
+            renamed.extend(docker.clone());
+        }
+        wide[go] = renamed;
+    }
+    wide["Version"] = document["version"].clone();
+    wide
+}
+
+fn go_names(value: &Value) -> Value {
+    match value {
+        Value::Object(members) => {
+            members.iter().map(|(name, value)| (go_name(name), go_names(value))).collect()
+        }
+        Value::Array(items) => items.iter().map(go_names).collect(),
+        other => other.clone(),
+    }
+}
+
+/// Source: podman's `define.Info`.
+fn go_name(name: &str) -> String {
+    match name {
+        "os" => "OS".into(),
+        "cpus" => "CPUs".into(),
+        "idMappings" => "IDMappings".into(),
+        "uidmap" => "UIDMap".into(),
+        "gidmap" => "GIDMap".into(),
+        "container_id" => "ContainerID".into(),
+        "host_id" => "HostID".into(),
+        "ociRuntime" => "OCIRuntime".into(),
+        "seccompEnabled" => "SECCOMPEnabled".into(),
+        "apparmorEnabled" => "AppArmorEnabled".into(),
+        "selinuxEnabled" => "SELinuxEnabled".into(),
+        "slirp4netns" => "Slirp4NetNS".into(),
+        "graphDriverName" => "GraphDriverName".into(),
+        other => {
+            let mut letters = other.chars();
+            letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+        }
+    }
 }
 
 fn counts(engine: &Engine) -> Result<Counts> {
@@ -133,14 +186,15 @@ fn counts(engine: &Engine) -> Result<Counts> {
     let mut ids: Vec<_> = images.iter().map(|image| image.id.clone()).collect();
     ids.sort();
     ids.dedup();
-    let running = containers.iter().filter(|container| container.is_up()).count();
-    Ok(Counts { containers: containers.len(), running, paused: 0, images: ids.len() })
+    let paused = containers.iter().filter(|container| container.state() == "paused").count();
+    let running = containers.iter().filter(|container| container.is_up()).count() - paused;
+    Ok(Counts { containers: containers.len(), running, paused, images: ids.len() })
 }
 
 /// The document for people: an outline with one `name: value` a line.
 fn info_text(document: &Value) -> String {
     let mut text = String::new();
-    for part in ["host", "store", "version"] {
+    for part in ["host", "plugins", "store", "version"] {
         outline(&mut text, 0, part, &document[part]);
     }
     text
@@ -263,6 +317,25 @@ mod tests {
         });
         let expected = "host:\n  cpus: 2\n  map:\n  - a: 1, b: x\nstore:\nversion:\n  Version: 1\n";
         assert_eq!(info_text(&document), expected);
+    }
+
+    #[test]
+    fn templates_may_use_podmans_names() {
+        let document = serde_json::json!({
+            "host": { "ociRuntime": { "name": "coracle" }, "cpus": 2, "idMappings": { "uidmap": [{ "size": 1 }] } },
+            "store": { "graphRoot": "/x" },
+            "version": { "Version": "1" },
+            "Plugins": { "Log": ["a"] },
+            "plugins": { "volume": ["local"] },
+        });
+        let wide = with_go_names(&document);
+        assert_eq!(wide["Host"]["OCIRuntime"]["Name"], "coracle");
+        assert_eq!(wide["Host"]["CPUs"], 2);
+        assert_eq!(wide["Host"]["IDMappings"]["UIDMap"][0]["Size"], 1);
+        assert_eq!(wide["Store"]["GraphRoot"], "/x");
+        assert_eq!(wide["Version"]["Version"], "1");
+        assert_eq!(wide["Plugins"], serde_json::json!({ "Volume": ["local"], "Log": ["a"] }));
+        assert_eq!(wide["host"], document["host"]);
     }
 
     #[test]

@@ -35,6 +35,11 @@ pub(crate) fn align(lines: &[String]) -> String {
     text
 }
 
+/// A table, or what is below its line of headings.
+pub(crate) fn body(table: &str, without_headings: bool) -> &str {
+    if without_headings { table.split_once('\n').map_or("", |(_, body)| body) } else { table }
+}
+
 /// Texts of images and containers may hold escape sequences for terminals.
 fn printable(cell: &str) -> String {
     cell.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()

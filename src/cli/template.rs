@@ -20,10 +20,61 @@ use std::collections::BTreeMap;
 /// Bytes of a template's text.
 const MAX_TEMPLATE: usize = 1 << 20;
 
+/// Docker's exit codes for a template that is wrong: in `inspect`, `info` and
+/// `version`, and everywhere else.
+const BAD_DOCUMENT_TEMPLATE: u8 = 64;
+const BAD_TEMPLATE: u8 = 1;
+
+/// What is wrong with a template, and where.
+#[derive(Debug)]
+struct Fault {
+    at: usize,
+    /// The piece that was being evaluated.
+    piece: Option<(usize, usize)>,
+    message: String,
+    hint: Option<String>,
+}
+
+impl Fault {
+    fn parse(at: usize, message: impl Into<String>) -> Self {
+        Self { at, piece: None, message: message.into(), hint: None }
+    }
+
+    fn run(place: parser::Place, message: impl Into<String>) -> Self {
+        Self { at: place.at, piece: Some((place.start, place.end)), message: message.into(), hint: None }
+    }
+
+    fn hint(mut self, hint: String) -> Self {
+        self.hint = Some(hint);
+        self
+    }
+
+    /// The error in Go's words; `text` is the template.
+    fn into_error(self, text: &str) -> Error {
+        let before = text.get(..self.at).unwrap_or(text);
+        let line = 1 + before.matches('\n').count();
+        let message = match self.piece.and_then(|(start, end)| text.get(start..end)) {
+            None => format!("template: :{line}: {}", self.message),
+            Some(piece) => {
+                let column = before.len() - before.rfind('\n').map_or(0, |newline| newline + 1);
+                let cut: String = piece.chars().take(20).collect();
+                let more = if cut.len() < piece.len() { "..." } else { "" };
+                format!("template: :{line}:{column}: executing \"\" at <{cut}{more}>: {}", self.message)
+            }
+        };
+        let error = Error::invalid(format!("template parsing error: {message}")).with_exit_code(BAD_TEMPLATE);
+        match self.hint {
+            Some(hint) => error.hint(hint),
+            None => error,
+        }
+    }
+}
+
 /// A parsed template.
 #[derive(Debug)]
 pub(crate) struct Template {
-    nodes: Vec<parser::Node>,
+    tree: parser::Tree,
+    text: String,
 }
 
 /// What a template can reach beside its data.
@@ -44,8 +95,8 @@ impl Template {
         if text.len() > MAX_TEMPLATE {
             return Err(Error::invalid(format!("the template has more than {MAX_TEMPLATE} bytes")));
         }
-        let nodes = parser::parse(lexer::lex(text).map_err(refused)?).map_err(refused)?;
-        Ok(Self { nodes })
+        let tree = lexer::lex(text).and_then(|pieces| parser::parse(pieces, text.len()));
+        Ok(Self { tree: tree.map_err(|fault| fault.into_error(text))?, text: text.to_owned() })
     }
 
     /// The text that the template makes of `data`.
@@ -54,12 +105,8 @@ impl Template {
     /// `Invalid` where a field does not exist, a function does not fit its
     /// arguments, or the work is without measure.
     pub(crate) fn render(&self, data: &Value, scope: Scope<'_>) -> Result<String> {
-        run::render(&self.nodes, data, scope).map_err(refused)
+        run::render(&self.tree, data, scope).map_err(|fault| fault.into_error(&self.text))
     }
-}
-
-fn refused(message: String) -> Error {
-    Error::invalid(format!("template: {message}"))
 }
 
 /// What `--format` asks for.
@@ -73,23 +120,60 @@ pub(crate) enum Format {
 }
 
 impl Format {
-    /// The value of `--format`; in it `\t` and `\n` stand for what they say, as
-    /// shells make it hard to type them.
+    /// The value of a listing's `--format`; in it `\t` and `\n` stand for what
+    /// they say, as shells make it hard to type them.
     ///
     /// # Errors
-    /// As [`Template::parse`].
+    /// As [`Template::parse`]; exit code 1, as docker's.
     pub(crate) fn parse(text: &str) -> Result<Self> {
         if text == "json" {
             return Ok(Self::Json);
         }
-        let text = text.replace("\\t", "\t").replace("\\n", "\n");
         match text.strip_prefix("table") {
-            Some(rest) if rest.starts_with(char::is_whitespace) => {
-                Template::parse(rest.trim_start()).map(Self::Table)
+            Some(rest) if rest.starts_with(char::is_whitespace) || rest.starts_with("\\t") => {
+                Template::parse(&unescaped(rest.trim_matches(' '))).map(Self::Table)
             }
-            _ => Template::parse(&text).map(Self::Template),
+            _ => Template::parse(&unescaped(text)).map(Self::Template),
         }
     }
+
+    /// The value of a listing's flag, which may be missing; an empty one and
+    /// `table` alone ask for the table that is shown without.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub(crate) fn of_list(value: Option<&str>) -> Result<Option<Self>> {
+        value.filter(|text| !matches!(*text, "" | "table")).map(Self::parse).transpose()
+    }
+
+    /// The value of the flag of a command that shows documents (`inspect`,
+    /// `info`, `version`): backslashes are left alone, and there are no tables.
+    ///
+    /// # Errors
+    /// As [`Template::parse`]; exit code 64, as docker's.
+    pub(crate) fn of_document(value: Option<&str>) -> Result<Option<Self>> {
+        match value {
+            None | Some("") => Ok(None),
+            Some("json") => Ok(Some(Self::Json)),
+            Some(text) => Template::parse(text)
+                .map(|template| Some(Self::Template(template)))
+                .map_err(|error| error.with_exit_code(BAD_DOCUMENT_TEMPLATE)),
+        }
+    }
+}
+
+/// `\t` and `\n` outside of actions, which know escapes of their own.
+fn unescaped(text: &str) -> String {
+    let plain = |text: &str| text.replace("\\t", "\t").replace("\\n", "\n");
+    let mut result = String::new();
+    let mut rest = text;
+    while let Some(start) = rest.find("{{") {
+        let length = rest[start..].find("}}").map_or(rest.len() - start, |end| end + 2);
+        result.push_str(&plain(&rest[..start]));
+        result.push_str(&rest[start..start + length]);
+        rest = &rest[start + length..];
+    }
+    result + &plain(rest)
 }
 
 #[cfg(test)]
@@ -160,6 +244,24 @@ mod tests {
             ("{{`raw \\n`}} {{\"tab\\t\"}}|{{'a'}}", "raw \\n tab\t|97"),
             ("{{true}} {{-1}} {{0x10}}", "true -1 16"),
             ("{{.Args | json | printf \"<%s>\"}}", "<[\"one\",\"two\",\"three\"]>"),
+            ("{{range $i := 3}}{{$i}}{{end}}", "012"),
+            ("{{define \"x\"}}<{{.}}>{{end}}{{template \"x\" .Name}}{{template \"x\"}}", "<web><<no value>>"),
+            ("{{block \"x\" .State}}{{.Status}}{{end}} {{template \"x\" .State}}", "running running"),
+            ("{{range $x := .Args}}{{with $y := $x}}{{$y}}{{end}}{{end}}", "onetwothree"),
+            (
+                "{{.Labels.Upper}} {{printf \"%d\" .Name}} {{printf \"%s\" .Pid}}",
+                "<no value> %!d(string=web) %!s(int=42)",
+            ),
+            (
+                "{{printf \"%d\"}} {{printf \"a\" 1}} {{printf \"%T %c %x\" .Name 65 .Name}}",
+                "%!d(MISSING) a%!(EXTRA int=1) string A 776562",
+            ),
+            (
+                "{{1.0}} {{1e30}} {{0.00001}} {{js \"it's\"}} {{split \"abc\" \"\"}}",
+                "1 1e+30 1e-05 it\\'s [a b c]",
+            ),
+            ("{{json .Labels}} {{json \"<a&b>\"}}", r#"{"b":"2","a":"1","x.y":"dotted"} "<a&b>""#),
+            ("{{join .Labels \"+\"}} {{.Label \"a\" | upper}}", "1+2+dotted 1"),
             ("{{\"{{\"}} {{html \"<a>\"}} {{urlquery \"a b\"}}", "{{ &lt;a&gt; a+b"),
         ] {
             let result = rendered(template).unwrap_or_else(|error| panic!("{template}: {error}"));
@@ -174,34 +276,51 @@ mod tests {
     #[test]
     fn wrong_templates_are_errors() {
         for (template, words) in [
-            ("{{.Nope}}", "can't evaluate field Nope"),
-            ("{{.Name.Nope}}", "can't evaluate field Nope"),
+            (
+                "{{.Nope}}",
+                "template parsing error: template: :1:2: executing \"\" at <.Nope>: can't evaluate field Nope in type row",
+            ),
+            (
+                "a\n {{.State.Nope}}",
+                "template: :2:9: executing \"\" at <.State.Nope>: can't evaluate field Nope",
+            ),
+            ("{{.Name.Nope}}", "can't evaluate field Nope in type string"),
             ("{{.Nothing.Nope}}", "nil"),
-            ("{{", "unclosed action"),
+            ("{{", "template parsing error: template: :1: unclosed action"),
             ("{{.Name", "unclosed action"),
             ("{{/* x }}", "unclosed comment"),
-            ("{{if .Ok}}x", "unexpected end"),
+            ("\n{{if .Ok}}x", "template: :2: unexpected EOF"),
             ("{{end}}", "unexpected {{end}}"),
             ("{{else}}", "unexpected {{else}}"),
-            ("{{if}}x{{end}}", "missing value"),
+            ("{{if}}x{{end}}", "missing value for if"),
             ("{{nope .}}", "function \"nope\" not defined"),
-            ("{{$x}}", "undefined variable"),
+            ("{{$x}}", "undefined variable \"$x\""),
+            ("{{if .Ok}}{{$x := 1}}{{end}}{{$x}}", "undefined variable"),
             ("{{\"x}}", "unterminated"),
-            ("{{.Name | 3}}", "not a function"),
-            ("{{1 2}}", "not a function"),
-            ("{{.Name \"x\"}}", "not a method"),
-            ("{{index .Args 9}}", "out of range"),
+            ("{{.Name | 3}}", "non executable command in pipeline stage 2"),
+            ("{{1 2}}", "can't give argument to non-function"),
+            ("{{.Name \"x\"}}", "Name has arguments but cannot be invoked as function"),
+            (
+                "{{index .Args 9}}",
+                "at <index .Args 9>: error calling index: reflect: slice index out of range",
+            ),
             ("{{index .Name 1}}", "can't index"),
-            ("{{slice .Name 2 1}}", "slice"),
+            ("{{slice .Name 2 1}}", "error calling slice: invalid slice index: 2 > 1"),
             ("{{lt .Name 1}}", "incompatible"),
             ("{{range .Name}}{{end}}", "can't iterate"),
             ("{{len .Pid}}", "len of"),
-            ("{{join .Name \",\"}}", "join"),
-            ("{{upper}}", "wrong number of arguments"),
-            ("{{template \"x\"}}", "template"),
+            ("{{join .Name \",\"}}", "error calling join: expected slice, got string"),
+            ("{{upper}}", "wrong number of args for upper: want 1 got 0"),
+            ("{{upper .Pid}}", "expected string; got int"),
+            ("{{template \"x\"}}", "template \"x\" not defined"),
+            ("{{define \"x\"}}{{template \"x\"}}{{end}}{{template \"x\"}}", "nested too deeply"),
+            ("{{define \"x\"}}", "unexpected EOF"),
+            ("{{define x}}{{end}}", "define clause"),
+            ("{{nil}}", "nil is not a command"),
             ("{{break}}", "outside"),
-            ("{{.Name }", "unexpected"),
-            ("{{(.Name}}", "parenthesis"),
+            ("{{.Name }", "unexpected \"}\" in operand"),
+            ("{{(.Name}}", "unclosed left paren"),
+            ("{{.Name)}}", "unexpected right paren"),
             ("{{1.2.3}}", "bad number"),
         ] {
             let error = rendered(template).expect_err(template);
@@ -225,7 +344,33 @@ mod tests {
     fn formats_are_json_tables_or_templates() {
         assert!(matches!(Format::parse("json"), Ok(Format::Json)));
         assert!(matches!(Format::parse("table {{.ID}}\\t{{.Name}}"), Ok(Format::Table(_))));
+        assert!(matches!(Format::parse("table\\t{{.ID}}"), Ok(Format::Table(_))));
         assert!(matches!(Format::parse("tables"), Ok(Format::Template(_))));
-        assert!(Format::parse("{{").is_err());
+        for none in [None, Some(""), Some("table")] {
+            assert!(matches!(Format::of_list(none), Ok(None)), "{none:?}");
+        }
+        assert_eq!(Format::parse("{{").expect_err("bad").exit_code(), Some(1));
+        assert_eq!(Format::of_document(Some("{{")).expect_err("bad").exit_code(), Some(64));
+        assert!(matches!(Format::of_document(Some("json")), Ok(Some(Format::Json))));
+    }
+
+    #[test]
+    fn backslashes_are_blanks_in_listings_and_themselves_in_documents() {
+        let text = |format: Option<Format>| match format {
+            Some(Format::Template(template)) => template.render(&json!({"A": "a"}), Scope::default()),
+            other => panic!("{other:?}"),
+        };
+        let written = "x\\t{{.A}}\\n{{\"\\t\"}}";
+        assert_eq!(text(Format::of_list(Some(written)).expect("valid")).expect("text"), "x\ta\n\t");
+        assert_eq!(text(Format::of_document(Some(written)).expect("valid")).expect("text"), "x\\ta\\n\t");
+    }
+
+    #[test]
+    fn what_a_document_lacks_is_named_as_docker_names_it() {
+        let error = Template::parse("{{.Foo}}").and_then(|t| t.render(&json!({"Id": "x"}), Scope::default()));
+        let error = error.expect_err("no such field");
+        let expected = "template parsing error: template: :1:2: executing \"\" at <.Foo>: map has no entry for key \"Foo\"";
+        assert_eq!(error.to_string(), expected);
+        assert_eq!((error.exit_code(), error.hints()), (Some(1), &["what there is: Id".to_owned()][..]));
     }
 }

@@ -4,6 +4,7 @@
 
 use crate::error::{Context, Error, Result};
 use std::io::{IsTerminal, Write};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The reader of stdout has gone (`coracle ps | head -1`): no reason to complain.
@@ -60,6 +61,15 @@ impl Write for Stdout {
     }
 }
 
+/// Sends stdout, also that of attached containers, to a file instead.
+///
+/// # Errors
+/// Where the file cannot be written.
+pub(crate) fn redirect_stdout(path: &Path) -> Result<()> {
+    let file = std::fs::File::create(path).context(|| format!("open {}", path.display()))?;
+    rustix::stdio::dup2_stdout(&file).context(|| format!("write to {}", path.display()))
+}
+
 /// An error with its hints.
 pub(crate) fn error(error: &Error) {
     eprint(&render(error, paint()));
@@ -97,9 +107,22 @@ fn printable(text: &str) -> String {
     text.chars().map(escape).collect()
 }
 
-/// Colour only for people: on a terminal, and not with NO_COLOR (no-color.org).
+/// Colour only for people: on a terminal that has any.
 fn paint() -> bool {
-    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    let set = |name: &str| std::env::var_os(name).and_then(|value| value.into_string().ok());
+    wants_colour(set, std::io::stderr().is_terminal())
+}
+
+/// NO_COLOR (no-color.org) goes before CLICOLOR_FORCE, that before the terminal.
+fn wants_colour(set: impl Fn(&str) -> Option<String>, terminal: bool) -> bool {
+    let has = |name: &str| set(name).is_some_and(|value| !value.is_empty() && value != "0");
+    if set("NO_COLOR").is_some_and(|value| !value.is_empty()) {
+        return false;
+    }
+    has("CLICOLOR_FORCE")
+        || (terminal
+            && set("CLICOLOR").is_none_or(|value| value != "0")
+            && set("TERM").is_none_or(|term| term != "dumb"))
 }
 
 /// One write, so that lines of several processes do not mix. A stderr that
@@ -117,6 +140,22 @@ mod tests {
         let error = Error::invalid("unknown flag: --foo").hint("see `coracle run --help`");
         assert_eq!(render(&error, false), "Error: unknown flag: --foo\nhint: see `coracle run --help`\n");
         assert!(render(&error, true).starts_with("\x1b[31mError:\x1b[0m "));
+    }
+
+    #[test]
+    fn colours_are_for_terminals_whose_owner_wants_them() {
+        let paints = |variables: &[(&str, &str)], terminal| {
+            let set = |name: &str| {
+                variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+            };
+            wants_colour(set, terminal)
+        };
+        assert!(paints(&[], true) && !paints(&[], false));
+        assert!(!paints(&[("NO_COLOR", "1")], true) && paints(&[("NO_COLOR", "")], true));
+        assert!(!paints(&[("NO_COLOR", "0")], true), "no-color.org: whatever the value");
+        assert!(!paints(&[("TERM", "dumb")], true) && !paints(&[("CLICOLOR", "0")], true));
+        assert!(paints(&[("CLICOLOR_FORCE", "1")], false) && !paints(&[("CLICOLOR_FORCE", "0")], false));
+        assert!(!paints(&[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")], true));
     }
 
     #[test]

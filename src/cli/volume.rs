@@ -4,9 +4,8 @@ use super::template::{Format, Scope, Template};
 use super::{table, ui};
 use crate::engine::Engine;
 use crate::engine::volumes::{VolumeFilters, VolumeRequest};
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Error, Kind, Result};
 use crate::storage::volume::Volume;
-use crate::types::size::decimal;
 use clap::Args;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -54,7 +53,7 @@ fn pairs(words: &[String]) -> BTreeMap<String, String> {
 
 #[derive(Args, Debug, Default)]
 pub(crate) struct ListArgs {
-    /// Show those for which KEY=VALUE holds: name, driver, label, dangling
+    /// Show those for which KEY=VALUE holds: name, driver, label, dangling, opt, scope, until
     #[arg(long, short = 'f', value_name = "KEY=VALUE")]
     filter: Vec<String>,
     /// Print with a Go template, `table TEMPLATE` or `json`
@@ -63,6 +62,9 @@ pub(crate) struct ListArgs {
     /// Print names alone
     #[arg(long, short = 'q')]
     quiet: bool,
+    /// Print no headings
+    #[arg(long, short = 'n')]
+    noheading: bool,
 }
 
 /// Lists volumes.
@@ -70,7 +72,7 @@ pub(crate) struct ListArgs {
 /// # Errors
 /// `Invalid` for wrong filters and templates.
 pub(crate) fn list(args: ListArgs) -> Result<u8> {
-    let format = args.format.as_deref().map(Format::parse).transpose()?;
+    let format = Format::of_list(args.format.as_deref())?;
     let engine = Engine::open()?;
     let volumes = engine.volumes(&VolumeFilters::parse(&args.filter)?)?;
     if args.quiet && format.is_none() {
@@ -79,7 +81,8 @@ pub(crate) fn list(args: ListArgs) -> Result<u8> {
     }
     let rows: Vec<(Value, &Volume)> =
         volumes.iter().map(|volume| Ok((row(&engine, volume)?, volume))).collect::<Result<_>>()?;
-    ui::write(render(&rows, format)?.as_bytes())?;
+    let text = render(&rows, format)?;
+    ui::write(table::body(&text, args.noheading).as_bytes())?;
     Ok(0)
 }
 
@@ -138,7 +141,7 @@ pub(crate) struct InspectArgs {
 /// # Errors
 /// `Invalid` for a wrong template.
 pub(crate) fn inspect(args: InspectArgs) -> Result<u8> {
-    let format = args.format.as_deref().map(Format::parse).transpose()?;
+    let format = Format::of_document(args.format.as_deref())?;
     let engine = Engine::open()?;
     let mut documents = Vec::new();
     let mut code = 0;
@@ -151,7 +154,7 @@ pub(crate) fn inspect(args: InspectArgs) -> Result<u8> {
     }
     let text = match format {
         None => format!("{:#}\n", Value::Array(documents)),
-        Some(Format::Json) => lines(documents.iter()),
+        Some(Format::Json) => format!("{}\n", Value::Array(documents)),
         Some(Format::Table(template) | Format::Template(template)) => {
             let texts: Vec<String> = documents
                 .iter()
@@ -196,50 +199,6 @@ pub(crate) fn remove(args: RemoveArgs) -> Result<u8> {
         }
     }
     Ok(code)
-}
-
-#[derive(Args, Debug, Default)]
-pub(crate) struct PruneArgs {
-    /// Remove named volumes as well
-    #[arg(long, short = 'a')]
-    all: bool,
-    /// Remove those for which KEY=VALUE holds: label, label!
-    #[arg(long, value_name = "KEY=VALUE")]
-    filter: Vec<String>,
-    /// Do not ask
-    #[arg(long, short = 'f')]
-    force: bool,
-}
-
-/// Removes the volumes that no container uses.
-///
-/// # Errors
-/// `Invalid` for wrong filters.
-pub(crate) fn prune(args: PruneArgs) -> Result<u8> {
-    let filters = VolumeFilters::parse(&args.filter)?;
-    let kind = if args.all { "" } else { "anonymous " };
-    if !args.force && !confirmed(&format!("This removes the {kind}volumes that no container uses."))? {
-        return Ok(0);
-    }
-    let pruned = Engine::open()?.prune_volumes(args.all, &filters)?;
-    if !pruned.names.is_empty() {
-        ui::line(&format!("Deleted Volumes:\n{}\n", pruned.names.join("\n")))?;
-    }
-    ui::line(&format!("Total reclaimed space: {}", decimal(pruned.bytes)))?;
-    let mut code = 0;
-    for error in pruned.failures {
-        code = super::exit::code(&error);
-        ui::error(&error);
-    }
-    Ok(code)
-}
-
-/// Asks on stderr and reads a line of stdin; the end of stdin is a no.
-fn confirmed(warning: &str) -> Result<bool> {
-    ui::note(&format!("{warning}\nAre you sure you want to continue? [y/N]"));
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer).context(|| "read the answer")?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
 #[derive(Args, Debug, Default)]

@@ -5,6 +5,7 @@
 use super::Engine;
 use super::attach::{self, AttachEnd, AttachOptions};
 use super::list::{Container, Selection, select};
+use crate::channel::Channel;
 use crate::error::{BestEffort, Error, Kind, Result};
 use crate::monitor::messages::{Reply, Request};
 use crate::state::events;
@@ -65,29 +66,30 @@ impl Engine {
         newest.map(|container| container.record.id).ok_or_else(|| Error::not_found("there is no container"))
     }
 
-    /// One container with the commands that run in it, for `inspect`.
-    ///
-    /// # Errors
-    /// `NotFound` where there is none of that id.
-    pub(crate) fn container_with_sessions(&self, id: &ContainerId, size: bool) -> Result<Container> {
-        let mut container = self.container(id, size)?;
-        if matches!(container.status, Status::Running { .. }) {
-            container.exec_ids = self.exec_ids(id);
+    /// Asks the monitors of containers for the commands that `exec` has started
+    /// and that still run, for `inspect`. All are asked before the first answer
+    /// is waited for, since each takes its turn of the processor to answer. A
+    /// monitor that does not answer has none.
+    pub(crate) fn add_sessions(&self, containers: &mut [Container]) {
+        /// So many connections are open at a time.
+        const TOGETHER: usize = 100;
+        for part in containers.chunks_mut(TOGETHER) {
+            let asked: Vec<_> = part.iter().map(|container| self.ask_for_sessions(container)).collect();
+            for (container, channel) in part.iter_mut().zip(asked) {
+                if let Some(Ok(Some(Reply::Sessions(ids)))) = channel.map(|mut channel| channel.receive()) {
+                    container.exec_ids = ids;
+                }
+            }
         }
-        Ok(container)
     }
 
-    /// The ids of the commands that `exec` has started and that still run. A
-    /// monitor that does not answer has none.
-    pub(crate) fn exec_ids(&self, id: &ContainerId) -> Vec<String> {
-        let Ok(Some(mut channel)) = self.connect(id, Some(SESSIONS)) else { return Vec::new() };
-        if channel.send(&Request::Sessions).is_err() {
-            return Vec::new();
+    fn ask_for_sessions(&self, container: &Container) -> Option<Channel<Request, Reply>> {
+        if !matches!(container.status, Status::Running { .. }) {
+            return None;
         }
-        match channel.receive() {
-            Ok(Some(Reply::Sessions(ids))) => ids,
-            _ => Vec::new(),
-        }
+        let mut channel = self.connect(&container.record.id, Some(SESSIONS)).ok()??;
+        channel.send(&Request::Sessions).ok()?;
+        Some(channel)
     }
 
     /// Why nothing can be asked of the container, in docker's words.

@@ -4,12 +4,12 @@
 pub(crate) mod doctor;
 
 use crate::dirs::Dirs;
-use crate::error::Result;
 use crate::sys::errno::read_host;
 use crate::types::idmap::IdMap;
 use crate::userns::newidmap::ranged_map;
 use crate::userns::subid::Subordinate;
 use serde_json::{Value, json};
+use std::path::Path;
 
 /// How many things the stores hold; counted by the caller.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,8 +23,7 @@ pub(crate) struct Counts {
 /// The document of `info`: docker's names at the top, podman's below `host`,
 /// `store` and `version`. To be called before a user namespace is entered, as
 /// the host's ids and files are meant.
-#[allow(clippy::unnecessary_wraps, reason = "what it reads may come to be missing")]
-pub(crate) fn info(dirs: &Dirs, counts: Counts) -> Result<Value> {
+pub(crate) fn info(dirs: &Dirs, counts: Counts) -> Value {
     let uts = rustix::system::uname();
     let text = |value: &std::ffi::CStr| value.to_string_lossy().into_owned();
     let (kernel, name) = (text(uts.release()), text(uts.nodename()));
@@ -34,8 +33,9 @@ pub(crate) fn info(dirs: &Dirs, counts: Counts) -> Result<Value> {
     let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let version = env!("CARGO_PKG_VERSION");
     let stopped = counts.containers.saturating_sub(counts.running + counts.paused);
+    let disk = Disk::of(&dirs.data);
     let host = host_document(&kernel, &name, &architecture);
-    Ok(json!({
+    let mut document = json!({
         "ID": name,
         "Name": name,
         "Containers": counts.containers,
@@ -72,9 +72,36 @@ pub(crate) fn info(dirs: &Dirs, counts: Counts) -> Result<Value> {
                 "stopped": stopped,
             },
             "imageStore": { "number": counts.images },
+            "graphRootAllocated": disk.size,
+            "graphRootUsed": disk.used,
+            "graphStatus": { "Backing Filesystem": disk.kind },
+            "graphOptions": {},
+            "transientStore": false,
         },
-        "version": { "Version": version, "OsArch": format!("linux/{architecture}") },
-    }))
+        "plugins": { "volume": ["local"], "network": NETWORKS, "log": LOGS },
+        "version": {
+            "Version": version, "Os": "linux", "OsArch": format!("linux/{architecture}"),
+        },
+    });
+    // Apart: one `json!` takes so many members only.
+    let further = json!({
+        "SystemTime": jiff::Timestamp::now().to_string(),
+        "DriverStatus": [["Backing Filesystem", disk.kind]],
+        "Plugins": { "Volume": ["local"], "Network": NETWORKS, "Log": LOGS },
+        "Runtimes": { "coracle": { "path": "coracle" } },
+        "InitBinary": "coracle",
+        "Isolation": "",
+        "Labels": [],
+        "ExperimentalBuild": false,
+        // Nothing of ours needs to live for a container to live.
+        "LiveRestoreEnabled": true,
+        "Swarm": { "LocalNodeState": "inactive" },
+        "Warnings": null,
+    });
+    if let (Value::Object(document), Value::Object(further)) = (&mut document, further) {
+        document.extend(further);
+    }
+    document
 }
 
 /// Podman's `host` object.
@@ -100,6 +127,8 @@ fn host_document(kernel: &str, name: &str, architecture: &str) -> Value {
         "cgroupVersion": cgroup_version(),
         "cgroupManager": "none",
         "logDriver": "json-file",
+        "eventLogger": "file",
+        "serviceIsRemote": false,
         "ociRuntime": { "name": "coracle", "version": env!("CARGO_PKG_VERSION") },
         "idMappings": {
             "uidmap": mapping(&ranged_map(uid, &subordinate.uids)),
@@ -137,6 +166,42 @@ fn seccomp_available() -> bool {
 /// `v2`, or `v1` where that hierarchy is what is mounted (hybrid included).
 fn cgroup_version() -> &'static str {
     if std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists() { "v2" } else { "v1" }
+}
+
+/// Modes of `--network`, and log drivers.
+const NETWORKS: &[&str] = &["slirp4netns", "host", "none", "container"];
+const LOGS: &[&str] = &["json-file", "k8s-file", "none", "passthrough"];
+
+/// The file system of the store.
+#[derive(Clone, Copy, Debug)]
+struct Disk {
+    kind: &'static str,
+    /// Bytes.
+    size: u64,
+    used: u64,
+}
+
+impl Disk {
+    /// Unknown and empty where it cannot be looked at.
+    fn of(directory: &Path) -> Self {
+        let existing = directory.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+        let Ok(stat) = rustix::fs::statfs(existing) else {
+            return Self { kind: "unknown", size: 0, used: 0 };
+        };
+        let bytes = |blocks: u64| blocks.saturating_mul(stat.f_bsize.unsigned_abs());
+        // Source: linux/magic.h; the names are docker's.
+        let kind = match stat.f_type {
+            0xef53 => "extfs",
+            0x5846_5342 => "xfs",
+            0x9123_683e => "btrfs",
+            0x2fc1_2fc1 => "zfs",
+            0x0102_1994 => "tmpfs",
+            0x794c_7630 => "overlayfs",
+            0xf2f5_2010 => "f2fs",
+            _ => "unknown",
+        };
+        Self { kind, size: bytes(stat.f_blocks), used: bytes(stat.f_blocks.saturating_sub(stat.f_bfree)) }
+    }
 }
 
 /// Bytes.
@@ -214,7 +279,7 @@ mod tests {
         let runtime = tempfile::tempdir().expect("a directory");
         let dirs = Dirs::beneath(runtime.path());
         let counts = Counts { containers: 5, running: 2, paused: 1, images: 7 };
-        let document = info(&dirs, counts).expect("made");
+        let document = info(&dirs, counts);
         assert_eq!(document["ContainersStopped"], 2);
         assert_eq!(document["store"]["containerStore"]["stopped"], 2);
         assert_eq!(document["host"]["os"], "linux");

@@ -4,6 +4,7 @@ mod filter;
 mod pattern;
 
 pub(crate) use filter::Filters;
+pub(crate) use pattern::Pattern;
 
 use super::Engine;
 use crate::error::{Context, Error, Kind, Result};

@@ -4,12 +4,13 @@ pub(crate) mod moment;
 
 use crate::error::{Context, Error, Result};
 use crate::monitor::log_file::Stream;
-use crate::monitor::log_reader::{Awakened, Cursor, Reach, Record, Watch, Window, decode};
+use crate::monitor::log_reader::{Awakened, Cursor, Plain, Reach, Record, Watch, Window, decode, plain};
 use crate::types::container::LogConfig;
 use jiff::Timestamp;
 use std::io::{ErrorKind, Write};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::time::Duration;
 
 /// What of a log is wanted.
@@ -22,6 +23,19 @@ pub(crate) struct LogOptions {
     pub(crate) until: Option<Timestamp>,
     /// A time before each line, UTC with nine digits, as docker prints it.
     pub(crate) timestamps: bool,
+    /// Both streams go to one file: they need not be kept apart.
+    pub(crate) one_output: bool,
+    /// Put before each line: whose it is.
+    pub(crate) label: Option<Label>,
+}
+
+/// Tells the lines of several containers apart.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Label {
+    /// Empty, or a name and a blank.
+    pub(crate) text: String,
+    /// The number of an ANSI colour for the whole line: 31 is red.
+    pub(crate) colour: Option<u8>,
 }
 
 /// Where a container's log is.
@@ -97,6 +111,8 @@ enum Reader {
 struct Printer<'a> {
     window: Window,
     timestamps: bool,
+    one_output: bool,
+    label: Option<Label>,
     out: &'a mut dyn Write,
     err: &'a mut dyn Write,
     /// Not printed yet: of one stream, at most a block of the log.
@@ -108,18 +124,39 @@ struct Printer<'a> {
 
 impl<'a> Printer<'a> {
     fn new(options: &LogOptions, window: Window, out: &'a mut dyn Write, err: &'a mut dyn Write) -> Self {
-        let timestamps = options.timestamps;
-        let (pending, stream, begins_line) = (Vec::new(), Stream::Stdout, [true; 2]);
-        Self { window, timestamps, out, err, pending, stream, begins_line }
+        Self {
+            window,
+            timestamps: options.timestamps,
+            one_output: options.one_output,
+            label: options.label.clone(),
+            out,
+            err,
+            pending: Vec::new(),
+            stream: Stream::Stdout,
+            begins_line: [true; 2],
+        }
     }
 
     /// Prints what the cursor has left.
     fn print_rest(&mut self, cursor: &mut Cursor) -> Result<Reader> {
         let driver = cursor.driver();
+        // Of each record the time is needed only where a window is asked for.
+        let every_time = self.window == Window::default();
         while let Some(lines) = cursor.next_lines()? {
-            for line in lines.split_inclusive(|byte| *byte == b'\n') {
-                let record = decode(driver, line.strip_suffix(b"\n").unwrap_or(line));
-                if let Some(record) = record.filter(|record| self.window.contains(record.time))
+            let mut begin = 0;
+            for end in memchr::memchr_iter(b'\n', lines) {
+                let line = &lines[begin..end];
+                begin = end + 1;
+                if every_time
+                    && let Some(plain) = plain(driver, line)
+                    && let Some(reader) = self.push_plain(&plain)?
+                {
+                    if reader == Reader::Gone {
+                        return Ok(Reader::Gone);
+                    }
+                    continue;
+                }
+                if let Some(record) = decode(driver, line).filter(|record| self.window.contains(record.time))
                     && self.push(&record)? == Reader::Gone
                 {
                     return Ok(Reader::Gone);
@@ -132,21 +169,69 @@ impl<'a> Printer<'a> {
         Ok(Reader::There)
     }
 
+    /// `None` where the line is not so plain: nothing was done with it.
+    fn push_plain(&mut self, plain: &Plain<'_>) -> Result<Option<Reader>> {
+        if self.turn_to(plain.stream)? == Reader::Gone {
+            return Ok(Some(Reader::Gone));
+        }
+        let before = self.pending.len();
+        let begins_line = self.begins_line[plain.stream as usize];
+        if begins_line {
+            self.push_label();
+            if self.timestamps {
+                plain.append_time(&mut self.pending);
+            }
+        }
+        let Some(ends_line) = plain.append(&mut self.pending) else {
+            self.pending.truncate(before);
+            return Ok(None);
+        };
+        self.end_record(plain.stream, ends_line);
+        Ok(Some(Reader::There))
+    }
+
     fn push(&mut self, record: &Record<'_>) -> Result<Reader> {
-        if record.stream != self.stream {
+        if self.turn_to(record.stream)? == Reader::Gone {
+            return Ok(Reader::Gone);
+        }
+        if self.begins_line[record.stream as usize] {
+            self.push_label();
+            if self.timestamps {
+                let time = record.time.strftime("%Y-%m-%dT%H:%M:%S.%9fZ ").to_string();
+                self.pending.extend_from_slice(time.as_bytes());
+            }
+        }
+        self.pending.extend_from_slice(&record.text);
+        self.end_record(record.stream, record.ends_line());
+        Ok(Reader::There)
+    }
+
+    /// What is pending is of one stream.
+    fn turn_to(&mut self, stream: Stream) -> Result<Reader> {
+        if stream != self.stream && !self.one_output {
             if self.flush()? == Reader::Gone {
                 return Ok(Reader::Gone);
             }
-            self.stream = record.stream;
+            self.stream = stream;
         }
-        let begins_line =
-            std::mem::replace(&mut self.begins_line[record.stream as usize], record.ends_line());
-        if self.timestamps && begins_line {
-            let time = record.time.strftime("%Y-%m-%dT%H:%M:%S.%9fZ ").to_string();
-            self.pending.extend_from_slice(time.as_bytes());
-        }
-        self.pending.extend_from_slice(&record.text);
         Ok(Reader::There)
+    }
+
+    fn push_label(&mut self) {
+        if let Some(label) = &self.label {
+            if let Some(colour) = label.colour {
+                self.pending.extend_from_slice(format!("\x1b[{colour}m").as_bytes());
+            }
+            self.pending.extend_from_slice(label.text.as_bytes());
+        }
+    }
+
+    fn end_record(&mut self, stream: Stream, ends_line: bool) {
+        self.begins_line[stream as usize] = ends_line;
+        if ends_line && self.label.as_ref().is_some_and(|label| label.colour.is_some()) {
+            self.pending.pop();
+            self.pending.extend_from_slice(b"\x1b[0m\n");
+        }
     }
 
     fn flush(&mut self) -> Result<Reader> {
@@ -178,6 +263,34 @@ fn write_fully(to: &mut dyn Write, mut bytes: &[u8]) -> std::io::Result<()> {
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
+    }
+}
+
+/// A descriptor to write to as it is: no buffer cuts blocks into lines, as
+/// those of `std::io::stdout` do. `turn` keeps blocks of several writers apart.
+#[derive(Debug)]
+pub(crate) struct Direct<'a> {
+    pub(crate) fd: BorrowedFd<'a>,
+    pub(crate) turn: &'a Mutex<()>,
+}
+
+impl Write for Direct<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let _turn = self.turn.lock();
+        let mut written = 0;
+        while written < bytes.len() {
+            match rustix::io::write(self.fd, &bytes[written..]) {
+                Ok(count) => written += count,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(_) if written > 0 => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 

@@ -100,7 +100,10 @@ impl ConfigFiles {
                 .chain([PathBuf::from("/etc/containers/registries.conf")])
                 .collect(),
         };
-        let docker = variable("DOCKER_CONFIG").or_else(|| Some(home?.join(".docker")));
+        let docker = crate::dirs::relocation()
+            .docker_config
+            .or_else(|| variable("DOCKER_CONFIG"))
+            .or_else(|| Some(home?.join(".docker")));
         let auth = match variable("REGISTRY_AUTH_FILE") {
             Some(only) => vec![only],
             None => [

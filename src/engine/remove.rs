@@ -19,6 +19,9 @@ pub(crate) struct RemoveOptions {
     pub(crate) time: Option<i64>,
 }
 
+/// Docker's words.
+const UP: &str = "container is STATE: stop the container before removing or force remove";
+
 impl Engine {
     /// Removes a container and all its files.
     ///
@@ -63,8 +66,17 @@ impl Engine {
     fn end_by_force(&self, snapshot: &Snapshot, options: &RemoveOptions) -> Result<()> {
         let record = &snapshot.record;
         if !options.force {
-            return Err(Error::conflict(format!("container {} is running", record.name))
-                .hint("stop it first, or remove it by force: coracle rm -f"));
+            let state = match &snapshot.status {
+                Status::Running { paused: true, .. } => {
+                    "container is paused and must be unpaused first".to_owned()
+                }
+                Status::Restarting { .. } => UP.replace("STATE", "restarting"),
+                Status::Created | Status::Exited(_) | Status::Running { .. } => {
+                    UP.replace("STATE", "running")
+                }
+            };
+            return Err(Error::conflict(format!("cannot remove container {:?}: {state}", record.name))
+                .hint("`coracle rm -f` removes it as it is"));
         }
         match options.time {
             Some(time) => self.stop(&record.id, Some(time), None),
@@ -77,6 +89,9 @@ impl Engine {
         check_name("container", name)?;
         let _lock = lock::container(&self.dirs.container(id))?;
         let mut record = self.store.record(id)?;
+        if record.name == name {
+            return Err(Error::conflict("renaming a container with the same name as its current name"));
+        }
         self.store.rename(&mut record, name)
     }
 }

@@ -64,23 +64,31 @@ pub(crate) fn remove(
         },
         |entries, (mut done, used)| {
             let gone: Vec<&Entry> = done.gone.iter().collect();
-            let deleted = sweep(&store, &layers, entries, &gone, &used, notes);
+            let mut sweep = Sweep { store: &store, layers: &layers, used: &used, freed: None };
+            let deleted = sweep.run(entries, &gone, notes);
             done.lines.extend(deleted.into_iter().map(Removed::Deleted));
             Ok(done.lines)
         },
     )
 }
 
-/// Removes every image that has no name, or with `all` every image, where no
-/// container uses it. Gives the lines and the bytes of blobs that went.
+/// What a prune of images did.
+#[derive(Debug, Default)]
+pub(crate) struct PrunedImages {
+    pub(crate) lines: Vec<Removed>,
+    /// On the disk: of layers and blobs.
+    pub(crate) bytes: u64,
+}
+
+/// Removes every image that `wanted` accepts and no container uses.
 pub(crate) fn prune(
     dirs: &Dirs,
-    all: bool,
+    wanted: &dyn Fn(&ImageStore, &Entry) -> bool,
     in_use: &dyn Fn() -> Result<InUse>,
     notes: &mut Vec<Error>,
-) -> Result<Vec<Removed>> {
+) -> Result<PrunedImages> {
     if !ImageStore::exists(&dirs.images()) {
-        return Ok(Vec::new());
+        return Ok(PrunedImages::default());
     }
     let store = ImageStore::open(&dirs.images())?;
     let layers = LayerStore::open(&dirs.layers())?;
@@ -92,16 +100,18 @@ pub(crate) fn prune(
             let unused = |entry: &Entry| !entry.image_id().is_some_and(|id| used.images.contains_key(&id));
             let plan = entries
                 .iter()
-                .map(|entry| unused(entry) && (all || entry.name_text().is_none()))
+                .map(|entry| unused(entry) && wanted(&store, entry))
                 .map(|remove| if remove { Step::Remove } else { Step::Keep })
                 .collect::<Vec<_>>();
             Ok((apply(entries, &plan), used))
         },
         |entries, (mut done, used)| {
             let gone: Vec<&Entry> = done.gone.iter().collect();
-            let deleted = sweep(&store, &layers, entries, &gone, &used, notes);
+            let mut bytes = 0;
+            let mut sweep = Sweep { store: &store, layers: &layers, used: &used, freed: Some(&mut bytes) };
+            let deleted = sweep.run(entries, &gone, notes);
             done.lines.extend(deleted.into_iter().map(Removed::Deleted));
-            Ok(done.lines)
+            Ok(PrunedImages { lines: done.lines, bytes })
         },
     )
 }
@@ -184,56 +194,80 @@ fn apply(entries: &mut Vec<Entry>, plan: &[Step]) -> Done {
     done
 }
 
-/// Deletes the blobs and layers of the entries that went, where nothing else
-/// needs them. An entry that stays and cannot be read keeps all blobs: what it
-/// needs is not known.
-fn sweep(
-    store: &ImageStore,
-    layers: &LayerStore,
-    staying: &[Entry],
-    gone: &[&Entry],
-    used: &InUse,
-    notes: &mut Vec<Error>,
-) -> Vec<Digest> {
-    let mut blobs = BTreeSet::new();
-    let mut chain_ids = used.layers.clone();
-    for entry in staying {
-        let Ok(image) = store.read(entry, None) else {
-            if !gone.is_empty() {
-                notes.push(Error::failed(format!(
-                    "image {} cannot be read, so no blobs were removed",
-                    entry.0.digest
-                )));
-            }
-            return Vec::new();
-        };
-        blobs.extend([entry.0.digest.clone(), image.manifest_digest.clone()]);
-        blobs.extend(image.blobs().map(|blob| blob.digest.clone()));
-        chain_ids.extend(image.config.chain_ids());
-    }
-    let mut deleted = Vec::new();
-    // All are read before any is deleted: they may share their configs.
-    let images: Vec<_> = gone.iter().map(|entry| (entry, store.read(entry, None))).collect();
-    for (entry, image) in images {
-        let mut own = vec![entry.0.digest.clone(), entry.manifest_digest()];
-        if let Ok(image) = image {
-            own.push(image.manifest_digest.clone());
-            own.extend(image.blobs().map(|blob| blob.digest.clone()));
-            if !blobs.contains(&image.id) && !deleted.contains(&image.id) {
-                deleted.push(image.id.clone());
-            }
-            for chain_id in image.config.chain_ids().iter().rev() {
-                if !chain_ids.contains(chain_id) && layers.contains(chain_id) {
-                    layers.remove(chain_id).or_note(notes, || format!("remove layer {chain_id}"));
-                    deleted.push(chain_id.clone());
+/// Deletes what images have that went.
+struct Sweep<'a> {
+    store: &'a ImageStore,
+    layers: &'a LayerStore,
+    used: &'a InUse,
+    /// Counts the bytes on the disk, which takes a walk over each layer.
+    freed: Option<&'a mut u64>,
+}
+
+impl Sweep<'_> {
+    /// Deletes the blobs and layers of the entries that went, where nothing else
+    /// needs them. An entry that stays and cannot be read keeps all blobs: what
+    /// it needs is not known.
+    fn run(&mut self, staying: &[Entry], gone: &[&Entry], notes: &mut Vec<Error>) -> Vec<Digest> {
+        let mut blobs = BTreeSet::new();
+        let mut chain_ids = self.used.layers.clone();
+        for entry in staying {
+            let Ok(image) = self.store.read(entry, None) else {
+                if !gone.is_empty() {
+                    notes.push(Error::failed(format!(
+                        "image {} cannot be read, so no blobs were removed",
+                        entry.0.digest
+                    )));
+                }
+                return Vec::new();
+            };
+            blobs.extend([entry.0.digest.clone(), image.manifest_digest.clone()]);
+            blobs.extend(image.blobs().map(|blob| blob.digest.clone()));
+            chain_ids.extend(image.config.chain_ids());
+        }
+        let mut deleted = Vec::new();
+        // All are read before any is deleted: they may share their configs.
+        let images: Vec<_> = gone.iter().map(|entry| (entry, self.store.read(entry, None))).collect();
+        for (entry, image) in images {
+            let mut own = vec![entry.0.digest.clone(), entry.manifest_digest()];
+            if let Ok(image) = image {
+                own.push(image.manifest_digest.clone());
+                own.extend(image.blobs().map(|blob| blob.digest.clone()));
+                if !blobs.contains(&image.id) && !deleted.contains(&image.id) {
+                    deleted.push(image.id.clone());
+                }
+                for chain_id in image.config.chain_ids().iter().rev() {
+                    if !chain_ids.contains(chain_id) && self.layers.contains(chain_id) {
+                        self.remove_layer(chain_id).or_note(notes, || format!("remove layer {chain_id}"));
+                        deleted.push(chain_id.clone());
+                    }
                 }
             }
+            for blob in own.iter().filter(|blob| !blobs.contains(blob)) {
+                self.remove_blob(blob).or_note(notes, || "clean up");
+            }
         }
-        for blob in own.iter().filter(|blob| !blobs.contains(blob)) {
-            store.blobs().remove(blob).or_note(notes, || "clean up");
+        deleted
+    }
+
+    fn remove_layer(&mut self, chain_id: &Digest) -> Result<()> {
+        let bytes = if self.freed.is_some() { self.layers.allocated(chain_id)? } else { 0 };
+        self.layers.remove(chain_id)?;
+        self.count(bytes);
+        Ok(())
+    }
+
+    fn remove_blob(&mut self, blob: &Digest) -> Result<()> {
+        let bytes = if self.freed.is_some() { self.store.blobs().allocated(blob) } else { 0 };
+        self.store.blobs().remove(blob)?;
+        self.count(bytes);
+        Ok(())
+    }
+
+    fn count(&mut self, bytes: u64) {
+        if let Some(freed) = &mut self.freed {
+            **freed += bytes;
         }
     }
-    deleted
 }
 
 impl super::Engine {

@@ -43,7 +43,10 @@ impl Engine {
     /// `Conflict` where it is not running.
     pub(crate) fn kill(&self, id: &ContainerId, signal: i32) -> Result<()> {
         let snapshot = self.snapshot(id)?;
-        let not_running = || Error::conflict(format!("container {} is not running", snapshot.record.name));
+        let not_running = || {
+            let name = &snapshot.record.name;
+            Error::conflict(format!("cannot kill container: {name}: container {id} is not running"))
+        };
         if !matches!(snapshot.status, Status::Running { .. } | Status::Restarting { .. }) {
             return Err(not_running());
         }

@@ -1,14 +1,16 @@
 //! Volumes: create, list, inspect, remove, prune.
 
 use super::Engine;
+use super::list::Pattern;
+use super::logs::moment;
 use crate::error::{BestEffort, Error, Kind, Result};
-use crate::storage::descent::OPEN_DIR;
-use crate::storage::usage::disk_usage;
 use crate::storage::volume::{Volume, VolumeStore};
-use rustix::fs::Mode;
+use crate::types::event::EventKind;
+use crate::types::filter::{self, LabelFilter};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::os::fd::AsFd;
 
 /// What `volume create` asks for.
 #[derive(Clone, Debug, Default)]
@@ -22,15 +24,19 @@ pub(crate) struct VolumeRequest {
     pub(crate) options: BTreeMap<String, String>,
 }
 
-/// Which volumes: docker's `--filter`. All kinds must hold, and of one kind any
-/// (of labels: all).
+/// Which volumes: docker's `--filter`, and podman's `opt`, `scope` and `until`.
+/// All kinds must hold, and of one kind any (of labels: all).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct VolumeFilters {
-    /// Parts of names.
-    names: Vec<String>,
+    /// Of names.
+    names: Vec<Pattern>,
     drivers: Vec<String>,
-    /// Key, value or any, and whether the volume must have it.
-    labels: Vec<(String, Option<String>, bool)>,
+    labels: Vec<LabelFilter>,
+    /// Keys of options, and values or any.
+    options: Vec<LabelFilter>,
+    scopes: Vec<String>,
+    /// Made no later than then.
+    until: Option<Timestamp>,
     /// Whether it must be used by no container.
     dangling: Option<bool>,
 }
@@ -40,49 +46,50 @@ impl VolumeFilters {
     /// `Invalid` for an unknown filter.
     pub(crate) fn parse(filters: &[String]) -> Result<Self> {
         let mut parsed = Self::default();
-        for filter in filters {
-            let (key, value) = filter.split_once('=').ok_or_else(|| {
-                Error::invalid(format!("invalid filter {filter:?}")).hint("write KEY=VALUE")
-            })?;
-            // `label!=x` splits into `label!` and `x`.
-            let label = |present| match value.split_once('=') {
-                Some((key, value)) => (key.to_owned(), Some(value.to_owned()), present),
-                None => (value.to_owned(), None, present),
-            };
-            match key {
-                "name" => parsed.names.push(value.to_owned()),
+        for (key, value) in filter::split_all(filters)? {
+            match key.as_str() {
+                "name" => parsed.names.push(Pattern::parse(value)?),
                 "driver" => parsed.drivers.push(value.to_owned()),
-                "label" => parsed.labels.push(label(true)),
-                "label!" => parsed.labels.push(label(false)),
-                "dangling" => parsed.dangling = Some(boolean(value)?),
+                "label" => parsed.labels.push(LabelFilter::new(value, true)),
+                "label!" => parsed.labels.push(LabelFilter::new(value, false)),
+                "opt" => parsed.options.push(LabelFilter::new(value, true)),
+                "scope" => parsed.scopes.push(value.to_owned()),
+                "until" => parsed.until = Some(moment::parse(value, Timestamp::now(), TimeZone::system)?),
+                "dangling" => parsed.dangling = Some(filter::boolean("dangling", value)?),
                 _ => {
-                    return Err(Error::invalid(format!("invalid filter {key:?}"))
-                        .hint("the filters are name, driver, label, label! and dangling"));
+                    let known = "name, driver, label, label!, dangling, opt, scope and until";
+                    return Err(filter::unknown(&key, known));
                 }
             }
         }
         Ok(parsed)
     }
 
-    fn admits(&self, volume: &Volume, is_used: bool) -> bool {
-        let has = |(key, value, present): &(String, Option<String>, bool)| {
-            let found =
-                volume.labels.get(key).is_some_and(|is| value.as_ref().is_none_or(|wanted| wanted == is));
-            found == *present
-        };
-        (self.names.is_empty() || self.names.iter().any(|part| volume.name.contains(part)))
-            && (self.drivers.is_empty() || self.drivers.contains(&volume.driver))
-            && self.labels.iter().all(has)
-            && self.dangling.is_none_or(|dangling| dangling != is_used)
+    /// Those of `volume prune`, and whether `all=true` is among them.
+    ///
+    /// # Errors
+    /// `Invalid` for others: docker's are `label`, `label!` and `all`.
+    pub(crate) fn for_prune(filters: &[String]) -> Result<(bool, Self)> {
+        let (mut all, mut parsed) = (false, Self::default());
+        for (key, value) in filter::split_all(filters)? {
+            match key.as_str() {
+                "label" => parsed.labels.push(LabelFilter::new(value, true)),
+                "label!" => parsed.labels.push(LabelFilter::new(value, false)),
+                "all" => all = filter::boolean("all", value)?,
+                _ => return Err(filter::unknown(&key, "label, label! and all")),
+            }
+        }
+        Ok((all, parsed))
     }
-}
 
-fn boolean(text: &str) -> Result<bool> {
-    match text {
-        "true" | "1" => Ok(true),
-        "false" | "0" => Ok(false),
-        _ => Err(Error::invalid(format!("invalid value {text:?} of the filter dangling"))
-            .hint("it is true or false")),
+    fn admits(&self, volume: &Volume, is_used: bool) -> bool {
+        (self.names.is_empty() || self.names.iter().any(|name| name.matches(&volume.name)))
+            && (self.drivers.is_empty() || self.drivers.contains(&volume.driver))
+            && self.labels.iter().all(|label| label.holds(&volume.labels))
+            && self.options.iter().all(|option| option.holds(&volume.options))
+            && (self.scopes.is_empty() || self.scopes.iter().any(|scope| scope == "local"))
+            && self.until.is_none_or(|until| volume.created <= until)
+            && self.dangling.is_none_or(|dangling| dangling != is_used)
     }
 }
 
@@ -90,7 +97,7 @@ fn boolean(text: &str) -> Result<bool> {
 #[derive(Debug, Default)]
 pub(crate) struct PrunedVolumes {
     pub(crate) names: Vec<String>,
-    /// Bytes in their files.
+    /// On the disk.
     pub(crate) bytes: u64,
     /// Volumes that could not be removed.
     pub(crate) failures: Vec<Error>,
@@ -174,10 +181,7 @@ impl Engine {
                 continue;
             }
             self.enter()?;
-            let bytes = rustix::fs::open(store.data_path(&volume.name), OPEN_DIR, Mode::empty())
-                .ok()
-                .and_then(|data| disk_usage(data.as_fd()).ok())
-                .map_or(0, |(bytes, _)| bytes);
+            let bytes = self.volume_bytes(&volume.name).unwrap_or(0);
             match self.remove_volume(&volume.name) {
                 Ok(()) => {
                     pruned.names.push(volume.name);
@@ -189,6 +193,7 @@ impl Engine {
             }
         }
         store.sweep().or_note(&mut pruned.failures, || "remove what is left of killed commands");
+        self.tell_pruned(EventKind::Volume, pruned.bytes);
         Ok(pruned)
     }
 
@@ -200,7 +205,6 @@ impl Engine {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use jiff::Timestamp;
 
     fn admitted(filters: &[&str], is_used: bool) -> bool {
         let volume = Volume {
@@ -227,6 +231,9 @@ mod tests {
             &["label=a=1", "label=b"],
             &["label!=c"],
             &["label!=a=2"],
+            &["name=^postgres"],
+            &["scope=local"],
+            &["until=2026-01-01"],
             &["dangling=true"],
         ] {
             assert!(admitted(filters, false), "{filters:?}");
@@ -238,6 +245,9 @@ mod tests {
             &["label!=a"],
             &["label=a=2"],
             &["dangling=0"],
+            &["scope=global"],
+            &["opt=type"],
+            &["until=1960-01-01"],
         ] {
             assert!(!admitted(filters, false), "{filters:?}");
         }

@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -55,6 +55,26 @@ impl Blobs {
                 .hint("remove the image and pull or load it again"));
         }
         Ok(bytes)
+    }
+
+    /// The blobs there are, each with the bytes that it takes on the disk.
+    pub(crate) fn allocations(&self) -> Result<Vec<(Digest, u64)>> {
+        let dir = self.layout.join("blobs/sha256");
+        let entries = match std::fs::read_dir(&dir) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            result => result.context(|| format!("list {}", dir.display()))?,
+        };
+        let blob = |entry: std::fs::DirEntry| {
+            let digest = Digest::from_hex(entry.file_name().to_str()?).ok()?;
+            let bytes = entry.metadata().ok()?.blocks().saturating_mul(512);
+            Some((digest, bytes))
+        };
+        Ok(entries.filter_map(|entry| blob(entry.ok()?)).collect())
+    }
+
+    /// The bytes that a blob takes on the disk; none where it is not there.
+    pub(crate) fn allocated(&self, digest: &Digest) -> u64 {
+        std::fs::metadata(self.path(digest)).map_or(0, |meta| meta.blocks().saturating_mul(512))
     }
 
     /// Removes a blob that nothing refers to; fine where it is gone already.

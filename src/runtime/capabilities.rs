@@ -56,6 +56,11 @@ const NAMES: [&str; 41] = [
     "CHECKPOINT_RESTORE",
 ];
 
+/// The names, without `CAP_`.
+pub(crate) fn names() -> &'static [&'static str] {
+    &NAMES
+}
+
 /// A set of capabilities: bit n is capability number n.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct CapSet(pub(crate) u64);

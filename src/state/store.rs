@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 /// Before the id in the name of a container's directory that is being made.
 const UNBORN: &str = ".new-";
@@ -75,11 +76,14 @@ pub(crate) struct Snapshot {
 #[derive(Clone, Debug)]
 pub(crate) struct Store {
     dirs: Dirs,
+    /// All ids when the first one was looked for by its beginning: a command
+    /// that names hundreds so does not list the directory for each.
+    listed: OnceLock<Vec<ContainerId>>,
 }
 
 impl Store {
     pub(crate) fn new(dirs: Dirs) -> Self {
-        Self { dirs }
+        Self { dirs, listed: OnceLock::new() }
     }
 
     /// Publishes a container: its directory with `upper/` and `work/`, its
@@ -133,7 +137,7 @@ impl Store {
                 return Ok(());
             }
             return Err(Error::conflict(format!(
-                "the container name {name:?} is in use by container {}",
+                "the container name {name:?} is already in use by container {}",
                 owner.short()
             ))
             .hint("remove or rename that container, or use --replace"));
@@ -243,15 +247,26 @@ impl Store {
         if let Ok(id) = ContainerId::parse(word_clean) {
             return if self.dirs.container(&id).exists() { Ok(id) } else { Err(not_found()) };
         }
-        let mut found = self.ids()?.into_iter().filter(|id| id.as_str().starts_with(word_clean));
-        match (found.next(), found.next()) {
+        let begins = |id: &&ContainerId| id.as_str().starts_with(word_clean);
+        if let Some(listed) = self.listed.get() {
+            let mut found = listed.iter().filter(begins);
+            if let (Some(id), None) = (found.next(), found.next())
+                && self.dirs.container(id).exists()
+            {
+                return Ok(id.clone());
+            }
+        }
+        let ids = self.ids()?;
+        let mut found = ids.iter().filter(begins).cloned();
+        let result = (found.next(), found.next());
+        self.listed.get_or_init(|| ids);
+        match result {
             (Some(id), None) => Ok(id),
             (None, _) => Err(not_found()),
-            (Some(first), Some(second)) => Err(Error::conflict(format!(
-                "{word} is the beginning of several ids: {} and {}",
-                first.short(),
-                second.short()
-            ))),
+            (Some(first), Some(second)) => {
+                Err(Error::conflict(format!("multiple IDs found with provided prefix: {word}"))
+                    .hint(format!("{} and {} begin so: give more digits", first.short(), second.short())))
+            }
         }
     }
 

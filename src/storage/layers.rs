@@ -10,7 +10,7 @@
 
 use super::staging::{Staging, discard, sweep};
 use super::unpack::{Ownership, unpack};
-use super::usage::disk_usage;
+use super::usage::{allocated, disk_usage};
 use crate::dirs::create_private;
 use crate::error::{Context, Error, Result};
 use crate::types::digest::Digest;
@@ -109,6 +109,29 @@ impl LayerStore {
         let root = rustix::fs::open(self.path(chain_id), flags, Mode::empty())
             .context(|| format!("open the layer {}", chain_id.short()))?;
         disk_usage(root.as_fd()).map(|(bytes, _)| bytes)
+    }
+
+    /// Bytes on the disk of the layer and its mapped copies.
+    pub(crate) fn allocated(&self, chain_id: &Digest) -> Result<u64> {
+        let mut bytes = 0;
+        for name in self.names()?.into_iter().filter(|name| name.starts_with(chain_id.hex())) {
+            bytes += allocated(&self.dir.join(&name))?;
+        }
+        Ok(bytes)
+    }
+
+    /// The bytes on the disk of each directory of the store, with the chain id
+    /// of the layer that it is or is a copy of; `None` for a left-over.
+    pub(crate) fn allocations(&self) -> Result<Vec<(Option<Digest>, u64)>> {
+        let chain_id = |name: &str| {
+            let (id, copy) = name.split_at_checked(64)?;
+            Digest::from_hex(id).ok().filter(|_| copy.is_empty() || copy.starts_with('-'))
+        };
+        let mut all = Vec::new();
+        for name in self.names()?.into_iter().filter(|name| name != ".lock") {
+            all.push((chain_id(&name), allocated(&self.dir.join(&name))?));
+        }
+        Ok(all)
     }
 
     /// Removes what killed processes left behind.

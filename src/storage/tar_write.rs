@@ -73,6 +73,7 @@ impl<W: Write> TarWriter<W> {
     }
 
     /// Bytes written so far.
+    #[cfg(test)]
     pub(crate) fn written(&self) -> u64 {
         self.written
     }

@@ -4,11 +4,12 @@
 use super::descent::{OPEN_DIR, Visit, walk};
 use crate::error::{Context, Error, Result};
 use crate::sys::file::chmod_unopened;
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, fchmod, openat, statat, unlinkat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fchmod, openat, statat, unlinkat};
 use rustix::io::Errno;
 use std::collections::HashSet;
 use std::ffi::CStr;
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::Path;
 
 /// How often a directory that fills again is emptied before that is an error.
 const ATTEMPTS: u32 = 16;
@@ -22,9 +23,36 @@ pub(crate) fn disk_usage(dir: BorrowedFd<'_>) -> Result<(u64, u64)> {
     Ok((count.bytes, count.inodes))
 }
 
+/// The bytes that everything below `path` takes on the disk: the blocks of
+/// files and directories, hard links once. Of a file, its own; nothing where
+/// there is nothing. What a removal gives back, in difference to lengths.
+pub(crate) fn allocated(path: &Path) -> Result<u64> {
+    let step = || format!("measure {}", path.display());
+    match rustix::fs::open(path, OPEN_DIR, Mode::empty()) {
+        Ok(root) => {
+            let mut count = Count::default();
+            walk(root, &mut count).context(step)?;
+            Ok(count.allocated)
+        }
+        Err(Errno::NOENT) => Ok(0),
+        Err(Errno::NOTDIR | Errno::LOOP) => match statat(rustix::fs::CWD, path, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(blocks(&stat)),
+            Err(Errno::NOENT) => Ok(0),
+            Err(error) => Err(error).context(step),
+        },
+        Err(error) => Err(error).context(step),
+    }
+}
+
+/// stat(2): blocks are of 512 bytes, whatever the file system's are.
+fn blocks(stat: &Stat) -> u64 {
+    (stat.st_blocks as u64).saturating_mul(512)
+}
+
 #[derive(Default)]
 struct Count {
     bytes: u64,
+    allocated: u64,
     inodes: u64,
     /// Device and inode of files that have several names.
     linked: HashSet<(u64, u64)>,
@@ -34,7 +62,11 @@ impl Visit for Count {
     fn enter(&mut self, parent: BorrowedFd<'_>, name: &CStr) -> Result<Option<OwnedFd>> {
         self.inodes += 1;
         match openat(parent, name, OPEN_DIR, Mode::empty()) {
-            Ok(dir) => Ok(Some(dir)),
+            Ok(dir) => {
+                let stat = rustix::fs::fstat(&dir).context(|| "look at a directory")?;
+                self.allocated = self.allocated.saturating_add(blocks(&stat));
+                Ok(Some(dir))
+            }
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
             Err(error) => Err(error).context(|| format!("open {}", name.to_string_lossy())),
         }
@@ -52,6 +84,7 @@ impl Visit for Count {
         self.inodes += 1;
         // A hostile sparse file has 2^63 bytes, and there can be several.
         self.bytes = self.bytes.saturating_add(stat.st_size as u64);
+        self.allocated = self.allocated.saturating_add(blocks(&stat));
         Ok(())
     }
 
@@ -174,6 +207,21 @@ mod tests {
         fs::hard_link(temp.path().join("d/a"), temp.path().join("b")).expect("link");
         std::os::unix::fs::symlink("12345", temp.path().join("s")).expect("symlink");
         assert_eq!(disk_usage(open(temp.path()).as_fd()).expect("usage"), (1005, 3));
+    }
+
+    #[test]
+    fn holes_take_no_blocks_and_what_is_missing_takes_none() {
+        use std::os::unix::fs::MetadataExt;
+        let temp = tempfile::tempdir().expect("tempdir");
+        let file = temp.path().join("d/sparse");
+        fs::create_dir(temp.path().join("d")).expect("mkdir");
+        fs::File::create(&file).expect("create").set_len(1 << 40).expect("length");
+        fs::write(temp.path().join("d/full"), vec![1; 100_000]).expect("write");
+        let all = allocated(&temp.path().join("d")).expect("measured");
+        let full = fs::metadata(temp.path().join("d/full")).expect("stat").blocks() * 512;
+        assert!(all >= full && all < 1 << 30, "{all}");
+        assert_eq!(allocated(&temp.path().join("d/full")).expect("measured"), full);
+        assert_eq!(allocated(&temp.path().join("none")).expect("measured"), 0);
     }
 
     #[test]

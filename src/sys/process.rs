@@ -207,7 +207,12 @@ pub(crate) fn fork() -> io::Result<Cloned> {
 /// one process for good (proc_pid_stat(5)). `None` where there is no such
 /// process, or only its unreaped remains.
 pub(crate) fn start_ticks(pid: u32) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // One call, since lists of containers come here once for each: the line has
+    // some 300 bytes, and 1024 hold the longest.
+    let mut buffer = [0; 1024];
+    let mut file = std::fs::File::open(format!("/proc/{pid}/stat")).ok()?;
+    let length = std::io::Read::read(&mut file, &mut buffer).ok()?;
+    let stat = String::from_utf8_lossy(&buffer[..length]);
     // The name in parentheses may hold spaces and parentheses itself.
     let mut fields = stat.get(stat.rfind(')')? + 2..)?.split(' ');
     match fields.next()? {

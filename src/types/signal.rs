@@ -37,6 +37,11 @@ const NAMES: &[(&str, i32)] = &[
     ("SYS", libc::SIGSYS),
 ];
 
+/// The names, without `SIG`.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    NAMES.iter().map(|(name, _)| *name)
+}
+
 /// The first and last real-time signal as glibc counts them.
 const RT: (i32, i32) = (34, 64);
 
@@ -45,7 +50,7 @@ const RT: (i32, i32) = (34, 64);
 /// # Errors
 /// `Invalid` for anything else, 0 and numbers above 64 included.
 pub(crate) fn parse(text: &str) -> Result<i32> {
-    let invalid = || Error::invalid(format!("invalid signal {text:?}")).hint("see `kill -l` for the names");
+    let invalid = || Error::invalid(format!("invalid signal: {text}")).hint("see `kill -l` for the names");
     if let Ok(number) = text.parse::<i32>() {
         return if (1..=RT.1).contains(&number) { Ok(number) } else { Err(invalid()) };
     }

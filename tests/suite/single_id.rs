@@ -106,6 +106,12 @@ fn commands_run_beside_the_first_process() {
 }
 
 #[test]
+fn cp_gives_everything_to_the_one_id() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    crate::copy::one_id_owns_all(&sandbox);
+}
+
+#[test]
 fn a_container_is_committed_and_exported_as_root_s() {
     let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
     sandbox.coracle(["run", "--network", "none", "--name", "c", "busybox", "sh", "-c", "echo x >/new"]).ok();

@@ -17,6 +17,7 @@ use crate::types::platform::Platform;
 use crate::types::signal;
 use crate::types::size::parse_bytes;
 use crate::types::status::RestartPolicy;
+use crate::types::user::UserSpec;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -120,6 +121,9 @@ impl ContainerOptions {
         let path = self.workdir.as_deref().map(clean_path).transpose();
         config.workdir = path.map_err(|error| error.context("--workdir"))?;
         config.user = self.user.clone().filter(|user| !user.is_empty());
+        if let Some(user) = &config.user {
+            UserSpec::parse(user).map_err(|error| error.context("--user"))?;
+        }
         // Podman takes several with commas; no name of a group has one.
         config.group_add =
             self.group_add.iter().flat_map(|groups| groups.split(',')).map(str::to_owned).collect();

@@ -1,52 +1,105 @@
 //! Which images `images` shows.
 
 use crate::engine::images::ImageSummary;
+use crate::engine::logs::moment;
 use crate::error::{Error, Result};
-use crate::types::boolean;
+use crate::types::digest::Digest;
+use crate::types::filter::{self, LabelFilter};
 use crate::types::reference::Reference;
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
-/// Keeps in `chosen` what `filter` lets through.
-pub(super) fn apply_filter(filter: &str, all: &[ImageSummary], chosen: &mut Vec<ImageSummary>) -> Result<()> {
-    let invalid = || {
-        Error::invalid(format!("invalid filter {filter:?}"))
-            .hint("filters are dangling=BOOL, reference=PATTERN, label=KEY[=VALUE], id=ID, before=IMAGE, since=IMAGE")
-    };
-    let (key, value) = filter.split_once('=').ok_or_else(invalid)?;
-    let created = || -> Result<Option<Timestamp>> {
-        let fits = |image: &&ImageSummary| {
-            image.reference.as_ref().is_some_and(|name| matches_name(name, value)) || has_id(image, value)
+/// Keeps in `chosen` what the filters let through: several of `reference` and
+/// `id` are alternatives, all else must hold.
+pub(super) fn apply_filters(
+    filters: &[String],
+    all: &[ImageSummary],
+    chosen: &mut Vec<ImageSummary>,
+    is_used: &dyn Fn(&Digest) -> bool,
+) -> Result<()> {
+    let (mut references, mut ids) = (Vec::new(), Vec::new());
+    for (key, value) in filter::split_all(filters)? {
+        let created = || -> Result<Option<Timestamp>> {
+            let fits = |image: &&ImageSummary| {
+                image.reference.as_ref().is_some_and(|name| matches_name(name, value)) || has_id(image, value)
+            };
+            all.iter()
+                .find(fits)
+                .map(|image| image.created)
+                .ok_or_else(|| Error::not_found(format!("no such image: {value}")))
         };
-        all.iter()
-            .find(fits)
-            .map(|image| image.created)
-            .ok_or_else(|| Error::not_found(format!("no such image: {value}")))
+        let wanted = || filter::boolean(&key, value);
+        match key.as_str() {
+            "dangling" => {
+                let wanted = wanted()?;
+                chosen.retain(|image| image.reference.is_none() == wanted);
+            }
+            "reference" => references.push(value),
+            "label" | "label!" => {
+                let label = LabelFilter::new(value, key == "label");
+                chosen.retain(|image| label.holds(&image.labels));
+            }
+            "id" => ids.push(value),
+            "digest" | "manifest" => {
+                let prefix = value.strip_prefix("sha256:").unwrap_or(value);
+                chosen.retain(|image| image.digest.hex().starts_with(prefix));
+            }
+            "before" => {
+                let limit = created()?;
+                chosen.retain(|image| image.created < limit);
+            }
+            "since" | "after" => {
+                let limit = created()?;
+                chosen.retain(|image| image.created > limit);
+            }
+            "until" => {
+                let limit = moment::parse(value, Timestamp::now(), TimeZone::system)?;
+                chosen.retain(|image| image.created.is_none_or(|created| created <= limit));
+            }
+            "containers" => {
+                let wanted = wanted()?;
+                chosen.retain(|image| is_used(&image.id) == wanted);
+            }
+            // There are neither: each image was pulled, loaded, made, into a store that can be written.
+            "intermediate" | "readonly" => {
+                if wanted()? {
+                    chosen.clear();
+                }
+            }
+            _ => {
+                return Err(filter::unknown(
+                    &key,
+                    "dangling, reference, label, label!, id, digest, before, since, until, containers, \
+                     intermediate, readonly",
+                ));
+            }
+        }
+    }
+    let named = |image: &ImageSummary, pattern: &str| {
+        image.reference.as_ref().is_some_and(|name| matches_name(name, pattern))
     };
-    match key {
-        "dangling" => {
-            let wanted = boolean::parse("dangling", value)?;
-            chosen.retain(|image| image.reference.is_none() == wanted);
+    chosen.retain(|image| references.is_empty() || references.iter().any(|pattern| named(image, pattern)));
+    chosen.retain(|image| ids.is_empty() || ids.iter().any(|id| has_id(image, id)));
+    Ok(())
+}
+
+/// Podman's `--sort`.
+///
+/// # Errors
+/// `Invalid` for another field.
+pub(super) fn sort(images: &mut [ImageSummary], field: &str) -> Result<()> {
+    let name = |image: &ImageSummary| image.reference.as_ref().map(Reference::familiar_repository);
+    let tag = |image: &ImageSummary| image.reference.as_ref().and_then(|name| name.tag.clone());
+    match field {
+        "created" => images.sort_by_key(|image| std::cmp::Reverse(image.created)),
+        "id" => images.sort_by(|a, b| a.id.cmp(&b.id)),
+        "repository" => images.sort_by_key(name),
+        "size" => images.sort_by_key(|image| image.size),
+        "tag" => images.sort_by_key(tag),
+        _ => {
+            return Err(Error::invalid(format!("invalid value {field:?} of --sort"))
+                .hint("it is one of created, id, repository, size and tag"));
         }
-        "reference" => {
-            chosen.retain(|image| image.reference.as_ref().is_some_and(|name| matches_name(name, value)));
-        }
-        "label" => {
-            let (label, text) =
-                value.split_once('=').map_or((value, None), |(label, text)| (label, Some(text)));
-            chosen.retain(|image| {
-                image.labels.get(label).is_some_and(|have| text.is_none_or(|text| have == text))
-            });
-        }
-        "id" => chosen.retain(|image| has_id(image, value)),
-        "before" => {
-            let limit = created()?;
-            chosen.retain(|image| image.created < limit);
-        }
-        "since" | "after" => {
-            let limit = created()?;
-            chosen.retain(|image| image.created > limit);
-        }
-        _ => return Err(invalid()),
     }
     Ok(())
 }

@@ -41,7 +41,7 @@ pub(crate) struct HistoryArgs {
 /// # Errors
 /// `NotFound`; `Invalid` for a wrong template.
 pub(crate) fn history(args: HistoryArgs) -> Result<u8> {
-    let format = args.format.as_deref().map(Format::parse).transpose()?;
+    let format = Format::of_list(args.format.as_deref())?;
     let steps = images::history(&Engine::open()?.dirs, &args.image)?;
     ui::write(args.render(&steps, format.as_ref(), Timestamp::now())?.as_bytes())?;
     Ok(0)

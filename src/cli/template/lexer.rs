@@ -1,11 +1,21 @@
 //! A template's text as pieces: plain text, and the tokens of each action.
 
+use super::Fault;
+
 /// A piece of a template.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Piece {
     Text(String),
-    /// What stands between `{{` and `}}`.
-    Action(Vec<Token>),
+    /// What stands between `{{` and `}}`, and where the action begins.
+    Action(Vec<Lexed>, usize),
+}
+
+/// A token and the bytes of the template that it is made of.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Lexed {
+    pub(super) token: Token,
+    pub(super) start: usize,
+    pub(super) end: usize,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -30,7 +40,7 @@ pub(super) enum Token {
     Assign,
 }
 
-type Result<T> = std::result::Result<T, String>;
+type Result<T> = std::result::Result<T, Fault>;
 
 /// Splits a template; blanks beside `{{-` and `-}}` are gone, comments as well.
 pub(super) fn lex(text: &str) -> Result<Vec<Piece>> {
@@ -47,17 +57,18 @@ pub(super) fn lex(text: &str) -> Result<Vec<Piece>> {
             push_text(&mut pieces, plain);
             return Ok(pieces);
         };
+        let begin = text.len() - rest.len() + start;
         let mut inside = &rest[start + 2..];
         if inside.starts_with('-') && inside[1..].starts_with(char::is_whitespace) {
             inside = &inside[1..];
             plain = plain.trim_end();
         }
         push_text(&mut pieces, plain);
-        let mut lexer = Lexer { rest: inside, tokens: Vec::new() };
+        let mut lexer = Lexer { length: text.len(), rest: inside, tokens: Vec::new() };
         trim_start = lexer.action()?;
         rest = lexer.rest;
         if !lexer.tokens.is_empty() {
-            pieces.push(Piece::Action(lexer.tokens));
+            pieces.push(Piece::Action(lexer.tokens, begin));
         }
     }
 }
@@ -69,20 +80,30 @@ fn push_text(pieces: &mut Vec<Piece>, text: &str) {
 }
 
 struct Lexer<'a> {
+    /// Bytes of the whole template.
+    length: usize,
     rest: &'a str,
-    tokens: Vec<Token>,
+    tokens: Vec<Lexed>,
 }
 
 impl Lexer<'_> {
+    fn position(&self) -> usize {
+        self.length - self.rest.len()
+    }
+
+    fn fault(&self, message: impl Into<String>) -> Fault {
+        Fault::parse(self.position(), message)
+    }
+
     /// The tokens of one action; whether it ended with `-}}`.
     fn action(&mut self) -> Result<bool> {
         if let Some(comment) = self.rest.trim_start().strip_prefix("/*") {
-            let end = comment.find("*/").ok_or("unclosed comment")?;
+            let end = comment.find("*/").ok_or_else(|| self.fault("unclosed comment"))?;
             let after = &comment[end + 2..];
             let trimmed = after.trim_start().strip_prefix("-}}");
             self.rest = trimmed
                 .or_else(|| after.strip_prefix("}}"))
-                .ok_or("comment ends before closing delimiter")?;
+                .ok_or_else(|| self.fault("comment ends before closing delimiter"))?;
             return Ok(trimmed.is_some());
         }
         loop {
@@ -90,19 +111,20 @@ impl Lexer<'_> {
             self.rest = self.rest.trim_start();
             let after_blank = self.rest.len() < blanks;
             if let Some(rest) = self.rest.strip_prefix("}}") {
-                self.rest = rest;
                 if self.tokens.is_empty() {
-                    return Err("missing value for command".into());
+                    return Err(self.fault("missing value for command"));
                 }
+                self.rest = rest;
                 return Ok(false);
             }
             if let Some(rest) = self.rest.strip_prefix("-}}").filter(|_| after_blank) {
                 self.rest = rest;
                 return Ok(true);
             }
-            let Some(first) = self.rest.chars().next() else { return Err("unclosed action".into()) };
+            let Some(first) = self.rest.chars().next() else { return Err(self.fault("unclosed action")) };
+            let start = self.position();
             let token = self.token(first)?;
-            self.tokens.push(token);
+            self.tokens.push(Lexed { token, start, end: self.position() });
         }
     }
 
@@ -142,7 +164,11 @@ impl Lexer<'_> {
             }
             '0'..='9' | '+' | '-' | '.' => self.number(),
             _ if first.is_alphabetic() || first == '_' => Ok(Token::Word(self.identifier())),
-            _ => Err(format!("unexpected {first:?} in an action")),
+            '}' => Err(self.fault("unexpected \"}\" in operand")),
+            _ => {
+                Err(self
+                    .fault(format!("unrecognized character in action: U+{:04X} {first:?}", u32::from(first))))
+            }
         }
     }
 
@@ -163,7 +189,7 @@ impl Lexer<'_> {
             self.rest = after;
             fields.push(self.identifier());
             if fields.len() > 100 {
-                return Err("fields are nested too deeply".into());
+                return Err(self.fault("fields are nested too deeply"));
             }
         }
         Ok(fields)
@@ -175,9 +201,9 @@ impl Lexer<'_> {
         let mut chars = self.rest[1..].chars();
         loop {
             match chars.next() {
-                None | Some('\n') => return Err("unterminated quoted string".into()),
+                None | Some('\n') => return Err(self.fault("unterminated quoted string")),
                 Some('"') => break,
-                Some('\\') => text.push(escape(&mut chars)?),
+                Some('\\') => text.push(escape(&mut chars).map_err(|message| self.fault(message))?),
                 Some(c) => text.push(c),
             }
         }
@@ -186,17 +212,18 @@ impl Lexer<'_> {
     }
 
     fn raw(&mut self) -> Result<Token> {
-        let (text, rest) = self.rest[1..].split_once('`').ok_or("unterminated raw quoted string")?;
+        let (text, rest) =
+            self.rest[1..].split_once('`').ok_or_else(|| self.fault("unterminated raw quoted string"))?;
         self.rest = rest;
         Ok(Token::Text(text.to_owned()))
     }
 
     /// A character of Go is its number.
     fn character(&mut self) -> Result<Token> {
-        let unterminated = || "unterminated character constant".to_owned();
+        let unterminated = || self.fault("unterminated character constant");
         let mut chars = self.rest[1..].chars();
         let value = match chars.next().ok_or_else(unterminated)? {
-            '\\' => escape(&mut chars)?,
+            '\\' => escape(&mut chars).map_err(|message| self.fault(message))?,
             c => c,
         };
         if chars.next() != Some('\'') {
@@ -228,7 +255,7 @@ impl Lexer<'_> {
             Ok(number) => Token::Integer(if negative { -number } else { number }),
             Err(_) => match plain.parse::<f64>() {
                 Ok(number) if number.is_finite() && decimal => Token::Float(number),
-                _ => return Err(format!("bad number syntax: {text:?}")),
+                _ => return Err(self.fault(format!("bad number syntax: {text:?}"))),
             },
         };
         self.rest = rest;
@@ -237,21 +264,26 @@ impl Lexer<'_> {
 }
 
 /// The character that an escape stands for, after its backslash.
-fn escape(chars: &mut std::str::Chars<'_>) -> Result<char> {
+fn escape(chars: &mut std::str::Chars<'_>) -> std::result::Result<char, String> {
     match chars.next() {
         Some('n') => Ok('\n'),
         Some('t') => Ok('\t'),
         Some('r') => Ok('\r'),
+        Some('a') => Ok('\x07'),
+        Some('b') => Ok('\x08'),
+        Some('f') => Ok('\x0c'),
+        Some('v') => Ok('\x0b'),
         Some('\\') => Ok('\\'),
         Some('"') => Ok('"'),
         Some('\'') => Ok('\''),
         Some('x') => hexadecimal(chars, 2),
         Some('u') => hexadecimal(chars, 4),
+        Some('U') => hexadecimal(chars, 8),
         _ => Err("unknown escape in a string".into()),
     }
 }
 
-fn hexadecimal(chars: &mut std::str::Chars<'_>, digits: usize) -> Result<char> {
+fn hexadecimal(chars: &mut std::str::Chars<'_>, digits: usize) -> std::result::Result<char, String> {
     let text: String = chars.by_ref().take(digits).collect();
     let plain = text.len() == digits && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     let number = if plain { u32::from_str_radix(&text, 16).ok() } else { None };

@@ -1,7 +1,8 @@
 //! Pieces to a tree.
 
-use super::functions;
-use super::lexer::{Piece, Token};
+use super::lexer::{Lexed, Piece, Token};
+use super::{Fault, functions};
+use std::collections::BTreeMap;
 
 /// How deep blocks and parentheses may be nested.
 const MAX_DEPTH: usize = 100;
@@ -10,11 +11,45 @@ const MAX_DEPTH: usize = 100;
 pub(super) enum Node {
     Text(String),
     Action(Pipeline),
-    If { condition: Pipeline, then: Vec<Node>, otherwise: Vec<Node> },
-    With { value: Pipeline, then: Vec<Node>, otherwise: Vec<Node> },
-    Range { over: Pipeline, body: Vec<Node>, otherwise: Vec<Node> },
+    If {
+        condition: Pipeline,
+        then: Vec<Node>,
+        otherwise: Vec<Node>,
+    },
+    With {
+        value: Pipeline,
+        then: Vec<Node>,
+        otherwise: Vec<Node>,
+    },
+    Range {
+        over: Pipeline,
+        body: Vec<Node>,
+        otherwise: Vec<Node>,
+    },
+    /// `{{template "name" pipeline}}`
+    Template {
+        name: String,
+        value: Option<Pipeline>,
+        place: Place,
+    },
     Break,
     Continue,
+}
+
+/// A whole template: what it prints, and what it defines for `{{template}}`.
+#[derive(Debug)]
+pub(super) struct Tree {
+    pub(super) nodes: Vec<Node>,
+    pub(super) defined: BTreeMap<String, Vec<Node>>,
+}
+
+/// Where something stands in the template's text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Place {
+    /// The byte that Go names in messages.
+    pub(super) at: usize,
+    pub(super) start: usize,
+    pub(super) end: usize,
 }
 
 /// `$x := a | b`
@@ -25,11 +60,24 @@ pub(super) struct Pipeline {
     /// `:=` makes a variable, `=` changes one.
     pub(super) declares: bool,
     /// At least one.
-    pub(super) commands: Vec<Vec<Operand>>,
+    pub(super) commands: Vec<Command>,
+}
+
+/// `index .Args 1`: at least one operand.
+#[derive(Debug)]
+pub(super) struct Command {
+    pub(super) operands: Vec<Operand>,
+    pub(super) place: Place,
 }
 
 #[derive(Debug)]
-pub(super) enum Operand {
+pub(super) struct Operand {
+    pub(super) what: What,
+    pub(super) place: Place,
+}
+
+#[derive(Debug)]
+pub(super) enum What {
     Dot,
     Field(Vec<String>),
     Variable(String, Vec<String>),
@@ -43,15 +91,24 @@ pub(super) enum Operand {
     Group(Pipeline, Vec<String>),
 }
 
-type Result<T> = std::result::Result<T, String>;
+type Result<T> = std::result::Result<T, Fault>;
 
-pub(super) fn parse(pieces: Vec<Piece>) -> Result<Vec<Node>> {
-    let mut parser = Parser { pieces: pieces.into_iter(), depth: 0, loops: 0 };
+/// `end` is the length of the template, for what is missing there.
+pub(super) fn parse(pieces: Vec<Piece>, end: usize) -> Result<Tree> {
+    let mut parser = Parser {
+        pieces: pieces.into_iter(),
+        defined: BTreeMap::new(),
+        variables: Vec::new(),
+        depth: 0,
+        loops: 0,
+        at: 0,
+        end,
+    };
     let (nodes, end) = parser.nodes()?;
     match end {
-        End::Text => Ok(nodes),
-        End::Closed => Err("unexpected {{end}}".into()),
-        End::Else(_) => Err("unexpected {{else}}".into()),
+        End::Text => Ok(Tree { nodes, defined: parser.defined }),
+        End::Closed => Err(parser.fault("unexpected {{end}}")),
+        End::Else(_) => Err(parser.fault("unexpected {{else}}")),
     }
 }
 
@@ -61,17 +118,27 @@ enum End {
     /// `{{end}}`
     Closed,
     /// With the tokens after `else`.
-    Else(Vec<Token>),
+    Else(Vec<Lexed>),
 }
 
 struct Parser {
     pieces: std::vec::IntoIter<Piece>,
+    defined: BTreeMap<String, Vec<Node>>,
+    /// Names in sight, the innermost last.
+    variables: Vec<String>,
     depth: usize,
     /// How many `range`s are open.
     loops: usize,
+    /// Where the action begins that is being read.
+    at: usize,
+    end: usize,
 }
 
 impl Parser {
+    fn fault(&self, message: impl Into<String>) -> Fault {
+        Fault::parse(self.at, message)
+    }
+
     fn nodes(&mut self) -> Result<(Vec<Node>, End)> {
         let mut nodes = Vec::new();
         while let Some(piece) = self.pieces.next() {
@@ -80,51 +147,69 @@ impl Parser {
                     nodes.push(Node::Text(text));
                     continue;
                 }
-                Piece::Action(tokens) => tokens,
+                Piece::Action(tokens, at) => {
+                    self.at = at;
+                    tokens
+                }
             };
             match keyword(&tokens) {
                 Some("end") => {
-                    nothing_after(&tokens, "end")?;
+                    self.nothing_after(&tokens, "end")?;
                     return Ok((nodes, End::Closed));
                 }
                 Some("else") => return Ok((nodes, End::Else(tokens[1..].to_vec()))),
-                Some("break" | "continue") if self.loops == 0 => {
-                    return Err("{{break}} or {{continue}} outside of {{range}}".into());
+                Some(word @ ("break" | "continue")) if self.loops == 0 => {
+                    return Err(self.fault(format!("{{{{{word}}}}} outside {{{{range}}}}")));
                 }
                 Some("break") => nodes.push(Node::Break),
                 Some("continue") => nodes.push(Node::Continue),
                 Some(block @ ("if" | "with" | "range")) => nodes.push(self.block(block, &tokens[1..])?),
-                Some(word @ ("template" | "define" | "block")) => {
-                    return Err(format!("{{{{{word}}}}} is not part of --format"));
+                Some("define") => self.define(&tokens)?,
+                Some("template") => nodes.push(self.call(&tokens, "template clause")?),
+                Some("block") => {
+                    let call = self.call(&tokens, "block clause")?;
+                    self.define(&tokens[..2])?;
+                    nodes.push(call);
                 }
-                _ => nodes.push(Node::Action(pipeline(&tokens)?)),
+                _ => nodes.push(Node::Action(self.pipeline(&tokens, "command")?)),
             }
         }
+        self.at = self.end;
         Ok((nodes, End::Text))
     }
 
-    fn block(&mut self, keyword: &str, tokens: &[Token]) -> Result<Node> {
+    fn nothing_after(&self, tokens: &[Lexed], word: &str) -> Result<()> {
+        if tokens.len() > 1 { Err(self.fault(format!("unexpected words in {word}"))) } else { Ok(()) }
+    }
+
+    fn deeper(&mut self) -> Result<()> {
         self.depth += 1;
-        if self.depth > MAX_DEPTH {
-            return Err("blocks are nested too deeply".into());
-        }
-        let head = pipeline(tokens)?;
+        if self.depth > MAX_DEPTH { Err(self.fault("blocks are nested too deeply")) } else { Ok(()) }
+    }
+
+    fn block(&mut self, keyword: &str, tokens: &[Lexed]) -> Result<Node> {
+        self.deeper()?;
+        let outer = self.variables.len();
+        let head = self.pipeline(tokens, keyword)?;
         if head.variables.len() > 1 && keyword != "range" {
-            return Err(format!("too many variables in {{{{{keyword}}}}}"));
+            return Err(self.fault(format!("too many declarations in {keyword}")));
         }
         self.loops += usize::from(keyword == "range");
+        let inner = self.variables.len();
         let (then, end) = self.nodes()?;
+        self.variables.truncate(inner);
         self.loops -= usize::from(keyword == "range");
         let otherwise = match end {
-            End::Text => return Err(format!("unexpected end of the template in {{{{{keyword}}}}}")),
+            End::Text => return Err(self.fault("unexpected EOF")),
             End::Closed => Vec::new(),
             End::Else(tokens) if tokens.is_empty() => self.last_branch()?,
             End::Else(tokens) => match self::keyword(&tokens) {
                 // `else if` is an `if` of its own that shares our `end`.
                 Some(word @ ("if" | "with")) if word == keyword => vec![self.block(keyword, &tokens[1..])?],
-                _ => return Err("unexpected words after {{else".into()),
+                _ => return Err(self.fault("unexpected words in else")),
             },
         };
+        self.variables.truncate(outer);
         self.depth -= 1;
         Ok(match keyword {
             "if" => Node::If { condition: head, then, otherwise },
@@ -136,73 +221,139 @@ impl Parser {
     fn last_branch(&mut self) -> Result<Vec<Node>> {
         match self.nodes()? {
             (nodes, End::Closed) => Ok(nodes),
-            (_, End::Else(_)) => Err("unexpected {{else}}".into()),
-            (_, End::Text) => Err("unexpected end of the template after {{else}}".into()),
+            (_, End::Else(_)) => Err(self.fault("unexpected {{else}}")),
+            (_, End::Text) => Err(self.fault("unexpected EOF")),
         }
+    }
+
+    /// `{{define "name"}}...{{end}}`: has no view of the variables around it.
+    fn define(&mut self, tokens: &[Lexed]) -> Result<()> {
+        let [_, Lexed { token: Token::Text(name), .. }] = tokens else {
+            return Err(self.fault("unexpected words in define clause"));
+        };
+        self.deeper()?;
+        let variables = std::mem::take(&mut self.variables);
+        let loops = std::mem::take(&mut self.loops);
+        let (nodes, end) = self.nodes()?;
+        match end {
+            End::Closed => {}
+            End::Else(_) => return Err(self.fault("unexpected {{else}} in define clause")),
+            End::Text => return Err(self.fault("unexpected EOF")),
+        }
+        self.variables = variables;
+        self.loops = loops;
+        self.depth -= 1;
+        self.defined.insert(name.clone(), nodes);
+        Ok(())
+    }
+
+    /// `{{template "name" pipeline}}`
+    fn call(&mut self, tokens: &[Lexed], context: &str) -> Result<Node> {
+        let [_, Lexed { token: Token::Text(name), start, end }, rest @ ..] = tokens else {
+            return Err(self.fault(format!("unexpected words in {context}")));
+        };
+        let value = if rest.is_empty() { None } else { Some(self.pipeline(rest, context)?) };
+        Ok(Node::Template {
+            name: name.clone(),
+            value,
+            place: Place { at: self.at + 2, start: *start, end: *end },
+        })
+    }
+
+    fn pipeline(&mut self, tokens: &[Lexed], context: &str) -> Result<Pipeline> {
+        let (variables, declares, used) = self.declaration(tokens)?;
+        let mut reader = Reader {
+            tokens: &tokens[used..],
+            variables: &self.variables,
+            at: tokens.last().map_or(self.at, |token| token.end),
+            depth: 0,
+        };
+        let commands = reader.commands(context)?;
+        if let Some(token) = reader.tokens.first() {
+            return Err(Fault::parse(token.start, "unexpected right paren"));
+        }
+        if declares {
+            self.variables.extend(variables.iter().cloned());
+        }
+        Ok(Pipeline { variables, declares, commands })
+    }
+
+    /// `$x :=`, `$x =`, `$i, $x :=` at the start; with how many tokens that are.
+    fn declaration(&self, tokens: &[Lexed]) -> Result<(Vec<String>, bool, usize)> {
+        let name = |name: &String, fields: &Vec<String>| {
+            if fields.is_empty() && !name.is_empty() {
+                Ok(name.clone())
+            } else {
+                Err(self.fault("only a variable can be assigned to"))
+            }
+        };
+        let kinds: Vec<&Token> = tokens.iter().take(4).map(|lexed| &lexed.token).collect();
+        Ok(match kinds.as_slice() {
+            [Token::Variable(one, fields), Token::Declare, ..] => (vec![name(one, fields)?], true, 2),
+            [Token::Variable(one, fields), Token::Assign, ..] => {
+                known(&self.variables, one, tokens[0].start)?;
+                (vec![name(one, fields)?], false, 2)
+            }
+            [Token::Variable(one, a), Token::Comma, Token::Variable(two, b), Token::Declare] => {
+                (vec![name(one, a)?, name(two, b)?], true, 4)
+            }
+            _ => (Vec::new(), false, 0),
+        })
     }
 }
 
-fn keyword(tokens: &[Token]) -> Option<&str> {
+fn keyword(tokens: &[Lexed]) -> Option<&str> {
     match tokens.first() {
-        Some(Token::Word(word)) => Some(word),
+        Some(Lexed { token: Token::Word(word), .. }) => Some(word),
         _ => None,
     }
 }
 
-fn nothing_after(tokens: &[Token], word: &str) -> Result<()> {
-    if tokens.len() > 1 { Err(format!("unexpected words after {{{{{word}")) } else { Ok(()) }
-}
-
-fn pipeline(tokens: &[Token]) -> Result<Pipeline> {
-    let (variables, declares, used) = declaration(tokens)?;
-    let mut reader = Reader { tokens: &tokens[used..], depth: 0 };
-    let commands = reader.commands()?;
-    if !reader.tokens.is_empty() {
-        return Err("unexpected right parenthesis".into());
+fn known(variables: &[String], name: &str, at: usize) -> Result<()> {
+    if name.is_empty() || variables.iter().any(|variable| variable == name) {
+        return Ok(());
     }
-    Ok(Pipeline { variables, declares, commands })
-}
-
-/// `$x :=`, `$x =`, `$i, $x :=` at the start; with how many tokens that are.
-fn declaration(tokens: &[Token]) -> Result<(Vec<String>, bool, usize)> {
-    let name = |name: &String, fields: &Vec<String>| {
-        if fields.is_empty() && !name.is_empty() {
-            Ok(name.clone())
-        } else {
-            Err("only a variable can be assigned to".to_owned())
-        }
-    };
-    Ok(match tokens {
-        [Token::Variable(one, fields), Token::Declare, ..] => (vec![name(one, fields)?], true, 2),
-        [Token::Variable(one, fields), Token::Assign, ..] => (vec![name(one, fields)?], false, 2),
-        [Token::Variable(one, a), Token::Comma, Token::Variable(two, b), Token::Declare, ..] => {
-            (vec![name(one, a)?, name(two, b)?], true, 4)
-        }
-        _ => (Vec::new(), false, 0),
-    })
+    Err(Fault::parse(at, format!("undefined variable \"${name}\"")))
 }
 
 struct Reader<'a> {
-    tokens: &'a [Token],
+    tokens: &'a [Lexed],
+    variables: &'a [String],
+    /// Where the action ends.
+    at: usize,
     depth: usize,
 }
 
 impl Reader<'_> {
+    fn position(&self) -> usize {
+        self.tokens.first().map_or(self.at, |token| token.start)
+    }
+
+    fn fault(&self, message: impl Into<String>) -> Fault {
+        Fault::parse(self.position(), message)
+    }
+
     /// Commands with `|` between them, up to the end or a `)`.
-    fn commands(&mut self) -> Result<Vec<Vec<Operand>>> {
-        let mut commands = Vec::new();
+    fn commands(&mut self, context: &str) -> Result<Vec<Command>> {
+        let mut commands: Vec<Command> = Vec::new();
         loop {
             let operands = self.operands()?;
-            if operands.is_empty() {
-                return Err("missing value for command".into());
+            let (Some(first), Some(last)) = (operands.first(), operands.last()) else {
+                return Err(self.fault(format!("missing value for {context}")));
+            };
+            let place = Place { at: first.place.start, start: first.place.start, end: last.place.end };
+            let callable = matches!(first.what, What::Function(_) | What::Field(_));
+            let constant =
+                !callable && !matches!(first.what, What::Dot | What::Variable(..) | What::Group(..));
+            if constant && !commands.is_empty() {
+                return Err(self.fault("non executable command in pipeline stage 2"));
             }
-            let callable = matches!(operands[0], Operand::Function(_) | Operand::Field(_));
             if !callable && (operands.len() > 1 || !commands.is_empty()) {
-                return Err("a command's first word is not a function".into());
+                return Err(self.fault("can't give argument to non-function"));
             }
-            commands.push(operands);
+            commands.push(Command { operands, place });
             match self.tokens.first() {
-                Some(Token::Pipe) => self.tokens = &self.tokens[1..],
+                Some(Lexed { token: Token::Pipe, .. }) => self.tokens = &self.tokens[1..],
                 _ => return Ok(commands),
             }
         }
@@ -210,25 +361,28 @@ impl Reader<'_> {
 
     fn operands(&mut self) -> Result<Vec<Operand>> {
         let mut operands = Vec::new();
-        while let Some(token) = self.tokens.first() {
-            let operand = match token {
+        while let Some(lexed) = self.tokens.first() {
+            let what = match &lexed.token {
                 Token::Pipe | Token::Close => break,
-                Token::Dot => Operand::Dot,
-                Token::Field(fields) => Operand::Field(fields.clone()),
-                Token::Variable(name, fields) => Operand::Variable(name.clone(), fields.clone()),
-                Token::Text(text) => Operand::Text(text.clone()),
-                Token::Integer(number) => Operand::Integer(*number),
-                Token::Float(number) => Operand::Float(*number),
-                Token::Word(word) => self::word(word)?,
+                Token::Dot => What::Dot,
+                Token::Field(fields) => What::Field(fields.clone()),
+                Token::Variable(name, fields) => {
+                    known(self.variables, name, lexed.start)?;
+                    What::Variable(name.clone(), fields.clone())
+                }
+                Token::Text(text) => What::Text(text.clone()),
+                Token::Integer(number) => What::Integer(*number),
+                Token::Float(number) => What::Float(*number),
+                Token::Word(word) => self.word(word)?,
                 Token::Open => {
                     operands.push(self.group()?);
                     continue;
                 }
-                Token::Comma | Token::Declare | Token::Assign => {
-                    return Err("unexpected , or = in an action".into());
-                }
+                Token::Comma => return Err(self.fault("unexpected \",\" in operand")),
+                Token::Declare => return Err(self.fault("unexpected \":=\" in operand")),
+                Token::Assign => return Err(self.fault("unexpected \"=\" in operand")),
             };
-            operands.push(operand);
+            operands.push(Operand { place: place(lexed), what });
             self.tokens = &self.tokens[1..];
         }
         Ok(operands)
@@ -237,32 +391,46 @@ impl Reader<'_> {
     fn group(&mut self) -> Result<Operand> {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
-            return Err("parentheses are nested too deeply".into());
+            return Err(self.fault("parentheses are nested too deeply"));
         }
+        let start = self.position();
         self.tokens = &self.tokens[1..];
-        let commands = self.commands()?;
-        if self.tokens.first() != Some(&Token::Close) {
-            return Err("unclosed left parenthesis".into());
-        }
+        let commands = self.commands("parenthesized pipeline")?;
+        let Some(Lexed { token: Token::Close, end, .. }) = self.tokens.first() else {
+            return Err(self.fault("unclosed left paren"));
+        };
+        let mut place = Place { at: start, start, end: *end };
         self.tokens = &self.tokens[1..];
         self.depth -= 1;
         let fields = match self.tokens.first() {
-            Some(Token::Field(fields)) => {
+            Some(Lexed { token: Token::Field(fields), start, end }) if *start == place.end => {
+                place = Place { at: *start, start: place.start, end: *end };
                 self.tokens = &self.tokens[1..];
                 fields.clone()
             }
             _ => Vec::new(),
         };
-        Ok(Operand::Group(Pipeline { variables: Vec::new(), declares: false, commands }, fields))
+        let pipeline = Pipeline { variables: Vec::new(), declares: false, commands };
+        Ok(Operand { what: What::Group(pipeline, fields), place })
+    }
+
+    fn word(&self, word: &str) -> Result<What> {
+        match word {
+            "true" => Ok(What::Boolean(true)),
+            "false" => Ok(What::Boolean(false)),
+            "nil" => Ok(What::Nil),
+            _ if functions::exists(word) => Ok(What::Function(word.to_owned())),
+            _ => Err(self.fault(format!("function {word:?} not defined"))),
+        }
     }
 }
 
-fn word(word: &str) -> Result<Operand> {
-    match word {
-        "true" => Ok(Operand::Boolean(true)),
-        "false" => Ok(Operand::Boolean(false)),
-        "nil" => Ok(Operand::Nil),
-        _ if functions::exists(word) => Ok(Operand::Function(word.to_owned())),
-        _ => Err(format!("function {word:?} not defined")),
-    }
+/// Go names the second field of a chain: `.A` of `.A.B` was there.
+fn place(lexed: &Lexed) -> Place {
+    let at = match &lexed.token {
+        Token::Field(fields) if fields.len() > 1 => lexed.start + 1 + fields[0].len(),
+        Token::Variable(name, fields) if !fields.is_empty() => lexed.start + 1 + name.len(),
+        _ => lexed.start,
+    };
+    Place { at, start: lexed.start, end: lexed.end }
 }

@@ -1,6 +1,6 @@
 //! Values as Go's `%v` prints them, and what counts as true.
 
-use serde_json::Value;
+use serde_json::{Number, Value};
 
 /// `{{.}}`
 pub(super) fn display(value: Option<&Value>) -> String {
@@ -8,7 +8,7 @@ pub(super) fn display(value: Option<&Value>) -> String {
         None => "<no value>".into(),
         Some(Value::Null) => "<nil>".into(),
         Some(Value::Bool(value)) => value.to_string(),
-        Some(Value::Number(number)) => number.to_string(),
+        Some(Value::Number(number)) => number_text(number),
         Some(Value::String(text)) => text.clone(),
         Some(Value::Array(items)) => {
             let items: Vec<String> = items.iter().map(|item| display(Some(item))).collect();
@@ -20,6 +20,38 @@ pub(super) fn display(value: Option<&Value>) -> String {
             items.sort();
             format!("map[{}]", items.join(" "))
         }
+    }
+}
+
+/// Go writes no `.0`, and an exponent for what is very large or small.
+fn number_text(number: &Number) -> String {
+    let float = match number.as_f64() {
+        Some(float) if number.is_f64() => float,
+        _ => return number.to_string(),
+    };
+    let size = float.abs();
+    if size != 0.0 && !(1e-4..1e21).contains(&size) {
+        let text = format!("{float:e}");
+        let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+        let (sign, exponent) = match exponent.strip_prefix('-') {
+            Some(exponent) => ('-', exponent),
+            None => ('+', exponent),
+        };
+        return format!("{digits}e{sign}{exponent:0>2}");
+    }
+    float.to_string()
+}
+
+/// What Go calls the type of a value, for messages.
+pub(super) fn type_name(value: Option<&Value>) -> &'static str {
+    match value {
+        None | Some(Value::Null) => "<nil>",
+        Some(Value::Bool(_)) => "bool",
+        Some(Value::Number(number)) if number.is_f64() => "float64",
+        Some(Value::Number(_)) => "int",
+        Some(Value::String(_)) => "string",
+        Some(Value::Array(_)) => "[]interface {}",
+        Some(Value::Object(_)) => "map[string]interface {}",
     }
 }
 
@@ -61,7 +93,8 @@ pub(super) fn sprintf(format: &str, arguments: &[Option<&Value>]) -> Result<Stri
     }
     output.push_str(rest);
     if arguments.len() > 0 {
-        let extra: Vec<String> = arguments.map(|value| display(*value)).collect();
+        let extra: Vec<String> =
+            arguments.map(|value| format!("{}={}", type_name(*value), display(*value))).collect();
         output.push_str(&format!("%!(EXTRA {})", extra.join(", ")));
     }
     Ok(output)
@@ -71,6 +104,8 @@ struct Directive {
     left: bool,
     zero: bool,
     plus: bool,
+    /// `%#v`: as Go would write it in a program.
+    sharp: bool,
     width: usize,
     precision: Option<usize>,
     verb: Option<char>,
@@ -89,19 +124,45 @@ impl Directive {
         let rest = &rest[verb.map_or(0, char::len_utf8)..];
         let has = |flag| flags.contains(flag);
         Ok((
-            Self { left: has('-'), zero: has('0') && !has('-'), plus: has('+'), width, precision, verb },
+            Self {
+                left: has('-'),
+                zero: has('0') && !has('-'),
+                plus: has('+'),
+                sharp: has('#'),
+                width,
+                precision,
+                verb,
+            },
             rest,
         ))
     }
 
     fn text(&self, verb: char, value: Option<&Value>) -> String {
-        let wrong = || format!("%!{verb}({})", display(value));
+        let wrong = || match value {
+            None | Some(Value::Null) => format!("%!{verb}(<nil>)"),
+            value => format!("%!{verb}({}={})", type_name(value), display(value)),
+        };
         match (verb, value) {
+            ('v', Some(Value::String(text))) if self.sharp => Value::from(text.as_str()).to_string(),
+            ('s', Some(Value::Number(_) | Value::Bool(_) | Value::Null) | None) => wrong(),
+            ('T', _) => type_name(value).to_owned(),
             ('v' | 's', _) => match self.precision {
                 Some(length) => display(value).chars().take(length).collect(),
                 None => display(value),
             },
-            ('q', _) => Value::from(display(value)).to_string(),
+            ('q', Some(Value::String(text))) => Value::from(text.as_str()).to_string(),
+            ('q', Some(Value::Array(items))) => {
+                let items: Vec<String> = items.iter().map(|item| self.text('q', Some(item))).collect();
+                format!("[{}]", items.join(" "))
+            }
+            ('c', Some(Value::Number(number))) => {
+                let code = number.as_u64().and_then(|number| u32::try_from(number).ok());
+                code.and_then(char::from_u32).unwrap_or('\u{fffd}').to_string()
+            }
+            ('x' | 'X', Some(Value::String(text))) => {
+                let hexadecimal: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
+                if verb == 'X' { hexadecimal.to_uppercase() } else { hexadecimal }
+            }
             ('t', Some(Value::Bool(value))) => value.to_string(),
             ('d', Some(Value::Number(number))) if number.is_i64() || number.is_u64() => {
                 if self.plus && !number.to_string().starts_with('-') {
@@ -117,10 +178,10 @@ impl Directive {
                 (Some(number), _) => format!("{number:b}"),
                 (None, _) => wrong(),
             },
-            ('f', Some(Value::Number(number))) => {
+            ('f' | 'F', Some(Value::Number(number))) => {
                 format!("{:.*}", self.precision.unwrap_or(6), number.as_f64().unwrap_or_default())
             }
-            ('g', Some(Value::Number(number))) => number.to_string(),
+            ('g' | 'G', Some(Value::Number(number))) => number_text(number),
             _ => wrong(),
         }
     }

@@ -1,7 +1,7 @@
 //! Runs a template's tree over its data.
 
-use super::parser::{Node, Operand, Pipeline};
-use super::{Scope, functions, print};
+use super::parser::{Command, Node, Operand, Pipeline, Place, Tree, What};
+use super::{Fault, Scope, functions, print};
 use serde_json::Value;
 use std::borrow::Cow;
 
@@ -11,11 +11,34 @@ const MAX_STEPS: u32 = 1_000_000;
 /// Bytes of what one run makes.
 const MAX_OUTPUT: usize = 64 << 20;
 
-type Result<T> = std::result::Result<T, String>;
+/// `{{template}}`s within each other.
+const MAX_CALLS: u32 = 100;
 
-pub(super) fn render(nodes: &[Node], data: &Value, scope: Scope<'_>) -> Result<String> {
-    let mut run = Run { scope, root: data, variables: Vec::new(), output: String::new(), steps: 0 };
-    run.nodes(nodes, data)?;
+/// Members of docker's documents that are maps with keys of the user's: what
+/// they do not have is no error.
+const MAPS: [&str; 14] = [
+    "Annotations",
+    "BuildArgs",
+    "Config",
+    "DriverOpts",
+    "ExposedPorts",
+    "Labels",
+    "LogOpts",
+    "Networks",
+    "Options",
+    "PortBindings",
+    "Ports",
+    "Sysctls",
+    "Tmpfs",
+    "Volumes",
+];
+
+type Result<T> = std::result::Result<T, Fault>;
+
+pub(super) fn render(tree: &Tree, data: &Value, scope: Scope<'_>) -> Result<String> {
+    let root = Some(Cow::Borrowed(data));
+    let mut run = Run { tree, scope, root, variables: Vec::new(), output: String::new(), steps: 0, calls: 0 };
+    run.nodes(&tree.nodes, Some(data))?;
     Ok(run.output)
 }
 
@@ -31,61 +54,34 @@ enum Flow {
 pub(super) type Datum<'a> = Option<Cow<'a, Value>>;
 
 struct Run<'a> {
+    tree: &'a Tree,
     scope: Scope<'a>,
-    root: &'a Value,
+    /// `$`
+    root: Datum<'a>,
     /// The innermost last.
     variables: Vec<(String, Datum<'a>)>,
     output: String,
     steps: u32,
+    calls: u32,
 }
 
 impl<'a> Run<'a> {
     fn step(&mut self) -> Result<()> {
         self.steps += 1;
         if self.steps > MAX_STEPS || self.output.len() > MAX_OUTPUT {
-            return Err(format!("more than {MAX_STEPS} steps or {MAX_OUTPUT} bytes"));
+            return Err(Fault::run(
+                Place::default(),
+                format!("more than {MAX_STEPS} steps or {MAX_OUTPUT} bytes"),
+            ));
         }
         Ok(())
     }
 
-    fn nodes(&mut self, nodes: &[Node], dot: &Value) -> Result<Flow> {
+    fn nodes(&mut self, nodes: &'a [Node], dot: Option<&Value>) -> Result<Flow> {
         let outer = self.variables.len();
         for node in nodes {
             self.step()?;
-            let flow = match node {
-                Node::Text(text) => {
-                    self.output.push_str(text);
-                    Flow::On
-                }
-                Node::Action(pipeline) => {
-                    let value = self.pipeline(pipeline, dot)?;
-                    if pipeline.variables.is_empty() {
-                        let text = print::display(value.as_deref());
-                        self.output.push_str(&text);
-                    } else {
-                        self.assign(pipeline, value)?;
-                    }
-                    Flow::On
-                }
-                Node::If { condition, then, otherwise } => {
-                    let value = self.head(condition, dot)?;
-                    self.branch(
-                        if print::truth(value.as_deref()) { then } else { otherwise },
-                        dot,
-                        condition,
-                    )?
-                }
-                Node::With { value: head, then, otherwise } => {
-                    let value = self.head(head, dot)?;
-                    match value.filter(|value| print::truth(Some(value))) {
-                        Some(value) => self.branch(then, &value, head)?,
-                        None => self.branch(otherwise, dot, head)?,
-                    }
-                }
-                Node::Range { over, body, otherwise } => self.range(over, body, otherwise, dot)?,
-                Node::Break => Flow::Break,
-                Node::Continue => Flow::Continue,
-            };
+            let flow = self.node(node, dot)?;
             if flow != Flow::On {
                 self.variables.truncate(outer);
                 return Ok(flow);
@@ -95,49 +91,101 @@ impl<'a> Run<'a> {
         Ok(Flow::On)
     }
 
+    fn node(&mut self, node: &'a Node, dot: Option<&Value>) -> Result<Flow> {
+        match node {
+            Node::Text(text) => self.output.push_str(text),
+            Node::Action(pipeline) => {
+                let value = self.pipeline(pipeline, dot)?;
+                if pipeline.variables.is_empty() {
+                    let text = print::display(value.as_deref());
+                    self.output.push_str(&text);
+                } else {
+                    self.assign(pipeline, value);
+                }
+            }
+            Node::If { condition, then, otherwise } => {
+                let value = self.head(condition, dot)?;
+                let chosen = if print::truth(value.as_deref()) { then } else { otherwise };
+                return self.branch(chosen, dot, condition);
+            }
+            Node::With { value: head, then, otherwise } => {
+                let value = self.head(head, dot)?;
+                return match value.filter(|value| print::truth(Some(value))) {
+                    Some(value) => self.branch(then, Some(&value), head),
+                    None => self.branch(otherwise, dot, head),
+                };
+            }
+            Node::Range { over, body, otherwise } => return self.range(over, body, otherwise, dot),
+            Node::Template { name, value, place } => self.template(name, value.as_ref(), *place, dot)?,
+            Node::Break => return Ok(Flow::Break),
+            Node::Continue => return Ok(Flow::Continue),
+        }
+        Ok(Flow::On)
+    }
+
     /// The value of an `if` or `with`, whose variable lives until its `end`.
-    fn head(&mut self, pipeline: &Pipeline, dot: &Value) -> Result<Datum<'a>> {
+    fn head(&mut self, pipeline: &'a Pipeline, dot: Option<&Value>) -> Result<Datum<'a>> {
         let value = self.pipeline(pipeline, dot)?;
         if !pipeline.variables.is_empty() {
-            self.assign(pipeline, value.clone())?;
+            self.assign(pipeline, value.clone());
         }
         Ok(value)
     }
 
-    fn branch(&mut self, nodes: &[Node], dot: &Value, head: &Pipeline) -> Result<Flow> {
+    fn branch(&mut self, nodes: &'a [Node], dot: Option<&Value>, head: &Pipeline) -> Result<Flow> {
         let flow = self.nodes(nodes, dot)?;
         let declared = if head.declares { head.variables.len() } else { 0 };
         self.variables.truncate(self.variables.len() - declared);
         Ok(flow)
     }
 
-    fn assign(&mut self, pipeline: &Pipeline, value: Datum<'a>) -> Result<()> {
-        let Some(name) = pipeline.variables.first() else { return Ok(()) };
+    /// The parser has seen to it that a variable which is changed is there.
+    fn assign(&mut self, pipeline: &Pipeline, value: Datum<'a>) {
+        let Some(name) = pipeline.variables.first() else { return };
         if pipeline.declares {
             self.variables.push((name.clone(), value));
-            return Ok(());
+        } else if let Some(variable) = self.variables.iter_mut().rev().find(|(other, _)| other == name) {
+            variable.1 = value;
         }
-        let variable = self.variables.iter_mut().rev().find(|(other, _)| other == name);
-        variable.ok_or_else(|| format!("undefined variable ${name}"))?.1 = value;
+    }
+
+    /// Another template: it sees its argument and none of our variables.
+    fn template(
+        &mut self,
+        name: &str,
+        value: Option<&'a Pipeline>,
+        place: Place,
+        dot: Option<&Value>,
+    ) -> Result<()> {
+        let tree = self.tree;
+        let missing = || Fault::run(place, format!("template {name:?} not defined"));
+        let nodes = tree.defined.get(name).ok_or_else(missing)?;
+        let argument = match value {
+            Some(pipeline) => self.pipeline(pipeline, dot)?,
+            None => None,
+        };
+        self.calls += 1;
+        if self.calls > MAX_CALLS {
+            return Err(Fault::run(place, "templates are nested too deeply"));
+        }
+        let variables = std::mem::take(&mut self.variables);
+        let root = std::mem::replace(&mut self.root, argument.clone());
+        self.nodes(nodes, argument.as_deref())?;
+        self.variables = variables;
+        self.root = root;
+        self.calls -= 1;
         Ok(())
     }
 
-    fn range(&mut self, over: &Pipeline, body: &[Node], otherwise: &[Node], dot: &Value) -> Result<Flow> {
+    fn range(
+        &mut self,
+        over: &'a Pipeline,
+        body: &'a [Node],
+        otherwise: &'a [Node],
+        dot: Option<&Value>,
+    ) -> Result<Flow> {
         let value = self.pipeline(over, dot)?;
-        let items: Vec<(Value, Value)> = match value.as_deref() {
-            None | Some(Value::Null) => Vec::new(),
-            Some(Value::Array(items)) => {
-                items.iter().enumerate().map(|(index, item)| (Value::from(index), item.clone())).collect()
-            }
-            Some(Value::Object(map)) => {
-                let mut items: Vec<_> =
-                    map.iter().map(|(key, item)| (Value::from(key.as_str()), item.clone())).collect();
-                // Go goes through maps in the order of their keys.
-                items.sort_by(|one, two| one.0.as_str().cmp(&two.0.as_str()));
-                items
-            }
-            Some(other) => return Err(format!("range can't iterate over {}", print::display(Some(other)))),
-        };
+        let items = items(value.as_deref()).map_err(|message| Fault::run(over.commands[0].place, message))?;
         if items.is_empty() {
             return self.nodes(otherwise, dot);
         }
@@ -153,10 +201,10 @@ impl<'a> Run<'a> {
                 if over.declares {
                     self.variables.push((name.clone(), Some(Cow::Owned(value))));
                 } else {
-                    self.assign(over, Some(Cow::Owned(value)))?;
+                    self.assign(over, Some(Cow::Owned(value)));
                 }
             }
-            let flow = self.nodes(body, &item)?;
+            let flow = self.nodes(body, Some(&item))?;
             self.variables.truncate(outer);
             if flow == Flow::Break {
                 break;
@@ -165,7 +213,7 @@ impl<'a> Run<'a> {
         Ok(Flow::On)
     }
 
-    fn pipeline(&mut self, pipeline: &Pipeline, dot: &Value) -> Result<Datum<'a>> {
+    fn pipeline(&mut self, pipeline: &'a Pipeline, dot: Option<&Value>) -> Result<Datum<'a>> {
         let mut piped: Option<Datum<'a>> = None;
         for command in &pipeline.commands {
             self.step()?;
@@ -175,64 +223,73 @@ impl<'a> Run<'a> {
     }
 
     /// One command; what was piped into it is its last argument.
-    fn command(&mut self, operands: &[Operand], dot: &Value, piped: Option<Datum<'a>>) -> Result<Datum<'a>> {
-        let (first, rest) = operands.split_first().ok_or("missing value for command")?;
+    fn command(
+        &mut self,
+        command: &'a Command,
+        dot: Option<&Value>,
+        piped: Option<Datum<'a>>,
+    ) -> Result<Datum<'a>> {
+        let Some((first, rest)) = command.operands.split_first() else { return Ok(None) };
         let arguments = rest.len() + usize::from(piped.is_some());
-        match first {
-            Operand::Function(name) if name == "and" || name == "or" => {
-                self.and_or(name == "and", rest, dot, piped)
+        match &first.what {
+            What::Function(name) if name == "and" || name == "or" => {
+                let value = self.and_or(name == "and", rest, dot, piped)?;
+                value.ok_or_else(|| wrong_number(name, 0, command.place))
             }
-            Operand::Function(name) => {
+            What::Function(name) => {
                 let arguments = self.arguments(rest, dot, piped)?;
-                functions::call(name, &arguments, self.scope.headings).map(|value| Some(Cow::Owned(value)))
+                self.call(name, &arguments, command.place)
             }
-            Operand::Field(fields) if arguments > 0 => {
+            What::Field(fields) if arguments > 0 => {
                 let arguments = self.arguments(rest, dot, piped)?;
-                self.method(fields, &arguments)
+                self.method(fields, &arguments, first.place)
             }
-            operand => self.operand(operand, dot),
+            What::Nil => Err(Fault::run(first.place, "nil is not a command")),
+            _ => self.operand(first, dot),
         }
+    }
+
+    fn call(&self, name: &str, arguments: &[Datum<'a>], place: Place) -> Result<Datum<'a>> {
+        let value = functions::call(name, arguments, self.scope.headings);
+        value.map(|value| Some(Cow::Owned(value))).map_err(|message| Fault::run(place, message))
     }
 
     fn arguments(
         &mut self,
-        operands: &[Operand],
-        dot: &Value,
+        operands: &'a [Operand],
+        dot: Option<&Value>,
         piped: Option<Datum<'a>>,
     ) -> Result<Vec<Datum<'a>>> {
         let mut values = Vec::with_capacity(operands.len() + 1);
         for operand in operands {
-            let value = match operand {
-                Operand::Function(name) => Some(Cow::Owned(functions::call(name, &[], self.scope.headings)?)),
-                operand => self.operand(operand, dot)?,
-            };
-            values.push(value);
+            values.push(self.operand(operand, dot)?);
         }
         values.extend(piped);
         Ok(values)
     }
 
     /// The first argument that decides; those after it are not looked at.
+    /// `None` where there is none at all.
     fn and_or(
         &mut self,
         and: bool,
-        operands: &[Operand],
-        dot: &Value,
+        operands: &'a [Operand],
+        dot: Option<&Value>,
         piped: Option<Datum<'a>>,
-    ) -> Result<Datum<'a>> {
+    ) -> Result<Option<Datum<'a>>> {
         let mut last = None;
         for operand in operands {
             let value = self.operand(operand, dot)?;
             if print::truth(value.as_deref()) != and {
-                return Ok(value);
+                return Ok(Some(value));
             }
             last = Some(value);
         }
-        piped.or(last).ok_or_else(|| "wrong number of arguments for and/or".into())
+        Ok(piped.or(last))
     }
 
     /// `.Label "key"` is the one method of docker's documents.
-    fn method(&self, fields: &[String], arguments: &[Datum<'a>]) -> Result<Datum<'a>> {
+    fn method(&self, fields: &[String], arguments: &[Datum<'a>], place: Place) -> Result<Datum<'a>> {
         match (fields, self.scope.labels, arguments) {
             ([name], Some(labels), [Some(key)]) if name == "Label" => {
                 let key = key.as_str().unwrap_or_default();
@@ -243,48 +300,100 @@ impl<'a> Run<'a> {
                 };
                 Ok(Some(Cow::Owned(Value::String(text))))
             }
-            _ => Err(format!("{} has arguments but is not a method", fields.join("."))),
+            _ => {
+                let name = fields.last().map_or("", String::as_str);
+                Err(Fault::run(place, format!("{name} has arguments but cannot be invoked as function")))
+            }
         }
     }
 
-    fn operand(&mut self, operand: &Operand, dot: &Value) -> Result<Datum<'a>> {
+    fn operand(&mut self, operand: &'a Operand, dot: Option<&Value>) -> Result<Datum<'a>> {
         let owned = |value: Value| Ok(Some(Cow::Owned(value)));
-        match operand {
-            Operand::Dot => owned(dot.clone()),
-            Operand::Field(fields) => Self::fields(Some(dot), fields),
-            Operand::Variable(name, fields) if name.is_empty() => Self::fields(Some(self.root), fields),
-            Operand::Variable(name, fields) => {
-                let variable = self.variables.iter().rev().find(|(other, _)| other == name);
-                let value = variable.ok_or_else(|| format!("undefined variable ${name}"))?.1.clone();
-                Self::fields(value.as_deref(), fields)
+        match &operand.what {
+            What::Dot => Ok(dot.cloned().map(Cow::Owned)),
+            What::Field(fields) => self.fields(dot, fields, operand.place),
+            What::Variable(name, fields) if name.is_empty() => {
+                self.fields(self.root.as_deref(), fields, operand.place)
             }
-            Operand::Text(text) => owned(Value::from(text.as_str())),
-            Operand::Integer(number) => owned(Value::from(*number)),
-            Operand::Float(number) => owned(Value::from(*number)),
-            Operand::Boolean(value) => owned(Value::from(*value)),
-            Operand::Nil => owned(Value::Null),
-            Operand::Function(name) => owned(functions::call(name, &[], self.scope.headings)?),
-            Operand::Group(pipeline, fields) => {
+            What::Variable(name, fields) => {
+                let variable = self.variables.iter().rev().find(|(other, _)| other == name);
+                let value = variable.and_then(|(_, value)| value.as_deref());
+                self.fields(value, fields, operand.place)
+            }
+            What::Text(text) => owned(Value::from(text.as_str())),
+            What::Integer(number) => owned(Value::from(*number)),
+            What::Float(number) => owned(Value::from(*number)),
+            What::Boolean(value) => owned(Value::from(*value)),
+            What::Nil => owned(Value::Null),
+            What::Function(name) => self.call(name, &[], operand.place),
+            What::Group(pipeline, fields) => {
                 let value = self.pipeline(pipeline, dot)?;
-                Self::fields(value.as_deref(), fields)
+                self.fields(value.as_deref(), fields, operand.place)
             }
         }
     }
 
-    fn fields(value: Option<&Value>, fields: &[String]) -> Result<Datum<'a>> {
+    fn fields(&self, value: Option<&Value>, fields: &[String], place: Place) -> Result<Datum<'a>> {
         let mut value = value;
+        let mut parent = "";
         for field in fields {
             value = match value {
                 Some(Value::Object(map)) => match map.get(field) {
-                    None if field.starts_with(char::is_uppercase) => {
-                        return Err(format!("can't evaluate field {field}"));
+                    None if field.starts_with(char::is_uppercase) && !MAPS.contains(&parent) => {
+                        return Err(self.no_field(field, map, place));
                     }
                     found => found,
                 },
-                None | Some(Value::Null) => return Err(format!("nil value evaluating field {field}")),
-                Some(_) => return Err(format!("can't evaluate field {field}")),
+                None | Some(Value::Null) => {
+                    let message = format!("nil pointer evaluating interface {{}}.{field}");
+                    return Err(Fault::run(place, message));
+                }
+                Some(other) => {
+                    let message =
+                        format!("can't evaluate field {field} in type {}", print::type_name(Some(other)));
+                    return Err(Fault::run(place, message));
+                }
             };
+            parent = field;
         }
         Ok(value.cloned().map(Cow::Owned))
     }
+
+    /// Docker speaks of a row of a listing as of a struct, of a document as of a map.
+    fn no_field(&self, field: &str, map: &serde_json::Map<String, Value>, place: Place) -> Fault {
+        let names: Vec<&str> = map.keys().map(String::as_str).collect();
+        let message = if self.scope.labels.is_some() || self.scope.headings {
+            format!("can't evaluate field {field} in type row")
+        } else {
+            format!("map has no entry for key {field:?}")
+        };
+        Fault::run(place, message).hint(format!("what there is: {}", names.join(", ")))
+    }
+}
+
+fn wrong_number(name: &str, count: usize, place: Place) -> Fault {
+    Fault::run(place, format!("wrong number of args for {name}: want at least 1 got {count}"))
+}
+
+/// What `range` goes through, with keys.
+fn items(value: Option<&Value>) -> std::result::Result<Vec<(Value, Value)>, String> {
+    Ok(match value {
+        None | Some(Value::Null) => Vec::new(),
+        Some(Value::Array(items)) => {
+            items.iter().enumerate().map(|(index, item)| (Value::from(index), item.clone())).collect()
+        }
+        Some(Value::Object(map)) => {
+            let mut items: Vec<_> =
+                map.iter().map(|(key, item)| (Value::from(key.as_str()), item.clone())).collect();
+            // Go goes through maps in the order of their keys.
+            items.sort_by(|one, two| one.0.as_str().cmp(&two.0.as_str()));
+            items
+        }
+        Some(Value::Number(number))
+            if number.as_i64().is_some_and(|number| number <= i64::from(MAX_STEPS)) =>
+        {
+            (0..number.as_i64().unwrap_or_default()).map(|n| (Value::from(n), Value::from(n))).collect()
+        }
+        Some(other) => return Err(format!("range can't iterate over {}", print::display(Some(other)))),
+    })
 }

@@ -120,10 +120,15 @@ fn directories(dirs: &Dirs) -> Vec<Check> {
             }
         });
     }
-    if dirs.runtime.starts_with("/tmp") {
+    // What is set may lie below /tmp as well.
+    let fallback = crate::dirs::fallback_runtime_dir(rustix::process::getuid().as_raw());
+    if dirs.runtime == fallback {
         checks.push(Check::limited(
             "XDG_RUNTIME_DIR",
-            format!("not set: {} is used, which outlives your sessions", dirs.runtime.display()),
+            format!(
+                "not set, or no directory: {} is used, which outlives your sessions",
+                dirs.runtime.display()
+            ),
             "log in through PAM (not su), or: sudo loginctl enable-linger $USER",
         ));
     }

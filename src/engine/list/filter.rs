@@ -6,14 +6,12 @@ use super::{Container, network_name};
 use crate::engine::logs::moment;
 use crate::error::{Error, Result};
 use crate::types::container::{ContainerRecord, RecordedRoot};
+use crate::types::filter::{self, LabelFilter};
 use crate::types::mount::MountSource;
 use crate::types::reference::Reference;
-use crate::types::status::Status;
+use crate::types::status::{RestartPolicy, Status};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-
-/// How many filters one command takes.
-const MAX_FILTERS: usize = 1000;
 
 const STATES: &[&str] = &["created", "running", "restarting", "exited", "paused", "removing", "dead"];
 
@@ -22,9 +20,9 @@ const STATES: &[&str] = &["created", "running", "restarting", "exited", "paused"
 pub(crate) struct Filters {
     ids: Vec<String>,
     names: Vec<Pattern>,
-    labels: Vec<(String, Option<String>)>,
+    labels: Vec<LabelFilter>,
     states: Vec<&'static str>,
-    exit_codes: Vec<u8>,
+    exit_codes: Vec<i64>,
     ancestors: Vec<String>,
     before: Vec<String>,
     since: Vec<String>,
@@ -33,6 +31,32 @@ pub(crate) struct Filters {
     /// Of `health=`: no container here has a check, so only `none` holds.
     health: Option<bool>,
     until: Option<Timestamp>,
+    exposed: Vec<Ports>,
+    restarts: Vec<String>,
+    /// Something was asked for that no container has.
+    nothing: bool,
+}
+
+/// `80`, `80/tcp`, `8000-8010/udp`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Ports {
+    first: u16,
+    last: u16,
+    protocol: String,
+}
+
+impl Ports {
+    fn parse(text: &str) -> Option<Self> {
+        let (range, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let (first, last) = (first.parse().ok()?, last.parse().ok()?);
+        let known = matches!(protocol, "tcp" | "udp" | "sctp") && first <= last;
+        known.then(|| Self { first, last, protocol: protocol.to_owned() })
+    }
+
+    fn meets(&self, other: &Self) -> bool {
+        self.protocol == other.protocol && self.first <= other.last && other.first <= self.last
+    }
 }
 
 /// The moments that `before=` and `since=` name.
@@ -46,41 +70,32 @@ impl Filters {
     /// # Errors
     /// `Invalid` for an unknown key and a value that the key cannot have.
     pub(crate) fn parse(texts: &[String], now: Timestamp) -> Result<Self> {
-        if texts.len() > MAX_FILTERS {
-            return Err(Error::invalid(format!("more than {MAX_FILTERS} filters")));
-        }
         let mut filters = Self::default();
-        for text in texts {
-            filters.add(text, now).map_err(|error| error.context(format!("invalid filter {text:?}")))?;
+        for (key, value) in filter::split_all(texts)? {
+            filters.add(&key, value, now)?;
         }
         Ok(filters)
     }
 
-    fn add(&mut self, text: &str, now: Timestamp) -> Result<()> {
-        let (key, value) = text.split_once('=').ok_or_else(|| {
-            Error::invalid("no value").hint("write it as KEY=VALUE, for example status=exited")
-        })?;
+    fn add(&mut self, key: &str, value: &str, now: Timestamp) -> Result<()> {
+        let bad = || filter::bad_value(key, value);
         let owned = || value.to_owned();
-        match key.trim() {
+        match key {
             "id" => self.ids.push(owned()),
-            "name" => self.names.push(Pattern::parse(value)?),
-            "label" => {
-                let (name, wanted) =
-                    value.split_once('=').map_or((value, None), |(n, v)| (n, Some(v.to_owned())));
-                self.labels.push((name.to_owned(), wanted));
+            "name" => {
+                self.names.push(Pattern::parse(value).map_err(|error| error.context(bad().to_string()))?);
             }
+            "label" => self.labels.push(LabelFilter::new(value, true)),
+            "label!" => self.labels.push(LabelFilter::new(value, false)),
             "status" => {
                 let state = if value == "stopped" { "exited" } else { value };
                 let known = STATES.iter().find(|known| **known == state);
-                self.states.push(known.ok_or_else(|| {
-                    Error::invalid("unknown status").hint(format!("it is one of {}", STATES.join(", ")))
-                })?);
+                let hint = || bad().hint(format!("it is one of {}", STATES.join(", ")));
+                self.states.push(known.ok_or_else(hint)?);
             }
-            "exited" => self.exit_codes.push(
-                value
-                    .parse()
-                    .map_err(|_| Error::invalid("not an exit code").hint("a number from 0 to 255"))?,
-            ),
+            "exited" => {
+                self.exit_codes.push(value.parse().map_err(|_| bad().hint("it is an exit code"))?);
+            }
             "ancestor" => self.ancestors.push(owned()),
             "before" => self.before.push(owned()),
             "since" => self.since.push(owned()),
@@ -89,12 +104,27 @@ impl Filters {
             "health" => match value {
                 "none" => self.health = Some(true),
                 "starting" | "healthy" | "unhealthy" => self.health = Some(self.health.unwrap_or(false)),
-                _ => return Err(Error::invalid("unknown health")),
+                _ => return Err(bad().hint("it is one of starting, healthy, unhealthy and none")),
             },
             "until" => self.until = Some(moment::parse(value, now, TimeZone::system)?),
+            "expose" => self.exposed.push(Ports::parse(value).ok_or_else(bad)?),
+            "publish" => {
+                // Publishing is not there yet: nothing has what is asked for.
+                Ports::parse(value).ok_or_else(bad)?;
+                self.nothing = true;
+            }
+            "is-task" => self.nothing |= filter::boolean(key, value)?,
+            "restart-policy" => match value {
+                "no" | "on-failure" | "always" | "unless-stopped" => self.restarts.push(owned()),
+                _ => return Err(bad().hint("it is one of no, on-failure, always and unless-stopped")),
+            },
+            // No container is in a pod.
+            "pod" => self.nothing = true,
             _ => {
-                return Err(Error::invalid("unknown key").hint(
-                    "known are id, name, label, status, exited, ancestor, before, since, volume, network, health, until",
+                return Err(filter::unknown(
+                    key,
+                    "id, name, label, label!, status, exited, ancestor, before, since, volume, network, health, \
+                     until, expose, publish, is-task, restart-policy, pod",
                 ));
             }
         }
@@ -130,17 +160,13 @@ impl Filters {
         let record = &container.record;
         let config = &record.config;
         let code = match &container.status {
-            Status::Exited(exit) => Some(exit.code),
+            Status::Exited(exit) => Some(i64::from(exit.code)),
             Status::Created | Status::Running { .. } | Status::Restarting { .. } => None,
         };
-        any(&self.ids, |id| record.id.as_str().starts_with(id))
+        !self.nothing
+            && any(&self.ids, |id| record.id.as_str().starts_with(id))
             && any(&self.names, |name| name.matches(&record.name))
-            && self.labels.iter().all(|(name, wanted)| {
-                config
-                    .labels
-                    .get(name)
-                    .is_some_and(|value| wanted.as_ref().is_none_or(|wanted| wanted == value))
-            })
+            && self.labels.iter().all(|label| label.holds(&config.labels))
             && any(&self.states, |state| *state == container.state())
             && any(&self.exit_codes, |wanted| code == Some(*wanted))
             && any(&self.ancestors, |image| is_ancestor(record, image))
@@ -150,6 +176,19 @@ impl Filters {
             && bounds.before.is_none_or(|moment| record.created < moment)
             && bounds.since.is_none_or(|moment| record.created > moment)
             && self.until.is_none_or(|moment| record.created < moment)
+            && any(&self.restarts, |name| restart_name(config.restart) == name)
+            && any(&self.exposed, |wanted| {
+                config.expose.iter().filter_map(|text| Ports::parse(text)).any(|has| has.meets(wanted))
+            })
+    }
+}
+
+fn restart_name(policy: RestartPolicy) -> &'static str {
+    match policy {
+        RestartPolicy::No => "no",
+        RestartPolicy::OnFailure { .. } => "on-failure",
+        RestartPolicy::Always => "always",
+        RestartPolicy::UnlessStopped => "unless-stopped",
     }
 }
 
@@ -195,6 +234,7 @@ mod tests {
         container.record.config.labels.extend([("a".to_owned(), "1".to_owned())]);
         let mount = crate::types::mount::parse_volume("data:/srv", Path::new("/")).expect("valid");
         container.record.config.mounts.push(mount);
+        container.record.config.expose = vec!["80/tcp".into(), "9000-9010/udp".into()];
         container
     }
 
@@ -233,6 +273,14 @@ mod tests {
             &["health=none"],
             &["until=24h"],
             &["name=x", "name=web"],
+            &["name=^(db|web)-[0-9]$"],
+            &["label!=b"],
+            &["label!=a=2"],
+            &["expose=80"],
+            &["expose=9005/udp"],
+            &["expose=70-90/tcp"],
+            &["is-task=false"],
+            &["restart-policy=no"],
         ] {
             assert!(accepts(yes), "{yes:?}");
         }
@@ -254,6 +302,14 @@ mod tests {
             &["health=healthy"],
             &["until=2026-01-02T00:00:00Z"],
             &["name=web", "status=created"],
+            &["label!=a"],
+            &["expose=9005"],
+            &["expose=81"],
+            &["publish=80"],
+            &["is-task=true"],
+            &["restart-policy=always"],
+            &["pod=x"],
+            &["exited=256"],
         ] {
             assert!(!accepts(no), "{no:?}");
         }
@@ -261,11 +317,27 @@ mod tests {
 
     #[test]
     fn wrong_filters_are_errors() {
-        for bad in
-            ["", "name", "wat=1", "status=wat", "exited=x", "exited=256", "health=x", "until=x", "name=a[b"]
-        {
+        for bad in [
+            "",
+            "name",
+            "wat=1",
+            "status=wat",
+            "exited=x",
+            "health=x",
+            "until=x",
+            "name=a[b",
+            "expose=x",
+            "publish=0/x",
+            "is-task=2",
+            "restart-policy=x",
+        ] {
             assert!(Filters::parse(&[bad.into()], time("2026-01-10T00:00:00Z")).is_err(), "{bad:?}");
         }
+        let words = |text: &str| {
+            Filters::parse(&[text.into()], time("2026-01-10T00:00:00Z")).expect_err(text).to_string()
+        };
+        assert_eq!(words("wat=1"), "invalid filter 'wat'");
+        assert_eq!(words("status=wat"), "invalid filter 'status=wat'");
         let filters = Filters::parse(&["before=nobody".into()], time("2026-01-10T00:00:00Z")).expect("valid");
         assert!(filters.bounds(&[sample()]).is_err());
     }

@@ -31,6 +31,27 @@ fn streams_go_where_they_came_from_with_times_once_a_line() {
 }
 
 #[test]
+fn lines_have_labels_and_streams_may_share_an_output() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let log = LogConfig::default();
+    let time = r#""time":"2023-11-14T22:13:20.5Z""#;
+    let text = format!(
+        "{{\"log\":\"a\",\"stream\":\"stdout\",{time}}}\n{{\"log\":\"e\\n\",\"stream\":\"stderr\",{time}}}\n\
+         {{\"log\":\"b\\ud83d\\ude00\\n\",\"stream\":\"stdout\",{time}}}\n"
+    );
+    std::fs::write(log_path(dir.path(), log.driver).expect("path"), text).expect("log");
+    let options = LogOptions {
+        one_output: true,
+        timestamps: true,
+        label: Some(Label { text: "web ".into(), colour: Some(32) }),
+        ..LogOptions::default()
+    };
+    let head = "\x1b[32mweb 2023-11-14T22:13:20.500000000Z";
+    let expected = format!("{head} a{head} e\x1b[0m\nb😀\x1b[0m\n");
+    assert_eq!(printed(dir.path(), &log, &options), (expected, String::new()));
+}
+
+#[test]
 fn a_log_that_does_not_exist_yet_is_empty_and_none_is_an_error() {
     let dir = tempfile::tempdir().expect("temporary directory");
     let options = LogOptions { tail: Some(3), ..LogOptions::default() };

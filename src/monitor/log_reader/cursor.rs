@@ -2,7 +2,7 @@
 
 use super::files::{OpenLog, current, open_all};
 use super::tail::seek_to_tail;
-use super::{BLOCK, LONGEST_LINE, Window};
+use super::{LONGEST_LINE, Window};
 use crate::error::{Context, Result};
 use crate::monitor::log_file::{files_kept, log_path};
 use crate::types::container::{LogConfig, LogDriver};
@@ -122,7 +122,8 @@ impl Cursor {
                 Reach::Snapshot => usize::try_from(log.size.saturating_sub(log.offset)).unwrap_or(usize::MAX),
                 Reach::Growing => usize::MAX,
             };
-            self.block.resize((filled + BLOCK).min(LONGEST_LINE), 0);
+            // As large as may be: each call costs, and so does each write of the reader's.
+            self.block.resize(LONGEST_LINE, 0);
             let wanted = self.block.len().min(end);
             let count = match log
                 .file

@@ -1,0 +1,162 @@
+//! Which containers a command is for: those named, or podman's `--all`,
+//! `--latest`, `--cidfile`, `--filter`, `--ignore`.
+
+use super::ui;
+use crate::engine::Engine;
+use crate::engine::list::{Container, Filters, Selection, select};
+use crate::error::{Context, Error, Kind, Result};
+use crate::types::id::ContainerId;
+use jiff::Timestamp;
+use std::io::Read;
+use std::path::PathBuf;
+
+/// Bytes of a file with an id.
+const MAX_CIDFILE: u64 = 4096;
+
+/// What the flags ask for.
+#[derive(Debug, Default)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) names: &'a [String],
+    pub(crate) all: bool,
+    pub(crate) latest: bool,
+    pub(crate) cidfiles: &'a [PathBuf],
+    pub(crate) filters: &'a [String],
+    /// What does not exist is no error.
+    pub(crate) ignore: bool,
+}
+
+/// A container of the command: as its user named it, and its id.
+#[derive(Debug)]
+pub(crate) struct Target {
+    pub(crate) word: String,
+    /// Why there is none, where there is none.
+    pub(crate) id: Result<ContainerId>,
+}
+
+impl Wanted<'_> {
+    /// Whether the flags choose, and not names.
+    pub(crate) fn is_by_flags(&self) -> bool {
+        self.all || self.latest || !self.filters.is_empty()
+    }
+
+    /// The containers that are wanted: named ones in the order of the names,
+    /// with `--all` and `--filter` those that `eligible` accepts.
+    ///
+    /// # Errors
+    /// `Invalid` where the flags contradict each other or choose nothing.
+    pub(crate) fn targets(
+        &self,
+        engine: &Engine,
+        command: &str,
+        eligible: &dyn Fn(&Container) -> bool,
+    ) -> Result<Vec<Target>> {
+        self.check(command)?;
+        if self.latest {
+            let newest = engine.newest()?;
+            return Ok(vec![Target { word: newest.to_string(), id: Ok(newest) }]);
+        }
+        if self.is_by_flags() {
+            let filters = Filters::parse(self.filters, Timestamp::now())?;
+            let mut notes = Vec::new();
+            let containers = engine.containers(false, &mut notes)?;
+            for note in &notes {
+                ui::warning(&note.to_string());
+            }
+            let selection = Selection { all: true, last: None, filters };
+            let chosen = select(containers, &selection)?.into_iter().filter(|one| eligible(one));
+            let target = |one: Container| Target { word: one.record.id.to_string(), id: Ok(one.record.id) };
+            return Ok(chosen.map(target).collect());
+        }
+        let mut words = Vec::new();
+        for path in self.cidfiles {
+            match read_cidfile(path) {
+                Ok(word) => words.push(word),
+                Err(error) if self.ignore && error.kind() == Kind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        words.extend(self.names.iter().cloned());
+        let target = |word: String| Target { id: engine.resolve(&word), word };
+        let known = |target: &Target| {
+            !(self.ignore && target.id.as_ref().is_err_and(|error| error.kind() == Kind::NotFound))
+        };
+        Ok(words.into_iter().map(target).filter(known).collect())
+    }
+
+    fn check(&self, command: &str) -> Result<()> {
+        let named = !self.names.is_empty() || !self.cidfiles.is_empty();
+        let flag = match () {
+            () if self.latest && self.all => {
+                return Err(Error::usage("--all and --latest cannot be used together"));
+            }
+            () if self.latest && !self.filters.is_empty() => {
+                return Err(Error::usage("--latest and --filter cannot be used together"));
+            }
+            () if self.latest => "--latest",
+            () if self.all => "--all",
+            () if !self.filters.is_empty() => "--filter",
+            () if named => return Ok(()),
+            () => {
+                return Err(Error::invalid(format!("'coracle {command}' requires at least 1 argument"))
+                    .hint(format!("see `coracle {command} --help`")));
+            }
+        };
+        if named {
+            return Err(Error::usage(format!("{flag} and containers by name cannot be used together"))
+                .hint(format!("leave out {flag} or the names")));
+        }
+        Ok(())
+    }
+}
+
+/// The id in a file that `--cidfile` of `run` wrote.
+fn read_cidfile(path: &PathBuf) -> Result<String> {
+    let step = || format!("read the cidfile {}", path.display());
+    let mut text = String::new();
+    let file = std::fs::File::open(path).context(step)?;
+    file.take(MAX_CIDFILE).read_to_string(&mut text).context(step)?;
+    match text.lines().next().map(str::trim) {
+        Some(word) if !word.is_empty() => Ok(word.to_owned()),
+        _ => Err(Error::invalid(format!("the cidfile {} is empty", path.display()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_and_names_do_not_mix() {
+        let names = ["web".to_owned()];
+        let cidfiles = [PathBuf::from("/x")];
+        let filters = ["name=a".to_owned()];
+        let check = |wanted: Wanted<'_>| wanted.check("stop").map_err(|error| error.to_string());
+        assert!(check(Wanted { names: &names, ..Wanted::default() }).is_ok());
+        assert!(check(Wanted { cidfiles: &cidfiles, ..Wanted::default() }).is_ok());
+        assert!(check(Wanted { all: true, filters: &filters, ..Wanted::default() }).is_ok());
+        assert_eq!(
+            check(Wanted::default()).expect_err("nothing"),
+            "'coracle stop' requires at least 1 argument"
+        );
+        for (wanted, text) in [
+            (Wanted { all: true, latest: true, ..Wanted::default() }, "--all and --latest"),
+            (Wanted { all: true, names: &names, ..Wanted::default() }, "--all and containers"),
+            (Wanted { latest: true, cidfiles: &cidfiles, ..Wanted::default() }, "--latest and containers"),
+            (Wanted { filters: &filters, names: &names, ..Wanted::default() }, "--filter and containers"),
+            (Wanted { latest: true, filters: &filters, ..Wanted::default() }, "--latest and --filter"),
+        ] {
+            assert!(check(wanted).expect_err("wrong").starts_with(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_cidfile_holds_one_word() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let path = dir.path().join("cid");
+        std::fs::write(&path, "abc\n").expect("write");
+        assert_eq!(read_cidfile(&path).expect("read"), "abc");
+        std::fs::write(&path, "\n").expect("write");
+        assert!(read_cidfile(&path).is_err());
+        assert_eq!(read_cidfile(&dir.path().join("none")).expect_err("none").kind(), Kind::NotFound);
+    }
+}
