@@ -105,6 +105,9 @@ pub(crate) struct CommitArgs {
     /// Stop the container's processes meanwhile (the default)
     #[arg(long, short = 'p', num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pause: Option<String>,
+    /// Let the container's processes run meanwhile
+    #[arg(long)]
+    no_pause: bool,
     /// Accepted: nothing is said but the id
     #[arg(long, short = 'q')]
     quiet: bool,
@@ -210,7 +213,8 @@ pub(crate) fn commit(args: CommitArgs) -> Result<u8> {
         author: args.author,
         message: args.message,
         changes: args.change,
-        pause: args.pause.as_deref().map_or(Ok(true), |text| boolean::parse("--pause", text))?,
+        pause: !args.no_pause
+            && args.pause.as_deref().map_or(Ok(true), |text| boolean::parse("--pause", text))?,
         squash: args.squash,
         format: ImageFormat::parse(&args.format)?,
         include_volumes: args.include_volumes,

@@ -1,6 +1,7 @@
 //! `container clone`, `init`, `cleanup`, `exists`.
 
 use super::command::{Entry, command};
+use super::container_options::ResourceOptions;
 use super::mounts::{containers, each};
 use super::ui;
 use crate::engine::Engine;
@@ -62,6 +63,8 @@ pub(crate) struct CloneArgs {
     /// Start the new container
     #[arg(long)]
     run: bool,
+    #[command(flatten)]
+    resources: ResourceOptions,
     /// Name or id of the original
     #[arg(value_name = "CONTAINER", required = true)]
     container: String,
@@ -125,7 +128,8 @@ pub(crate) fn clone(args: CloneArgs) -> Result<u8> {
     if let Some(name) = &name {
         check_name("container", name)?;
     }
-    let options = CloneOptions { name, image: args.image, destroy: args.destroy, force: args.force };
+    let limits = args.resources.limits()?;
+    let options = CloneOptions { name, image: args.image, destroy: args.destroy, force: args.force, limits };
     let id = engine.resolve(&args.container)?;
     let made = engine.clone_container(&id, &options, &mut |text| ui::note(text))?;
     if args.run {

@@ -5,6 +5,7 @@ use super::remove::RemoveOptions;
 use crate::error::{Error, Kind, Result};
 use crate::types::container::{CreateRequest, PullPolicy, RecordedRoot, RootSource};
 use crate::types::id::ContainerId;
+use crate::types::limits::Limits;
 use crate::types::mount::MountSource;
 use crate::types::status::Status;
 
@@ -22,6 +23,8 @@ pub(crate) struct CloneOptions {
     pub(crate) destroy: bool,
     /// Even if it runs.
     pub(crate) force: bool,
+    /// Over the original's.
+    pub(crate) limits: Limits,
 }
 
 impl Engine {
@@ -50,6 +53,8 @@ impl Engine {
                 mount.source = MountSource::Anonymous;
             }
         }
+        config.limits = config.limits.updated(&options.limits);
+        config.limits.check()?;
         // They are among the mounts already.
         config.volumes_from.clear();
         let source = match (&options.image, &record.root) {

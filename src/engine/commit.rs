@@ -4,7 +4,6 @@ use super::Engine;
 use super::images::{LocalImage, ensure_layers};
 use super::instruction::apply_changes;
 use super::load::give_names;
-use super::still::Still;
 use crate::error::{BestEffort, Context, Error, Result};
 use crate::image::archive::publish;
 use crate::image::blob::Ingest;
@@ -21,6 +20,7 @@ use crate::types::event::{Event, EventKind};
 use crate::types::id::ContainerId;
 use crate::types::mount::MountSource;
 use crate::types::reference::Reference;
+use crate::types::status::Status;
 use rustix::fs::Mode;
 use sha2::{Digest as _, Sha256};
 use std::io::Write;
@@ -75,7 +75,7 @@ impl Engine {
         let ownership = self.ownership()?;
         let ingest = store.ingest()?;
         let layer = {
-            let _still = if options.pause { Still::hold(self, &snapshot)? } else { None };
+            let _paused = self.hold_still(&snapshot, options)?;
             self.pack_layer(&snapshot, options, &ingest)?
         };
         let mut config = base.config;
@@ -125,6 +125,15 @@ impl Engine {
         })
     }
 
+    /// Pauses a running container until the value is dropped.
+    fn hold_still(&self, snapshot: &Snapshot, options: &CommitOptions) -> Result<Option<Paused<'_>>> {
+        if !options.pause || !matches!(snapshot.status, Status::Running { paused: false, .. }) {
+            return Ok(None);
+        }
+        self.pause(&snapshot.record.id)?;
+        Ok(Some(Paused { engine: self, id: snapshot.record.id.clone() }))
+    }
+
     fn tell_commit(&self, record: &ContainerRecord, image: &LocalImage, options: &CommitOptions) {
         let mut event = events::of_container(record, "commit").with("imageID", image.id.to_string());
         if let Some(message) = &options.message {
@@ -136,6 +145,19 @@ impl Engine {
             events::append(&self.dirs, &tagged.with("name", reference.familiar())).or_ignore();
         }
         events::append(&self.dirs, &event).or_ignore();
+    }
+}
+
+/// A container that goes on when this is dropped.
+struct Paused<'a> {
+    engine: &'a Engine,
+    id: ContainerId,
+}
+
+impl Drop for Paused<'_> {
+    fn drop(&mut self) {
+        // It may have been killed, or set going, meanwhile.
+        self.engine.unpause(&self.id).or_ignore();
     }
 }
 

@@ -37,7 +37,6 @@ pub(crate) mod rmi;
 pub(crate) mod save;
 pub(crate) mod start;
 pub(crate) mod stats;
-pub(crate) mod still;
 pub(crate) mod stop;
 pub(crate) mod top;
 pub(crate) mod trees;
