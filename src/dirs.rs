@@ -128,7 +128,8 @@ impl Dirs {
 
 /// Makes `path` and its missing parents, each 0700 whatever the umask.
 pub(crate) fn create_private(path: &Path) -> Result<()> {
-    if path.is_dir() {
+    // The parent of a relative name is the empty path.
+    if path.as_os_str().is_empty() || path.is_dir() {
         return Ok(());
     }
     if let Some(parent) = path.parent() {

@@ -3,8 +3,9 @@
 use super::command::{Entry, Kind, command, run_in, with_help};
 use super::global::GlobalArgs;
 use super::{
-    complete, control, df, exec, exit, generate, global, help, images, inspect, lifecycle, logs, pause, port,
-    prune, ps, reference, registry, run as run_command, stats, system, top, ui, volume,
+    changes, complete, control, df, exec, exit, generate, global, help, images, inspect, lifecycle, logs,
+    mounts, pause, port, preparation, prune, ps, reference, registry, run as run_command, stats, system, top,
+    ui, volume,
 };
 use crate::error::Result;
 use clap::{Arg, ArgAction, Args, Command};
@@ -30,6 +31,13 @@ pub(crate) static ENTRIES: &[Entry] = &[
     WAIT,
     RENAME,
     PORT,
+    CP,
+    changes::DIFF,
+    changes::COMMIT,
+    changes::EXPORT,
+    mounts::MOUNT,
+    mounts::UNMOUNT,
+    preparation::INIT,
     registry::PULL,
     images::IMAGES,
     images::RMI,
@@ -157,6 +165,16 @@ static CONTAINER: &[Entry] = &[
     RENAME.same_as("rename"),
     PORT.same_as("port"),
     command!("prune", &[], "Remove stopped containers", "[OPTIONS]", prune::ContainerArgs, prune::containers),
+    CP.same_as("cp"),
+    changes::CONTAINER_DIFF.same_as("diff"),
+    changes::COMMIT.same_as("commit"),
+    changes::EXPORT.same_as("export"),
+    mounts::MOUNT.same_as("mount"),
+    mounts::UNMOUNT.same_as("unmount"),
+    preparation::CLONE,
+    preparation::INIT.same_as("init"),
+    preparation::CLEANUP,
+    preparation::EXISTS,
     command!(
         "inspect",
         &[],
@@ -320,6 +338,15 @@ static SYSTEM: &[Entry] = &[
         prune::system
     ),
 ];
+
+const CP: Entry = command!(
+    "cp",
+    &[],
+    "Copy files between a container and the host, or another container",
+    "[OPTIONS] [CONTAINER:]SRC_PATH|- [CONTAINER:]DEST_PATH|-",
+    super::copy::CopyArgs,
+    super::copy::run
+);
 
 /// Runs what the words after `coracle` ask for; the exit code.
 ///

@@ -5,7 +5,7 @@ pub(crate) mod history;
 
 use super::command::{Entry, Kind, command};
 use super::template::{Format, Scope, Template};
-use super::{inspect, prune, registry, table, ui};
+use super::{changes, inspect, mounts, prune, registry, table, ui};
 use crate::engine::Engine;
 use crate::engine::images::{self, ImageSummary};
 use crate::engine::rmi;
@@ -35,6 +35,9 @@ static IMAGE: &[Entry] = &[
     TAG.same_as("tag"),
     UNTAG,
     HISTORY.same_as("history"),
+    changes::IMAGE_DIFF,
+    mounts::IMAGE_MOUNT,
+    mounts::IMAGE_UNMOUNT,
     registry::SAVE.same_as("save"),
     registry::LOAD.same_as("load"),
     registry::IMPORT.same_as("import"),

@@ -5,11 +5,13 @@
 //! operation of the engine for each, and shows what it gives.
 
 pub(crate) mod arguments;
+pub(crate) mod changes;
 pub(crate) mod command;
 pub(crate) mod commands;
 pub(crate) mod complete;
 pub(crate) mod container_options;
 pub(crate) mod control;
+pub(crate) mod copy;
 pub(crate) mod df;
 pub(crate) mod examples;
 pub(crate) mod exec;
@@ -21,8 +23,10 @@ pub(crate) mod images;
 pub(crate) mod inspect;
 pub(crate) mod lifecycle;
 pub(crate) mod logs;
+pub(crate) mod mounts;
 pub(crate) mod pause;
 pub(crate) mod port;
+pub(crate) mod preparation;
 pub(crate) mod prune;
 pub(crate) mod ps;
 pub(crate) mod reference;

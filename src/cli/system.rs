@@ -34,6 +34,9 @@ pub(crate) struct DoctorArgs {
 /// to remove. Without a command, your shell.
 #[derive(Debug, clap::Args)]
 pub(crate) struct UnshareArgs {
+    /// Not here: there is no network namespace that containers share
+    #[arg(long, hide = true)]
+    rootless_netns: bool,
     /// The command and its arguments
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
     pub(crate) command: Vec<String>,
@@ -257,6 +260,12 @@ fn check_text(check: &Check) -> String {
 /// cannot: exit code 127 where the command is not there, 126 where it is not
 /// executable.
 pub(crate) fn unshare(args: UnshareArgs) -> Result<u8> {
+    if args.rootless_netns {
+        return Err(Error::usage(
+            "--rootless-netns: there is no network namespace that containers share here",
+        )
+        .hint("each container has its own: `coracle run --network container:NAME` joins one"));
+    }
     let dirs = dirs()?;
     let outer = userns::enter(&dirs.runtime)?;
     if let (Extent::Single { reason }, true) = (&outer.extent, outer.created) {
@@ -269,7 +278,17 @@ pub(crate) fn unshare(args: UnshareArgs) -> Result<u8> {
     };
     // It stays registered as a holder: the command lives in the namespace.
     userns::register_holder(&dirs.runtime)?;
-    let error = Command::new(&program).args(rest).exec();
+    let mut command = Command::new(&program);
+    command.args(rest);
+    // There it is root: what it is told of the user's directories must not change.
+    if let (None, Some("coracle"), Some(parent)) = (
+        std::env::var_os("XDG_RUNTIME_DIR"),
+        dirs.runtime.file_name().and_then(std::ffi::OsStr::to_str),
+        dirs.runtime.parent(),
+    ) {
+        command.env("XDG_RUNTIME_DIR", parent);
+    }
+    let error = command.exec();
     crate::error::BestEffort::or_ignore(userns::unregister_holder(&dirs.runtime));
     let kind = match error.kind() {
         std::io::ErrorKind::NotFound => Kind::NoCommand,

@@ -53,6 +53,23 @@ pub(crate) fn redirect_stdout(path: &Path) -> Result<()> {
     rustix::stdio::dup2_stdout(&file).context(|| format!("write to {}", path.display()))
 }
 
+/// Stdout for what writes archives: a reader that goes away is remembered.
+pub(crate) struct Stdout;
+
+impl Write for Stdout {
+    fn write(&mut self, buffer: &[u8]) -> std::io::Result<usize> {
+        let result = std::io::stdout().lock().write(buffer);
+        if result.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe) {
+            STDOUT_CLOSED.store(true, Ordering::Relaxed);
+        }
+        result
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        std::io::stdout().lock().flush()
+    }
+}
+
 /// An error with its hints.
 pub(crate) fn error(error: &Error) {
     eprint(&render(error, paint()));

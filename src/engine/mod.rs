@@ -5,21 +5,29 @@
 //! into the user's outer namespace, in place: so it has one thread until then.
 
 pub(crate) mod attach;
+pub(crate) mod clone;
+pub(crate) mod commit;
 pub(crate) mod completion;
 pub(crate) mod control;
+pub(crate) mod copy;
 pub(crate) mod create;
+pub(crate) mod diff;
 pub(crate) mod disk;
 pub(crate) mod exec;
+pub(crate) mod export;
 pub(crate) mod images;
 pub(crate) mod import;
 pub(crate) mod info;
 pub(crate) mod inspect;
+pub(crate) mod instruction;
 pub(crate) mod list;
 pub(crate) mod load;
 pub(crate) mod logs;
 pub(crate) mod merge;
+pub(crate) mod mount;
 pub(crate) mod names;
 pub(crate) mod pause;
+pub(crate) mod prepare;
 pub(crate) mod prune;
 pub(crate) mod pull;
 pub(crate) mod remove;
@@ -27,8 +35,10 @@ pub(crate) mod rmi;
 pub(crate) mod save;
 pub(crate) mod start;
 pub(crate) mod stats;
+pub(crate) mod still;
 pub(crate) mod stop;
 pub(crate) mod top;
+pub(crate) mod trees;
 pub(crate) mod volumes;
 
 #[cfg(test)]
@@ -65,6 +75,16 @@ impl Engine {
             return Ok(outer);
         }
         let outer = userns::enter(&self.dirs.runtime)?;
+        Ok(self.outer.get_or_init(|| outer))
+    }
+
+    /// Stays where this process is, so that what it mounts is seen by those
+    /// who share its mount namespace (`coracle unshare`).
+    ///
+    /// # Errors
+    /// `Invalid` where it has no power over its mounts.
+    pub(crate) fn stay(&self) -> Result<&Outer> {
+        let outer = userns::stay()?;
         Ok(self.outer.get_or_init(|| outer))
     }
 

@@ -89,7 +89,7 @@ fn collect(store: &ImageStore, images: &[String]) -> Result<Vec<Saved>> {
 }
 
 /// A regular file appears whole or not at all; a pipe or device is written to.
-fn write_file(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+pub(super) fn write_file(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
     let special = std::fs::metadata(path).is_ok_and(|meta| !meta.is_file());
     if special {
         let file = std::fs::OpenOptions::new()

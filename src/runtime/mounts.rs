@@ -179,6 +179,19 @@ pub(crate) fn clone_tree_below(path: &Path) -> Result<OwnedFd, Errno> {
 /// copies mounts of the caller's own mount namespace only, so a short-lived
 /// process goes there and sends it back.
 pub(crate) fn clone_in_namespaces_of(target: ProcessId, path: &str) -> Result<OwnedFd> {
+    clone_by_visitor(target, path, || clone_tree(path))
+}
+
+/// A detached copy of another container's root, without what is mounted in it.
+pub(crate) fn clone_root_of(target: ProcessId) -> Result<OwnedFd> {
+    clone_by_visitor(target, "/", || clone_tree_at(Path::new("/")))
+}
+
+fn clone_by_visitor(
+    target: ProcessId,
+    path: &str,
+    clone: impl Fn() -> Result<OwnedFd, Errno>,
+) -> Result<OwnedFd> {
     let step = || format!("enter the mount namespace of process {}", target.pid);
     let pid = rustix::process::Pid::from_raw(target.pid as i32).ok_or_else(|| Error::failed(step()))?;
     let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).context(step)?;
@@ -200,7 +213,7 @@ pub(crate) fn clone_in_namespaces_of(target: ProcessId, path: &str) -> Result<Ow
             let entered = nix::sched::setns(&pidfd, flags)
                 .or_else(|_| nix::sched::setns(&pidfd, nix::sched::CloneFlags::CLONE_NEWNS));
             if entered.is_ok() {
-                if let Ok(tree) = clone_tree(path) {
+                if let Ok(tree) = clone() {
                     crate::sys::socket::send_fd(there.as_fd(), tree.as_fd()).or_ignore();
                 }
             }

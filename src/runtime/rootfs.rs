@@ -29,6 +29,10 @@ impl Rootfs {
         Self { fd }
     }
 
+    pub(crate) fn into_fd(self) -> OwnedFd {
+        self.fd
+    }
+
     /// Opens `path` as the container would see it: links are resolved inside
     /// the root (RESOLVE_IN_ROOT), magic links not at all.
     pub(crate) fn open(&self, path: &str, flags: OFlags) -> Result<OwnedFd, Errno> {

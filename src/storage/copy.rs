@@ -222,23 +222,29 @@ fn copy_xattrs(source: BorrowedFd<'_>, destination: BorrowedFd<'_>) -> Result<()
 }
 
 /// The data, by the cheapest way that the file systems have: shared blocks, a
-/// copy inside the kernel, or read and write. Holes stay holes.
-fn copy_data(source: BorrowedFd<'_>, copy: BorrowedFd<'_>, stat: &Stat, buffer: &mut Vec<u8>) -> Result<()> {
+/// copy inside the kernel, or read and write. Holes stay holes. As much as the
+/// file had when it was looked at: a container may make it longer all the time.
+pub(super) fn copy_data(
+    source: BorrowedFd<'_>,
+    copy: BorrowedFd<'_>,
+    stat: &Stat,
+    buffer: &mut Vec<u8>,
+) -> Result<()> {
     let size = stat.st_size as u64;
     if size == 0 || rustix::fs::ioctl_ficlone(copy, source).is_ok() {
         return Ok(());
     }
     if stat.st_blocks as u64 * 512 >= size {
-        return copy_range(source, copy, (0, u64::MAX), buffer);
+        return copy_range(source, copy, (0, size), buffer);
     }
     let mut end = 0;
     loop {
         let begin = match rustix::fs::seek(source, SeekFrom::Data(end)) {
-            Ok(begin) => begin,
-            Err(Errno::NXIO) => break,
+            Ok(begin) if begin < size => begin,
+            Ok(_) | Err(Errno::NXIO) => break,
             Err(error) => return Err(error).context(|| "find its data"),
         };
-        end = rustix::fs::seek(source, SeekFrom::Hole(begin)).context(|| "find its holes")?;
+        end = rustix::fs::seek(source, SeekFrom::Hole(begin)).context(|| "find its holes")?.min(size);
         copy_range(source, copy, (begin, end), buffer)?;
     }
     rustix::fs::ftruncate(copy, size).context(|| "set its length")

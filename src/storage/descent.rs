@@ -110,7 +110,11 @@ fn list(dir: BorrowedFd<'_>, buffer: &mut Vec<u8>, visit: &mut dyn Visit) -> Res
     buffer.clear();
     let mut entries = RawDir::new(dir, buffer.spare_capacity_mut());
     while let Some(entry) = entries.next() {
-        let entry = entry.context(|| "list a directory")?;
+        let entry = match entry {
+            // It was removed while it was read.
+            Err(rustix::io::Errno::NOENT) => break,
+            entry => entry.context(|| "list a directory")?,
+        };
         let name = entry.file_name();
         if name == c"." || name == c".." {
             continue;

@@ -4,14 +4,22 @@
 //! On disk: `layers/` (see [`layers`]) and `volumes/` (see [`volume`]); both
 //! publish by rename. Volumes have a lock of their own; layers are kept by the
 //! image store's. Everything runs in the user's outer namespace, as its root.
+pub(crate) mod changes;
 pub(crate) mod copy;
 pub(crate) mod descent;
+pub(crate) mod graft;
 pub(crate) mod layers;
+pub(crate) mod live;
 pub(crate) mod mapped;
 pub(crate) mod overlay;
+pub(crate) mod pack;
+pub(crate) mod sorted;
 pub(crate) mod staging;
 pub(crate) mod tar_header;
+pub(crate) mod tar_in;
+pub(crate) mod tar_out;
 pub(crate) mod tar_stream;
+pub(crate) mod tar_write;
 pub(crate) mod unpack;
 pub(crate) mod usage;
 pub(crate) mod volume;

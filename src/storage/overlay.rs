@@ -50,6 +50,39 @@ pub(crate) fn mount(overlay: &Overlay<'_>) -> Result<OwnedFd> {
         .map_err(|errno| explain(&context, errno))
 }
 
+/// Several trees as one that nobody can write to, as a detached mount; `point`
+/// is an empty directory of ours, which only old kernels need. A single tree is
+/// opened as it is.
+///
+/// # Errors
+/// As [`mount`].
+pub(crate) fn view(lowers: &[PathBuf], point: &Path) -> Result<OwnedFd> {
+    if let [only] = lowers {
+        let flags = super::descent::OPEN_DIR;
+        return rustix::fs::open(only, flags, rustix::fs::Mode::empty())
+            .context(|| format!("open the layer {}", only.display()));
+    }
+    let uname = rustix::system::uname();
+    if kernel_version(&uname.release().to_string_lossy()) < APPENDS_SINCE {
+        let step = || "mount overlay";
+        let fds = lowers.iter().map(|lower| open(lower)).collect::<Result<Vec<_>, _>>().context(step)?;
+        let names = fds.iter().map(fd_path).collect::<Vec<_>>().join(":");
+        return mount_here(&format!("lowerdir={names},userxattr"), fds.len(), point);
+    }
+    let context =
+        rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).context(|| "mount overlay")?;
+    let configure = || {
+        for lower in lowers {
+            rustix::mount::fsconfig_set_string(context.as_fd(), "lowerdir+", lower.as_path())?;
+        }
+        rustix::mount::fsconfig_set_flag(context.as_fd(), "userxattr")?;
+        rustix::mount::fsconfig_create(context.as_fd())
+    };
+    configure().map_err(|errno| explain(&context, errno))?;
+    rustix::mount::fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::MOUNT_ATTR_RDONLY)
+        .map_err(|errno| explain(&context, errno))
+}
+
 fn configure(context: &OwnedFd, overlay: &Overlay<'_>) -> Result<(), Errno> {
     for lower in overlay.lowers {
         rustix::mount::fsconfig_set_string(context.as_fd(), "lowerdir+", lower.as_path())?;
@@ -78,26 +111,31 @@ fn mount_by_path(overlay: &Overlay<'_>) -> Result<OwnedFd> {
         fd_path(&work),
         if overlay.volatile { ",volatile" } else { "" },
     );
-    if options.len() > MAX_OPTIONS {
-        return Err(Error::invalid(format!("an image of {} layers", fds.len())).context(step()))
-            .map_err(|error| error.hint("this kernel takes about two hundred; Linux 6.8 takes more"));
-    }
-    let options = CString::new(options).map_err(|_| Error::failed(step()))?;
     // Beside the upper directory, in this process' own mount namespace.
     let point = overlay.upper.with_file_name("merged");
     crate::dirs::create_private(&point)?;
+    mount_here(&options, fds.len(), &point)
+}
+
+fn mount_here(options: &str, layers: usize, point: &Path) -> Result<OwnedFd> {
+    let step = || "mount overlay";
+    if options.len() > MAX_OPTIONS {
+        return Err(Error::invalid(format!("an image of {layers} layers")).context(step()))
+            .map_err(|error| error.hint("this kernel takes about two hundred; Linux 6.8 takes more"));
+    }
+    let options = CString::new(options).map_err(|_| Error::failed(step()))?;
     let flags = MountFlags::empty();
-    rustix::mount::mount("overlay", &point, "overlay", flags, Some(options.as_c_str()))
+    rustix::mount::mount("overlay", point, "overlay", flags, Some(options.as_c_str()))
         .context(step)
         .map_err(|error| {
             error.hint("overlayfs in a user namespace needs Linux 5.11 or later: see `coracle doctor`")
         })?;
     let copy = rustix::mount::open_tree(
         CWD,
-        &point,
+        point,
         OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC,
     );
-    rustix::mount::unmount(&point, UnmountFlags::DETACH).context(step)?;
+    rustix::mount::unmount(point, UnmountFlags::DETACH).context(step)?;
     copy.context(step)
 }
 

@@ -61,7 +61,8 @@ pub(crate) struct Entry {
 /// An archive being read.
 pub(crate) struct TarStream<'a> {
     source: &'a mut dyn Read,
-    hasher: Sha256,
+    /// `None` where nobody asks for the digest.
+    hasher: Option<Sha256>,
     buffer: Box<[u8]>,
     /// The part of the buffer that is not consumed yet.
     start: usize,
@@ -76,7 +77,7 @@ impl<'a> TarStream<'a> {
     pub(crate) fn new(source: &'a mut dyn Read) -> Self {
         Self {
             source,
-            hasher: Sha256::new(),
+            hasher: Some(Sha256::new()),
             buffer: vec![0; BUFFER].into_boxed_slice(),
             start: 0,
             end: 0,
@@ -84,6 +85,11 @@ impl<'a> TarStream<'a> {
             padding: 0,
             headers: 0,
         }
+    }
+
+    /// For an archive whose digest nobody asks for.
+    pub(crate) fn unhashed(source: &'a mut dyn Read) -> Self {
+        Self { hasher: None, ..Self::new(source) }
     }
 
     /// The next entry; what is left of the current one is skipped.
@@ -144,7 +150,7 @@ impl<'a> TarStream<'a> {
             self.start = self.end;
             self.refill()?;
             if self.start == self.end {
-                return Ok(Digest::finish(self.hasher));
+                return Ok(Digest::finish(self.hasher.unwrap_or_default()));
             }
         }
     }
@@ -163,7 +169,9 @@ impl<'a> TarStream<'a> {
         }
         self.start = 0;
         self.end = filled;
-        self.hasher.update(&self.buffer[..filled]);
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(&self.buffer[..filled]);
+        }
         Ok(())
     }
 

@@ -12,6 +12,6 @@ pub(crate) mod maps;
 pub(crate) mod newidmap;
 pub(crate) mod subid;
 
-pub(crate) use enter::{Extent, Outer, enter};
+pub(crate) use enter::{Extent, Outer, enter, stay};
 pub(crate) use holders::{forget_holder, register_holder, unregister_holder};
 pub(crate) use maps::{ContainerMaps, MapRequest, container_maps};

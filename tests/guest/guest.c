@@ -10,6 +10,8 @@
  *   guest open PATH           opens PATH for writing; prints "ok" or the errno's name
  *   guest winsize             prints rows and columns, again at each SIGWINCH
  *   guest connect ADDR PORT   prints what the other end sends
+ *   guest swap A B            prints "ready" and exchanges the two names until it is killed
+ *   guest grow FILE           prints "ready" and makes FILE longer until it is killed
  *   guest orphan              leaves a dead grandchild behind for pid 1 to reap
  */
 #define _GNU_SOURCE
@@ -339,6 +341,36 @@ static int orphan(void)
 		pause();
 }
 
+static int swap(const char *a, const char *b)
+{
+	puts("ready");
+	fflush(stdout);
+	for (;;) {
+		if (syscall(SYS_renameat2, AT_FDCWD, a, AT_FDCWD, b, 2 /* RENAME_EXCHANGE */) && errno != ENOENT) {
+			puts(name_of(errno));
+			return 1;
+		}
+	}
+}
+
+static int grow(const char *path)
+{
+	static char block[65536];
+	int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+
+	if (fd < 0 || write(fd, block, sizeof(block)) < 0)
+		return 1;
+	puts("ready");
+	fflush(stdout);
+	for (;;) {
+		/* Not without end on the disk of whoever runs the tests. */
+		if (lseek(fd, 0, SEEK_END) > (64 << 20))
+			usleep(1000);
+		else if (write(fd, block, sizeof(block)) < 0)
+			return 1;
+	}
+}
+
 int main(int argc, char **argv)
 {
 	const char *command = argc > 1 ? argv[1] : "report";
@@ -372,6 +404,10 @@ int main(int argc, char **argv)
 		return winsize();
 	if (!strcmp(command, "connect") && argc > 3)
 		return connect_to(argv[2], atoi(argv[3]));
+	if (!strcmp(command, "swap") && argc > 3)
+		return swap(argv[2], argv[3]);
+	if (!strcmp(command, "grow") && argc > 2)
+		return grow(argv[2]);
 	if (!strcmp(command, "orphan"))
 		return orphan();
 	fprintf(stderr, "guest: what is %s?\n", command);

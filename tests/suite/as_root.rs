@@ -27,3 +27,15 @@ fn root_s_containers_live_and_die() {
     sandbox.ok(["stop", "-t", "0", "c"]);
     sandbox.ok(["rm", "c"]);
 }
+
+#[test]
+fn root_commits_and_mounts_without_unshare() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    sandbox.coracle(["run", "--network", "none", "--name", "c", "busybox", "sh", "-c", "echo x >/new"]).ok();
+    sandbox.ok(["commit", "c", "new"]);
+    assert_eq!(sandbox.run(&["new", "cat", "/new"]).ok().text(), "x");
+    let place = sandbox.ok(["mount", "c"]);
+    assert_eq!(std::fs::read_to_string(format!("{place}/new")).unwrap(), "x\n");
+    assert_eq!(sandbox.ok(["umount", "c"]), "c");
+    assert!(!std::path::Path::new(&format!("{place}/new")).exists());
+}

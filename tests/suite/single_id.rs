@@ -104,3 +104,21 @@ fn commands_run_beside_the_first_process() {
     sandbox.start("d", &["-u", "33", "busybox", "sleep", "100000"]);
     assert_eq!(sandbox.ok(["exec", "d", "id", "-u"]), "33");
 }
+
+#[test]
+fn cp_gives_everything_to_the_one_id() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    crate::copy::one_id_owns_all(&sandbox);
+}
+
+#[test]
+fn a_container_is_committed_and_exported_as_root_s() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    sandbox.coracle(["run", "--network", "none", "--name", "c", "busybox", "sh", "-c", "echo x >/new"]).ok();
+    assert_eq!(sandbox.ok(["diff", "c"]), "A /new");
+    for flag in ["--squash", "--squash=false"] {
+        sandbox.ok(["commit", flag, "c", "new"]);
+        let shown = sandbox.run(&["new", "sh", "-c", "cat /new; stat -c %u:%g /new"]).ok();
+        assert_eq!(shown.lines(), ["x", "0:0"], "{flag}");
+    }
+}

@@ -3,6 +3,7 @@
 //! Everything of the host is opened here, once: layers, bind sources, devices,
 //! namespaces. What init gets are fds.
 
+pub(crate) mod at_rest;
 mod binds;
 mod compose;
 mod environment;

@@ -134,7 +134,7 @@ fn shm_of(process: ProcessId) -> Result<OwnedFd> {
         .map_err(|error| error.context("share the other container's /dev/shm"))
 }
 
-fn name_files(context: &PlanContext<'_>) -> Result<Vec<Mount>> {
+pub(super) fn name_files(context: &PlanContext<'_>) -> Result<Vec<Mount>> {
     let directory = context.dirs.container(&context.record.id);
     let mut list = Vec::new();
     for (name, target) in FILES {
@@ -164,7 +164,7 @@ fn time_zone(zone: &str) -> Result<Mount> {
     Ok(Mount { target: "/etc/localtime".into(), kind, attributes: RDONLY | NOSUID | NODEV })
 }
 
-fn attributes(options: &MountOptions) -> u64 {
+pub(super) fn attributes(options: &MountOptions) -> u64 {
     let on = |flag: Option<bool>, bit: u64| if flag == Some(true) { bit } else { 0 };
     let read_only = if options.read_only { RDONLY } else { 0 };
     read_only | on(options.nosuid, NOSUID) | on(options.nodev, NODEV) | on(options.noexec, NOEXEC)

@@ -1,0 +1,180 @@
+//! A container's files as seen from outside of it: its own layer, the layers
+//! below, and all of them together.
+
+use super::Engine;
+use crate::dirs::create_private;
+use crate::error::{Context, Error, Result};
+use crate::runtime::mounts;
+use crate::state::store::Snapshot;
+use crate::storage::changes::Owners;
+use crate::storage::layers::LayerStore;
+use crate::storage::overlay;
+use crate::types::container::{ContainerRecord, RecordedRoot};
+use crate::types::digest::Digest;
+use crate::types::idmap::{IdMap, IdRange};
+use crate::types::namespace::UsernsMode;
+use crate::types::status::{ProcessId, Status};
+use crate::userns::{self, ContainerMaps, MapRequest};
+use rustix::fs::{Mode, OFlags};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+
+/// Ids of a `--userns=auto` namespace whose size was left open: as `userns::maps` has it.
+const AUTO_SIZE: u32 = 1024;
+
+/// Where the files of a container with an image are.
+pub(super) struct Trees {
+    pub(super) upper: PathBuf,
+    /// From the topmost layer to the lowest.
+    pub(super) lowers: Vec<PathBuf>,
+    pub(super) owners: FileOwners,
+}
+
+/// How owners on the disk become the container's.
+#[derive(Clone, Debug)]
+pub(super) enum FileOwners {
+    Same,
+    /// With a single id, files have no owner but that: they are root's.
+    Lost,
+    Mapped(ContainerMaps),
+}
+
+impl FileOwners {
+    /// The owner in the container; root's where it has no such id.
+    pub(super) fn inside(&self, uid: u32, gid: u32) -> (u32, u32) {
+        match self {
+            Self::Same => (uid, gid),
+            Self::Lost => (0, 0),
+            Self::Mapped(maps) => {
+                (maps.uid.to_inside(uid).unwrap_or(0), maps.gid.to_inside(gid).unwrap_or(0))
+            }
+        }
+    }
+
+    pub(super) fn comparable(&self) -> Owners {
+        match self {
+            Self::Same | Self::Mapped(_) => Owners::Same,
+            Self::Lost => Owners::Shifted,
+        }
+    }
+}
+
+/// The first process, where the container runs.
+pub(super) fn init_of(snapshot: &Snapshot) -> Option<ProcessId> {
+    match &snapshot.status {
+        Status::Running { init, .. } => Some(*init),
+        Status::Created | Status::Restarting { .. } | Status::Exited(_) => None,
+    }
+}
+
+impl Engine {
+    /// Enters the outer namespace, where the files can be read.
+    ///
+    /// # Errors
+    /// `Invalid` for a container of a directory of the host.
+    pub(super) fn trees(&self, snapshot: &Snapshot) -> Result<Trees> {
+        let record = &snapshot.record;
+        let RecordedRoot::Image { layers, .. } = &record.root else {
+            return Err(Error::invalid(format!(
+                "container {} has no image: its root is a directory",
+                record.name
+            ))
+            .hint("`coracle export` gives its files while it runs"));
+        };
+        self.enter()?;
+        let owners = self.file_owners(snapshot)?;
+        let store = LayerStore::open(&self.dirs.layers())?;
+        let path = |layer: &Digest| match &owners {
+            FileOwners::Mapped(maps) => store.mapped(layer, &maps.uid, &maps.gid),
+            FileOwners::Same | FileOwners::Lost => Ok(store.path(layer)),
+        };
+        let lowers = layers.iter().rev().map(path).collect::<Result<Vec<_>>>()?;
+        if let Some(missing) = lowers.iter().find(|lower| !lower.is_dir()) {
+            return Err(Error::not_found(format!("a layer of the image is gone: {}", missing.display()))
+                .hint("pull or load the image again"));
+        }
+        Ok(Trees { upper: self.dirs.container(&record.id).join("upper"), lowers, owners })
+    }
+
+    /// What lies below the container's own layer, as one tree.
+    pub(super) fn below(&self, lowers: &[PathBuf]) -> Result<OwnedFd> {
+        let empty = self.empty_directory()?;
+        match lowers {
+            [] => rustix::fs::open(&empty, crate::storage::descent::OPEN_DIR, Mode::empty())
+                .context(|| format!("open {}", empty.display())),
+            lowers => overlay::view(lowers, &empty),
+        }
+    }
+
+    pub(super) fn empty_directory(&self) -> Result<PathBuf> {
+        let empty = self.dirs.runtime.join("empty");
+        create_private(&empty)?;
+        Ok(empty)
+    }
+
+    /// All files of the container as it sees them, without what is mounted in
+    /// it: of a running one, its own root.
+    pub(super) fn whole(&self, snapshot: &Snapshot) -> Result<OwnedFd> {
+        self.enter()?;
+        if let Some(init) = init_of(snapshot) {
+            return mounts::clone_root_of(init).map_err(|error| {
+                error.context(format!("open the root of container {}", snapshot.record.name))
+            });
+        }
+        match &snapshot.record.root {
+            RecordedRoot::Image { .. } => {
+                let trees = self.trees(snapshot)?;
+                let all: Vec<PathBuf> = std::iter::once(trees.upper).chain(trees.lowers).collect();
+                self.below(&all)
+            }
+            RecordedRoot::Directory { path, overlay: false } => {
+                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+                rustix::fs::open(path, flags, Mode::empty()).context(|| format!("open {}", path.display()))
+            }
+            RecordedRoot::Directory { overlay: true, .. } => {
+                Err(Error::conflict(format!("container {} does not run", snapshot.record.name)).hint(
+                    "what it wrote over a directory of the host (`--rootfs DIR:O`) is gone with its run",
+                ))
+            }
+        }
+    }
+
+    /// How the owners of the container's files are to be read.
+    pub(super) fn file_owners(&self, snapshot: &Snapshot) -> Result<FileOwners> {
+        let outer = self.enter()?;
+        let record = &snapshot.record;
+        let config = &record.config;
+        if outer.uid_map.count() == 1 {
+            return Ok(FileOwners::Lost);
+        }
+        let plain = config.uid_map.0.is_empty() && config.gid_map.0.is_empty();
+        let maps = match &config.userns {
+            UsernsMode::Host | UsernsMode::Container(_) => None,
+            UsernsMode::Private if plain => None,
+            // Which ids it got is not recorded; its root directory has the first.
+            UsernsMode::Auto { size } => Some(self.auto_maps(record, size.unwrap_or(AUTO_SIZE))?),
+            mode => {
+                let of_root = |map: &IdMap| map.to_outside(0).unwrap_or(0);
+                let request = MapRequest {
+                    mode,
+                    uid_map: &config.uid_map,
+                    gid_map: &config.gid_map,
+                    user: (0, 0),
+                    host_ids: (of_root(&outer.uid_map), of_root(&outer.gid_map)),
+                    in_use: &[],
+                };
+                userns::container_maps(&request, outer)?
+            }
+        };
+        let shifts = |maps: &ContainerMaps| !maps.uid.is_identity() || !maps.gid.is_identity();
+        Ok(maps.filter(shifts).map_or(FileOwners::Same, FileOwners::Mapped))
+    }
+
+    fn auto_maps(&self, record: &ContainerRecord, length: u32) -> Result<ContainerMaps> {
+        let upper = self.dirs.container(&record.id).join("upper");
+        let meta = std::fs::symlink_metadata(&upper).context(|| format!("look at {}", upper.display()))?;
+        let map = |outside| IdMap(vec![IdRange { inside: 0, outside, length }]);
+        Ok(ContainerMaps { uid: map(meta.uid()), gid: map(meta.gid()) })
+    }
+}

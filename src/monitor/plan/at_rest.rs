@@ -1,0 +1,100 @@
+//! A container's files while it does not run, for `cp`: its root file system
+//! with volumes and binds where it would have them, mounted in this process' own
+//! mount namespace, with which all of it goes.
+
+use super::Context as PlanContext;
+use super::binds;
+use super::mounts::{attributes, name_files};
+use super::namespaces::{self, Joined};
+use super::root::{Root, open_directory};
+use crate::error::{Context, Kind, Result};
+use crate::runtime::mounts::{self, Made};
+use crate::runtime::plan::Mount;
+use crate::runtime::rootfs::Rootfs;
+use crate::runtime::users::ResolvedUser;
+use crate::sys::mount::{MountAttr, RDONLY, mount_setattr};
+use crate::types::container::ContainerConfig;
+use crate::types::mount::{MountOptions, MountSource, MountSpec};
+use crate::types::namespace::{IpcMode, NamespaceMode, NetworkMode, UsernsMode};
+use crate::userns::ContainerMaps;
+use std::os::fd::{AsFd, OwnedFd};
+
+/// The root directory of a container at rest.
+pub(crate) struct AtRest {
+    pub(crate) root: OwnedFd,
+    /// `None` where its ids are those of the outer namespace.
+    pub(crate) maps: Option<ContainerMaps>,
+}
+
+/// Mounts it. The caller is a process that is gone soon, and holds the
+/// container's lock, so that nobody starts it meanwhile.
+///
+/// # Errors
+/// Those of a start, but that a source which is gone is not missed.
+pub(crate) fn mount(context: &PlanContext<'_>) -> Result<AtRest> {
+    let config = &context.record.config;
+    let maps = if shares_user_namespace(config) {
+        None
+    } else {
+        namespaces::maps(context, &Joined::default(), None)?
+    };
+    // A volatile overlay can be mounted once: the start would fail.
+    let mut record = context.record.clone();
+    record.config.auto_remove = false;
+    let root = Root::open(&PlanContext { record: &record, ..*context }, maps.as_ref())?;
+    // All sources before anything is attached: that hides the container's directory.
+    let mut mounts = asked(context, &root, maps.as_ref())?;
+    mounts.extend(
+        name_files(context)?
+            .into_iter()
+            .filter(|file| config.mounts.iter().all(|spec| spec.target != file.target)),
+    );
+    let point = open_directory(&context.dirs.container(&context.record.id))?;
+    let rootfs = Rootfs::new(root.into_mount());
+    mounts::attach(rootfs.as_fd(), point.as_fd()).context(|| "mount the container's root")?;
+    for mount in &mounts {
+        mounts::make(&rootfs, mount, &mut Made::default())?;
+    }
+    if config.read_only {
+        let attr = MountAttr { set: RDONLY, ..MountAttr::default() };
+        mount_setattr(rootfs.as_fd(), c"", attr, false).context(|| "make the root read-only")?;
+    }
+    Ok(AtRest { root: rootfs.into_fd(), maps })
+}
+
+/// What was asked for and has a place on disk: a tmpfs has none.
+fn asked(context: &PlanContext<'_>, root: &Root, maps: Option<&ContainerMaps>) -> Result<Vec<Mount>> {
+    // Only for the option `U`, which is left to the start.
+    let nobody = ResolvedUser { uid: 0, gid: 0, groups: Vec::new(), home: None, name: None };
+    let on_disk = |spec: &&MountSpec| !matches!(spec.source, MountSource::Tmpfs { .. });
+    let mut specs: Vec<&MountSpec> = context.record.config.mounts.iter().filter(on_disk).collect();
+    specs.sort_by_key(|spec| spec.target.matches('/').count());
+    let mut mounts = Vec::new();
+    for spec in specs {
+        let spec =
+            MountSpec { options: MountOptions { chown: false, ..spec.options.clone() }, ..spec.clone() };
+        match binds::kind(context, root, &spec, &nobody, maps) {
+            Ok(kind) => {
+                mounts.push(Mount { attributes: attributes(&spec.options), target: spec.target, kind });
+            }
+            // A start says so; what else the container has can be had without it.
+            Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Invalid) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(mounts)
+}
+
+/// As [`Joined::find`] decides, for containers that do not run.
+fn shares_user_namespace(config: &ContainerConfig) -> bool {
+    match config.userns {
+        UsernsMode::Container(_) => true,
+        UsernsMode::Private => {
+            matches!(config.pid, NamespaceMode::Container(_))
+                || matches!(config.uts, NamespaceMode::Container(_))
+                || matches!(config.network, NetworkMode::Container(_))
+                || matches!(config.ipc, IpcMode::Container(_))
+        }
+        _ => false,
+    }
+}
