@@ -44,15 +44,6 @@ pub(crate) fn write(bytes: &[u8]) -> Result<()> {
     result.context(|| "write to stdout")
 }
 
-/// Sends stdout, also that of attached containers, to a file instead.
-///
-/// # Errors
-/// Where the file cannot be written.
-pub(crate) fn redirect_stdout(path: &Path) -> Result<()> {
-    let file = std::fs::File::create(path).context(|| format!("open {}", path.display()))?;
-    rustix::stdio::dup2_stdout(&file).context(|| format!("write to {}", path.display()))
-}
-
 /// Stdout for what writes archives: a reader that goes away is remembered.
 pub(crate) struct Stdout;
 
@@ -68,6 +59,15 @@ impl Write for Stdout {
     fn flush(&mut self) -> std::io::Result<()> {
         std::io::stdout().lock().flush()
     }
+}
+
+/// Sends stdout, also that of attached containers, to a file instead.
+///
+/// # Errors
+/// Where the file cannot be written.
+pub(crate) fn redirect_stdout(path: &Path) -> Result<()> {
+    let file = std::fs::File::create(path).context(|| format!("open {}", path.display()))?;
+    rustix::stdio::dup2_stdout(&file).context(|| format!("write to {}", path.display()))
 }
 
 /// An error with its hints.
