@@ -3,9 +3,9 @@
 use super::command::{Entry, Kind, command, run_in, with_help};
 use super::global::GlobalArgs;
 use super::{
-    changes, complete, control, df, exec, exit, generate, global, help, images, inspect, lifecycle, logs,
-    mounts, pause, port, preparation, prune, ps, reference, registry, run as run_command, stats, system, top,
-    ui, volume,
+    changes, complete, control, df, events, exec, exit, generate, global, healthcheck, help, images, inspect,
+    lifecycle, logs, mounts, pause, port, preparation, prune, ps, reference, registry, run as run_command,
+    stats, system, top, ui, volume, wait,
 };
 use crate::error::Result;
 use clap::{Arg, ArgAction, Args, Command};
@@ -57,6 +57,7 @@ pub(crate) static ENTRIES: &[Entry] = &[
         inspect::InspectArgs,
         inspect::any
     ),
+    EVENTS,
     INFO,
     command!(
         "doctor",
@@ -76,6 +77,12 @@ pub(crate) static ENTRIES: &[Entry] = &[
     )
     .flags_first(),
     command!("version", &[], "Show the version", "[OPTIONS]", system::VersionArgs, system::version),
+    Entry {
+        name: "healthcheck",
+        aliases: &[],
+        about: "Check containers' health",
+        kind: Kind::Group(HEALTHCHECK),
+    },
     Entry { name: "container", aliases: &[], about: "Manage containers", kind: Kind::Group(CONTAINER) },
     Entry { name: "system", aliases: &[], about: "Manage everything together", kind: Kind::Group(SYSTEM) },
     command!(
@@ -135,6 +142,15 @@ static VOLUME: &[Entry] = &[
         volume::exists
     ),
 ];
+
+static HEALTHCHECK: &[Entry] = &[command!(
+    "run",
+    &[],
+    "Check a container's health now",
+    "[OPTIONS] CONTAINER",
+    healthcheck::RunArgs,
+    healthcheck::run
+)];
 
 static CONTAINER: &[Entry] = &[
     RUN.same_as("run"),
@@ -290,13 +306,22 @@ const TOP: Entry = command!(
 )
 .flags_first();
 
+pub(crate) const EVENTS: Entry = command!(
+    "events",
+    &[],
+    "Show what happens to containers, images and volumes",
+    "[OPTIONS]",
+    events::EventsArgs,
+    events::run
+);
+
 const WAIT: Entry = command!(
     "wait",
     &[],
     "Wait until containers have ended, and print their exit codes",
-    "CONTAINER [CONTAINER...]",
-    lifecycle::WaitArgs,
-    lifecycle::wait
+    "[OPTIONS] CONTAINER [CONTAINER...]",
+    wait::WaitArgs,
+    wait::wait
 );
 
 const RENAME: Entry = command!(

@@ -4,6 +4,7 @@
 //! them into values. Each of its errors names the flag.
 
 mod files;
+mod health;
 mod limits;
 mod namespaces;
 mod request;
@@ -74,6 +75,8 @@ pub(crate) struct ContainerOptions {
     /// Add groups to the first process (keep-groups for your own)
     #[arg(long, value_name = "GROUP")]
     pub(crate) group_add: Vec<String>,
+    #[command(flatten)]
+    pub(crate) health: health::HealthOptions,
     /// Set the host name
     #[arg(long, short = 'h', value_name = "NAME")]
     pub(crate) hostname: Option<String>,

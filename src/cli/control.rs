@@ -156,7 +156,9 @@ pub(crate) fn restart(args: RestartArgs) -> Result<u8> {
     let eligible = |container: &Container| !args.running || container.is_up();
     each_target(wanted.targets(&engine, "restart", &eligible)?, |id| {
         engine.stop(id, args.time, signal)?;
-        engine.start(id, None, &mut |text| ui::warning(text)).map(drop)
+        engine.start(id, None, &mut |text| ui::warning(text))?;
+        engine.note(id, "restart");
+        Ok(())
     })
 }
 

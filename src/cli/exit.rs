@@ -20,7 +20,7 @@ pub(super) fn remember(words: &[String]) {
         Some("container") => words.next(),
         other => other,
     };
-    RUNS.store(matches!(verb, Some("run" | "create")), Ordering::Relaxed);
+    RUNS.store(matches!(verb, Some("run" | "create" | "healthcheck")), Ordering::Relaxed);
 }
 
 /// The exit code of a command that failed so.

@@ -57,13 +57,6 @@ pub(crate) struct AttachArgs {
 }
 
 #[derive(Args, Debug)]
-pub(crate) struct WaitArgs {
-    /// Names or ids
-    #[arg(value_name = "CONTAINER", required = true)]
-    containers: Vec<String>,
-}
-
-#[derive(Args, Debug)]
 pub(crate) struct RenameArgs {
     /// Name or id
     #[arg(value_name = "CONTAINER", required = true)]
@@ -129,18 +122,6 @@ pub(crate) fn attach(args: AttachArgs) -> Result<u8> {
     };
     let end = engine.attach(&id, &options)?;
     attached_exit(&engine, &id, end)
-}
-
-/// Waits for containers, and prints how each has ended.
-///
-/// # Errors
-/// What the engine says.
-pub(crate) fn wait(args: WaitArgs) -> Result<u8> {
-    let engine = Engine::open()?;
-    each(&args.containers, |name| {
-        let exit = engine.wait(&engine.resolve(name)?)?;
-        ui::line(&exit.code.to_string())
-    })
 }
 
 /// Gives a container another name.

@@ -253,8 +253,13 @@ pub(super) fn status(container: &Container, now: Timestamp) -> String {
     match &container.status {
         Status::Created => "Created".into(),
         Status::Running { since, paused, .. } => {
-            let paused = if *paused { " (Paused)" } else { "" };
-            format!("Up {}{paused}", human_duration(now.duration_since(*since)))
+            let up = format!("Up {}", human_duration(now.duration_since(*since)));
+            match container.health() {
+                _ if *paused => format!("{up} (Paused)"),
+                "none" => up,
+                "starting" => format!("{up} (health: starting)"),
+                health => format!("{up} ({health})"),
+            }
         }
         Status::Restarting { last, .. } => {
             format!("Restarting ({}) {}", last.code, human_age(last.finished_at, now))

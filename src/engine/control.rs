@@ -131,7 +131,8 @@ impl Engine {
         match channel.receive()? {
             Some(Reply::Done) => Ok(channel.into_stream()),
             Some(Reply::Failed(text)) => Err(Error::conflict(text)),
-            Some(Reply::Exited(_) | Reply::Refused { .. } | Reply::Sessions(_)) | None => Err(gone()),
+            Some(Reply::Health { .. } | Reply::Exited(_) | Reply::Refused { .. } | Reply::Sessions(_))
+            | None => Err(gone()),
         }
     }
 

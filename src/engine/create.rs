@@ -1,8 +1,10 @@
 //! `create`: from a request to a record on disk.
 
+use super::events::note_volume;
 use super::pull::{self, PullOptions};
 use super::{Engine, images, merge, names, remove};
 use crate::error::{BestEffort, Context, Error, Kind, Result};
+use crate::state::events;
 use crate::state::store::RECORD_VERSION;
 use crate::storage::volume::{Hold, VolumeStore};
 use crate::types::container::{
@@ -88,6 +90,7 @@ impl Engine {
         let published = self.publish(request, &mut record);
         drop(hold);
         published.inspect_err(|_| self.drop_volumes(&record))?;
+        events::append(&self.dirs, &events::of_container(&record, "create")).or_ignore();
         Ok(record.id)
     }
 
@@ -207,10 +210,17 @@ impl Engine {
                 MountSource::Anonymous => {
                     let name = VolumeStore::anonymous_name()?;
                     store.get_or_create(&name, true)?;
+                    note_volume(&self.dirs, "create", &name);
                     record.anonymous_volumes.push(name.clone());
                     mount.source = MountSource::Volume { name };
                 }
-                MountSource::Volume { name } => drop(store.get_or_create(name, false)?),
+                MountSource::Volume { name } => {
+                    let made = !store.data_path(name).exists();
+                    store.get_or_create(name, false)?;
+                    if made {
+                        note_volume(&self.dirs, "create", name);
+                    }
+                }
                 MountSource::Bind { .. } | MountSource::Tmpfs { .. } | MountSource::Overlay { .. } => {}
             }
         }

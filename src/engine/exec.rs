@@ -44,7 +44,9 @@ impl Engine {
             }
             Some(Reply::Failed(text)) => return Err(Error::failed(text)),
             // It ended just now, or is a monitor of a release without exec.
-            Some(Reply::Exited(_) | Reply::Sessions(_)) | None => return Err(self.not_running(id)),
+            Some(Reply::Exited(_) | Reply::Sessions(_) | Reply::Health { .. }) | None => {
+                return Err(self.not_running(id));
+            }
         }
         let Some(options) = options else { return Ok(None) };
         let end = attach::attach(channel.into_stream(), options)?;

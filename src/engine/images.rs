@@ -1,5 +1,6 @@
 //! Local images: find, list, tag, describe.
 
+use super::events::note_image;
 use crate::dirs::Dirs;
 use crate::error::{Context, Error, Kind, Result};
 use crate::image::compression::decoder;
@@ -171,15 +172,21 @@ pub(crate) fn tag(dirs: &Dirs, source: &str, target: &str) -> Result<Reference> 
     if !ImageStore::exists(&dirs.images()) {
         return Err(no_such_image(source));
     }
-    ImageStore::open(&dirs.images())?.update(|entries| {
-        let entry = match names::find(entries, source)? {
-            Found::Name(at, _) => entries[at].clone(),
-            Found::Image(all) => entries[all[0]].clone(),
-            Found::Nothing => return Err(no_such_image(source)),
-        };
-        names::assign(entries, entry, Some(&target_name));
-        Ok(target_name)
-    })
+    ImageStore::open(&dirs.images())?
+        .update(|entries| {
+            let entry = match names::find(entries, source)? {
+                Found::Name(at, _) => entries[at].clone(),
+                Found::Image(all) => entries[all[0]].clone(),
+                Found::Nothing => return Err(no_such_image(source)),
+            };
+            let id = entry.image_id().map(|id| id.to_string()).unwrap_or_default();
+            names::assign(entries, entry, Some(&target_name));
+            Ok((target_name, id))
+        })
+        .map(|(name, id)| {
+            note_image(dirs, "tag", &id, Some(name.familiar()));
+            name
+        })
 }
 
 /// Takes names from an image: those given, else all. The image stays, without
@@ -189,6 +196,7 @@ pub(crate) fn untag(dirs: &Dirs, image: &str, which: &[String]) -> Result<()> {
     if !ImageStore::exists(&dirs.images()) {
         return Err(no_such_image(image));
     }
+    let mut untagged = Vec::new();
     ImageStore::open(&dirs.images())?.update(|entries| {
         let of_image = same_image(entries, image)?;
         let ours: Vec<Reference> = of_image.iter().filter_map(|at| entries[*at].name()).collect();
@@ -203,6 +211,7 @@ pub(crate) fn untag(dirs: &Dirs, image: &str, which: &[String]) -> Result<()> {
             let remove = of_image.contains(&at) && gone(entry);
             at += 1;
             if remove {
+                untagged.push((entry.image_id(), entry.name()));
                 kept = Some(entry.clone());
             }
             !remove
@@ -211,7 +220,12 @@ pub(crate) fn untag(dirs: &Dirs, image: &str, which: &[String]) -> Result<()> {
             names::assign(entries, entry, None);
         }
         Ok(())
-    })
+    })?;
+    for (id, name) in untagged {
+        let id = id.map(|id| id.to_string()).unwrap_or_default();
+        note_image(dirs, "untag", &id, name.map(|name| name.familiar()));
+    }
+    Ok(())
 }
 
 /// Positions of all entries of the image that `name` stands for.

@@ -1,5 +1,6 @@
 //! The tar of a file system to an image of one layer.
 
+use super::events::note_image;
 use super::images::{LocalImage, ensure_layers};
 use super::instruction::apply_changes;
 use super::load::give_names;
@@ -71,7 +72,9 @@ pub(crate) fn import(
             store.blobs().remove(digest)?;
         }
     }
-    unpacked.map(|()| image)
+    unpacked?;
+    note_image(dirs, "import", &image.id.to_string(), options.reference.as_ref().map(Reference::familiar));
+    Ok(image)
 }
 
 fn config(options: &ImportOptions, config: Execution, diff_id: Digest) -> ImageConfig {

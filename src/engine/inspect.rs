@@ -9,6 +9,7 @@ use super::list::{Container, network_name};
 use crate::dirs::Dirs;
 use crate::monitor::log_file::log_path;
 use crate::types::container::{ContainerRecord, RecordedRoot};
+use crate::types::health::{LOG_COUNT, LOG_SIZE};
 use crate::types::platform::Platform;
 use crate::types::reference::Reference;
 use crate::types::status::{Exit, Status};
@@ -92,6 +93,7 @@ fn state(container: &Container) -> Value {
         Status::Created => container.last_started,
     };
     let time = |time: Option<Timestamp>| time.map_or_else(|| NO_TIME.to_owned(), |time| time.to_string());
+    let health = health(container);
     json!({
         "Status": container.state(),
         "Running": container.is_up(),
@@ -107,7 +109,16 @@ fn state(container: &Container) -> Value {
         "Error": exit.and_then(|exit| exit.error.clone()).unwrap_or_default(),
         "StartedAt": time(started),
         "FinishedAt": time(exit.map(|exit| exit.finished_at)),
-        "Health": null,
+        "Health": health,
+        // As podman calls it.
+        "Healthcheck": health,
+    })
+}
+
+/// What the checks have found; `null` where there are none.
+fn health(container: &Container) -> Value {
+    container.health.as_ref().map_or(Value::Null, |health| {
+        json!({"Status": health.status.name(), "FailingStreak": health.failing_streak, "Log": health.log})
     })
 }
 
@@ -144,7 +155,24 @@ fn config(container: &Container) -> Value {
         "Annotations": config.annotations,
         "StopSignal": config.stop_signal.clone().unwrap_or_else(|| "SIGTERM".into()),
     });
+    let health = config.health.as_ref();
     let optional = [
+        (
+            "Healthcheck",
+            health.filter(|health| !health.check.test.is_empty()).map(|health| json!(health.check)),
+        ),
+        ("HealthcheckOnFailureAction", health.map(|health| health.on_failure.name().into())),
+        (
+            "StartupHealthCheck",
+            health.and_then(|health| health.startup.as_ref()).map(|startup| {
+                let mut document = json!(startup.check);
+                document["Successes"] = json!(startup.success);
+                document
+            }),
+        ),
+        ("HealthMaxLogCount", health.map(|health| health.max_log_count.unwrap_or(LOG_COUNT).into())),
+        ("HealthMaxLogSize", health.map(|health| health.max_log_size.unwrap_or(LOG_SIZE).into())),
+        ("HealthLogDestination", health.map(|_| "local".into())),
         ("StopTimeout", config.stop_timeout.map(Value::from)),
         ("Umask", config.umask.map(|mask| format!("{mask:04o}").into())),
         ("Timezone", config.tz.clone().map(Value::from)),

@@ -12,6 +12,7 @@ use crate::state::store::{Snapshot, Store};
 use crate::storage::layers::LayerStore;
 use crate::storage::usage::disk_usage;
 use crate::types::container::{ContainerRecord, RecordedRoot};
+use crate::types::health::HealthState;
 use crate::types::id::ContainerId;
 use crate::types::namespace::NetworkMode;
 use crate::types::reference::Reference;
@@ -30,10 +31,13 @@ pub(crate) struct Container {
     pub(crate) size: Option<(u64, u64)>,
     /// Ids of the commands of `exec` that run; only for `inspect`.
     pub(crate) exec_ids: Vec<String>,
+    /// Where it has a health check.
+    pub(crate) health: Option<HealthState>,
 }
 
 impl Container {
-    fn new(snapshot: Snapshot, size: Option<(u64, u64)>) -> Self {
+    fn new(store: &Store, snapshot: Snapshot, size: Option<(u64, u64)>) -> Self {
+        let health = store.health(&snapshot.record);
         Self {
             record: snapshot.record,
             status: snapshot.status,
@@ -41,6 +45,7 @@ impl Container {
             last_started: snapshot.last_started,
             size,
             exec_ids: Vec::new(),
+            health,
         }
     }
 
@@ -53,6 +58,11 @@ impl Container {
             Status::Restarting { .. } => "restarting",
             Status::Exited(_) => "exited",
         }
+    }
+
+    /// Docker's word for its health: `none` where nothing is checked.
+    pub(crate) fn health(&self) -> &'static str {
+        self.health.as_ref().map_or("none", |health| health.status.name())
     }
 
     /// Whether `ps` shows it without `-a`.
@@ -165,7 +175,7 @@ impl Engine {
     pub(crate) fn container(&self, id: &ContainerId, size: bool) -> Result<Container> {
         let snapshot = self.snapshot(id)?;
         let size = if size { Some(self.size(&snapshot.record)?) } else { None };
-        Ok(Container::new(snapshot, size))
+        Ok(Container::new(&self.store, snapshot, size))
     }
 
     /// Bytes of the writable layer, and of it and the image together.
@@ -219,7 +229,7 @@ fn at_rest(store: &Store, mut ids: Vec<ContainerId>) -> Vec<(ContainerId, Known)
 /// `None` where one may have started it since.
 fn at_rest_one(store: &Store, id: &ContainerId) -> Result<Option<Container>> {
     let snapshot = store.at_rest(store.record(id)?)?;
-    Ok((!snapshot.lost).then(|| Container::new(snapshot, None)))
+    Ok((!snapshot.lost).then(|| Container::new(store, snapshot, None)))
 }
 
 #[cfg(test)]
@@ -251,7 +261,15 @@ pub(crate) mod samples {
             config: ContainerConfig { cmd: vec!["sleep".into(), "100".into()], ..ContainerConfig::default() },
             anonymous_volumes: Vec::new(),
         };
-        Container { record, status, restart_count: 0, last_started: None, size: None, exec_ids: Vec::new() }
+        Container {
+            record,
+            status,
+            restart_count: 0,
+            last_started: None,
+            size: None,
+            exec_ids: Vec::new(),
+            health: None,
+        }
     }
 
     pub(crate) fn running(since: &str) -> Status {

@@ -1,5 +1,6 @@
 //! Archives to images.
 
+use super::events::note_image;
 use super::images::{LocalImage, ensure_layers};
 use crate::dirs::Dirs;
 use crate::error::{Context, Result};
@@ -56,6 +57,9 @@ pub(crate) fn load(
     give_names(&store, loaded, || {
         images.iter().try_for_each(|loaded| ensure_layers(dirs, &loaded.image, ownership))
     })?;
+    for image in &images {
+        note_image(dirs, "load", &image.image.id.to_string(), Some(image.image.name()));
+    }
     Ok(images)
 }
 

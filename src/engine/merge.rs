@@ -36,6 +36,9 @@ pub(super) fn merge(config: &mut ContainerConfig, image: &ImageConfig) -> Result
     if config.stop_signal.is_none() {
         config.stop_signal.clone_from(&run.stop_signal);
     }
+    if let Some(check) = &run.healthcheck {
+        config.health.get_or_insert_default().check.inherit(check);
+    }
     for port in &run.exposed_ports {
         if !config.expose.contains(port) {
             config.expose.push(port.clone());

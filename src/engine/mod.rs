@@ -13,8 +13,10 @@ pub(crate) mod copy;
 pub(crate) mod create;
 pub(crate) mod diff;
 pub(crate) mod disk;
+pub(crate) mod events;
 pub(crate) mod exec;
 pub(crate) mod export;
+pub(crate) mod health;
 pub(crate) mod images;
 pub(crate) mod import;
 pub(crate) mod info;
@@ -40,6 +42,7 @@ pub(crate) mod stop;
 pub(crate) mod top;
 pub(crate) mod trees;
 pub(crate) mod volumes;
+pub(crate) mod wait;
 
 #[cfg(test)]
 mod image_tests;

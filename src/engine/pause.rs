@@ -80,7 +80,9 @@ impl Engine {
                 Err(hints.into_iter().fold(Error::new(Kind::Conflict, message), Error::hint))
             }
             Some(Reply::Failed(text)) => Err(Error::failed(text)),
-            Some(Reply::Exited(_) | Reply::Sessions(_)) | None => Err(self.not_running(id)),
+            Some(Reply::Exited(_) | Reply::Sessions(_) | Reply::Health { .. }) | None => {
+                Err(self.not_running(id))
+            }
         }
     }
 }

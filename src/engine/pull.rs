@@ -1,5 +1,6 @@
 //! A reference to layers on disk.
 
+use super::events::note_image;
 use super::images::{LocalImage, unpack_blob};
 use crate::dirs::Dirs;
 use crate::error::{Context, Error, Kind, Result};
@@ -59,7 +60,12 @@ pub(crate) fn pull(
     for reference in &candidates {
         let pull = Pull::new(dirs, reference, options, ownership, (&conf, &files));
         match pull.and_then(|pull| pull.run(tell)) {
-            Ok(image) => return Ok(image),
+            Ok(image) => {
+                let name = reference.familiar();
+                let short = name.strip_suffix(":latest").unwrap_or(&name).to_owned();
+                note_image(dirs, "pull", &name, Some(short));
+                return Ok(image);
+            }
             Err(error) => failures.push(error.context(format!("pull {}", reference.familiar()))),
         }
     }

@@ -3,6 +3,7 @@
 use super::Engine;
 use crate::error::{BestEffort, Error, Kind, Result};
 use crate::monitor::remove::{self, Volumes};
+use crate::state::events;
 use crate::state::lock;
 use crate::state::store::Snapshot;
 use crate::types::id::{ContainerId, check_name};
@@ -92,7 +93,11 @@ impl Engine {
         if record.name == name {
             return Err(Error::conflict("renaming a container with the same name as its current name"));
         }
-        self.store.rename(&mut record, name)
+        let old = record.name.clone();
+        self.store.rename(&mut record, name)?;
+        let event = events::of_container(&record, "rename").with("oldName", format!("/{old}"));
+        events::append(&self.dirs, &event).or_ignore();
+        Ok(())
     }
 }
 

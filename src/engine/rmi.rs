@@ -1,5 +1,6 @@
 //! Removes images, their names, and what only they used.
 
+use super::events::note_image;
 use super::images::{no_such_image, same_image};
 use crate::dirs::Dirs;
 use crate::error::{BestEffort, Error, Result};
@@ -66,6 +67,7 @@ pub(crate) fn remove(
             let gone: Vec<&Entry> = done.gone.iter().collect();
             let mut sweep = Sweep { store: &store, layers: &layers, used: &used, freed: None };
             let deleted = sweep.run(entries, &gone, notes);
+            note(dirs, &done, &deleted);
             done.lines.extend(deleted.into_iter().map(Removed::Deleted));
             Ok(done.lines)
         },
@@ -110,6 +112,7 @@ pub(crate) fn prune(
             let mut bytes = 0;
             let mut sweep = Sweep { store: &store, layers: &layers, used: &used, freed: Some(&mut bytes) };
             let deleted = sweep.run(entries, &gone, notes);
+            note(dirs, &done, &deleted);
             done.lines.extend(deleted.into_iter().map(Removed::Deleted));
             Ok(PrunedImages { lines: done.lines, bytes })
         },
@@ -166,10 +169,25 @@ fn plan(entries: &[Entry], name: &str, force: bool, used: &InUse) -> Result<Vec<
 struct Done {
     lines: Vec<Removed>,
     gone: Vec<Entry>,
+    /// The image ids and the names that they lost.
+    untagged: Vec<(Option<Digest>, Reference)>,
+}
+
+/// Notes in the event log what became of names and images.
+fn note(dirs: &Dirs, done: &Done, deleted: &[Digest]) {
+    for (id, name) in &done.untagged {
+        let id = id.as_ref().map(ToString::to_string).unwrap_or_default();
+        note_image(dirs, "untag", &id, Some(name.familiar()));
+    }
+    // Layers are among what was deleted.
+    let images: BTreeSet<Digest> = done.gone.iter().filter_map(Entry::image_id).collect();
+    for id in deleted.iter().filter(|id| images.contains(id)) {
+        note_image(dirs, "delete", &id.to_string(), Some(id.to_string()));
+    }
 }
 
 fn apply(entries: &mut Vec<Entry>, plan: &[Step]) -> Done {
-    let mut done = Done { lines: Vec::new(), gone: Vec::new() };
+    let mut done = Done { lines: Vec::new(), gone: Vec::new(), untagged: Vec::new() };
     let old = std::mem::take(entries);
     for (mut entry, step) in old.into_iter().zip(plan) {
         if *step == Step::Keep {
@@ -177,6 +195,7 @@ fn apply(entries: &mut Vec<Entry>, plan: &[Step]) -> Done {
             continue;
         }
         if let Some(name) = entry.name() {
+            done.untagged.push((entry.image_id(), name.clone()));
             if name.digest.is_none() && entry.source_digest() != entry.manifest_digest() {
                 let by_digest = name.at(&entry.source_digest());
                 done.lines.extend([Removed::Untagged(name), Removed::Untagged(by_digest)]);

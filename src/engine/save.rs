@@ -1,5 +1,6 @@
 //! Images to archives.
 
+use super::events::note_image;
 use super::images::{no_such_image, same_image};
 use crate::dirs::Dirs;
 use crate::error::{BestEffort, Context, Error, Result};
@@ -41,7 +42,7 @@ pub(crate) fn save(dirs: &Dirs, images: &[String], format: SaveFormat, target: S
     // Blobs that are being read must not be removed.
     let _pin = store.pin()?;
     let saved = collect(&store, images)?;
-    match (format, target) {
+    let written = match (format, target) {
         (SaveFormat::OciDirectory, SaveTarget::Path(path)) => {
             write_oci_directory(&saved, store.blobs(), path)
         }
@@ -50,7 +51,13 @@ pub(crate) fn save(dirs: &Dirs, images: &[String], format: SaveFormat, target: S
         }
         (format, SaveTarget::Stream(out)) => write(&saved, &store, format, out),
         (format, SaveTarget::Path(path)) => write_file(path, |out| write(&saved, &store, format, out)),
+    };
+    written?;
+    for image in &saved {
+        let name = image.names.first().map(crate::types::reference::Reference::familiar);
+        note_image(dirs, "save", &image.image.id.to_string(), name);
     }
+    Ok(())
 }
 
 fn write(saved: &[Saved], store: &ImageStore, format: SaveFormat, out: &mut dyn Write) -> Result<()> {

@@ -1,6 +1,7 @@
 //! Volumes: create, list, inspect, remove, prune.
 
 use super::Engine;
+use super::events::note_volume;
 use super::list::Pattern;
 use super::logs::moment;
 use crate::error::{BestEffort, Error, Kind, Result};
@@ -124,7 +125,7 @@ impl Engine {
         let name = request.name.map_or_else(VolumeStore::anonymous_name, Ok)?;
         match store.create(&name, request.labels, request.options, anonymous) {
             Err(error) if error.kind() == Kind::Conflict => store.get(&name),
-            result => result,
+            result => result.inspect(|_| note_volume(&self.dirs, "create", &name)),
         }
     }
 
@@ -167,7 +168,9 @@ impl Engine {
         store.get(name)?;
         // Its files may belong to any of the user's ids.
         self.enter()?;
-        store.remove(name, &|name| self.store.users_of_volume(name))
+        store.remove(name, &|name| self.store.users_of_volume(name))?;
+        note_volume(&self.dirs, "destroy", name);
+        Ok(())
     }
 
     /// Removes the volumes that no container uses: the anonymous ones, or `all`.

@@ -6,6 +6,7 @@
 use super::manifest::or_default;
 use crate::error::{Context, Error, Result};
 use crate::types::digest::Digest;
+pub(crate) use crate::types::health::Healthcheck;
 use crate::types::platform::Platform;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -70,24 +71,6 @@ pub(crate) struct Execution {
     pub(crate) on_build: Vec<String>,
 }
 
-/// `HEALTHCHECK`; the times are nanoseconds, 0 means the default.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-pub(crate) struct Healthcheck {
-    #[serde(deserialize_with = "or_default")]
-    pub(crate) test: Vec<String>,
-    #[serde(skip_serializing_if = "is_zero")]
-    pub(crate) interval: i64,
-    #[serde(skip_serializing_if = "is_zero")]
-    pub(crate) timeout: i64,
-    #[serde(skip_serializing_if = "is_zero")]
-    pub(crate) start_period: i64,
-    #[serde(skip_serializing_if = "is_zero")]
-    pub(crate) start_interval: i64,
-    #[serde(skip_serializing_if = "is_zero")]
-    pub(crate) retries: i64,
-}
-
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct RootFs {
@@ -139,7 +122,8 @@ impl ImageConfig {
             &run.working_dir,
             run.stop_signal.get_or_insert_default(),
         ]);
-        if words.chain(&run.volumes).any(|word| word.contains('\0')) {
+        let check = run.healthcheck.iter().flat_map(|check| &check.test);
+        if words.chain(&run.volumes).chain(check).any(|word| word.contains('\0')) {
             return Err(Error::invalid("the image config has a NUL byte in a command or path"));
         }
         run.stop_signal.take_if(|signal| signal.is_empty());
@@ -180,11 +164,6 @@ impl ImageConfig {
 /// Docker writes year 1 for "never".
 pub(crate) fn parse_time(text: &str) -> Option<Timestamp> {
     if text.starts_with("0001-") { None } else { text.parse().ok() }
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
-fn is_zero(number: &i64) -> bool {
-    *number == 0
 }
 
 /// Go's sets: an object whose values mean nothing, or `null`.

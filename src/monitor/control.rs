@@ -7,6 +7,7 @@ use super::exec;
 use super::life::Container;
 use super::messages::{Reply, Request};
 use super::pause;
+use super::{health, note};
 use crate::channel::{MAX_MESSAGE, encode};
 use crate::error::{BestEffort, Context, Error, Result};
 use crate::types::signal;
@@ -24,6 +25,9 @@ use tokio::sync::{Notify, watch};
 
 /// How long the answers to those who wait may take to be read.
 const LAST_ANSWERS: Duration = Duration::from_secs(5);
+
+/// Seconds between the stop signal and the kill: docker's default.
+const STOP_TIMEOUT: i64 = 10;
 
 /// The socket's name in the container's runtime directory.
 pub(crate) const SOCKET: &str = "control";
@@ -45,6 +49,10 @@ pub(super) struct Control {
     file: Option<(u64, u64)>,
     running: RefCell<Option<OwnedFd>>,
     stopping: Cell<bool>,
+    /// By `stop`, not by a signal.
+    stop_asked: Cell<bool>,
+    /// Another run follows whatever the policy says.
+    restart_asked: Cell<bool>,
     stop: Notify,
     restarts: Cell<u32>,
     /// Whether a run is on; the end of all runs.
@@ -65,6 +73,8 @@ pub(super) fn listen(directory: &Path) -> Result<Control> {
         file: file_of(directory),
         running: RefCell::default(),
         stopping: Cell::new(false),
+        stop_asked: Cell::new(false),
+        restart_asked: Cell::new(false),
         stop: Notify::new(),
         restarts: Cell::new(0),
         run: watch::Sender::new(false),
@@ -104,6 +114,10 @@ impl Control {
         self.stopping.get()
     }
 
+    pub(super) fn is_stop_asked(&self) -> bool {
+        self.stop_asked.get()
+    }
+
     pub(super) fn restarts(&self) -> u32 {
         self.restarts.get()
     }
@@ -136,8 +150,22 @@ impl Control {
         sent.context(|| format!("send signal {number}"))
     }
 
+    /// Another run follows the present one, unless a stop is asked for.
+    pub(super) fn ask_for_restart(&self) {
+        self.restart_asked.set(true);
+    }
+
+    pub(super) fn take_restart(&self) -> bool {
+        self.restart_asked.take() && !self.stopping.get()
+    }
+
+    /// Waits so long; `false` at once when the present run ends.
+    pub(super) async fn runs_for(&self, pause: Duration) -> bool {
+        tokio::time::timeout(pause, self.run_over()).await.is_err()
+    }
+
     /// No restart follows the present run.
-    fn forbid_restart(&self) {
+    pub(super) fn forbid_restart(&self) {
         self.stopping.set(true);
         self.stop.notify_waiters();
     }
@@ -210,6 +238,7 @@ async fn answer(container: Rc<Container>, mut stream: UnixStream) {
             }
             match control.signal(signal) {
                 Ok(()) => {
+                    note::signalled(&container, signal);
                     // Docker: what is paused must go on to take its end.
                     if ends {
                         pause::unpause_if_paused(&container).await;
@@ -227,6 +256,10 @@ async fn answer(container: Rc<Container>, mut stream: UnixStream) {
         Request::Pause => done(pause::pause(&container).await),
         Request::Unpause => done(pause::unpause(&container).await),
         Request::Update { limits, restart } => done(container.update(*limits, restart)),
+        Request::CheckHealth => match health::check(&container).await {
+            Ok(health::Verdict { passed, status }) => Reply::Health { passed, status },
+            Err(error) => Reply::Failed(error.to_string()),
+        },
         Request::Sessions => Reply::Sessions(container.execs.ids()),
     };
     say(&mut stream, &reply).await;
@@ -250,19 +283,34 @@ fn stop_signal(container: &Container) -> i32 {
 
 async fn stop(container: &Rc<Container>, stream: &mut UnixStream, signal: i32, timeout: i64) {
     let control = &container.control;
+    control.stop_asked.set(true);
     control.forbid_restart();
-    control.signal(signal).or_ignore();
+    end_with(container, signal, timeout).await;
+    tell_the_end(container, stream).await;
+}
+
+/// Ends the present run as `stop` would by the container's own settings.
+pub(super) async fn end_run(container: Rc<Container>) {
+    let timeout = container.record.config.stop_timeout.unwrap_or(STOP_TIMEOUT);
+    end_with(&container, stop_signal(&container), timeout).await;
+}
+
+async fn end_with(container: &Rc<Container>, signal: i32, timeout: i64) {
+    let control = &container.control;
+    if control.signal(signal).is_ok() {
+        note::signalled(container, signal);
+    }
     pause::unpause_if_paused(container).await;
     let over = control.run_over();
     match u64::try_from(timeout) {
         Ok(seconds) => {
             if tokio::time::timeout(Duration::from_secs(seconds), over).await.is_err() {
                 control.signal(libc::SIGKILL).or_ignore();
+                note::signalled(container, libc::SIGKILL);
             }
         }
         Err(_) => over.await,
     }
-    tell_the_end(container, stream).await;
 }
 
 async fn tell_the_end(container: &Rc<Container>, stream: &mut UnixStream) {

@@ -13,6 +13,7 @@
 
 mod stream;
 mod table;
+mod tree;
 
 pub(super) use table::Execs;
 
@@ -53,6 +54,7 @@ pub(super) struct Collected {
 /// A command that runs.
 struct Running {
     id: String,
+    pid: u32,
     pidfd: OwnedFd,
     pipes: Pipes,
     at: Timestamp,
@@ -73,7 +75,7 @@ pub(super) async fn run_collected(
 ) -> Result<Collected> {
     let deadline = tokio::time::sleep(timeout.unwrap_or(Duration::MAX / 4));
     tokio::pin!(deadline);
-    let Running { id, pidfd, mut pipes, at: _ } = start(container, request, &mut deadline).await?;
+    let Running { id, pid, pidfd, mut pipes, at: _ } = start(container, request, &mut deadline).await?;
     let collector = Collector::new(limit);
     let outputs = [pipes.terminal.take().or(pipes.stdout.take()), pipes.stderr.take()];
     let end = async {
@@ -82,7 +84,7 @@ pub(super) async fn run_collected(
             () = until_dead(&pidfd) => {}
             () = &mut deadline, if timeout.is_some() => {
                 killed = true;
-                kill(&pidfd);
+                tree::kill_tree(pid, &pidfd);
                 until_dead(&pidfd).await;
             }
         }
@@ -113,7 +115,7 @@ pub(super) async fn serve(container: Rc<Container>, request: ExecRequest, mut st
     };
     let heard = say(&mut stream, &Reply::Done).await;
     let session = if request.detach || !heard { Session::alone() } else { Session::of(stream) };
-    let Running { id, pidfd, pipes, at } = running;
+    let Running { id, pid: _, pidfd, pipes, at } = running;
     let end = async {
         until_dead(&pidfd).await;
         let code = reap(&container, &id, &pidfd, &request.args);
@@ -164,7 +166,7 @@ async fn start(
     match hear(&pidfd, channel, abandoned).await.and_then(Report::finish) {
         Ok(terminal) => {
             note(container, &format!("exec_start: {words}"), &id, None);
-            Ok(Running { id, pidfd, pipes: Pipes { terminal, ..pipes }, at: Timestamp::now() })
+            Ok(Running { id, pid, pidfd, pipes: Pipes { terminal, ..pipes }, at: Timestamp::now() })
         }
         Err(error) => {
             kill(&pidfd);

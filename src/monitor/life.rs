@@ -3,11 +3,12 @@
 use super::clients::Hub;
 use super::control::{self, Control};
 use super::exec::Execs;
+use super::health::Health;
 use super::log_file::LogWriter;
 use super::messages::{FromMonitor, StartOrder};
 use super::remove::Hidden;
 use super::run::{self, Started};
-use super::{Front, remove};
+use super::{Front, note, remove};
 use crate::cgroup::Group;
 use crate::dirs::{Dirs, create_private};
 use crate::error::{BestEffort, Error, Result};
@@ -37,6 +38,7 @@ pub(super) struct Container {
     pub(super) hub: Hub,
     pub(super) control: Control,
     pub(super) execs: Execs,
+    pub(super) health: Health,
     /// As last written to `state.json`.
     live: RefCell<Option<LiveState>>,
     /// The control group of the present run.
@@ -98,6 +100,11 @@ impl Container {
         live.as_ref().and_then(|live| live.init.map(|init| (init, live.paused)))
     }
 
+    /// The record as it is now: a rename changes it while the container runs.
+    pub(super) fn present_record(&self) -> ContainerRecord {
+        self.store.record(&self.record.id).unwrap_or_else(|_| self.record.clone())
+    }
+
     /// Publishes a change of it.
     pub(super) fn republish(&self, change: impl FnOnce(&mut LiveState)) -> Result<()> {
         let Some(mut state) = self.live.borrow().clone() else { return Ok(()) };
@@ -134,6 +141,7 @@ fn open(order: &StartOrder) -> Result<Container> {
         hub: Hub::new(log),
         control,
         execs: Execs::default(),
+        health: Health::default(),
         dirs,
         store,
         limits: RefCell::new(record.config.limits.clone()),
@@ -164,6 +172,9 @@ async fn sequence(container: &Rc<Container>, order: &StartOrder, front: &mut Opt
     }
     tokio::task::spawn_local(control::serve(Rc::clone(container)));
     let (exit, restarts) = run_until_the_end(container, order, first).await;
+    if container.control.is_stop_asked() {
+        note::stopped(container);
+    }
     let hidden = end(container, &exit, restarts);
     container.control.finish(exit.clone());
     container.hub.tell_exit(&exit).await;
@@ -180,17 +191,22 @@ async fn run_until_the_end(container: &Rc<Container>, order: &StartOrder, first:
     loop {
         let began = std::time::Instant::now();
         let exit = run::wait(container, started).await;
+        note::died(container, &exit);
         if began.elapsed() >= GOOD_RUN {
             pause = FIRST_PAUSE;
         }
-        if !wants_restart(container, &exit, restarts) {
+        let asked = container.control.take_restart();
+        if !asked && !wants_restart(container, &exit, restarts) {
             return (exit, restarts);
         }
         publish(container, None, &exit, restarts);
-        if container.control.stopped_within(pause).await {
+        let wait = if asked { Duration::ZERO } else { pause };
+        if container.control.stopped_within(wait).await {
             return (exit, restarts);
         }
-        pause = (pause * 2).min(MAX_PAUSE);
+        if !asked {
+            pause = (pause * 2).min(MAX_PAUSE);
+        }
         restarts += 1;
         container.control.set_restarts(restarts);
         started = match run::start(container, order, &mut None).await {
@@ -248,7 +264,7 @@ fn publish(container: &Container, init: Option<crate::types::status::ProcessId>,
 /// container that removes itself loses its name and its place in one rename
 /// each, before its client hears of the end; its files go after that.
 fn end(container: &Container, exit: &Exit, restarts: u32) -> Option<Hidden> {
-    let record = &container.record;
+    let record = &container.present_record();
     let mut hidden = None;
     if record.config.auto_remove {
         hidden = remove::hide(&container.dirs, &container.store, record).ok();
@@ -282,6 +298,7 @@ fn remove_what_is_left(container: &Container, hidden: Option<Hidden>) {
 fn fail_first_start(container: &Container, error: &Error) {
     let record = &container.record;
     let directory = container.dirs.container(&record.id);
+    note::died(container, &could_not_start(error));
     std::fs::remove_dir_all(container.dirs.container_runtime(&record.id)).or_ignore();
     std::fs::remove_file(directory.join("started")).or_ignore();
     if record.config.auto_remove {

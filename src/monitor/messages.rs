@@ -7,6 +7,7 @@
 
 use crate::dirs::Dirs;
 use crate::types::exec::ExecRequest;
+use crate::types::health::HealthStatus;
 use crate::types::id::ContainerId;
 use crate::types::limits::Limits;
 use crate::types::status::{Exit, ProcessId, RestartPolicy};
@@ -39,6 +40,8 @@ pub(crate) enum Request {
     },
     /// Answers when the container has ended and will not be restarted.
     Wait,
+    /// Runs the health check now; answered by `Reply::Health`.
+    CheckHealth,
     /// Runs a further command. After [`Reply::Done`] the connection carries
     /// frames as after `Attach`, unless nobody is to listen.
     Exec(Box<ExecRequest>),
@@ -58,6 +61,10 @@ pub(crate) enum Request {
 pub(crate) enum Reply {
     Done,
     Exited(Exit),
+    Health {
+        passed: bool,
+        status: HealthStatus,
+    },
     Failed(String),
     /// A command could not be started; as [`FromMonitor::Failed`].
     Refused {

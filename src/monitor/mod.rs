@@ -10,10 +10,12 @@
 pub(crate) mod clients;
 pub(crate) mod control;
 mod exec;
+mod health;
 pub(crate) mod life;
 pub(crate) mod log_file;
 pub(crate) mod log_reader;
 pub(crate) mod messages;
+mod note;
 pub(crate) mod pause;
 pub(crate) mod plan;
 pub(crate) mod pump;

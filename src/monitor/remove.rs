@@ -2,12 +2,14 @@
 
 use crate::dirs::Dirs;
 use crate::error::{BestEffort, Context, Result};
+use crate::state::events;
 use crate::state::lock::{self, Lock};
 use crate::state::store::{GONE, Store};
 use crate::state::written::read_json;
 use crate::storage::usage::remove_tree;
 use crate::storage::volume::VolumeStore;
 use crate::types::container::ContainerRecord;
+use crate::types::event::{Event, EventKind};
 use crate::types::id::ContainerId;
 use rustix::fs::{Mode, OFlags};
 use std::ffi::CString;
@@ -45,6 +47,7 @@ pub(crate) fn hide(dirs: &Dirs, store: &Store, record: &ContainerRecord) -> Resu
     // In this order: a name without a container is free, a container without
     // its name would let another have the same.
     store.drop_name(&record.name, &record.id);
+    events::append(dirs, &events::of_container(record, "destroy")).or_ignore();
     Ok(Hidden { alive: Some(alive) })
 }
 
@@ -95,7 +98,10 @@ pub(crate) fn delete_volumes(dirs: &Dirs, record: &ContainerRecord) -> Result<()
     let volumes = VolumeStore::open(&dirs.volumes())?;
     let store = Store::new(dirs.clone());
     for volume in &record.anonymous_volumes {
-        volumes.remove(volume, &|name| store.users_of_volume(name)).or_ignore();
+        if volumes.remove(volume, &|name| store.users_of_volume(name)).is_ok() {
+            let event = Event::now(EventKind::Volume, "destroy", volume).with("driver", "local");
+            events::append(dirs, &event).or_ignore();
+        }
     }
     Ok(())
 }

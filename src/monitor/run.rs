@@ -10,6 +10,7 @@ use super::life::Container;
 use super::messages::{FromMonitor, StartOrder};
 use super::plan::{self, Planned};
 use super::pump::{self, Pipes};
+use super::{health, note};
 use crate::cgroup::Group;
 use crate::error::{BestEffort, Context, Error, Result};
 use crate::network::slirp::{self, Slirp, SlirpOptions};
@@ -103,6 +104,8 @@ pub(super) async fn start(
     let (_, pidfd) = starting.exec()?;
     let keep = pidfd.try_clone().context(|| "keep the container's pidfd")?;
     container.control.set_running(Some(keep));
+    note::started(container);
+    health::begin(container, at);
     let output = tokio::task::spawn_local(pump::pump(Rc::clone(container), Pipes { terminal, ..pipes }));
     Ok(Started { process, pidfd, at, output, network })
 }
@@ -151,6 +154,7 @@ pub(super) async fn wait(container: &Rc<Container>, started: Started) -> Exit {
     let status = wait_for_exit(&run, network, orphans).await;
     let oom_killed = container.end_group();
     container.control.set_running(None);
+    health::end(container);
     container.execs.end_all().await;
     if container.record.config.pid == NamespaceMode::Host {
         end_orphans();

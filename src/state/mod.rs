@@ -16,6 +16,7 @@
 //! start time); everything else is what was last written.
 
 pub(crate) mod events;
+pub(crate) mod health;
 pub(crate) mod lock;
 pub(crate) mod store;
 pub(crate) mod written;

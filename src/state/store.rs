@@ -1,11 +1,12 @@
 //! The containers of a user: create, find, list, and what state each is in.
 
-use super::lock;
 use super::written::{Durable, read_file, read_json, write_file, write_json};
+use super::{health, lock};
 use crate::dirs::{Dirs, create_private};
 use crate::error::{BestEffort, Context, Error, Kind, Result};
 use crate::sys::process::start_ticks;
 use crate::types::container::ContainerRecord;
+use crate::types::health::{HealthConfig, HealthState};
 use crate::types::id::ContainerId;
 use crate::types::idmap::IdMap;
 use crate::types::mount::MountSource;
@@ -408,6 +409,13 @@ impl Store {
             last_started: Some(started_at),
             lost: true,
         })
+    }
+
+    /// What the checks of the container have found; `None` where there are none.
+    pub(crate) fn health(&self, record: &ContainerRecord) -> Option<HealthState> {
+        let is_checked = record.config.health.as_ref().is_some_and(HealthConfig::is_active);
+        // What cannot be read is written anew by the next check.
+        if is_checked { health::read(&self.dirs.container(&record.id)).ok().flatten() } else { None }
     }
 
     /// What the monitor says, if it lives.

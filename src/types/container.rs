@@ -2,6 +2,7 @@
 //! the record that `create` keeps of it.
 
 use super::digest::Digest;
+use super::health::HealthConfig;
 use super::id::ContainerId;
 use super::idmap::IdMap;
 use super::limits::Limits;
@@ -136,6 +137,8 @@ pub(crate) struct ContainerConfig {
     pub(crate) expose: Vec<String>,
     /// `--memory`, `--cpus`, …
     pub(crate) limits: Limits,
+    /// `--health-*`, over the image's `HEALTHCHECK`.
+    pub(crate) health: Option<HealthConfig>,
 }
 
 /// `--security-opt seccomp=…`

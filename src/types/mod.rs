@@ -8,6 +8,7 @@ pub(crate) mod env;
 pub(crate) mod event;
 pub(crate) mod exec;
 pub(crate) mod filter;
+pub(crate) mod health;
 pub(crate) mod id;
 pub(crate) mod idmap;
 pub(crate) mod limits;

@@ -218,6 +218,7 @@ impl ContainerOptions {
         }
         config.limits = self.resources.limits()?;
         config.limits.check()?;
+        config.health = self.health.config()?;
         config.log = parse_log(self.log_driver.as_deref(), &self.log_opt)?;
         Ok(())
     }

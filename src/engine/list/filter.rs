@@ -28,8 +28,7 @@ pub(crate) struct Filters {
     since: Vec<String>,
     volumes: Vec<String>,
     networks: Vec<String>,
-    /// Of `health=`: no container here has a check, so only `none` holds.
-    health: Option<bool>,
+    healths: Vec<String>,
     until: Option<Timestamp>,
     exposed: Vec<Ports>,
     restarts: Vec<String>,
@@ -102,8 +101,7 @@ impl Filters {
             "volume" => self.volumes.push(owned()),
             "network" => self.networks.push(owned()),
             "health" => match value {
-                "none" => self.health = Some(true),
-                "starting" | "healthy" | "unhealthy" => self.health = Some(self.health.unwrap_or(false)),
+                "none" | "starting" | "healthy" | "unhealthy" => self.healths.push(owned()),
                 _ => return Err(bad().hint("it is one of starting, healthy, unhealthy and none")),
             },
             "until" => self.until = Some(moment::parse(value, now, TimeZone::system)?),
@@ -172,7 +170,7 @@ impl Filters {
             && any(&self.ancestors, |image| is_ancestor(record, image))
             && any(&self.volumes, |volume| has_volume(record, volume))
             && any(&self.networks, |network| network_name(&config.network) == *network)
-            && self.health.unwrap_or(true)
+            && any(&self.healths, |health| container.health() == health)
             && bounds.before.is_none_or(|moment| record.created < moment)
             && bounds.since.is_none_or(|moment| record.created > moment)
             && self.until.is_none_or(|moment| record.created < moment)
