@@ -107,7 +107,11 @@ const EXAMPLES: &[(&str, &str, &str)] = &[
         "a shell in a container's files",
         "coracle unshare sh -c 'cd \"$(coracle mount web)\"; exec sh'",
     ),
-    ("coracle unmount", "and away, even if it is in use", "coracle unmount -f web"),
+    (
+        "coracle unmount",
+        "and away, where it was mounted",
+        "coracle unshare sh -c 'coracle mount web && coracle unmount web'",
+    ),
     ("coracle init", "everything that a later start needs", "coracle init db"),
     ("coracle unshare", "remove files that a container's users left", "coracle unshare rm -r ./site/cache"),
     (
