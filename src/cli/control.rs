@@ -7,6 +7,7 @@ use crate::engine::Engine;
 use crate::engine::list::Container;
 use crate::engine::remove::RemoveOptions;
 use crate::error::{Error, Kind, Result};
+use crate::types::id::ContainerId;
 use crate::types::signal;
 use clap::Args;
 use std::path::PathBuf;
@@ -135,7 +136,17 @@ pub(crate) fn stop(args: StopArgs) -> Result<u8> {
         filters: &args.filter,
         ignore: args.ignore,
     };
-    each_target(wanted.targets(&engine, "stop", &Container::is_up)?, |id| engine.stop(id, args.time, signal))
+    each_target(wanted.targets(&engine, "stop", &Container::is_up)?, |id| {
+        stop_one(&engine, id, args.time, signal)
+    })
+}
+
+/// Stops one container, and tells where it had to be killed.
+fn stop_one(engine: &Engine, id: &ContainerId, time: Option<i64>, signal: Option<i32>) -> Result<()> {
+    if let Some(remark) = engine.stop(id, time, signal)? {
+        ui::warning(&remark);
+    }
+    Ok(())
 }
 
 /// Stops containers and starts them again.
@@ -155,7 +166,7 @@ pub(crate) fn restart(args: RestartArgs) -> Result<u8> {
     };
     let eligible = |container: &Container| !args.running || container.is_up();
     each_target(wanted.targets(&engine, "restart", &eligible)?, |id| {
-        engine.stop(id, args.time, signal)?;
+        stop_one(&engine, id, args.time, signal)?;
         engine.start(id, None, &mut |text| ui::warning(text))?;
         engine.note(id, "restart");
         Ok(())

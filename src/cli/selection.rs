@@ -55,7 +55,8 @@ impl Wanted<'_> {
             let newest = engine.newest()?;
             return Ok(vec![Target { word: newest.to_string(), id: Ok(newest) }]);
         }
-        if self.is_by_flags() {
+        let named = !self.names.is_empty() || !self.cidfiles.is_empty();
+        if self.is_by_flags() && !named {
             let filters = Filters::parse(self.filters, Timestamp::now())?;
             let mut notes = Vec::new();
             let containers = engine.containers(false, &mut notes)?;
@@ -80,7 +81,20 @@ impl Wanted<'_> {
         let known = |target: &Target| {
             !(self.ignore && target.id.as_ref().is_err_and(|error| error.kind() == Kind::NotFound))
         };
-        Ok(words.into_iter().map(target).filter(known).collect())
+        let targets: Vec<Target> = words.into_iter().map(target).filter(known).collect();
+        if self.filters.is_empty() { Ok(targets) } else { self.filtered(engine, targets) }
+    }
+
+    /// Podman: with names as well, filters choose among those.
+    fn filtered(&self, engine: &Engine, mut targets: Vec<Target>) -> Result<Vec<Target>> {
+        let filters = Filters::parse(self.filters, Timestamp::now())?;
+        let selection = Selection { all: true, last: None, filters };
+        let chosen = select(engine.containers(false, &mut Vec::new())?, &selection)?;
+        targets.retain(|target| match &target.id {
+            Ok(id) => chosen.iter().any(|container| container.record.id == *id),
+            Err(_) => true,
+        });
+        Ok(targets)
     }
 
     fn check(&self, command: &str) -> Result<()> {
@@ -94,8 +108,7 @@ impl Wanted<'_> {
             }
             () if self.latest => "--latest",
             () if self.all => "--all",
-            () if !self.filters.is_empty() => "--filter",
-            () if named => return Ok(()),
+            () if named || !self.filters.is_empty() => return Ok(()),
             () => {
                 return Err(Error::invalid(format!("'coracle {command}' requires at least 1 argument"))
                     .hint(format!("see `coracle {command} --help`")));

@@ -48,7 +48,11 @@ impl EventFilters {
             let (key, value) = text.split_once('=').ok_or_else(|| {
                 Error::invalid(format!("invalid filter {text:?}: bad format of filter (expected name=value)"))
             })?;
-            let wanted = key.trim().to_lowercase();
+            // Podman's other name of it.
+            let wanted = match key.trim().to_lowercase() {
+                key if key == "status" => "event".to_owned(),
+                key => key,
+            };
             let known = KEYS.into_iter().find(|known| *known == wanted).ok_or_else(|| {
                 Error::invalid(format!("invalid filter '{key}'"))
                     .hint(format!("known keys are {}", KEYS.join(", ")))

@@ -80,8 +80,8 @@ impl Engine {
                 .hint("`coracle rm -f` removes it as it is"));
         }
         match options.time {
-            Some(time) => self.stop(&record.id, Some(time), None),
-            None => self.stop(&record.id, Some(-1), Some(libc::SIGKILL)),
+            Some(time) => self.stop(&record.id, Some(time), None).map(drop),
+            None => self.stop(&record.id, Some(-1), Some(libc::SIGKILL)).map(drop),
         }
     }
 

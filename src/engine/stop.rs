@@ -15,11 +15,16 @@ const STOP_TIMEOUT: i64 = 10;
 impl Engine {
     /// Ends the container: its stop signal, and SIGKILL after `time` seconds
     /// (the container's own time, or ten, where `None`; negative: never).
-    /// Nothing happens where it does not run.
-    pub(crate) fn stop(&self, id: &ContainerId, time: Option<i64>, with: Option<i32>) -> Result<()> {
+    /// Nothing happens where it does not run. A remark where it had to be killed.
+    pub(crate) fn stop(
+        &self,
+        id: &ContainerId,
+        time: Option<i64>,
+        with: Option<i32>,
+    ) -> Result<Option<String>> {
         let snapshot = self.snapshot(id)?;
         if matches!(snapshot.status, Status::Created | Status::Exited(_)) {
-            return Ok(());
+            return Ok(None);
         }
         let signal = match with {
             Some(signal) => signal,
@@ -28,11 +33,18 @@ impl Engine {
         let timeout = time.or(snapshot.record.config.stop_timeout).unwrap_or(STOP_TIMEOUT);
         match self.ask(id, &Request::Stop { signal, timeout })? {
             Some(Reply::Failed(text)) => Err(Error::failed(text)),
-            Some(_) => Ok(()),
+            Some(Reply::Exited(exit)) if exit.code == 137 && signal != libc::SIGKILL && timeout > 0 => {
+                let name = signal::name(signal);
+                let container = &snapshot.record.name;
+                Ok(Some(format!(
+                    "StopSignal {name} failed to stop container {container} in {timeout} seconds, resorting to SIGKILL"
+                )))
+            }
+            Some(_) => Ok(None),
             // It died meanwhile: cleaning up after it makes the stop true.
             None => match self.snapshot(id) {
-                Err(error) if error.kind() == crate::error::Kind::NotFound => Ok(()),
-                result => result.map(drop),
+                Err(error) if error.kind() == crate::error::Kind::NotFound => Ok(None),
+                result => result.map(|_| None),
             },
         }
     }

@@ -71,7 +71,6 @@ pub(crate) fn parse(text: &str) -> Result<i32> {
 }
 
 /// `SIGTERM` for 15; real-time signals as `SIGRTMIN+N`.
-#[cfg(test)]
 pub(crate) fn name(number: i32) -> String {
     match NAMES.iter().find(|(_, known)| *known == number) {
         Some((name, _)) => format!("SIG{name}"),

@@ -13,6 +13,7 @@ const NOT_RUN: &[(&str, &str)] = &[
     ("coracle logs -f", "it goes on until the container ends: logs.rs has such tests"),
     ("coracle events --filter", "it goes on for ever: events.rs has such tests"),
     ("coracle port web", "no port can be published yet"),
+    ("coracle wait --condition healthy", "web has no health check here: health.rs has such tests"),
     ("coracle stats", "it may go on for ever: stats.rs has such tests"),
 ];
 

@@ -338,7 +338,7 @@ impl<'a> Run<'a> {
         let mut parent = "";
         for field in fields {
             value = match value {
-                Some(Value::Object(map)) => match map.get(field) {
+                Some(Value::Object(map)) => match map.get(field).or_else(|| spelt_otherwise(map, field)) {
                     None if field.starts_with(char::is_uppercase) && !MAPS.contains(&parent) => {
                         return Err(self.no_field(field, map, place));
                     }
@@ -396,4 +396,12 @@ fn items(value: Option<&Value>) -> std::result::Result<Vec<(Value, Value)>, Stri
         }
         Some(other) => return Err(format!("range can't iterate over {}", print::display(Some(other)))),
     })
+}
+/// Docker and podman evaluate Go structs, whose fields are not always spelt as
+/// in JSON: `.ID` is `Id`, `.HostConfig.DNS` is `Dns`.
+fn spelt_otherwise<'a>(map: &'a serde_json::Map<String, Value>, field: &str) -> Option<&'a Value> {
+    if !field.starts_with(char::is_uppercase) {
+        return None;
+    }
+    map.iter().find(|(key, _)| key.eq_ignore_ascii_case(field)).map(|(_, value)| value)
 }
