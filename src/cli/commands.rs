@@ -5,7 +5,7 @@ use super::global::GlobalArgs;
 use super::{
     changes, complete, control, df, events, exec, exit, generate, global, healthcheck, help, images, inspect,
     lifecycle, logs, mounts, pause, port, preparation, prune, ps, reference, registry, run as run_command,
-    stats, system, top, ui, volume, wait,
+    secret, stats, system, top, ui, volume, wait,
 };
 use crate::error::Result;
 use clap::{Arg, ArgAction, Args, Command};
@@ -48,6 +48,7 @@ pub(crate) static ENTRIES: &[Entry] = &[
     registry::LOAD,
     registry::IMPORT,
     images::IMAGE_GROUP,
+    Entry { name: "secret", aliases: &[], about: "Manage secrets", kind: Kind::Group(secret::SECRET) },
     Entry { name: "volume", aliases: &[], about: "Manage volumes", kind: Kind::Group(VOLUME) },
     command!(
         "inspect",

@@ -155,6 +155,9 @@ pub(crate) struct ContainerOptions {
     /// Use a directory instead of an image (DIR:O for a throw-away overlay over it)
     #[arg(long, value_name = "DIR[:O]")]
     pub(crate) rootfs: Option<String>,
+    /// Give it a secret, as a file in /run/secrets or as a variable
+    #[arg(long, value_name = "NAME[,type=mount|env,...]")]
+    pub(crate) secret: Vec<String>,
     /// Set a security option: no-new-privileges, seccomp=FILE, mask=PATHS, unmask=PATHS
     #[arg(long, value_name = "OPTION")]
     pub(crate) security_opt: Vec<String>,

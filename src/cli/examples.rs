@@ -89,6 +89,12 @@ const EXAMPLES: &[(&str, &str, &str)] = &[
         "processor time and memory alone",
         "coracle stats --no-stream --format '{{.Name}} {{.CPUPerc}} {{.MemUsage}}'",
     ),
+    ("coracle secret create", "of what a command prints", "echo hunter2 | coracle secret create pw -"),
+    (
+        "coracle run",
+        "with a secret, in /run/secrets/db",
+        "coracle run --rm --secret db busybox cat /run/secrets/db",
+    ),
     ("coracle inspect", "one value", "coracle inspect -f '{{.State.Pid}}' web"),
     (
         "coracle inspect",

@@ -159,7 +159,7 @@ fn find(engine: &Engine, name: &str, objects: &[Object], size: bool) -> Result<F
     Err(Error::not_found(format!("no such object: {name}")))
 }
 
-fn render(documents: &[Value], format: Option<&Format>) -> Result<String> {
+pub(super) fn render(documents: &[Value], format: Option<&Format>) -> Result<String> {
     let lines = |render: &dyn Fn(&Value) -> Result<String>| -> Result<String> {
         documents.iter().map(|document| render(document).map(|line| format!("{line}\n"))).collect()
     };

@@ -34,6 +34,7 @@ pub(crate) mod ps;
 pub(crate) mod reference;
 pub(crate) mod registry;
 pub(crate) mod run;
+pub(crate) mod secret;
 pub(crate) mod selection;
 pub(crate) mod stats;
 pub(crate) mod system;

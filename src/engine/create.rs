@@ -71,6 +71,7 @@ impl Engine {
             return Err(Error::invalid("no command: neither the image nor the command line names one")
                 .hint("add one: coracle run IMAGE COMMAND"));
         }
+        self.find_secrets(config)?;
         self.take_volumes_from(config)?;
         self.resolve_shared_namespaces(config)?;
         let mut random = [0; 32];

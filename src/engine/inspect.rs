@@ -8,10 +8,11 @@ mod mounts;
 use super::list::{Container, network_name};
 use crate::dirs::Dirs;
 use crate::monitor::log_file::log_path;
-use crate::types::container::{ContainerRecord, RecordedRoot};
+use crate::types::container::{ContainerConfig, ContainerRecord, RecordedRoot};
 use crate::types::health::{LOG_COUNT, LOG_SIZE};
 use crate::types::platform::Platform;
 use crate::types::reference::Reference;
+use crate::types::secret::{SecretTarget, SecretUse};
 use crate::types::status::{Exit, Status};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -153,6 +154,7 @@ fn config(container: &Container) -> Value {
         "OnBuild": null,
         "Labels": config.labels,
         "Annotations": config.annotations,
+        "Secrets": secrets(config),
         "StopSignal": config.stop_signal.clone().unwrap_or_else(|| "SIGTERM".into()),
     });
     let health = config.health.as_ref();
@@ -184,6 +186,17 @@ fn config(container: &Container) -> Value {
         }
     }
     document
+}
+
+/// Podman's: which there are, never what they are.
+fn secrets(config: &ContainerConfig) -> Value {
+    let secret = |used: &SecretUse| match &used.target {
+        SecretTarget::File { uid, gid, mode, .. } => {
+            json!({"Name": used.name, "ID": used.id, "UID": uid, "GID": gid, "Mode": mode})
+        }
+        SecretTarget::Variable(_) => json!({"Name": used.name, "ID": used.id}),
+    };
+    config.secrets.iter().map(secret).collect()
 }
 
 /// Docker's shape, without the addresses that containers have on bridges.

@@ -35,6 +35,7 @@ pub(crate) mod pull;
 pub(crate) mod remove;
 pub(crate) mod rmi;
 pub(crate) mod save;
+pub(crate) mod secrets;
 pub(crate) mod start;
 pub(crate) mod stats;
 pub(crate) mod stop;

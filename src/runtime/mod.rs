@@ -17,4 +17,5 @@ pub(crate) mod rlimits;
 pub(crate) mod rootfs;
 pub(crate) mod seccomp;
 pub(crate) mod seccomp_default;
+mod secrets;
 pub(crate) mod users;

@@ -73,6 +73,12 @@ pub(crate) fn make(rootfs: &Rootfs, mount: &Mount, made: &mut Made) -> Result<()
             let fd = tmpfs(*size, *mode, attributes).context(step)?;
             attach(fd.as_fd(), point.as_fd()).context(step)?;
         }
+        MountKind::Secrets { files } => {
+            let point = rootfs.mount_point(target, TargetKind::Directory)?;
+            let fd = tmpfs(0, 0o755, attributes).context(step)?;
+            attach(fd.as_fd(), point.as_fd()).context(step)?;
+            super::secrets::put(rootfs, fd.as_fd(), target, files)?;
+        }
         MountKind::Bind { mount: fd, directory } => {
             let kind = if *directory { TargetKind::Directory } else { TargetKind::File };
             let point = rootfs.mount_point(target, kind)?;

@@ -93,11 +93,26 @@ pub(crate) enum MountKind {
     },
     /// The minimal `/dev`: a tmpfs that the default nodes and links are put in.
     Dev,
+    /// A tmpfs with files that are nowhere else; those that belong elsewhere are
+    /// mounted there.
+    Secrets {
+        files: Vec<SecretFile>,
+    },
     /// A detached mount made by the monitor.
     Bind {
         mount: OwnedFd,
         directory: bool,
     },
+}
+
+/// A secret, for a container's own eyes.
+pub(crate) struct SecretFile {
+    /// Absolute, as the container sees it.
+    pub(crate) path: String,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) mode: u32,
+    pub(crate) bytes: Vec<u8>,
 }
 
 pub(crate) struct Device {

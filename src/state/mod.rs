@@ -18,5 +18,6 @@
 pub(crate) mod events;
 pub(crate) mod health;
 pub(crate) mod lock;
+pub(crate) mod secrets;
 pub(crate) mod store;
 pub(crate) mod written;

@@ -9,6 +9,7 @@ use super::limits::Limits;
 use super::mount::MountSpec;
 use super::namespace::{IpcMode, NamespaceMode, NetworkMode, UsernsMode};
 use super::platform::Platform;
+use super::secret::SecretUse;
 use super::status::RestartPolicy;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -135,6 +136,8 @@ pub(crate) struct ContainerConfig {
     pub(crate) umask: Option<u32>,
     pub(crate) oom_score_adj: Option<i32>,
     pub(crate) expose: Vec<String>,
+    /// `--secret`
+    pub(crate) secrets: Vec<SecretUse>,
     /// `--memory`, `--cpus`, …
     pub(crate) limits: Limits,
     /// `--health-*`, over the image's `HEALTHCHECK`.

@@ -45,6 +45,7 @@ mod network;
 mod pause;
 mod process;
 mod prune;
+mod secrets;
 mod selectors;
 mod single_id;
 mod smoke;

@@ -14,6 +14,7 @@ use crate::types::env::{Environment, MAX_FILE, parse_label, parse_label_file};
 use crate::types::id::check_name;
 use crate::types::mount::{MountSpec, check_duplicates, clean_path, parse_mount, parse_tmpfs, parse_volume};
 use crate::types::platform::Platform;
+use crate::types::secret::SecretUse;
 use crate::types::signal;
 use crate::types::size::parse_bytes;
 use crate::types::status::RestartPolicy;
@@ -216,6 +217,7 @@ impl ContainerOptions {
         if self.rm && config.restart != RestartPolicy::No {
             return Err(Error::invalid("conflicting options: cannot specify both --restart and --rm"));
         }
+        config.secrets = self.secret.iter().map(|text| SecretUse::parse(text)).collect::<Result<_>>()?;
         config.limits = self.resources.limits()?;
         config.limits.check()?;
         config.health = self.health.config()?;

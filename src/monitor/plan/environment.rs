@@ -1,6 +1,8 @@
 //! The environment of the first process.
 
 use super::Context as PlanContext;
+use super::secrets;
+use crate::error::Result;
 use crate::types::exec::ExecRequest;
 
 const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -11,11 +13,11 @@ pub(super) fn environment(
     context: &PlanContext<'_>,
     hostname: Option<&str>,
     home: Option<&str>,
-) -> Vec<String> {
+) -> Result<Vec<String>> {
     let config = &context.record.config;
     let mut env = base(hostname, config.tty);
     env.push(format!("HOME={}", home.unwrap_or("/")));
-    merge(env, &config.env)
+    Ok(merge(merge(env, &config.env), &secrets::environment(context)?))
 }
 
 /// The same for a further command. It finds its `HOME` in the container itself,
@@ -24,15 +26,16 @@ pub(super) fn of_exec(
     context: &PlanContext<'_>,
     hostname: Option<&str>,
     request: &ExecRequest,
-) -> Vec<String> {
+) -> Result<Vec<String>> {
     let env = merge(base(hostname, request.tty), &context.record.config.env);
+    let env = merge(env, &secrets::environment(context)?);
     let mut env = merge(env, &request.env);
     let unset = |entry: &String| {
         let key = entry.split_once('=').map_or(entry.as_str(), |(key, _)| key);
         request.unset_env.iter().any(|name| name == key)
     };
     env.retain(|entry| !unset(entry));
-    env
+    Ok(env)
 }
 
 fn base(hostname: Option<&str>, tty: bool) -> Vec<String> {

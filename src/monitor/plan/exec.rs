@@ -73,7 +73,7 @@ pub(crate) fn for_exec(
         size: request.size,
         process: Process {
             args: request.args.clone(),
-            env: environment::of_exec(context, hostname.as_deref(), request),
+            env: environment::of_exec(context, hostname.as_deref(), request)?,
             cwd,
             uid: 0,
             gid: 0,

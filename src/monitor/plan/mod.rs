@@ -13,6 +13,7 @@ mod mounts;
 mod namespaces;
 mod process;
 mod root;
+mod secrets;
 
 pub(crate) use exec::{Target, for_exec};
 

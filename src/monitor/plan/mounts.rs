@@ -5,6 +5,7 @@ use super::binds;
 use super::files::FILES;
 use super::namespaces::Joined;
 use super::root::Root;
+use super::secrets;
 use crate::error::{Context, Error, Result};
 use crate::runtime::devices;
 use crate::runtime::plan::{Device, Mount, MountKind};
@@ -58,6 +59,7 @@ pub(super) fn list(
         }
         list.push(Mount { target: spec.target.clone(), kind, attributes });
     }
+    list.extend(secrets::mount(context)?);
     Ok(list)
 }
 

@@ -52,7 +52,7 @@ pub(super) fn process(
     args.extend(config.cmd.iter().cloned());
     Ok(Process {
         args,
-        env: environment(context, hostname, user.home.as_deref()),
+        env: environment(context, hostname, user.home.as_deref())?,
         cwd: config.workdir.clone().filter(|dir| !dir.is_empty()).unwrap_or_else(|| "/".into()),
         uid: user.uid,
         gid: user.gid,
