@@ -94,7 +94,9 @@ fn look(
     let now = Instant::now();
     let row = |usage: Usage| {
         let earlier = before.get(&usage.id).filter(|(_, cpu)| *cpu <= usage.cpu);
-        let (time, cpu) = earlier.map_or((usage.up, usage.cpu), |(at, cpu)| (now - *at, usage.cpu - *cpu));
+        let (time, cpu) = earlier.map_or((usage.up, usage.cpu), |(at, cpu)| {
+            (now.duration_since(*at), usage.cpu.saturating_sub(*cpu))
+        });
         let cpus = if time.is_zero() { 0.0 } else { cpu.as_secs_f64() / time.as_secs_f64() };
         Row { now: usage, cpus }
     };
@@ -148,15 +150,15 @@ fn headings() -> Value {
 fn document(row: &Row, whole: bool) -> Value {
     let usage = &row.now;
     let id = if whole { usage.id.as_str() } else { usage.id.short() };
-    let share =
-        if usage.memory_limit == 0 { 0.0 } else { usage.memory as f64 * 100.0 / usage.memory_limit as f64 };
+    // In hundredths of a percent: whole numbers lose nothing.
+    let share = u128::from(usage.memory) * 10_000 / u128::from(usage.memory_limit.max(1));
     let pair = |(one, two): (u64, u64)| format!("{} / {}", decimal(one), decimal(two));
     json!({
         "BlockIO": pair(usage.block),
         "CPUPerc": format!("{:.2}%", row.cpus * 100.0),
         "Container": id,
         "ID": id,
-        "MemPerc": format!("{share:.2}%"),
+        "MemPerc": format!("{}.{:02}%", share / 100, share % 100),
         "MemUsage": format!("{} / {}", binary(usage.memory), binary(usage.memory_limit)),
         "Name": usage.name,
         "NetIO": pair(usage.network),

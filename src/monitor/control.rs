@@ -241,7 +241,7 @@ async fn answer(container: Rc<Container>, mut stream: UnixStream) {
                     note::signalled(&container, signal);
                     // Docker: what is paused must go on to take its end.
                     if ends {
-                        pause::unpause_if_paused(&container).await;
+                        pause::unpause_if_paused(&container);
                     }
                     Reply::Done
                 }
@@ -254,7 +254,7 @@ async fn answer(container: Rc<Container>, mut stream: UnixStream) {
         Request::Wait => return tell_the_end(&container, &mut stream).await,
         Request::Exec(request) => return exec::serve(container, *request, stream).await,
         Request::Pause => done(pause::pause(&container).await),
-        Request::Unpause => done(pause::unpause(&container).await),
+        Request::Unpause => done(pause::unpause(&container)),
         Request::Update { limits, restart } => done(container.update(*limits, restart)),
         Request::CheckHealth => match health::check(&container).await {
             Ok(health::Verdict { passed, status }) => Reply::Health { passed, status },
@@ -300,7 +300,7 @@ async fn end_with(container: &Rc<Container>, signal: i32, timeout: i64) {
     if control.signal(signal).is_ok() {
         note::signalled(container, signal);
     }
-    pause::unpause_if_paused(container).await;
+    pause::unpause_if_paused(container);
     let over = control.run_over();
     match u64::try_from(timeout) {
         Ok(seconds) => {

@@ -48,21 +48,21 @@ pub(super) async fn pause(container: &Rc<Container>) -> Result<()> {
 
 /// # Errors
 /// `Conflict` where it is not paused.
-pub(super) async fn unpause(container: &Rc<Container>) -> Result<()> {
+pub(super) fn unpause(container: &Rc<Container>) -> Result<()> {
     match container.init() {
-        Some((init, true)) => thaw(container, init.pid).await,
+        Some((init, true)) => thaw(container, init.pid),
         _ => Err(Error::conflict(format!("container {} is not paused", container.record.name))),
     }
 }
 
 /// For a signal that must be taken.
-pub(super) async fn unpause_if_paused(container: &Rc<Container>) {
+pub(super) fn unpause_if_paused(container: &Rc<Container>) {
     if let Some((init, true)) = container.init() {
-        thaw(container, init.pid).await.or_ignore();
+        thaw(container, init.pid).or_ignore();
     }
 }
 
-async fn thaw(container: &Rc<Container>, init: u32) -> Result<()> {
+fn thaw(container: &Rc<Container>, init: u32) -> Result<()> {
     match container.with_group(|group| group.set_frozen(false)) {
         Some(result) => result?,
         None => continue_all(container, init)?,

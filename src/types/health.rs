@@ -290,7 +290,7 @@ mod tests {
 
     fn config(retries: i64, start_period: i64) -> HealthConfig {
         let test = vec!["CMD-SHELL".into(), "true".into()];
-        let check = Healthcheck { test, retries, start_period, ..Healthcheck::default() };
+        let check = Healthcheck { test, start_period, retries, ..Healthcheck::default() };
         HealthConfig { check, ..HealthConfig::default() }
     }
 

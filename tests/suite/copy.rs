@@ -43,10 +43,13 @@ fn fill(folder: &Path) {
     symlink("dir", folder.join("to-dir")).unwrap();
 }
 
+/// What is copied, to where; where its content is then found, or what is said.
+type Rule = (&'static str, &'static str, Result<(&'static str, &'static str), &'static str>);
+
 /// What the paths of docker's page mean: source, destination below a folder
 /// that has `there/`, `old` and `old-link`; then a file that is there, or the
 /// words of the refusal.
-const RULES: &[(&str, &str, Result<(&str, &str), &str>)] = &[
+const RULES: &[Rule] = &[
     ("file", "new", Ok(("new", "file\n"))),
     ("file", "there", Ok(("there/file", "file\n"))),
     ("file", "there/", Ok(("there/file", "file\n"))),

@@ -1,6 +1,7 @@
 //! `pause`, `unpause`, `stats`, `update`, and limits: with a control group
 //! where the host gives one, and without.
 
+use crate::harness::needs::cgroup_mount;
 use crate::harness::{Cgroup, Image, Sandbox, sandbox, until};
 use std::path::PathBuf;
 
@@ -74,7 +75,7 @@ fn with_a_control_group_the_kernel_freezes_them() {
     let of_exec = sandbox.ok(["exec", "c", "cat", "/proc/self/cgroup"]);
     assert!(of_exec.lines().any(|line| line == "0::/"), "a namespace of its own, and its root: {of_exec}");
     pauses_and_goes_on(&sandbox, &file);
-    let directory = PathBuf::from(sandbox.cgroup_mount().unwrap()).join(group.trim_start_matches('/'));
+    let directory = cgroup_mount().unwrap().join(group.trim_start_matches('/'));
     assert!(directory.join("cgroup.freeze").exists());
     sandbox.ok(["stop", "-t", "0", "c"]);
     assert!(!directory.exists(), "the group is gone with the container");
@@ -137,7 +138,7 @@ fn update_changes_the_restart_policy_of_what_runs() {
     assert_eq!(sandbox.ok(["update", "--restart", "always", "c"]), "c");
     let init = sandbox.init_pid("c");
     rustix::process::kill_process(
-        rustix::process::Pid::from_raw(init as i32).unwrap(),
+        rustix::process::Pid::from_raw(init).unwrap(),
         rustix::process::Signal::KILL,
     )
     .unwrap();

@@ -90,7 +90,7 @@ fn log(config: &ContainerConfig, path: Option<&str>) -> Value {
         LogDriver::Passthrough => "passthrough",
     };
     let size = config.log.max_size.filter(|size| *size != u64::MAX);
-    let size = size.map_or_else(|| "0B".to_owned(), |size| size::decimal(size));
+    let size = size.map_or_else(|| "0B".to_owned(), size::decimal);
     // Docker's two, and podman's three.
     json!({
         "Type": driver,

@@ -91,11 +91,6 @@ impl Sandbox {
         path
     }
 
-    /// Where control groups are.
-    pub(crate) fn cgroup_mount(&self) -> Option<PathBuf> {
-        needs::cgroup_mount()
-    }
-
     /// `$XDG_STATE_HOME/coracle` and so on.
     pub(crate) fn state(&self) -> PathBuf {
         self.path("state/coracle")

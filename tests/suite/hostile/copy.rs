@@ -67,9 +67,9 @@ fn out_of_a_race(absolute: bool) {
         assert!(!output.stdout.contains("the host's"), "{output}");
         nothing_of_the_host(&out, &output);
         if output.code() == 0 {
-            copied += 1
+            copied += 1;
         } else {
-            refused += 1
+            refused += 1;
         }
         std::fs::remove_dir_all(&out).unwrap();
     }
@@ -115,9 +115,9 @@ fn into_a_race(absolute: bool) {
         };
         sane(&output);
         if output.code() == 0 {
-            copied += 1
+            copied += 1;
         } else {
-            refused += 1
+            refused += 1;
         }
         assert_eq!(tree(&victim), before, "{output}");
     }
