@@ -2,7 +2,7 @@
 //! docker's give them, without building a record of each.
 //!
 //! A line of another form (other members, another order, an unusual escape) is
-//! not wrong: [`super::decode`] reads it.
+//! not wrong: [`super::decode()`] reads it.
 
 use crate::monitor::log_file::Stream;
 use crate::types::container::LogDriver;
