@@ -5,7 +5,7 @@ use super::global::GlobalArgs;
 use super::{
     changes, complete, control, df, events, exec, exit, generate, global, healthcheck, help, images, inspect,
     lifecycle, logs, mounts, pause, port, preparation, prune, ps, reference, registry, run as run_command,
-    secret, stats, system, top, ui, volume, wait,
+    secret, stats, system, top, ui, volume, volume_archive, wait,
 };
 use crate::error::Result;
 use clap::{Arg, ArgAction, Args, Command};
@@ -108,6 +108,22 @@ pub(crate) static ENTRIES: &[Entry] = &[
 ];
 
 static VOLUME: &[Entry] = &[
+    command!(
+        "export",
+        &[],
+        "Write what is in a volume as a tar archive",
+        "[OPTIONS] VOLUME",
+        volume_archive::ExportArgs,
+        volume_archive::export
+    ),
+    command!(
+        "import",
+        &[],
+        "Put what is in a tar archive into a volume",
+        "VOLUME FILE|-",
+        volume_archive::ImportArgs,
+        volume_archive::import
+    ),
     command!("create", &[], "Make a volume", "[OPTIONS] [VOLUME]", volume::CreateArgs, volume::create),
     command!("ls", &["list"], "List volumes", "[OPTIONS]", volume::ListArgs, volume::list),
     command!(

@@ -89,6 +89,16 @@ const EXAMPLES: &[(&str, &str, &str)] = &[
         "processor time and memory alone",
         "coracle stats --no-stream --format '{{.Name}} {{.CPUPerc}} {{.MemUsage}}'",
     ),
+    (
+        "coracle volume create",
+        "in memory, and gone with each container",
+        "coracle volume create -o type=tmpfs -o o=size=64m scratch",
+    ),
+    (
+        "coracle volume export",
+        "as an archive",
+        "coracle volume create data && coracle volume export -o data.tar data",
+    ),
     ("coracle secret create", "of what a command prints", "echo hunter2 | coracle secret create pw -"),
     (
         "coracle run",

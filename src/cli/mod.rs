@@ -45,6 +45,7 @@ pub(crate) mod top;
 pub(crate) mod ui;
 pub(crate) mod usage;
 pub(crate) mod volume;
+pub(crate) mod volume_archive;
 pub(crate) mod wait;
 
 use crate::error::{Error, Result};

@@ -41,6 +41,7 @@ pub(crate) mod stats;
 pub(crate) mod stop;
 pub(crate) mod top;
 pub(crate) mod trees;
+pub(crate) mod volume_archive;
 pub(crate) mod volumes;
 pub(crate) mod wait;
 

@@ -8,6 +8,7 @@ use crate::error::{BestEffort, Error, Kind, Result};
 use crate::storage::volume::{Volume, VolumeStore};
 use crate::types::event::EventKind;
 use crate::types::filter::{self, LabelFilter};
+use crate::types::volume_options::VolumeKind;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
@@ -116,10 +117,7 @@ impl Engine {
                 Error::invalid(format!("there is no volume driver {driver:?}")).hint("the only one is local")
             );
         }
-        if let Some(option) = request.options.keys().next() {
-            return Err(Error::invalid(format!("the volume option {option:?} is not supported"))
-                .hint("use a bind mount (-v DIR:PATH) or --tmpfs instead"));
-        }
+        VolumeKind::parse(&request.options)?;
         let store = self.volume_store()?;
         let anonymous = request.name.is_none();
         let name = request.name.map_or_else(VolumeStore::anonymous_name, Ok)?;

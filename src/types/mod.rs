@@ -23,3 +23,4 @@ pub(crate) mod status;
 pub(crate) mod time;
 pub(crate) mod ulimit;
 pub(crate) mod user;
+pub(crate) mod volume_options;

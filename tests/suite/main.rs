@@ -51,3 +51,4 @@ mod single_id;
 mod smoke;
 mod stdio;
 mod top;
+mod volumes;

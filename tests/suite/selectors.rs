@@ -142,7 +142,7 @@ fn lists_are_shown_as_asked_for() {
     );
     let mut watch = sandbox.spawn(["ps", "--watch", "1"]);
     watch.wait_for("b");
-    watch.signal(rustix::process::Signal::INT);
+    watch.signal(rustix::process::Signal::TERM);
     watch.wait();
     assert_eq!(sandbox.ok(["images", "--noheading"]).lines().count(), 1);
     assert_eq!(sandbox.ok(["images", "-q", "--filter", "containers=false"]), "");

@@ -6,9 +6,11 @@ use crate::error::{BestEffort, Context, Error, Kind, Result};
 use crate::runtime::mounts;
 use crate::runtime::plan::MountKind;
 use crate::runtime::users::ResolvedUser;
-use crate::storage::volume::VolumeStore;
-use crate::sys::mount::{MountAttr, mount_setattr};
+use crate::storage::volume::{Volume, VolumeStore};
+use crate::sys::mount::{MountAttr, NODEV, NOEXEC, NOSUID, RDONLY, mount_setattr};
+use crate::types::idmap::IdMap;
 use crate::types::mount::{MountOptions, MountSource, MountSpec, Propagation};
+use crate::types::volume_options::{TmpfsOptions, VolumeKind};
 use crate::userns::ContainerMaps;
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Uid};
 use rustix::io::Errno;
@@ -28,7 +30,20 @@ pub(super) fn kind(
             return Ok(MountKind::Tmpfs { size: size.unwrap_or(0), mode: mode.unwrap_or(0o1777) });
         }
         MountSource::Bind { path, create } => open_bind(path, *create)?,
-        MountSource::Volume { name } => open_volume(context, root, spec, name)?,
+        MountSource::Volume { name } => {
+            let volume = VolumeStore::open(&context.dirs.volumes())?.get_or_create(name, false)?;
+            match VolumeKind::parse(&volume.options)? {
+                VolumeKind::Directory => open_volume(context, root, spec, &volume)?,
+                VolumeKind::Bind(path) => {
+                    open_bind(&path, false).map_err(|error| error.context(format!("the volume {name}")))?
+                }
+                VolumeKind::Tmpfs(options) => {
+                    let mount =
+                        tmpfs(&options, maps).map_err(|error| error.context(format!("the volume {name}")))?;
+                    return Ok(MountKind::Bind { mount, directory: true });
+                }
+            }
+        }
         MountSource::Anonymous => {
             return Err(Error::failed(format!("the volume for {} was not made", spec.target)));
         }
@@ -69,15 +84,42 @@ fn open_bind(path: &Path, create: bool) -> Result<OwnedFd> {
     }
 }
 
-fn open_volume(context: &PlanContext<'_>, root: &Root, spec: &MountSpec, name: &str) -> Result<OwnedFd> {
+/// A tmpfs volume: each start of each container has its own.
+fn tmpfs(options: &TmpfsOptions, maps: Option<&ContainerMaps>) -> Result<OwnedFd> {
+    let outer = |id: Option<u32>, map: Option<&IdMap>| {
+        id.map(|id| map.map_or(Some(id), |map| map.to_outside(id)).unwrap_or(0).to_string())
+    };
+    let given = [
+        ("size", options.size.map(|size| size.to_string())),
+        ("mode", options.mode.map(|mode| format!("{mode:o}"))),
+        ("uid", outer(options.uid.or(Some(0)), maps.map(|maps| &maps.uid))),
+        ("gid", outer(options.gid.or(Some(0)), maps.map(|maps| &maps.gid))),
+    ];
+    let given: Vec<(&str, String)> =
+        given.into_iter().filter_map(|(key, value)| value.map(|value| (key, value))).collect();
+    let pairs: Vec<(&str, &str)> = given.iter().map(|(key, value)| (*key, value.as_str())).collect();
+    let flags = [
+        (options.read_only, RDONLY),
+        (options.nodev, NODEV),
+        (options.noexec, NOEXEC),
+        (options.nosuid, NOSUID),
+    ];
+    let attributes = flags.iter().filter(|(on, _)| *on).fold(0, |all, (_, flag)| all | flag);
+    mounts::file_system("tmpfs", &pairs, attributes).context(|| "mount a tmpfs")
+}
+
+fn open_volume(context: &PlanContext<'_>, root: &Root, spec: &MountSpec, volume: &Volume) -> Result<OwnedFd> {
     let store = VolumeStore::open(&context.dirs.volumes())?;
-    let volume = store.get_or_create(name, false)?;
-    if !spec.options.no_copy && store.needs_seed(&volume) {
+    let name = volume.name.as_str();
+    if spec.options.no_copy {
+        // Settled: another container does not fill it later under this one.
+        store.keep_empty(volume)?;
+    } else if store.needs_seed(volume) {
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK;
         match crate::runtime::rootfs::openat2(root.fd(), &spec.target, flags, Mode::empty(), resolve) {
-            Ok(source) => store.seed(&volume, source.as_fd())?,
-            Err(Errno::NOENT | Errno::NOTDIR) => store.keep_empty(&volume)?,
+            Ok(source) => store.seed(volume, source.as_fd())?,
+            Err(Errno::NOENT | Errno::NOTDIR) => store.keep_empty(volume)?,
             Err(errno) => return Err(errno).context(|| format!("open {} in the image", spec.target)),
         }
     }

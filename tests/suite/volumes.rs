@@ -1,0 +1,78 @@
+//! Volumes as archives, on a tmpfs, and over a directory of the host.
+
+use crate::harness::{Image, sandbox};
+
+#[test]
+fn a_volume_is_exported_and_imported() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    let script = "mkdir /d/sub; echo text >/d/sub/file; chmod 640 /d/sub/file; ln -s sub/file /d/link; chown 5:6 /d/sub 2>/dev/null; true";
+    sandbox.run(&["-v", "data:/d", "busybox", "sh", "-c", script]).ok();
+    let archive = sandbox.path("data.tar");
+    sandbox.ok(["volume", "export", "-o", archive.to_str().unwrap(), "data"]);
+    let listed = std::process::Command::new("tar").arg("tvf").arg(&archive).output().unwrap();
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    assert!(listed.contains("sub/file") && listed.contains("link -> sub/file"), "{listed}");
+    sandbox.ok(["volume", "create", "copy"]);
+    sandbox.ok(["volume", "import", "copy", archive.to_str().unwrap()]);
+    let look = "cat /d/link; stat -c %a /d/sub/file; stat -c %u:%g /d/sub";
+    let of = |name: &str| {
+        let bind = format!("{name}:/d");
+        sandbox.run(&["-v", &bind, "busybox", "sh", "-c", look]).ok().text().to_owned()
+    };
+    assert_eq!(of("copy"), of("data"));
+    assert!(of("copy").starts_with("text\n640\n"));
+    // By pipes as well.
+    let bytes = sandbox.coracle(["volume", "export", "data"]).ok().stdout.into_bytes();
+    sandbox.ok(["volume", "create", "third"]);
+    sandbox.coracle_with(&bytes, ["volume", "import", "third", "-"]).ok();
+    assert_eq!(of("third"), of("data"));
+    sandbox.coracle(["volume", "export", "nosuch"]).fails(1, &["nosuch"]);
+    sandbox.coracle_with(b"no archive at all", ["volume", "import", "third", "-"]).fails(1, &["archive"]);
+    assert_eq!(of("third"), of("data"), "nothing of it is lost");
+}
+
+#[test]
+fn an_import_stays_in_the_volume_and_is_not_seeded_over() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    let folder = sandbox.folder("hostile");
+    std::os::unix::fs::symlink(sandbox.path("work"), folder.join("out")).unwrap();
+    let tar = |words: &[&str]| {
+        let status = std::process::Command::new("tar").args(words).current_dir(&folder).status().unwrap();
+        assert!(status.success());
+    };
+    tar(&["cf", "../evil.tar", "out"]);
+    std::fs::remove_file(folder.join("out")).unwrap();
+    std::fs::create_dir(folder.join("out")).unwrap();
+    std::fs::write(folder.join("out/escaped"), "x").unwrap();
+    tar(&["rf", "../evil.tar", "out/escaped"]);
+    sandbox.ok(["volume", "create", "v"]);
+    sandbox.coracle(["volume", "import", "v", sandbox.path("work/evil.tar").to_str().unwrap()]);
+    assert!(!sandbox.path("work/escaped").exists(), "it left the volume");
+    // What was imported stays as it is, whatever the image has there.
+    let listed = sandbox.run(&["-v", "v:/etc", "busybox", "ls", "-A", "/etc"]).ok();
+    assert!(listed.lines().contains(&"out") && !listed.lines().contains(&"passwd"), "{listed}");
+}
+
+#[test]
+fn a_tmpfs_volume_and_a_directory_of_the_host() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    let options = ["-o", "type=tmpfs", "-o", "device=tmpfs", "-o", "o=size=2m,mode=700,noexec"];
+    sandbox.ok([&["volume", "create"], &options[..], &["mem"]].concat());
+    let script = "grep ' /m ' /proc/self/mountinfo; stat -c '%a %u' /m; df -k /m | tail -1";
+    let output = sandbox.run(&["-v", "mem:/m", "busybox", "sh", "-c", script]).ok();
+    let lines = output.lines();
+    assert!(lines[0].contains("- tmpfs ") && lines[0].contains("noexec"), "{output}");
+    assert_eq!(lines[1], "700 0", "{output}");
+    assert!(lines[2].contains(" 2048 "), "{output}");
+    let folder = sandbox.folder("shared");
+    let device = format!("device={}", folder.display());
+    sandbox.ok(["volume", "create", "-o", "type=none", "-o", "o=bind", "-o", &device, "host"]);
+    sandbox.run(&["-v", "host:/h", "busybox", "sh", "-c", "echo from inside >/h/file"]).ok();
+    assert_eq!(std::fs::read_to_string(folder.join("file")).unwrap(), "from inside\n");
+    sandbox.ok(["volume", "rm", "host"]);
+    assert!(folder.join("file").exists(), "the directory is the user's");
+    for bad in [["-o", "type=nfs"], ["-o", "wat=1"], ["-o", "device=/x"]] {
+        sandbox.coracle([&["volume", "create"], &bad[..], &["bad"]].concat()).fails(1, &[]);
+    }
+    assert_eq!(sandbox.ok(["volume", "ls", "-q"]), "mem");
+}
