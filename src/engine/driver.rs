@@ -4,6 +4,7 @@
 use super::Engine;
 use crate::config;
 use crate::error::{Error, Result};
+use crate::monitor::overlay::{Complaints, Overlays};
 use crate::types::driver::DriverChoice;
 use std::sync::OnceLock;
 
@@ -33,5 +34,10 @@ impl Engine {
             }
             None => Ok(config::read(&self.dirs.config)?.driver),
         }
+    }
+
+    /// For what this process mounts itself: whoever serves it outlives it.
+    pub(super) fn overlays(&self) -> Result<Overlays> {
+        Ok(Overlays::new(self.driver_choice()?, Complaints::Dropped))
     }
 }

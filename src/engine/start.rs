@@ -56,6 +56,7 @@ impl Engine {
             outer,
             attached: attach.is_some(),
             stdin: attach.is_some_and(|options| options.stdin),
+            driver: self.driver_choice()?,
             size: attach.filter(|_| config.tty).and_then(|_| terminal_size()),
         };
         let mut channel = spawn_monitor(passthrough)?;

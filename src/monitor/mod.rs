@@ -16,6 +16,7 @@ pub(crate) mod log_file;
 pub(crate) mod log_reader;
 pub(crate) mod messages;
 mod note;
+pub(crate) mod overlay;
 pub(crate) mod pause;
 pub(crate) mod plan;
 pub(crate) mod pump;

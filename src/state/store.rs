@@ -6,6 +6,7 @@ use crate::dirs::{Dirs, create_private};
 use crate::error::{BestEffort, Context, Error, Kind, Result};
 use crate::sys::process::start_ticks;
 use crate::types::container::ContainerRecord;
+use crate::types::driver::Driver;
 use crate::types::health::{HealthConfig, HealthState};
 use crate::types::id::ContainerId;
 use crate::types::idmap::IdMap;
@@ -51,6 +52,9 @@ pub(crate) struct LiveState {
     /// Ids in use, for others' `--userns=auto`.
     #[serde(default)]
     pub(crate) uid_map: Option<IdMap>,
+    /// What shows the root file system of this run.
+    #[serde(default)]
+    pub(crate) driver: Driver,
 }
 
 /// `containers/<id>/exit.json`.

@@ -22,6 +22,7 @@ const MAX_OPTIONS: usize = 4095;
 const APPENDS_SINCE: (u32, u32) = (6, 8);
 
 /// The directories of one overlay.
+#[derive(Clone, Copy)]
 pub(crate) struct Overlay<'a> {
     /// From the topmost to the lowest; at least one.
     pub(crate) lowers: &'a [PathBuf],

@@ -178,8 +178,13 @@ impl Engine {
                 lock = Some(lock::container(&self.dirs.container(id))?);
                 continue;
             }
-            let context =
-                PlanContext { dirs: &self.dirs, store: &self.store, record: &snapshot.record, outer: &outer };
+            let context = PlanContext {
+                dirs: &self.dirs,
+                store: &self.store,
+                record: &snapshot.record,
+                outer: &outer,
+                overlays: &self.overlays()?,
+            };
             let at_rest::AtRest { root, maps } = at_rest::mount(&context)?;
             return Ok(Inside { root, record: snapshot.record, maps, single, _lock: lock });
         }

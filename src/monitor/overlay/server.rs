@@ -1,0 +1,302 @@
+//! The server of one FUSE overlay, in a process of its own: `coracle --overlay`.
+//!
+//! Whoever mounts starts it, hands it the device and the directories, and lets
+//! go of them. It ends with its mount: when the last process that sees that is
+//! gone, the kernel answers ENODEV. There is no parent-death signal, so that
+//! after a kill of the monitor what the kernel still holds of the container's
+//! writes is written; the mount goes with the container, which dies with its
+//! monitor. Until the mount is there, the device is the starter's, and goes
+//! with it.
+
+use crate::channel::Channel;
+use crate::error::{BestEffort, Context, Error, Result};
+use crate::storage::fuse;
+use crate::sys::mount::{MountAttr, RDONLY, mount_setattr};
+use crate::sys::process::{self, Cloned};
+use crate::sys::{namespace, socket};
+use crate::types::idmap::IdMap;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fs::{CWD, Mode, OFlags, StatVfsMountFlags};
+use rustix::mount::{MountPropagationFlags, OpenTreeFlags};
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Resource, Rlimit, WaitId, WaitIdOptions};
+use serde::{Deserialize, Serialize};
+use std::cell::RefCell;
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
+use std::time::Duration;
+use tokio::io::unix::AsyncFd;
+
+/// `argv[1]` of the role.
+pub(crate) const ROLE: &str = "--overlay";
+
+/// The fd on which its order comes.
+const ORDER_FD: i32 = 3;
+
+/// How long the end of a server that has let go of its device may take.
+const MOMENT: Duration = Duration::from_secs(1);
+
+/// What a server is to serve. The fds follow, one a byte: the device, the lower
+/// directories from the topmost on, the upper and the work directory.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Order {
+    pub(super) lowers: usize,
+    /// Whether there is an upper directory, and whether it can be written to.
+    pub(super) upper: bool,
+    pub(super) work: bool,
+    /// Names of directories, beneath the root, that are shown empty.
+    pub(super) hidden: Vec<Vec<u8>>,
+    pub(super) volatile: bool,
+    pub(super) owners: Owners,
+}
+
+/// The owners of what lies in lower directories, as they are shown.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Owners {
+    /// `inside` is the id in the directory, `outside` the one that is shown;
+    /// both empty: as they are.
+    pub(crate) uid: IdMap,
+    pub(crate) gid: IdMap,
+    /// For ids that the maps lack.
+    pub(crate) squash: Option<(u32, u32)>,
+}
+
+/// The directories of an overlay, opened with O_PATH.
+pub(super) struct Directories {
+    pub(super) lowers: Vec<OwnedFd>,
+    pub(super) upper: Option<OwnedFd>,
+    pub(super) work: Option<OwnedFd>,
+}
+
+/// Whom the server complains to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Complaints {
+    /// Its starter stays and asks.
+    Kept,
+    /// Its starter is gone soon.
+    Dropped,
+}
+
+/// A running server. Dropped, it goes on until its mount is gone.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pid: u32,
+    pidfd: OwnedFd,
+    complaints: Option<OwnedFd>,
+    /// How it ended, once that was asked.
+    end: RefCell<Option<Result<(), String>>>,
+}
+
+/// Mounts an overlay; the detached mount, and who serves it.
+pub(super) fn mount(
+    directories: &Directories,
+    order: &Order,
+    complaints: Complaints,
+) -> Result<(OwnedFd, Server)> {
+    let step = || "start the overlay's server";
+    // Before the server is: nothing but it shall have the device, whose end is
+    // the mount's.
+    let (mut channel, server) = spawn(complaints)?;
+    let device = open_device()?;
+    let mount = fuse::mount(device.as_fd())?;
+    channel.send(order)?;
+    let send = |fd: &OwnedFd| socket::send_fd(channel.as_fd(), fd.as_fd());
+    send(&device)
+        .and_then(|()| directories.lowers.iter().try_for_each(send))
+        .and_then(|()| directories.upper.iter().chain(&directories.work).try_for_each(send))
+        .context(step)
+        .map_err(|error| server.fault(MOMENT).unwrap_or(error))?;
+    drop(device);
+    if complaints == Complaints::Dropped {
+        // The server answers: so it has left this mount namespace, and what is
+        // mounted here from now on is not seen by it.
+        rustix::fs::fstat(&mount)
+            .context(|| "look at the FUSE overlay")
+            .map_err(|error| server.fault(MOMENT).unwrap_or(error))?;
+    }
+    Ok((mount, server))
+}
+
+/// # Errors
+/// Why there is no FUSE here, and what helps.
+pub(crate) fn open_device() -> Result<OwnedFd> {
+    fuse::open_device().map_err(|error| match error.errno() {
+        Some(libc::ENOENT) => error.hint("the FUSE overlay needs it: sudo modprobe fuse"),
+        Some(libc::EACCES | libc::EPERM) => {
+            error.hint("the FUSE overlay needs it open to you: sudo chmod 0666 /dev/fuse")
+        }
+        Some(libc::ENODEV | libc::ENXIO) => error.hint("the kernel has no FUSE: sudo modprobe fuse"),
+        _ => error,
+    })
+}
+
+/// Executes coracle again as a server; our end of its socket.
+fn spawn(complaints: Complaints) -> Result<(Channel<Order, ()>, Server)> {
+    let step = || "start the overlay's server";
+    let (here, there) = UnixStream::pair().context(step)?;
+    let executable = executable().map_err(|error| error.context(step()))?;
+    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).context(step)?;
+    // It never waits for who reads: what does not fit is lost.
+    let (said, stderr) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).context(step)?;
+    let stderr = if complaints == Complaints::Kept { &stderr } else { &null };
+    let args = ["coracle", ROLE].map(|word| CString::new(word).unwrap_or_default());
+    let env = environment();
+    match process::fork().context(step)? {
+        Cloned::Child => {
+            if prepare(&there, &null, stderr).is_ok() {
+                process::fexecve(executable.as_fd(), &args, &env);
+            }
+            process::exit_now(127)
+        }
+        Cloned::Parent { pid, pidfd } => {
+            let complaints = (complaints == Complaints::Kept).then_some(said);
+            Ok((Channel::new(here), Server { pid, pidfd, complaints, end: RefCell::default() }))
+        }
+    }
+}
+
+fn prepare(socket: &UnixStream, null: &OwnedFd, stderr: &OwnedFd) -> Result<()> {
+    let step = || "prepare the server's files";
+    rustix::stdio::dup2_stdin(null).context(step)?;
+    rustix::stdio::dup2_stdout(null).context(step)?;
+    rustix::stdio::dup2_stderr(stderr).context(step)?;
+    let high = rustix::io::fcntl_dupfd_cloexec(socket, ORDER_FD + 1).context(step)?;
+    process::close_on_exec_from(3).context(step)?;
+    process::place_fd(high.as_fd(), ORDER_FD).context(step)?;
+    // No signal of the terminal reaches it.
+    rustix::process::setsid().context(step)?;
+    // Its starter may mount what it serves in its own mount namespace, which
+    // must end with the last process that uses it: not with this one.
+    namespace::unshare_mount_namespace().context(step)?;
+    let slave = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
+    rustix::mount::mount_change("/", slave).context(step)?;
+    rustix::process::chdir("/").context(step)
+}
+
+fn environment() -> Vec<CString> {
+    std::env::vars()
+        .filter(|(key, _)| key.starts_with("CORACLE_") || key == "RUST_BACKTRACE")
+        .filter_map(|(key, value)| CString::new(format!("{key}={value}")).ok())
+        .collect()
+}
+
+/// This program through a mount that cannot be written to, which the monitor's
+/// is already (CVE-2019-5736).
+fn executable() -> Result<OwnedFd> {
+    let step = || "find this program";
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let own = rustix::fs::open("/proc/self/exe", flags, Mode::empty()).context(step)?;
+    if rustix::fs::fstatvfs(&own).context(step)?.f_flag.contains(StatVfsMountFlags::RDONLY) {
+        return Ok(own);
+    }
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let mount = rustix::mount::open_tree(CWD, "/proc/self/exe", flags).context(step)?;
+    let attr = MountAttr { set: RDONLY, ..MountAttr::default() };
+    mount_setattr(mount.as_fd(), c"", attr, false).context(step)?;
+    Ok(mount)
+}
+
+impl Server {
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Returns when it has ended. It may be dropped and called anew.
+    pub(crate) async fn ended(&self) {
+        if self.end.borrow().is_some() {
+            return;
+        }
+        // Deprecated for types that may change their fd: a `BorrowedFd` does not.
+        #[allow(deprecated)]
+        match AsyncFd::new(self.pidfd.as_fd()) {
+            Ok(fd) => fd.readable().await.map(drop).or_ignore(),
+            Err(error) => Err::<(), _>(error).or_ignore(),
+        }
+    }
+
+    /// Why it has ended before its mount was gone; `None` where it has not
+    /// within that time.
+    pub(crate) fn fault(&self, patience: Duration) -> Option<Error> {
+        if self.end.borrow().is_none() {
+            let timeout = Timespec { tv_sec: patience.as_secs() as i64, tv_nsec: patience.subsec_nanos().into() };
+            let mut fds = [PollFd::new(&self.pidfd, PollFlags::IN)];
+            if rustix::event::poll(&mut fds, Some(&timeout)).unwrap_or(0) == 0 {
+                return None;
+            }
+            let how = self.how_it_ended();
+            self.end.replace(Some(how));
+        }
+        let end = self.end.borrow();
+        let how = end.as_ref()?.as_ref().err()?;
+        Some(Error::failed(format!("the overlay's server ended: {how}")))
+    }
+
+    /// Reaps it.
+    fn how_it_ended(&self) -> Result<(), String> {
+        let status = rustix::process::waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED);
+        let how = match status.map(|status| status.map(|s| (s.exit_status(), s.terminating_signal()))) {
+            Ok(Some((Some(0), _))) => return Ok(()),
+            Ok(Some((Some(code), _))) => format!("exit code {code}"),
+            Ok(Some((None, Some(signal)))) => format!("killed by signal {signal}"),
+            // Reaped by another: it had no parent's care to begin with.
+            _ => return Ok(()),
+        };
+        Err(match self.last_words() {
+            Some(words) => format!("{words} ({how})"),
+            None => how,
+        })
+    }
+
+    fn last_words(&self) -> Option<String> {
+        let mut said = vec![0; 64 << 10];
+        let length = rustix::io::read(self.complaints.as_ref()?, &mut said).ok()?;
+        let said = String::from_utf8_lossy(&said[..length]).into_owned();
+        said.lines().rev().map(str::trim).find(|line| !line.is_empty()).map(str::to_owned)
+    }
+}
+
+/// The role's entry.
+pub(crate) fn main() -> ExitCode {
+    match serve() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let text = format!("{error}\n");
+            rustix::io::write(rustix::stdio::stderr(), text.as_bytes()).or_ignore();
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve() -> Result<()> {
+    let step = || "receive the overlay's directories";
+    let socket =
+        process::inherited_fd(ORDER_FD).context(|| "this role is coracle's own: no order on fd 3")?;
+    rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC).context(|| "prepare the socket")?;
+    let mut channel: Channel<(), Order> = Channel::new(UnixStream::from(socket));
+    // Its starter has met something else and gone: nothing is to be served.
+    let Some(order) = channel.receive()? else { return Ok(()) };
+    let socket: OwnedFd = channel.into();
+    let next = || match socket::receive_fd(socket.as_fd()) {
+        Ok(fd) => fd.ok_or_else(|| Error::failed("the socket was closed").context(step())),
+        Err(error) => Err(error).context(step),
+    };
+    let device = next()?;
+    let lowers = (0..order.lowers).map(|_| next()).collect::<Result<Vec<_>>>()?;
+    let upper = order.upper.then(next).transpose()?;
+    let work = order.work.then(next).transpose()?;
+    drop(socket);
+    raise_file_limit();
+    let layers = fuse::Layers { lowers, upper, work, hidden: order.hidden };
+    let Owners { uid, gid, squash } = order.owners;
+    let options =
+        fuse::Options { volatile: order.volatile, owners: fuse::LowerOwners { uid, gid, squash } };
+    fuse::serve(device, layers, options)
+}
+
+/// It holds many files open; where the limit cannot be raised it makes do.
+fn raise_file_limit() {
+    let Rlimit { maximum, .. } = rustix::process::getrlimit(Resource::Nofile);
+    rustix::process::setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).or_ignore();
+}
