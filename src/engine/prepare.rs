@@ -43,9 +43,7 @@ impl Engine {
         let snapshot = self.snapshot_locked(id)?;
         refuse_running(&snapshot, "initialize")?;
         match &snapshot.record.root {
-            RecordedRoot::Image { .. } => {
-                self.overlays()?.image(&self.trees(&snapshot)?.root()).map(drop)
-            }
+            RecordedRoot::Image { .. } => self.overlays()?.image(&self.trees(&snapshot)?.root()).map(drop),
             RecordedRoot::Directory { path, .. } if path.is_dir() => Ok(()),
             RecordedRoot::Directory { path, .. } => {
                 Err(Error::not_found(format!("the root directory {} is gone", path.display())))

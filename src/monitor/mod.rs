@@ -10,6 +10,7 @@
 pub(crate) mod clients;
 pub(crate) mod control;
 mod exec;
+pub(crate) mod executable;
 mod health;
 pub(crate) mod life;
 pub(crate) mod log_file;

@@ -191,7 +191,13 @@ pub(super) async fn wait(container: &Rc<Container>, started: Started) -> Exit {
         // Someone outside still holds a pipe's end: it is not waited for.
     }
     container.hub.flush_log();
-    Exit { code: status, started_at: at, finished_at: Timestamp::now(), oom_killed, error: fault.map(|fault| fault.to_string()) }
+    Exit {
+        code: status,
+        started_at: at,
+        finished_at: Timestamp::now(),
+        oom_killed,
+        error: fault.map(|fault| fault.to_string()),
+    }
 }
 
 struct Run<'a> {

@@ -81,7 +81,11 @@ pub(crate) fn is_mount_point(path: &[u8], stat: &Stat, below: bool) -> bool {
 ///
 /// # Errors
 /// `Invalid` where there are more than [`MOST`]; where a directory cannot be read.
-pub(crate) fn changes(upper: BorrowedFd<'_>, lower: BorrowedFd<'_>, owners: Owners<'_>) -> Result<Vec<Change>> {
+pub(crate) fn changes(
+    upper: BorrowedFd<'_>,
+    lower: BorrowedFd<'_>,
+    owners: Owners<'_>,
+) -> Result<Vec<Change>> {
     let mut scan = Scan { lower: Below::new(lower)?, waiting: Vec::new(), owners, found: Vec::new() };
     let root = openat(upper, c".", OPEN_DIR, Mode::empty()).context(|| "open the container's own layer")?;
     let mut walk = SortedWalk::new(root)?;

@@ -4,11 +4,11 @@
 
 mod server;
 
-pub(crate) use server::{Complaints, Owners, ROLE, Server, main};
+pub(crate) use server::{Complaints, ROLE, Server, main, open_device};
 
 use crate::error::{Context, Error, Result};
+use crate::storage::fuse::LowerOwners;
 use crate::storage::layers::LayerStore;
-use crate::storage::mapped::shifted;
 use crate::storage::overlay::{self, Overlay};
 use crate::sys::mount::{MountAttr, RDONLY, mount_setattr};
 use crate::types::digest::Digest;
@@ -80,7 +80,7 @@ struct Tree<'a> {
     /// Without it nothing can be written.
     work: Option<&'a Path>,
     volatile: bool,
-    owners: Owners,
+    owners: LowerOwners,
     hidden: &'a [&'a Path],
 }
 
@@ -119,14 +119,11 @@ impl Overlays {
     /// `NotFound` where a layer is gone; why no driver can do it.
     pub(crate) fn image(&self, root: &ImageRoot<'_>) -> Result<Mounted> {
         let plain = root.plain()?;
-        let over =
-            Overlay { lowers: &plain, upper: root.upper, work: root.work, volatile: root.volatile };
+        let over = Overlay { lowers: &plain, upper: root.upper, work: root.work, volatile: root.volatile };
         check_upper(root.upper)?;
         self.try_in_turn(ways(self.choice, root.shift.is_some()), |way| match (way, root.shift) {
-            (Way::Fuse, shift) => self.fuse(&over, shift.map(Owners::shifted).unwrap_or_default(), &[]),
-            (Way::Copies, Some(maps)) => {
-                overlay::mount(&Overlay { lowers: &root.copies(maps)?, ..over })
-            }
+            (Way::Fuse, shift) => self.fuse(&over, shift.map(shifted).unwrap_or_default(), &[]),
+            (Way::Copies, Some(maps)) => overlay::mount(&Overlay { lowers: &root.copies(maps)?, ..over }),
             (Way::Kernel | Way::Copies, _) => overlay::mount(&over),
         })
     }
@@ -141,15 +138,18 @@ impl Overlays {
         let with_upper = |lowers: Vec<PathBuf>| -> Vec<PathBuf> {
             std::iter::once(root.upper.to_owned()).chain(lowers).collect()
         };
-        let mounted = self.try_in_turn(ways(self.choice, root.shift.is_some()), |way| match (way, root.shift) {
-            (Way::Fuse, Some(maps)) => {
-                let owners = Owners::shifted(maps);
-                self.serve(&Tree { lowers: &plain, upper: Some(root.upper), owners, ..Tree::default() })
-            }
-            (Way::Copies, Some(maps)) => overlay::view(&with_upper(root.copies(maps)?), point),
-            (Way::Fuse, None) => self.serve(&Tree { lowers: &with_upper(plain.clone()), ..Tree::default() }),
-            (Way::Kernel | Way::Copies, _) => overlay::view(&with_upper(plain.clone()), point),
-        });
+        let mounted =
+            self.try_in_turn(ways(self.choice, root.shift.is_some()), |way| match (way, root.shift) {
+                (Way::Fuse, Some(maps)) => {
+                    let owners = shifted(maps);
+                    self.serve(&Tree { lowers: &plain, upper: Some(root.upper), owners, ..Tree::default() })
+                }
+                (Way::Copies, Some(maps)) => overlay::view(&with_upper(root.copies(maps)?), point),
+                (Way::Fuse, None) => {
+                    self.serve(&Tree { lowers: &with_upper(plain.clone()), ..Tree::default() })
+                }
+                (Way::Kernel | Way::Copies, _) => overlay::view(&with_upper(plain.clone()), point),
+            });
         mounted.map(|mounted| mounted.mount)
     }
 
@@ -167,12 +167,29 @@ impl Overlays {
         mounted.map(|mounted| mounted.mount)
     }
 
+    /// Directories as they are: to see what this host can do.
+    ///
+    /// # Errors
+    /// Why no driver can do it.
+    pub(crate) fn plain(&self, overlay: &Overlay<'_>) -> Result<Mounted> {
+        check_upper(overlay.upper)?;
+        self.try_in_turn(ways(self.choice, false), |way| match way {
+            Way::Fuse => self.fuse(overlay, LowerOwners::default(), &[]),
+            Way::Kernel | Way::Copies => overlay::mount(overlay),
+        })
+    }
+
     /// The FUSE overlay, and nothing else. `hidden` are directories beneath the
     /// root that are shown empty.
     ///
     /// # Errors
     /// Where there is no FUSE for this user.
-    pub(crate) fn fuse(&self, overlay: &Overlay<'_>, owners: Owners, hidden: &[&Path]) -> Result<OwnedFd> {
+    pub(crate) fn fuse(
+        &self,
+        overlay: &Overlay<'_>,
+        owners: LowerOwners,
+        hidden: &[&Path],
+    ) -> Result<OwnedFd> {
         let Overlay { lowers, upper, work, volatile } = *overlay;
         self.serve(&Tree { lowers, upper: Some(upper), work: Some(work), volatile, owners, hidden })
     }
@@ -221,9 +238,10 @@ impl Overlays {
                 (Err(error), None) => refused = Some(error),
                 // The first is what is wrong; the second only did not help.
                 (Err(error), Some(first)) => {
-                    return Err(error.hints().iter().fold(first.hint(format!("the other driver does not serve either: {error}")), |e, hint| {
-                        e.hint(hint.clone())
-                    }));
+                    return Err(error.hints().iter().fold(
+                        first.hint(format!("the other driver does not serve either: {error}")),
+                        |e, hint| e.hint(hint.clone()),
+                    ));
                 }
             }
         }
@@ -282,16 +300,9 @@ pub(super) async fn end(servers: &[Server]) -> Option<Error> {
     fault
 }
 
-impl Owners {
-    /// The image's ids are shown as those that are the same in the container;
-    /// what it has no id for is its root's.
-    pub(crate) fn shifted(maps: &ContainerMaps) -> Self {
-        Self {
-            uid: maps.uid.clone(),
-            gid: maps.gid.clone(),
-            squash: Some((shifted(&maps.uid, 0), shifted(&maps.gid, 0))),
-        }
-    }
+/// The image's ids are shown as those that are the same in the container.
+fn shifted(maps: &ContainerMaps) -> LowerOwners {
+    LowerOwners { uid: Some(maps.uid.clone()), gid: Some(maps.gid.clone()), squash: None }
 }
 
 /// Both drivers keep marks in user xattrs of the upper directory; without them
@@ -300,8 +311,10 @@ fn check_upper(upper: &Path) -> Result<()> {
     match rustix::fs::lgetxattr(upper, c"user.overlay.opaque", &mut [0u8; 8]) {
         Err(Errno::OPNOTSUPP) => {
             let path = upper.display();
-            Err(Error::failed(format!("the file system of {path} has no user xattrs, which an overlay needs"))
-                .hint("set XDG_STATE_HOME to a directory on ext4, xfs, btrfs, or tmpfs of Linux 6.6"))
+            Err(Error::failed(format!(
+                "the file system of {path} has no user xattrs, which an overlay needs"
+            ))
+            .hint("set XDG_STATE_HOME to a directory on ext4, xfs, btrfs, or tmpfs of Linux 6.6"))
         }
         _ => Ok(()),
     }
@@ -315,7 +328,6 @@ fn open(path: &Path) -> Result<OwnedFd> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::idmap::{IdMap, IdRange};
 
     #[test]
     fn what_is_tried() {
@@ -330,16 +342,5 @@ mod tests {
         ] {
             assert_eq!(ways(choice, shifted), expected, "{choice:?} {shifted}");
         }
-    }
-
-    #[test]
-    fn ids_without_a_place_become_root() {
-        let keep = IdMap(vec![
-            IdRange { inside: 0, outside: 1, length: 1000 },
-            IdRange { inside: 1000, outside: 0, length: 1 },
-        ]);
-        let maps = ContainerMaps { uid: keep.clone(), gid: IdMap::single(1000, 0) };
-        let owners = Owners::shifted(&maps);
-        assert_eq!((owners.uid, owners.squash), (keep, Some((1, 0))));
     }
 }

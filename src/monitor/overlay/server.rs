@@ -10,14 +10,13 @@
 
 use crate::channel::Channel;
 use crate::error::{BestEffort, Context, Error, Result};
-use crate::storage::fuse;
-use crate::sys::mount::{MountAttr, RDONLY, mount_setattr};
+use crate::monitor::executable::read_only_executable;
+use crate::storage::fuse::{self, LowerOwners};
 use crate::sys::process::{self, Cloned};
 use crate::sys::{namespace, socket};
-use crate::types::idmap::IdMap;
 use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::fs::{CWD, Mode, OFlags, StatVfsMountFlags};
-use rustix::mount::{MountPropagationFlags, OpenTreeFlags};
+use rustix::fs::{Mode, OFlags};
+use rustix::mount::MountPropagationFlags;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Resource, Rlimit, WaitId, WaitIdOptions};
 use serde::{Deserialize, Serialize};
@@ -49,18 +48,7 @@ pub(super) struct Order {
     /// Names of directories, beneath the root, that are shown empty.
     pub(super) hidden: Vec<Vec<u8>>,
     pub(super) volatile: bool,
-    pub(super) owners: Owners,
-}
-
-/// The owners of what lies in lower directories, as they are shown.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Owners {
-    /// `inside` is the id in the directory, `outside` the one that is shown;
-    /// both empty: as they are.
-    pub(crate) uid: IdMap,
-    pub(crate) gid: IdMap,
-    /// For ids that the maps lack.
-    pub(crate) squash: Option<(u32, u32)>,
+    pub(super) owners: LowerOwners,
 }
 
 /// The directories of an overlay, opened with O_PATH.
@@ -136,7 +124,7 @@ pub(crate) fn open_device() -> Result<OwnedFd> {
 fn spawn(complaints: Complaints) -> Result<(Channel<Order, ()>, Server)> {
     let step = || "start the overlay's server";
     let (here, there) = UnixStream::pair().context(step)?;
-    let executable = executable().map_err(|error| error.context(step()))?;
+    let executable = read_only_executable().map_err(|error| error.context(step()))?;
     let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).context(step)?;
     // It never waits for who reads: what does not fit is lost.
     let (said, stderr) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).context(step)?;
@@ -182,22 +170,6 @@ fn environment() -> Vec<CString> {
         .collect()
 }
 
-/// This program through a mount that cannot be written to, which the monitor's
-/// is already (CVE-2019-5736).
-fn executable() -> Result<OwnedFd> {
-    let step = || "find this program";
-    let flags = OFlags::PATH | OFlags::CLOEXEC;
-    let own = rustix::fs::open("/proc/self/exe", flags, Mode::empty()).context(step)?;
-    if rustix::fs::fstatvfs(&own).context(step)?.f_flag.contains(StatVfsMountFlags::RDONLY) {
-        return Ok(own);
-    }
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    let mount = rustix::mount::open_tree(CWD, "/proc/self/exe", flags).context(step)?;
-    let attr = MountAttr { set: RDONLY, ..MountAttr::default() };
-    mount_setattr(mount.as_fd(), c"", attr, false).context(step)?;
-    Ok(mount)
-}
-
 impl Server {
     pub(crate) fn pid(&self) -> u32 {
         self.pid
@@ -220,7 +192,8 @@ impl Server {
     /// within that time.
     pub(crate) fn fault(&self, patience: Duration) -> Option<Error> {
         if self.end.borrow().is_none() {
-            let timeout = Timespec { tv_sec: patience.as_secs() as i64, tv_nsec: patience.subsec_nanos().into() };
+            let timeout =
+                Timespec { tv_sec: patience.as_secs() as i64, tv_nsec: patience.subsec_nanos().into() };
             let mut fds = [PollFd::new(&self.pidfd, PollFlags::IN)];
             if rustix::event::poll(&mut fds, Some(&timeout)).unwrap_or(0) == 0 {
                 return None;
@@ -230,7 +203,9 @@ impl Server {
         }
         let end = self.end.borrow();
         let how = end.as_ref()?.as_ref().err()?;
-        Some(Error::failed(format!("the overlay's server ended: {how}")))
+        Some(Error::failed(format!(
+            "the container's files are gone with the server of its FUSE overlay: {how}"
+        )))
     }
 
     /// Reaps it.
@@ -238,13 +213,13 @@ impl Server {
         let status = rustix::process::waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED);
         let how = match status.map(|status| status.map(|s| (s.exit_status(), s.terminating_signal()))) {
             Ok(Some((Some(0), _))) => return Ok(()),
-            Ok(Some((Some(code), _))) => format!("exit code {code}"),
-            Ok(Some((None, Some(signal)))) => format!("killed by signal {signal}"),
+            Ok(Some((Some(code), _))) => format!("it ended with exit code {code}"),
+            Ok(Some((None, Some(signal)))) => format!("it was killed by signal {signal}"),
             // Reaped by another: it had no parent's care to begin with.
             _ => return Ok(()),
         };
         Err(match self.last_words() {
-            Some(words) => format!("{words} ({how})"),
+            Some(words) => format!("{how}: {words}"),
             None => how,
         })
     }
@@ -289,9 +264,7 @@ fn serve() -> Result<()> {
     drop(socket);
     raise_file_limit();
     let layers = fuse::Layers { lowers, upper, work, hidden: order.hidden };
-    let Owners { uid, gid, squash } = order.owners;
-    let options =
-        fuse::Options { volatile: order.volatile, owners: fuse::LowerOwners { uid, gid, squash } };
+    let options = fuse::Options { volatile: order.volatile, owners: order.owners };
     fuse::serve(device, layers, options)
 }
 

@@ -3,14 +3,15 @@
 use super::Context as PlanContext;
 use super::compose::{compose, has_mounts_below, own_below};
 use crate::error::{BestEffort, Context, Result};
-use crate::monitor::overlay::{ImageRoot, Mounted, Owners};
+use crate::monitor::overlay::{ImageRoot, Mounted};
 use crate::runtime::mounts;
+use crate::storage::fuse::LowerOwners;
 use crate::storage::layers::LayerStore;
 use crate::storage::overlay::Overlay;
 use crate::storage::usage::remove_tree;
 use crate::types::container::RecordedRoot;
 use crate::types::driver::{Driver, DriverChoice};
-use crate::types::idmap::{IdMap, IdRange};
+use crate::types::idmap::IdMap;
 use crate::userns::{ContainerMaps, Extent};
 use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Uid};
 use std::ffi::CString;
@@ -111,8 +112,9 @@ pub(super) fn throw_away(context: &PlanContext<'_>, source: &Source<'_>) -> Resu
         let (upper, work) = fresh(&own, name, stat.st_mode)?;
         let lowers = [path.to_owned()];
         let overlay = Overlay { lowers: &lowers, upper: &upper, work: &work, volatile: true };
-        let owners = if foreign { squashed(maps) } else { Owners::default() };
-        let because = Some(if foreign { "files of the host's root" } else { "the kernel refuses" }.to_owned());
+        let owners = if foreign { squashed(maps) } else { LowerOwners::default() };
+        let because =
+            Some(if foreign { "files of the host's root" } else { "the kernel refuses" }.to_owned());
         let mount = context.overlays.fuse(&overlay, owners, &own_below(path))?;
         Ok(Mounted { mount, driver: Driver::Fuse, because })
     };
@@ -144,17 +146,10 @@ pub(super) fn throw_away(context: &PlanContext<'_>, source: &Source<'_>) -> Resu
 const FOREIGN: u32 = 65_534;
 
 /// Files of unknown owners are root's; others are as they are.
-fn squashed(maps: Option<&ContainerMaps>) -> Owners {
-    let all = IdMap(vec![
-        IdRange { inside: 0, outside: 0, length: FOREIGN },
-        IdRange { inside: FOREIGN + 1, outside: FOREIGN + 1, length: u32::MAX - FOREIGN - 1 },
-    ]);
+fn squashed(maps: Option<&ContainerMaps>) -> LowerOwners {
     let root = |map: Option<&IdMap>| map.and_then(|map| map.to_outside(0)).unwrap_or(0);
-    Owners {
-        squash: Some((root(maps.map(|maps| &maps.uid)), root(maps.map(|maps| &maps.gid)))),
-        uid: all.clone(),
-        gid: all,
-    }
+    let squash = (root(maps.map(|maps| &maps.uid)), root(maps.map(|maps| &maps.gid)));
+    LowerOwners { squash: Some(squash), ..LowerOwners::default() }
 }
 
 /// Empty directories for what is written: what an earlier run has left there is

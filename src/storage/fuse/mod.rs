@@ -22,11 +22,11 @@ pub(crate) struct Options {
     pub(crate) owners: LowerOwners,
 }
 
-/// `inside` is the id as stored, `outside` as shown.
-#[derive(Debug, Default)]
+/// How owners of lower layers are shown, and given to copies of their files.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct LowerOwners {
-    pub(crate) uid: IdMap,
-    pub(crate) gid: IdMap,
+    pub(crate) uid: Option<IdMap>,
+    pub(crate) gid: Option<IdMap>,
     pub(crate) squash: Option<(u32, u32)>,
 }
 
@@ -65,9 +65,11 @@ pub(crate) fn serve(device: OwnedFd, layers: Layers, options: Options) -> Result
         let one = |r: &crate::types::idmap::IdRange| format!("{}:{}:{}", r.inside, r.outside, r.length);
         map.0.iter().map(one).collect::<Vec<_>>().join(":")
     };
-    if !options.owners.uid.0.is_empty() {
-        text += &format!(",uidmapping={}", ranges(&options.owners.uid));
-        text += &format!(",gidmapping={}", ranges(&options.owners.gid));
+    if let (Some(uid), Some(gid)) = (&options.owners.uid, &options.owners.gid) {
+        text += &format!(",uidmapping={},gidmapping={}", ranges(uid), ranges(gid));
+    }
+    if let Some((uid, gid)) = options.owners.squash {
+        text += &format!(",squash_to_uid={uid},squash_to_gid={gid}");
     }
     if options.volatile {
         text += ",volatile";
