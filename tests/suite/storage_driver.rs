@@ -195,7 +195,7 @@ fn what_a_running_container_wrote_is_seen_from_outside() {
     sandbox.wait_for_log("c", "ready");
     assert!(sandbox.ok(["diff", "c"]).contains("A /f8"));
     sandbox.ok(["commit", "-q", "c", "committed"]);
-    let check = "cat /f? | wc -c; tail -qn 1 /f? | sort | uniq -c | tr -s ' '";
+    let check = "cat /f? | wc -c; tail -qc 4 /f? | sort | uniq -c | tr -s ' '";
     let output = sandbox.run(&["committed", "sh", "-c", check]).ok();
     assert_eq!(output.lines(), [&(8 * (1024 * 1024 + 4)).to_string(), " 8 end"], "{output}");
     sandbox.ok(["cp", "c:/f8", "f8"]);
@@ -275,7 +275,7 @@ fn without_fuse_the_kernel_serves_or_the_start_says_what_is_wrong() {
     // Another's file in its place cannot be opened; an empty /dev has none.
     let forbidden = "mount --bind /etc/shadow /dev/fuse";
     let missing = "mkdir /tmp/dev.$$; mount -t tmpfs none /tmp/dev.$$; for d in null zero full random urandom tty; \
-         do : >/tmp/dev.$$/$d; mount --bind /dev/$d /tmp/dev.$$/$d; done; mount --move /tmp/dev.$$ /dev; rmdir /tmp/dev.$$";
+         do : >/tmp/dev.$$/$d; mount --bind /dev/$d /tmp/dev.$$/$d; done; mount -n --move /tmp/dev.$$ /dev; rmdir /tmp/dev.$$";
     for (prepare, said, fix) in
         [(forbidden, "Permission denied", "chmod 0666 /dev/fuse"), (missing, "No such file", "modprobe fuse")]
     {
