@@ -6,6 +6,7 @@ use crate::dirs::create_private;
 use crate::error::{Context, Error, Result};
 use crate::monitor::overlay::ImageRoot;
 use crate::runtime::mounts;
+use crate::state::lock::{self, Lock};
 use crate::state::store::Snapshot;
 use crate::storage::layers::LayerStore;
 use crate::storage::mapped::shifted;
@@ -17,7 +18,7 @@ use crate::types::status::{ProcessId, Status};
 use crate::userns::{self, ContainerMaps, MapRequest};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
@@ -88,6 +89,19 @@ pub(super) fn init_of(snapshot: &Snapshot) -> Option<ProcessId> {
     }
 }
 
+/// All files of a container, as one tree.
+pub(super) struct Whole {
+    root: OwnedFd,
+    /// While it does not run, nobody starts it.
+    _lock: Option<Lock>,
+}
+
+impl AsFd for Whole {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
+    }
+}
+
 /// Has what a running container wrote put into its upper directory: the kernel
 /// holds written pages of a FUSE overlay back for a while.
 fn settle(init: ProcessId) -> Result<()> {
@@ -98,15 +112,22 @@ fn settle(init: ProcessId) -> Result<()> {
         Err(Errno::NOENT | Errno::SRCH) => return Ok(()),
         Err(error) => return Err(error).context(|| "open its root directory"),
     };
-    let step = || "write back its files";
-    if rustix::fs::fstatfs(&root).context(step)?.f_type == FUSE_SUPER_MAGIC {
-        rustix::fs::syncfs(&root).context(step)?;
-    }
-    Ok(())
+    write_back(root.as_fd())
 }
 
-/// Source: linux/magic.h
-const FUSE_SUPER_MAGIC: rustix::fs::FsWord = 0x6573_5546;
+/// Has the kernel write what it holds back of a FUSE overlay.
+pub(super) fn write_back(root: BorrowedFd<'_>) -> Result<()> {
+    /// linux/magic.h
+    const FUSE_SUPER_MAGIC: rustix::fs::FsWord = 0x6573_5546;
+    let step = || "write back the container's files";
+    if rustix::fs::fstatfs(root).context(step)?.f_type != FUSE_SUPER_MAGIC {
+        return Ok(());
+    }
+    // syncfs(2) takes no O_PATH.
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::openat(root, ".", flags, Mode::empty()).context(step)?;
+    rustix::fs::syncfs(&root).context(step)
+}
 
 impl Engine {
     /// Enters the outer namespace, where the files can be read.
@@ -156,13 +177,25 @@ impl Engine {
 
     /// All files of the container as it sees them, without what is mounted in
     /// it: of a running one, its own root.
-    pub(super) fn whole(&self, snapshot: &Snapshot) -> Result<OwnedFd> {
+    pub(super) fn whole(&self, snapshot: &Snapshot) -> Result<Whole> {
         self.enter()?;
         if let Some(init) = init_of(snapshot) {
-            return mounts::clone_root_of(init).map_err(|error| {
+            let root = mounts::clone_root_of(init).map_err(|error| {
                 error.context(format!("open the root of container {}", snapshot.record.name))
-            });
+            })?;
+            return Ok(Whole { root, _lock: None });
         }
+        // So that it is not started meanwhile, when two would serve its files.
+        let lock = lock::container(&self.dirs.container(&snapshot.record.id))?;
+        let snapshot = &self.snapshot_locked(&snapshot.record.id)?;
+        if init_of(snapshot).is_some() {
+            drop(lock);
+            return self.whole(snapshot);
+        }
+        self.at_rest(snapshot).map(|root| Whole { root, _lock: Some(lock) })
+    }
+
+    fn at_rest(&self, snapshot: &Snapshot) -> Result<OwnedFd> {
         match &snapshot.record.root {
             RecordedRoot::Image { .. } => {
                 self.overlays()?.read_only(&self.trees(snapshot)?.root(), &self.empty_directory()?)

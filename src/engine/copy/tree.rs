@@ -5,7 +5,8 @@
 //! (CVE-2019-14271).
 
 use super::super::Engine;
-use crate::error::{Context, Error, Result};
+use super::super::trees::write_back;
+use crate::error::{BestEffort, Context, Error, Result};
 use crate::monitor::plan::{Context as PlanContext, at_rest};
 use crate::state::lock::{self, Lock};
 use crate::state::store::is_alive;
@@ -36,6 +37,15 @@ pub(super) struct Inside {
     single: bool,
     /// While it does not run, nobody starts it.
     _lock: Option<Lock>,
+}
+
+impl Drop for Inside {
+    /// Before the lock goes: whoever starts it then finds all that was copied in.
+    fn drop(&mut self) {
+        if self._lock.is_some() {
+            write_back(self.root.as_fd()).or_ignore();
+        }
+    }
 }
 
 impl Tree {

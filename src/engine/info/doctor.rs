@@ -2,8 +2,8 @@
 
 use crate::dirs::{Dirs, create_private};
 use crate::error::{Context, Error, Result};
-use crate::monitor::overlay::open_device;
 use crate::network::slirp;
+use crate::storage::fuse::open_device;
 use crate::storage::overlay::{self, Overlay};
 use crate::sys::errno::{Reader, read_host};
 use crate::sys::process::kernel_version;

@@ -4,10 +4,10 @@
 
 mod server;
 
-pub(crate) use server::{Complaints, ROLE, Server, main, open_device};
+pub(crate) use server::{Complaints, ROLE, Server, main};
 
 use crate::error::{Context, Error, Result};
-use crate::storage::fuse::LowerOwners;
+use crate::storage::fuse::{Layers, LowerOwners, Options};
 use crate::storage::layers::LayerStore;
 use crate::storage::overlay::{self, Overlay};
 use crate::sys::mount::{MountAttr, RDONLY, mount_setattr};
@@ -16,7 +16,6 @@ use crate::types::driver::{Driver, DriverChoice};
 use crate::userns::ContainerMaps;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
-use server::{Directories, Order};
 use std::cell::RefCell;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -77,11 +76,10 @@ impl ImageRoot<'_> {
 struct Tree<'a> {
     lowers: &'a [PathBuf],
     upper: Option<&'a Path>,
-    /// Without it nothing can be written.
     work: Option<&'a Path>,
+    read_only: bool,
     volatile: bool,
     owners: LowerOwners,
-    hidden: &'a [&'a Path],
 }
 
 /// One way to mount.
@@ -122,14 +120,14 @@ impl Overlays {
         let over = Overlay { lowers: &plain, upper: root.upper, work: root.work, volatile: root.volatile };
         check_upper(root.upper)?;
         self.try_in_turn(ways(self.choice, root.shift.is_some()), |way| match (way, root.shift) {
-            (Way::Fuse, shift) => self.fuse(&over, shift.map(shifted).unwrap_or_default(), &[]),
+            (Way::Fuse, shift) => self.fuse(&over, shift.map(shifted).unwrap_or_default()),
             (Way::Copies, Some(maps)) => overlay::mount(&Overlay { lowers: &root.copies(maps)?, ..over }),
             (Way::Kernel | Way::Copies, _) => overlay::mount(&over),
         })
     }
 
     /// The files of a container as one tree that nobody can write to; `point` is
-    /// an empty directory of ours.
+    /// an empty directory of ours. Nobody starts it meanwhile.
     ///
     /// # Errors
     /// As [`Self::image`].
@@ -140,14 +138,16 @@ impl Overlays {
         };
         let mounted =
             self.try_in_turn(ways(self.choice, root.shift.is_some()), |way| match (way, root.shift) {
-                (Way::Fuse, Some(maps)) => {
-                    let owners = shifted(maps);
-                    self.serve(&Tree { lowers: &plain, upper: Some(root.upper), owners, ..Tree::default() })
-                }
+                // With the work directory, which knows of names that are one file.
+                (Way::Fuse, shift) => self.serve(&Tree {
+                    lowers: &plain,
+                    upper: Some(root.upper),
+                    work: Some(root.work),
+                    read_only: true,
+                    owners: shift.map(shifted).unwrap_or_default(),
+                    ..Tree::default()
+                }),
                 (Way::Copies, Some(maps)) => overlay::view(&with_upper(root.copies(maps)?), point),
-                (Way::Fuse, None) => {
-                    self.serve(&Tree { lowers: &with_upper(plain.clone()), ..Tree::default() })
-                }
                 (Way::Kernel | Way::Copies, _) => overlay::view(&with_upper(plain.clone()), point),
             });
         mounted.map(|mounted| mounted.mount)
@@ -161,7 +161,7 @@ impl Overlays {
         // A single one is opened as it is.
         let ways = if lowers.len() == 1 { &[Way::Kernel] } else { ways(self.choice, false) };
         let mounted = self.try_in_turn(ways, |way| match way {
-            Way::Fuse => self.serve(&Tree { lowers, ..Tree::default() }),
+            Way::Fuse => self.serve(&Tree { lowers, read_only: true, ..Tree::default() }),
             Way::Kernel | Way::Copies => overlay::view(lowers, point),
         });
         mounted.map(|mounted| mounted.mount)
@@ -174,46 +174,40 @@ impl Overlays {
     pub(crate) fn plain(&self, overlay: &Overlay<'_>) -> Result<Mounted> {
         check_upper(overlay.upper)?;
         self.try_in_turn(ways(self.choice, false), |way| match way {
-            Way::Fuse => self.fuse(overlay, LowerOwners::default(), &[]),
+            Way::Fuse => self.fuse(overlay, LowerOwners::default()),
             Way::Kernel | Way::Copies => overlay::mount(overlay),
         })
     }
 
-    /// The FUSE overlay, and nothing else. `hidden` are directories beneath the
-    /// root that are shown empty.
+    /// The FUSE overlay, and nothing else.
     ///
     /// # Errors
     /// Where there is no FUSE for this user.
-    pub(crate) fn fuse(
-        &self,
-        overlay: &Overlay<'_>,
-        owners: LowerOwners,
-        hidden: &[&Path],
-    ) -> Result<OwnedFd> {
+    pub(crate) fn fuse(&self, overlay: &Overlay<'_>, owners: LowerOwners) -> Result<OwnedFd> {
         let Overlay { lowers, upper, work, volatile } = *overlay;
-        self.serve(&Tree { lowers, upper: Some(upper), work: Some(work), volatile, owners, hidden })
+        self.serve(&Tree {
+            lowers,
+            upper: Some(upper),
+            work: Some(work),
+            volatile,
+            owners,
+            ..Tree::default()
+        })
     }
 
     fn serve(&self, tree: &Tree<'_>) -> Result<OwnedFd> {
         if let Some(upper) = tree.upper {
             check_upper(upper)?;
         }
-        let directories = Directories {
+        let layers = Layers {
             lowers: tree.lowers.iter().map(|lower| open(lower)).collect::<Result<Vec<_>>>()?,
             upper: tree.upper.map(open).transpose()?,
             work: tree.work.map(open).transpose()?,
         };
-        let order = Order {
-            lowers: directories.lowers.len(),
-            upper: directories.upper.is_some(),
-            work: directories.work.is_some(),
-            hidden: tree.hidden.iter().map(|path| path.as_os_str().as_encoded_bytes().to_vec()).collect(),
-            volatile: tree.volatile,
-            owners: tree.owners.clone(),
-        };
-        let (mount, server) = server::mount(&directories, &order, self.complaints)?;
+        let options = Options { volatile: tree.volatile, owners: tree.owners.clone() };
+        let (mount, server) = server::mount(&layers, options, self.complaints)?;
         self.servers.borrow_mut().push(server);
-        if tree.work.is_none() {
+        if tree.read_only {
             let attr = MountAttr { set: RDONLY, ..MountAttr::default() };
             mount_setattr(mount.as_fd(), c"", attr, false).context(|| "make the overlay read-only")?;
         }

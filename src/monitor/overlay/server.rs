@@ -11,14 +11,14 @@
 use crate::channel::Channel;
 use crate::error::{BestEffort, Context, Error, Result};
 use crate::monitor::executable::read_only_executable;
-use crate::storage::fuse::{self, LowerOwners};
+use crate::storage::fuse::{self, Layers, Options};
 use crate::sys::process::{self, Cloned};
 use crate::sys::{namespace, socket};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::MountPropagationFlags;
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Resource, Rlimit, WaitId, WaitIdOptions};
+use rustix::process::{WaitId, WaitIdOptions};
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::ffi::CString;
@@ -40,22 +40,12 @@ const MOMENT: Duration = Duration::from_secs(1);
 /// What a server is to serve. The fds follow, one a byte: the device, the lower
 /// directories from the topmost on, the upper and the work directory.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Order {
-    pub(super) lowers: usize,
+struct Order {
+    lowers: usize,
     /// Whether there is an upper directory, and whether it can be written to.
-    pub(super) upper: bool,
-    pub(super) work: bool,
-    /// Names of directories, beneath the root, that are shown empty.
-    pub(super) hidden: Vec<Vec<u8>>,
-    pub(super) volatile: bool,
-    pub(super) owners: LowerOwners,
-}
-
-/// The directories of an overlay, opened with O_PATH.
-pub(super) struct Directories {
-    pub(super) lowers: Vec<OwnedFd>,
-    pub(super) upper: Option<OwnedFd>,
-    pub(super) work: Option<OwnedFd>,
+    upper: bool,
+    work: bool,
+    options: Options,
 }
 
 /// Whom the server complains to.
@@ -78,22 +68,23 @@ pub(crate) struct Server {
 }
 
 /// Mounts an overlay; the detached mount, and who serves it.
-pub(super) fn mount(
-    directories: &Directories,
-    order: &Order,
-    complaints: Complaints,
-) -> Result<(OwnedFd, Server)> {
+pub(super) fn mount(layers: &Layers, options: Options, complaints: Complaints) -> Result<(OwnedFd, Server)> {
     let step = || "start the overlay's server";
     // Before the server is: nothing but it shall have the device, whose end is
     // the mount's.
     let (mut channel, server) = spawn(complaints)?;
-    let device = open_device()?;
+    let device = fuse::open_device()?;
     let mount = fuse::mount(device.as_fd())?;
-    channel.send(order)?;
+    channel.send(&Order {
+        lowers: layers.lowers.len(),
+        upper: layers.upper.is_some(),
+        work: layers.work.is_some(),
+        options,
+    })?;
     let send = |fd: &OwnedFd| socket::send_fd(channel.as_fd(), fd.as_fd());
     send(&device)
-        .and_then(|()| directories.lowers.iter().try_for_each(send))
-        .and_then(|()| directories.upper.iter().chain(&directories.work).try_for_each(send))
+        .and_then(|()| layers.lowers.iter().try_for_each(send))
+        .and_then(|()| layers.upper.iter().chain(&layers.work).try_for_each(send))
         .context(step)
         .map_err(|error| server.fault(MOMENT).unwrap_or(error))?;
     drop(device);
@@ -105,19 +96,6 @@ pub(super) fn mount(
             .map_err(|error| server.fault(MOMENT).unwrap_or(error))?;
     }
     Ok((mount, server))
-}
-
-/// # Errors
-/// Why there is no FUSE here, and what helps.
-pub(crate) fn open_device() -> Result<OwnedFd> {
-    fuse::open_device().map_err(|error| match error.errno() {
-        Some(libc::ENOENT) => error.hint("the FUSE overlay needs it: sudo modprobe fuse"),
-        Some(libc::EACCES | libc::EPERM) => {
-            error.hint("the FUSE overlay needs it open to you: sudo chmod 0666 /dev/fuse")
-        }
-        Some(libc::ENODEV | libc::ENXIO) => error.hint("the kernel has no FUSE: sudo modprobe fuse"),
-        _ => error,
-    })
 }
 
 /// Executes coracle again as a server; our end of its socket.
@@ -262,14 +240,6 @@ fn serve() -> Result<()> {
     let upper = order.upper.then(next).transpose()?;
     let work = order.work.then(next).transpose()?;
     drop(socket);
-    raise_file_limit();
-    let layers = fuse::Layers { lowers, upper, work, hidden: order.hidden };
-    let options = fuse::Options { volatile: order.volatile, owners: order.owners };
-    fuse::serve(device, layers, options)
-}
-
-/// It holds many files open; where the limit cannot be raised it makes do.
-fn raise_file_limit() {
-    let Rlimit { maximum, .. } = rustix::process::getrlimit(Resource::Nofile);
-    rustix::process::setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).or_ignore();
+    let layers = Layers { lowers, upper, work };
+    fuse::serve(device, layers, order.options)
 }

@@ -9,6 +9,7 @@ use crate::storage::fuse::LowerOwners;
 use crate::storage::layers::LayerStore;
 use crate::storage::overlay::Overlay;
 use crate::storage::usage::remove_tree;
+use crate::storage::whiteout::make_opaque;
 use crate::types::container::RecordedRoot;
 use crate::types::driver::{Driver, DriverChoice};
 use crate::types::idmap::IdMap;
@@ -115,7 +116,13 @@ pub(super) fn throw_away(context: &PlanContext<'_>, source: &Source<'_>) -> Resu
         let owners = if foreign { squashed(maps) } else { LowerOwners::default() };
         let because =
             Some(if foreign { "files of the host's root" } else { "the kernel refuses" }.to_owned());
-        let mount = context.overlays.fuse(&overlay, owners, &own_below(path))?;
+        for hidden in own_below(path) {
+            let hidden = upper.join(hidden);
+            crate::dirs::create_private(&hidden)?;
+            make_opaque(open_readable(&hidden)?.as_fd())?;
+            chmod(&hidden, 0o755)?;
+        }
+        let mount = context.overlays.fuse(&overlay, owners)?;
         Ok(Mounted { mount, driver: Driver::Fuse, because })
     };
     let by_kernel = || -> Result<Mounted> {
@@ -166,9 +173,13 @@ fn fresh(own: &Path, name: &str, mode: u32) -> Result<(PathBuf, PathBuf)> {
         crate::dirs::create_private(&base.join(part))?;
     }
     let upper = base.join("upper");
-    rustix::fs::chmodat(CWD, &upper, Mode::from_raw_mode(mode & 0o7777), AtFlags::empty())
-        .context(|| format!("set the mode of {}", upper.display()))?;
+    chmod(&upper, mode & 0o7777)?;
     Ok((upper, base.join("work")))
+}
+
+fn chmod(path: &Path, mode: u32) -> Result<()> {
+    rustix::fs::chmodat(CWD, path, Mode::from_raw_mode(mode), AtFlags::empty())
+        .context(|| format!("set the mode of {}", path.display()))
 }
 
 fn open_readable(path: &Path) -> Result<OwnedFd> {

@@ -13,10 +13,9 @@ pub(crate) struct Layers {
     pub(crate) lowers: Vec<OwnedFd>,
     pub(crate) upper: Option<OwnedFd>,
     pub(crate) work: Option<OwnedFd>,
-    /// Paths of directories that are shown empty.
-    pub(crate) hidden: Vec<Vec<u8>>,
 }
 
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Options {
     pub(crate) volatile: bool,
     pub(crate) owners: LowerOwners,
@@ -31,7 +30,9 @@ pub(crate) struct LowerOwners {
 }
 
 pub(crate) fn open_device() -> Result<OwnedFd> {
-    rustix::fs::open("/dev/fuse", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).context(|| "open /dev/fuse")
+    rustix::fs::open("/dev/fuse", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+        .context(|| "open /dev/fuse")
+        .map_err(|error| error.hint("chmod 0666 /dev/fuse, modprobe fuse"))
 }
 
 pub(crate) fn mount(device: BorrowedFd<'_>) -> Result<OwnedFd> {
