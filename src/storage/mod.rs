@@ -7,6 +7,7 @@
 pub(crate) mod changes;
 pub(crate) mod copy;
 pub(crate) mod descent;
+pub(crate) mod fuse;
 pub(crate) mod graft;
 pub(crate) mod layers;
 pub(crate) mod live;
