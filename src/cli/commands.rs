@@ -4,8 +4,8 @@ use super::command::{Entry, Kind, command, run_in, with_help};
 use super::global::GlobalArgs;
 use super::{
     changes, complete, control, df, events, exec, exit, generate, global, healthcheck, help, images, inspect,
-    lifecycle, logs, mounts, pause, port, preparation, prune, ps, reference, registry, run as run_command,
-    secret, stats, system, top, ui, volume, volume_archive, wait,
+    lifecycle, logs, mounts, overlay, pause, port, preparation, prune, ps, reference, registry,
+    run as run_command, secret, stats, system, top, ui, volume, volume_archive, wait,
 };
 use crate::error::Result;
 use clap::{Arg, ArgAction, Args, Command};
@@ -101,6 +101,15 @@ pub(crate) static ENTRIES: &[Entry] = &[
         "DIR",
         reference::ReferenceArgs,
         reference::generate
+    )
+    .hidden(),
+    command!(
+        "overlay",
+        &[],
+        "Serve a FUSE overlay",
+        "-o OPTIONS MOUNTPOINT",
+        overlay::OverlayArgs,
+        overlay::run
     )
     .hidden(),
     command!("generate-man", &[], "Write the manual pages", "DIR", generate::ManArgs, generate::generate_man)

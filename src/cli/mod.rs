@@ -26,6 +26,7 @@ pub(crate) mod inspect;
 pub(crate) mod lifecycle;
 pub(crate) mod logs;
 pub(crate) mod mounts;
+pub(crate) mod overlay;
 pub(crate) mod pause;
 pub(crate) mod port;
 pub(crate) mod preparation;

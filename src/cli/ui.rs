@@ -44,6 +44,15 @@ pub(crate) fn write(bytes: &[u8]) -> Result<()> {
     result.context(|| "write to stdout")
 }
 
+/// Closes stdout for whoever reads it: what stays in the background has no more to say.
+///
+/// # Errors
+/// Where there is no /dev/null.
+pub(crate) fn let_go_of_stdout() -> Result<()> {
+    let null = std::fs::OpenOptions::new().write(true).open("/dev/null").context(|| "open /dev/null")?;
+    rustix::stdio::dup2_stdout(&null).context(|| "close stdout")
+}
+
 /// Stdout for what writes archives: a reader that goes away is remembered.
 pub(crate) struct Stdout;
 

@@ -29,6 +29,7 @@ pub(crate) mod logs;
 pub(crate) mod merge;
 pub(crate) mod mount;
 pub(crate) mod names;
+pub(crate) mod overlay;
 pub(crate) mod pause;
 pub(crate) mod prepare;
 pub(crate) mod prune;

@@ -5,6 +5,7 @@
 
 pub(crate) mod errno;
 pub(crate) mod file;
+pub(crate) mod fuse;
 pub(crate) mod memory;
 pub(crate) mod mount;
 pub(crate) mod namespace;

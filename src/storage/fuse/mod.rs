@@ -1,87 +1,160 @@
-//! Stand-in for the FUSE overlay, until it is there: fuse-overlayfs(1).
+//! The overlay in user space: where the kernel's does not serve, and where
+//! owners have to be shown as others.
+//!
+//! It writes the kernel's own format (whiteouts as device 0:0, `user.overlay.*`),
+//! so that a container can have the one today and the other tomorrow. Lower
+//! layers are never written to; the upper directory is nobody else's while this
+//! runs, so that the kernel may keep what it was told for good.
+//!
+//! `wire` speaks with the kernel; [`merged::Merged`] is the tree, whose
+//! operations have a file each; `inode`, `table` and `handles` are what it
+//! remembers. A file keeps its node number when it is copied up, renamed or
+//! unlinked.
+//!
+//! Kept in `work/`: see [`work`]. A server that is killed leaves an upper
+//! directory that is whole: each change of it is one system call.
+
+mod attributes;
+mod caller;
+mod copy_up;
+mod create;
+mod data;
+mod handles;
+mod inode;
+mod links;
+mod listing;
+mod lookup;
+mod merged;
+mod owners;
+mod remove;
+mod rename;
+mod service;
+mod table;
+mod wire;
+mod work;
+mod xattr;
+
+pub(crate) use owners::LowerOwners;
 
 use crate::error::{Context, Error, Result};
-use crate::sys::process;
-use crate::types::idmap::IdMap;
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
-use std::ffi::CString;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-/// The directories of an overlay: O_PATH, the topmost lower one first.
+const DEVICE: &str = "/dev/fuse";
+
+/// The directories of one overlay, held open (O_PATH is enough).
 pub(crate) struct Layers {
+    /// From the topmost to the lowest.
     pub(crate) lowers: Vec<OwnedFd>,
+    /// `None` for a tree that cannot be written to.
     pub(crate) upper: Option<OwnedFd>,
+    /// A directory of ours on the upper directory's file system.
     pub(crate) work: Option<OwnedFd>,
 }
 
+/// How it is served.
 #[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Options {
+    /// No fsync ever reaches the disk: for a container that is thrown away.
     pub(crate) volatile: bool,
     pub(crate) owners: LowerOwners,
 }
 
-/// How owners of lower layers are shown, and given to copies of their files.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub(crate) struct LowerOwners {
-    pub(crate) uid: Option<IdMap>,
-    pub(crate) gid: Option<IdMap>,
-    pub(crate) squash: Option<(u32, u32)>,
-}
-
+/// Opens /dev/fuse, in the user namespace in which it is to be mounted.
+///
+/// # Errors
+/// `Failed`, with a hint, where the host has none or does not let this user.
 pub(crate) fn open_device() -> Result<OwnedFd> {
-    rustix::fs::open("/dev/fuse", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
-        .context(|| "open /dev/fuse")
-        .map_err(|error| error.hint("chmod 0666 /dev/fuse, modprobe fuse"))
+    rustix::fs::open(DEVICE, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).context(|| "open /dev/fuse").map_err(
+        |error| match error.errno() {
+            Some(libc::EACCES | libc::EPERM) => error.hint(
+                "users may not open /dev/fuse here: an administrator can allow it with `chmod 0666 /dev/fuse`",
+            ),
+            _ => error.hint("the host has no FUSE: an administrator can load it with `modprobe fuse`"),
+        },
+    )
 }
 
+/// Mounts `device`, detached. What is asked of the mount waits until it is served.
+///
+/// # Errors
+/// `Failed` outside of a user namespace that the caller is root of.
 pub(crate) fn mount(device: BorrowedFd<'_>) -> Result<OwnedFd> {
-    let step = || "mount the FUSE overlay";
-    let context = rustix::mount::fsopen("fuse", FsOpenFlags::FSOPEN_CLOEXEC).context(step)?;
-    let set = |key: &str, value: &str| rustix::mount::fsconfig_set_string(context.as_fd(), key, value);
     let configure = || {
+        let context = rustix::mount::fsopen("fuse", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        let fs = context.as_fd();
+        let set = |key: &str, value: &str| rustix::mount::fsconfig_set_string(fs, key, value);
         set("source", "coracle")?;
         set("subtype", "coracle")?;
         set("fd", &device.as_raw_fd().to_string())?;
         set("rootmode", "40000")?;
         set("user_id", "0")?;
         set("group_id", "0")?;
-        rustix::mount::fsconfig_set_flag(context.as_fd(), "allow_other")?;
-        rustix::mount::fsconfig_set_flag(context.as_fd(), "default_permissions")?;
-        rustix::mount::fsconfig_create(context.as_fd())
+        for flag in ["default_permissions", "allow_other"] {
+            rustix::mount::fsconfig_set_flag(fs, flag)?;
+        }
+        rustix::mount::fsconfig_create(fs)?;
+        rustix::mount::fsmount(fs, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
     };
-    configure().context(step)?;
-    rustix::mount::fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
-        .context(step)
+    configure().context(|| "mount the FUSE overlay").map_err(|error| {
+        error.hint("FUSE in a user namespace needs Linux 4.18 or later, and the module `fuse`")
+    })
 }
 
-pub(crate) fn serve(device: OwnedFd, layers: Layers, options: Options) -> Result<()> {
-    let path = |fd: &OwnedFd| format!("/proc/self/fd/{}", fd.as_raw_fd());
-    let names: Vec<String> = layers.lowers.iter().map(path).collect();
-    let mut text = format!("lowerdir={}", names.join(":"));
-    if let (Some(upper), Some(work)) = (&layers.upper, &layers.work) {
-        text += &format!(",upperdir={},workdir={}", path(upper), path(work));
+/// An overlay that is ready to be served: its layers were looked at.
+pub(crate) struct Server {
+    merged: merged::Merged,
+}
+
+impl Server {
+    /// # Errors
+    /// `Failed` for layers that cannot be used, with what to do about it.
+    pub(crate) fn new(layers: Layers, options: Options) -> Result<Self> {
+        raise_file_limit();
+        Ok(Self { merged: merged::Merged::new(layers, options)? })
     }
-    let ranges = |map: &IdMap| {
-        let one = |r: &crate::types::idmap::IdRange| format!("{}:{}:{}", r.inside, r.outside, r.length);
-        map.0.iter().map(one).collect::<Vec<_>>().join(":")
-    };
-    if let (Some(uid), Some(gid)) = (&options.owners.uid, &options.owners.gid) {
-        text += &format!(",uidmapping={},gidmapping={}", ranges(uid), ranges(gid));
+
+    /// Serves a mounted device until the last mount of it is gone.
+    ///
+    /// # Errors
+    /// `Failed` where the kernel does not agree on the protocol.
+    pub(crate) fn serve(&self, device: OwnedFd) -> Result<()> {
+        wire::serve(device, &self.merged)
     }
-    if let Some((uid, gid)) = options.owners.squash {
-        text += &format!(",squash_to_uid={uid},squash_to_gid={gid}");
+}
+
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    // Refused is as good: then fewer files stay open.
+    if setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }).is_err() {}
+}
+
+impl Layers {
+    /// Opens them by their paths.
+    ///
+    /// # Errors
+    /// `NotFound` for a layer that is gone.
+    pub(crate) fn open(
+        lowers: &[std::path::PathBuf],
+        upper: Option<(&std::path::Path, &std::path::Path)>,
+    ) -> Result<Self> {
+        let open = |path: &std::path::Path| {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            rustix::fs::open(path, flags, Mode::empty())
+                .map_err(|errno| match errno {
+                    rustix::io::Errno::NOENT => {
+                        Error::not_found(format!("there is no directory {}", path.display()))
+                    }
+                    errno => Error::failed(format!("open {}: {errno}", path.display())),
+                })
+                .map_err(|error| error.context("open the overlay's layers"))
+        };
+        Ok(Self {
+            lowers: lowers.iter().map(|path| open(path)).collect::<Result<_>>()?,
+            upper: upper.map(|(upper, _)| open(upper)).transpose()?,
+            work: upper.map(|(_, work)| open(work)).transpose()?,
+        })
     }
-    if options.volatile {
-        text += ",volatile";
-    }
-    let all = layers.lowers.iter().chain(&layers.upper).chain(&layers.work).chain([&device]);
-    for fd in all {
-        rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty()).context(|| "keep")?;
-    }
-    let device_name = format!("/dev/fd/{}", device.as_raw_fd());
-    let words = ["fuse-overlayfs", "-f", "-o", &text, &device_name];
-    let words = words.map(|word| CString::new(word).unwrap_or_default());
-    let error = process::execve(&c"/usr/bin/fuse-overlayfs".to_owned(), &words, &[]);
-    Err(Error::failed(format!("fuse-overlayfs: {error}")))
 }

@@ -1,0 +1,200 @@
+//! The bytes of files.
+
+use super::inode::Inode;
+use super::merged::Merged;
+use super::wire::{Answer, Space};
+use super::{caller, xattr};
+use rustix::fs::{FallocateFlags, Mode, SeekFrom};
+use rustix::io::Errno;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+
+impl Merged {
+    pub(super) fn read_data(&self, node: u64, offset: u64, buffer: &mut [u8]) -> Answer<usize> {
+        let data = self.data(&self.inode(node)?)?;
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match rustix::io::pread(&data.fd, &mut buffer[filled..], offset + filled as u64) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+        Ok(filled)
+    }
+
+    /// The file's data in the upper directory, to be written to.
+    fn writable(&self, inode: &Arc<Inode>) -> Answer<Arc<super::handles::Data>> {
+        let data = inode.handles().data.clone();
+        if let Some(data) = data.filter(|data| data.writable) {
+            return Ok(data);
+        }
+        self.copy_up(inode)?;
+        let data = self.data(inode)?;
+        if data.writable { Ok(data) } else { Err(Errno::IO) }
+    }
+
+    pub(super) fn write_data(&self, node: u64, offset: u64, bytes: &[u8], kill: bool) -> Answer<usize> {
+        let inode = self.inode(node)?;
+        let data = self.writable(&inode)?;
+        let mut written = 0;
+        while written < bytes.len() {
+            match rustix::io::pwrite(&data.fd, &bytes[written..], offset + written as u64) {
+                Ok(count) => written += count,
+                Err(Errno::INTR) => {}
+                // What was written is written; the rest fails by itself next time.
+                Err(_) if written > 0 => break,
+                Err(errno) => return Err(errno),
+            }
+        }
+        if kill {
+            kill_privileges(data.fd.as_fd())?;
+        }
+        Ok(written)
+    }
+
+    pub(super) fn allocate_data(&self, node: u64, mode: u32, offset: u64, length: u64) -> Answer<()> {
+        let data = self.writable(&self.inode(node)?)?;
+        caller::resume()?;
+        rustix::fs::fallocate(&data.fd, FallocateFlags::from_bits_retain(mode), offset, length)
+    }
+
+    pub(super) fn seek_data(&self, node: u64, offset: u64, whence: u32) -> Answer<u64> {
+        let data = self.data(&self.inode(node)?)?;
+        let target = match whence as i32 {
+            libc::SEEK_DATA => SeekFrom::Data(offset),
+            libc::SEEK_HOLE => SeekFrom::Hole(offset),
+            _ => return Err(Errno::INVAL),
+        };
+        // The position itself is nobody's: everything else names its offset.
+        rustix::fs::seek(&data.fd, target)
+    }
+
+    pub(super) fn copy_data(&self, from: (u64, u64), to: (u64, u64), length: u64) -> Answer<usize> {
+        let target = self.writable(&self.inode(to.0)?)?;
+        let source = self.data(&self.inode(from.0)?)?;
+        let (mut from, mut to) = (from.1, to.1);
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        rustix::fs::copy_file_range(&source.fd, Some(&mut from), &target.fd, Some(&mut to), length)
+    }
+
+    pub(super) fn sync_file(&self, node: u64, data_only: bool) -> Answer<()> {
+        let inode = self.inode(node)?;
+        if self.volatile {
+            // Asked once, and never again.
+            return Err(Errno::NOSYS);
+        }
+        if inode.is_dir() {
+            return match &self.parts(&inode)?.upper {
+                Some(upper) => rustix::fs::fsync(upper.as_fd()),
+                None => Ok(()),
+            };
+        }
+        if !inode.state().upper {
+            return Ok(());
+        }
+        let data = self.data(&inode)?;
+        if data_only { rustix::fs::fdatasync(&data.fd) } else { rustix::fs::fsync(&data.fd) }
+    }
+
+    pub(super) fn sync_everything(&self) -> Answer<()> {
+        match &self.work {
+            Some(work) if !self.volatile => rustix::fs::syncfs(work.fresh()),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn free_space(&self) -> Answer<Space> {
+        let parts = self.parts(&self.root)?;
+        let (_, top) = parts.all().next().ok_or(Errno::NOENT)?;
+        let stat = rustix::fs::fstatfs(top)?;
+        Ok(Space {
+            blocks: stat.f_blocks,
+            free: stat.f_bfree,
+            available: stat.f_bavail,
+            files: stat.f_files,
+            files_free: stat.f_ffree,
+            block_size: stat.f_bsize as u32,
+            fragment_size: stat.f_frsize as u32,
+            name_length: stat.f_namelen as u32,
+        })
+    }
+}
+
+/// Takes away set-uid, set-gid (of a program) and file capabilities, as a write
+/// by somebody who is not its owner does. The upper file system would not, as
+/// this server is root there.
+pub(super) fn kill_privileges(file: BorrowedFd<'_>) -> Answer<()> {
+    xattr::drop_capabilities(file, c"");
+    let mode = rustix::fs::fstat(file)?.st_mode;
+    let kept = without_privileges(mode);
+    if kept == mode { Ok(()) } else { rustix::fs::fchmod(file, Mode::from_raw_mode(kept & 0o7777)) }
+}
+
+/// Set-gid without execution by the group means something else (mandatory
+/// locks, once), and stays.
+pub(super) fn without_privileges(mode: u32) -> u32 {
+    let group = if mode & libc::S_IXGRP == 0 { 0 } else { libc::S_ISGID };
+    mode & !(libc::S_ISUID | group)
+}
+
+/// Copies the first `length` bytes of a file to an empty one: by reference where
+/// the file system can, without the holes in any case.
+pub(super) fn copy_bytes(from: BorrowedFd<'_>, to: BorrowedFd<'_>, length: u64) -> Answer<()> {
+    let whole = rustix::fs::fstat(from)?.st_size as u64 == length;
+    if whole && rustix::fs::ioctl_ficlone(to, from).is_ok() {
+        return Ok(());
+    }
+    let mut at = 0;
+    while at < length {
+        let start = match rustix::fs::seek(from, SeekFrom::Data(at)) {
+            Ok(start) => start.min(length),
+            // The rest is a hole.
+            Err(Errno::NXIO) => break,
+            Err(_) => at,
+        };
+        let end = rustix::fs::seek(from, SeekFrom::Hole(start)).unwrap_or(length).clamp(start, length);
+        copy_part(from, to, start, end)?;
+        at = end.max(start + 1);
+    }
+    rustix::fs::ftruncate(to, length)
+}
+
+fn copy_part(from: BorrowedFd<'_>, to: BorrowedFd<'_>, start: u64, end: u64) -> Answer<()> {
+    let mut at = start;
+    let mut by_kernel = true;
+    let mut buffer = Vec::new();
+    while at < end {
+        let left = usize::try_from(end - at).unwrap_or(usize::MAX).min(1 << 30);
+        if by_kernel {
+            let (mut source, mut target) = (at, at);
+            match rustix::fs::copy_file_range(from, Some(&mut source), to, Some(&mut target), left) {
+                Ok(0) => return Ok(()),
+                Ok(count) => at += count as u64,
+                Err(Errno::INTR) => {}
+                Err(Errno::XDEV | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM) => {
+                    by_kernel = false;
+                    buffer = vec![0; 1 << 20];
+                }
+                Err(errno) => return Err(errno),
+            }
+            continue;
+        }
+        let room = left.min(buffer.len());
+        let count = match rustix::io::pread(from, &mut buffer[..room], at) {
+            Ok(0) => return Ok(()),
+            Err(Errno::INTR) => continue,
+            result => result?,
+        };
+        let mut written = 0;
+        while written < count {
+            match rustix::io::pwrite(to, &buffer[written..count], at + written as u64) {
+                Err(Errno::INTR) => {}
+                result => written += result?,
+            }
+        }
+        at += count as u64;
+    }
+    Ok(())
+}

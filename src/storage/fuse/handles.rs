@@ -1,0 +1,134 @@
+//! Open files and directories, at most so many: what is asked for again is
+//! opened again. The clock algorithm decides what is closed.
+
+use super::inode::{Inode, Layer};
+use super::listing::Listing;
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+/// What is open of one file.
+#[derive(Default)]
+pub(super) struct Handles {
+    /// A file's data.
+    pub(super) data: Option<Arc<Data>>,
+    /// A directory in its layers.
+    pub(super) parts: Option<Arc<Parts>>,
+    /// A directory's entries.
+    pub(super) listing: Option<Arc<Listing>>,
+}
+
+/// A file that is open for reading, and for writing where that says so.
+pub(super) struct Data {
+    pub(super) fd: Counted,
+    pub(super) writable: bool,
+}
+
+/// A directory, open in each layer that contributes to it.
+pub(super) struct Parts {
+    pub(super) upper: Option<Arc<Counted>>,
+    /// Topmost first.
+    pub(super) lowers: Arc<[(Layer, Counted)]>,
+}
+
+impl Parts {
+    /// The upper part, then the lower ones.
+    pub(super) fn all(&self) -> impl Iterator<Item = (Layer, BorrowedFd<'_>)> {
+        let upper = self.upper.iter().map(|fd| (super::inode::UPPER, fd.as_fd()));
+        upper.chain(self.lowers.iter().map(|(layer, fd)| (*layer, fd.as_fd())))
+    }
+
+    pub(super) fn get(&self, layer: Layer) -> Option<BorrowedFd<'_>> {
+        self.all().find(|(own, _)| *own == layer).map(|(_, fd)| fd)
+    }
+}
+
+/// An fd that is counted while it is open.
+pub(super) struct Counted {
+    fd: OwnedFd,
+    count: Arc<AtomicUsize>,
+}
+
+impl AsFd for Counted {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.count.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The count and the clock.
+pub(super) struct Limit {
+    count: Arc<AtomicUsize>,
+    most: usize,
+    clock: Mutex<VecDeque<Weak<Inode>>>,
+}
+
+/// Listings that are kept count as so many fds would.
+const FEWEST: usize = 32;
+const MOST: usize = 64 << 10;
+
+impl Limit {
+    /// Three quarters of what this process may open (RLIMIT_NOFILE, raised to
+    /// its hard limit by the caller).
+    pub(super) fn new() -> Self {
+        let allowed = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+        let most = allowed.map_or(MOST, |allowed| (allowed as usize / 4 * 3).clamp(FEWEST, MOST));
+        Self { count: Arc::default(), most, clock: Mutex::default() }
+    }
+
+    pub(super) fn counted(&self, fd: OwnedFd) -> Counted {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        Counted { fd, count: Arc::clone(&self.count) }
+    }
+
+    /// Tells that `inode` holds something from now on. May close what others hold;
+    /// the caller must hold no lock of theirs.
+    pub(super) fn holds(&self, inode: &Arc<Inode>) {
+        let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
+        clock.push_back(Arc::downgrade(inode));
+        // Forgotten files leave their places behind.
+        if clock.len() > 2 * self.most + 1024 {
+            clock.retain(|held| held.strong_count() > 0);
+        }
+        let mut turns = clock.len();
+        while self.count.load(Ordering::Relaxed) > self.most && turns > 0 {
+            turns -= 1;
+            let Some(held) = clock.pop_front() else { break };
+            if let Some(other) = held.upgrade() {
+                if other.used.swap(false, Ordering::Relaxed) && other.node != inode.node {
+                    clock.push_back(held);
+                } else {
+                    close(&other);
+                }
+            }
+        }
+    }
+
+    /// Closes what can be closed: the process may open no more (EMFILE, ENFILE).
+    pub(super) fn shrink(&self) {
+        let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
+        for held in std::mem::take(&mut *clock) {
+            if let Some(inode) = held.upgrade() {
+                close(&inode);
+            }
+        }
+    }
+}
+
+fn close(inode: &Inode) {
+    // The root's stay: everything is opened from them.
+    if inode.node == super::wire::ROOT {
+        return;
+    }
+    let mut handles = inode.handles();
+    let closed = std::mem::take(&mut *handles);
+    drop(handles);
+    drop(closed);
+    inode.used.store(false, Ordering::Relaxed);
+}

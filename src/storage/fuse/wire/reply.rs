@@ -1,0 +1,167 @@
+//! Writing answers.
+
+use super::abi::OUT_HEADER;
+use super::filesystem::{Attr, Btime, Entry, Space};
+
+/// For as long as the mount lives: nobody but this server changes anything.
+const FOREVER: u64 = 1 << 40;
+
+/// An answer that is being put together, header first.
+pub(super) struct Reply {
+    bytes: Vec<u8>,
+}
+
+impl Reply {
+    pub(super) fn new() -> Self {
+        Self { bytes: vec![0; OUT_HEADER] }
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.bytes.truncate(OUT_HEADER);
+    }
+
+    /// Bytes of the answer so far, without the header.
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len() - OUT_HEADER
+    }
+
+    pub(super) fn truncate(&mut self, length: usize) {
+        self.bytes.truncate(OUT_HEADER + length);
+    }
+
+    pub(super) fn u32(&mut self, value: u32) {
+        self.bytes.extend_from_slice(&value.to_ne_bytes());
+    }
+
+    pub(super) fn u16(&mut self, value: u16) {
+        self.bytes.extend_from_slice(&value.to_ne_bytes());
+    }
+
+    pub(super) fn u64(&mut self, value: u64) {
+        self.bytes.extend_from_slice(&value.to_ne_bytes());
+    }
+
+    pub(super) fn bytes(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Room for `count` bytes that the caller fills.
+    pub(super) fn room(&mut self, count: usize) -> &mut [u8] {
+        let start = self.bytes.len();
+        self.bytes.resize(start + count, 0);
+        &mut self.bytes[start..]
+    }
+
+    /// `struct fuse_attr`.
+    pub(super) fn attr(&mut self, attr: &Attr) {
+        for value in [attr.ino, attr.size, attr.blocks] {
+            self.u64(value);
+        }
+        for (seconds, _) in [attr.atime, attr.mtime, attr.ctime] {
+            self.u64(seconds as u64);
+        }
+        for (_, nanoseconds) in [attr.atime, attr.mtime, attr.ctime] {
+            self.u32(nanoseconds);
+        }
+        for value in [attr.mode, attr.nlink, attr.uid, attr.gid, attr.rdev, attr.blksize, 0] {
+            self.u32(value);
+        }
+    }
+
+    /// `struct fuse_entry_out`; a node of 0 is a name that is known to be absent.
+    pub(super) fn entry(&mut self, entry: &Entry) {
+        for value in [entry.node, 0, FOREVER, FOREVER] {
+            self.u64(value);
+        }
+        self.u64(0);
+        self.attr(&entry.attr);
+    }
+
+    /// `struct fuse_attr_out`.
+    pub(super) fn attr_out(&mut self, attr: &Attr) {
+        self.u64(FOREVER);
+        self.u64(0);
+        self.attr(attr);
+    }
+
+    /// `struct fuse_statx_out`.
+    pub(super) fn statx(&mut self, attr: &Attr, btime: Btime) {
+        /// STATX_BASIC_STATS and STATX_BTIME.
+        const BASIC: u32 = 0x7ff;
+        const BTIME: u32 = 0x800;
+        for value in [FOREVER, 0, 0, 0] {
+            self.u64(value);
+        }
+        self.u32(if btime.is_some() { BASIC | BTIME } else { BASIC });
+        self.u32(attr.blksize);
+        self.u64(0);
+        for value in [attr.nlink, attr.uid, attr.gid, attr.mode & 0xffff] {
+            self.u32(value);
+        }
+        for value in [attr.ino, attr.size, attr.blocks, 0] {
+            self.u64(value);
+        }
+        for (seconds, nanoseconds) in [attr.atime, btime.unwrap_or_default(), attr.ctime, attr.mtime] {
+            self.u64(seconds as u64);
+            self.u32(nanoseconds);
+            self.u32(0);
+        }
+        let (major, minor) = (rustix::fs::major(attr.rdev.into()), rustix::fs::minor(attr.rdev.into()));
+        for value in [major, minor, 0, 0] {
+            self.u32(value);
+        }
+        self.room(14 * 8);
+    }
+
+    /// `struct fuse_kstatfs`.
+    pub(super) fn space(&mut self, space: &Space) {
+        for value in [space.blocks, space.free, space.available, space.files, space.files_free] {
+            self.u64(value);
+        }
+        for value in [space.block_size, space.name_length, space.fragment_size, 0] {
+            self.u32(value);
+        }
+        self.room(6 * 4);
+    }
+
+    /// The whole message: `struct fuse_out_header` and the answer, or nothing
+    /// but the header for an error.
+    pub(super) fn finish(&mut self, unique: u64, error: i32) -> &[u8] {
+        if error < 0 {
+            self.clear();
+        }
+        let length = self.bytes.len() as u32;
+        self.bytes[..4].copy_from_slice(&length.to_ne_bytes());
+        self.bytes[4..8].copy_from_slice(&error.to_ne_bytes());
+        self.bytes[8..16].copy_from_slice(&unique.to_ne_bytes());
+        &self.bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Bytes of the structures as the kernel's header has them.
+    #[test]
+    fn answers_have_the_kernel_s_sizes() {
+        let size = |write: &dyn Fn(&mut Reply)| {
+            let mut reply = Reply::new();
+            write(&mut reply);
+            reply.len()
+        };
+        assert_eq!(size(&|reply| reply.attr(&Attr::default())), 88);
+        assert_eq!(size(&|reply| reply.entry(&Entry::default())), 128);
+        assert_eq!(size(&|reply| reply.attr_out(&Attr::default())), 104);
+        assert_eq!(size(&|reply| reply.statx(&Attr::default(), None)), 288);
+        assert_eq!(size(&|reply| reply.space(&Space::default())), 80);
+    }
+
+    #[test]
+    fn an_error_has_no_body() {
+        let mut reply = Reply::new();
+        reply.u64(1);
+        assert_eq!(reply.finish(7, 0).len(), 24);
+        assert_eq!(reply.finish(7, -2).len(), 16);
+    }
+}

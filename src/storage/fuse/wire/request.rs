@@ -1,0 +1,100 @@
+//! Reading a request.
+
+use super::abi::IN_HEADER;
+use rustix::io::Errno;
+use std::ffi::CStr;
+
+/// Who asks: ids in the user namespace of the mount.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Caller {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+}
+
+/// `struct fuse_in_header`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Header {
+    pub(super) opcode: u32,
+    pub(super) unique: u64,
+    pub(super) node: u64,
+    pub(super) caller: Caller,
+}
+
+impl Header {
+    /// The header and what follows it; `None` for what is no whole request.
+    pub(super) fn split(bytes: &[u8]) -> Option<(Self, Fields<'_>)> {
+        let mut fields = Fields(bytes);
+        let length = fields.u32().ok()? as usize;
+        let header = Self {
+            opcode: fields.u32().ok()?,
+            unique: fields.u64().ok()?,
+            node: fields.u64().ok()?,
+            caller: Caller { uid: fields.u32().ok()?, gid: fields.u32().ok()? },
+        };
+        (length == bytes.len() && length >= IN_HEADER).then(|| (header, Fields(&bytes[IN_HEADER..])))
+    }
+}
+
+/// The fields of a request, one after the other. A request that ends too early
+/// is answered with EIO: the kernel and this server disagree.
+pub(super) struct Fields<'a>(pub(super) &'a [u8]);
+
+impl<'a> Fields<'a> {
+    pub(super) fn take(&mut self, count: usize) -> Result<&'a [u8], Errno> {
+        let (taken, rest) = self.0.split_at_checked(count).ok_or(Errno::IO)?;
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    pub(super) fn skip(&mut self, count: usize) -> Result<(), Errno> {
+        self.take(count).map(drop)
+    }
+
+    pub(super) fn u32(&mut self) -> Result<u32, Errno> {
+        let bytes = self.take(4)?.try_into().map_err(|_| Errno::IO)?;
+        Ok(u32::from_ne_bytes(bytes))
+    }
+
+    pub(super) fn u64(&mut self) -> Result<u64, Errno> {
+        let bytes = self.take(8)?.try_into().map_err(|_| Errno::IO)?;
+        Ok(u64::from_ne_bytes(bytes))
+    }
+
+    /// A name, up to and without its NUL byte.
+    pub(super) fn name(&mut self) -> Result<&'a CStr, Errno> {
+        let name = CStr::from_bytes_until_nul(self.0).map_err(|_| Errno::IO)?;
+        self.skip(name.count_bytes() + 1)?;
+        Ok(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_taken_whole_or_not_at_all() {
+        let mut bytes = Vec::new();
+        for word in [46_u32, 1] {
+            bytes.extend(word.to_ne_bytes());
+        }
+        for word in [77_u64, 1] {
+            bytes.extend(word.to_ne_bytes());
+        }
+        for word in [5_u32, 6, 99, 0] {
+            bytes.extend(word.to_ne_bytes());
+        }
+        bytes.extend(b"name\0");
+        assert!(Header::split(&bytes).is_none(), "a byte is missing");
+        bytes.push(b'x');
+        let (header, mut fields) = Header::split(&bytes).expect("whole");
+        assert_eq!((header.opcode, header.unique, header.node), (1, 77, 1));
+        assert_eq!(header.caller, Caller { uid: 5, gid: 6 });
+        assert_eq!(fields.name(), Ok(c"name"));
+        assert_eq!(fields.name(), Err(Errno::IO), "no NUL");
+        assert_eq!(fields.u32(), Err(Errno::IO));
+        for cut in 0..bytes.len() {
+            assert!(Header::split(&bytes[..cut]).is_none());
+        }
+    }
+}
