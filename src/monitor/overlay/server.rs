@@ -241,5 +241,5 @@ fn serve() -> Result<()> {
     let work = order.work.then(next).transpose()?;
     drop(socket);
     let layers = Layers { lowers, upper, work };
-    fuse::serve(device, layers, order.options)
+    fuse::Server::new(layers, order.options)?.serve(device)
 }
