@@ -91,8 +91,10 @@ fn a_container_changes_drivers_and_keeps_its_files() {
             0) busybox rm /data/old; busybox rm -r /data/sub; busybox mkdir /data/sub; echo new >/data/sub/new
                echo more >>/data/kept; busybox ln /data/kept /data/linked; busybox ln -s kept /data/symbolic
                busybox mkfifo /data/fifo; busybox chmod 4751 /data/second ;;
-            1) busybox mv /data/sub/new /data/sub/newer; busybox rm -r /etc; busybox mkdir /etc; : >/etc/mine ;;
-            2) busybox rm /data/sub/newer; busybox rmdir /data/sub; : >/data/sub ;;
+            1) busybox mv /data/sub/new /data/newer; busybox rm -r /data/sub; busybox mkdir /data/sub
+               : >/data/sub/again; busybox rm /etc/conf ;;
+            2) busybox rm -r /data/sub; : >/data/sub; busybox mv /data/newer /data/newest ;;
+            3) busybox rm /data/sub; busybox mkdir /data/sub; : >/data/sub/f; echo new >/etc/conf ;;
         esac
         cd /; busybox find data etc runs -type f ! -name resolv.conf ! -name host* | busybox sort
         busybox stat -c '%n %F %a %h' data/* | busybox sort; busybox cat data/kept"#;
