@@ -55,7 +55,7 @@ pub(crate) fn read(directory: &Path) -> Result<Config> {
 
 /// The settings, or the line of what is wrong, counted from 1.
 fn parse(text: &str) -> Result<Config, (usize, Error)> {
-    let line = |at: usize| text.as_bytes()[..at.min(text.len())].iter().filter(|b| **b == b'\n').count() + 1;
+    let line = |at: usize| text.get(..at).unwrap_or(text).split('\n').count();
     let document: Document = toml::from_str(text).map_err(|error| {
         let at = error.span().map_or(0, |span| span.start);
         let hint = "the settings are storage.driver = \"auto\", \"overlay\" or \"fuse\"";

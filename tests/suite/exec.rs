@@ -413,7 +413,9 @@ fn a_monitor_does_not_grow_with_the_commands_it_ran() {
     (0..50).for_each(cycle);
     let settled = || {
         until("the last command to be gone", || sandbox.inspect("c")["ExecIDs"].is_null().then_some(()));
-        until("its connection to be closed", || Some(Holding::of(monitor)).filter(|now| now.children == children))
+        until("its connection to be closed", || {
+            Some(Holding::of(monitor)).filter(|now| now.children == children)
+        })
     };
     let before = settled();
     let files = || std::fs::read_dir(sandbox.path("run/coracle")).unwrap().flatten().count();

@@ -84,7 +84,7 @@ fn a_container_changes_drivers_and_keeps_its_files() {
     let Some(sandbox) = sandbox(&[Fuse, Image("busybox"), Image("guest")]) else { return };
     load_base(&sandbox);
     // Each run finds what those before it left, and leaves something itself.
-    let script = r#"set -e
+    let script = r"set -e
         n=$(ls /runs 2>/dev/null | wc -l)
         busybox mkdir -p /runs; echo $n >/runs/$n
         case $n in
@@ -97,7 +97,7 @@ fn a_container_changes_drivers_and_keeps_its_files() {
             3) busybox rm /data/sub; busybox mkdir /data/sub; : >/data/sub/f; echo new >/etc/conf ;;
         esac
         cd /; busybox find data etc runs -type f ! -name resolv.conf ! -name host* | busybox sort
-        busybox stat -c '%n %F %a %h' data/* | busybox sort; busybox cat data/kept"#;
+        busybox stat -c '%n %F %a %h' data/* | busybox sort; busybox cat data/kept";
     let native = "d";
     for name in ["c", native] {
         sandbox.ok(["create", "--network", "none", "--name", name, "base", "sh", "-c", script]);

@@ -36,13 +36,13 @@ pub(super) struct Inside {
     /// The outer namespace has one id: all files belong to it.
     single: bool,
     /// While it does not run, nobody starts it.
-    _lock: Option<Lock>,
+    lock: Option<Lock>,
 }
 
 impl Drop for Inside {
     /// Before the lock goes: whoever starts it then finds all that was copied in.
     fn drop(&mut self) {
-        if self._lock.is_some() {
+        if self.lock.is_some() {
             write_back(self.root.as_fd()).or_ignore();
         }
     }
@@ -177,7 +177,7 @@ impl Engine {
             let snapshot = if lock.is_some() { self.snapshot_locked(id)? } else { self.snapshot(id)? };
             if let Status::Running { init, .. } = snapshot.status {
                 if let Some((root, maps)) = running(init)? {
-                    return Ok(Inside { root, record: snapshot.record, maps, single, _lock: None });
+                    return Ok(Inside { root, record: snapshot.record, maps, single, lock: None });
                 }
                 // Its monitor is about to say so.
                 std::thread::sleep(MOMENT);
@@ -196,7 +196,7 @@ impl Engine {
                 overlays: &self.overlays()?,
             };
             let at_rest::AtRest { root, maps } = at_rest::mount(&context)?;
-            return Ok(Inside { root, record: snapshot.record, maps, single, _lock: lock });
+            return Ok(Inside { root, record: snapshot.record, maps, single, lock });
         }
         Err(Error::conflict(format!("container {} is about to end", id.short())))
     }
