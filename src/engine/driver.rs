@@ -5,7 +5,7 @@ use super::Engine;
 use crate::config;
 use crate::dirs::create_private;
 use crate::error::{BestEffort, Error, Result};
-use crate::monitor::overlay::{Complaints, Mounted, Overlays};
+use crate::monitor::overlay::{Mounted, Overlays};
 use crate::storage::overlay::Overlay;
 use crate::types::driver::{Driver, DriverChoice};
 use std::sync::OnceLock;
@@ -62,7 +62,7 @@ impl Engine {
         let lowers = [lower];
         let overlay = Overlay { lowers: &lowers, upper: &upper, work: &work, volatile: false };
         let made = [&lowers[0], &upper, &work].into_iter().try_for_each(|path| create_private(path));
-        let mounted = made.and_then(|()| Overlays::new(choice, Complaints::Dropped).plain(&overlay));
+        let mounted = made.and_then(|()| Overlays::new(choice).plain(&overlay));
         // The work directory holds one of mode 0 that root of this namespace may remove.
         std::fs::remove_dir_all(&base).or_ignore();
         mounted
@@ -70,6 +70,6 @@ impl Engine {
 
     /// For what this process mounts itself: whoever serves it outlives it.
     pub(super) fn overlays(&self) -> Result<Overlays> {
-        Ok(Overlays::new(self.driver_choice()?, Complaints::Dropped))
+        Ok(Overlays::new(self.driver_choice()?))
     }
 }

@@ -20,7 +20,7 @@ pub(super) use table::Execs;
 use super::control::{hung_up, say};
 use super::life::Container;
 use super::messages::{Reply, frame};
-use super::overlay::{Complaints, Overlays};
+use super::overlay::Overlays;
 use super::plan::{self, Target};
 use super::pump::{self, Pipes};
 use super::run::exit_code;
@@ -150,7 +150,7 @@ async fn start(
         record: &container.record,
         outer: &container.outer,
         // It mounts nothing.
-        overlays: &Overlays::new(DriverChoice::Auto, Complaints::Dropped),
+        overlays: &Overlays::new(DriverChoice::Auto),
     };
     let cgroup = container.with_group(|group| group.fd().try_clone_to_owned()).transpose();
     let cgroup = cgroup.context(|| "keep the control group")?;

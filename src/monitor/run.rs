@@ -9,7 +9,7 @@ use super::exec::Execs;
 use super::life::Container;
 use super::log_file::Stream;
 use super::messages::{FromMonitor, StartOrder};
-use super::overlay::{self, Complaints, Overlays, Server};
+use super::overlay::{self, Overlays, Server};
 use super::plan::{self, Planned};
 use super::pump::{self, Pipes};
 use super::{health, note};
@@ -57,7 +57,7 @@ pub(super) async fn start(
     order: &StartOrder,
     front: &mut Option<Front>,
 ) -> Result<Started> {
-    let overlays = Overlays::new(order.driver, Complaints::Kept);
+    let overlays = Overlays::new(order.driver);
     match start_on(container, order, front, &overlays).await {
         Ok(started) => Ok(Started { servers: overlays.into_servers(), ..started }),
         Err(error) => Err(overlays.blame(error)),
@@ -180,7 +180,7 @@ pub(super) async fn wait(container: &Rc<Container>, started: Started) -> Exit {
     if container.record.config.pid == NamespaceMode::Host {
         end_orphans(&servers);
     }
-    let fault = overlay::end(&servers).await;
+    let fault = overlay::end(&servers).await.map(|fault| fault.context("the container has lost its files"));
     if let Some(fault) = &fault {
         // What it did without its files says nothing.
         status = KILLED;

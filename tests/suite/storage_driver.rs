@@ -160,6 +160,9 @@ fn a_killed_server_ends_one_container_and_says_why() {
     let [server] = sandbox.servers()[..] else { panic!("{:?}", sandbox.servers()) };
     start("two");
     assert_eq!(sandbox.ok(["inspect", "--format", "{{.GraphDriver.Name}} {{.Driver}}", "one"]), "fuse fuse");
+    // The end of a session is for the container to survive or not.
+    kill_process(Pid::from_raw(server).unwrap(), Signal::TERM).unwrap();
+    assert_eq!(sandbox.ok(["exec", "one", "cat", "/kept"]), "kept");
     kill(server);
     assert_eq!(sandbox.ok(["wait", "one"]), "137");
     let state = sandbox.inspect("one")["State"].clone();
@@ -170,6 +173,20 @@ fn a_killed_server_ends_one_container_and_says_why() {
     assert_eq!(sandbox.ok(["exec", "two", "cat", "/kept"]), "kept", "the other one is not touched");
     with(&sandbox, "fuse", &["start", "one"]).ok();
     assert_eq!(sandbox.ok(["exec", "one", "cat", "/kept"]), "kept");
+}
+
+#[test]
+fn a_server_that_cannot_start_says_why() {
+    let Some(sandbox) = sandbox(&[Fuse, Image("busybox")]) else { return };
+    sandbox.ok(["create", "--network", "none", "--name", "c", "busybox", "echo", "hi"]);
+    let work = sandbox.ok(["inspect", "--format", "{{.GraphDriver.Data.WorkDir}}", "c"]);
+    let links = Path::new(&work).join("links");
+    std::fs::write(&links, "").unwrap();
+    let said = ["overlay's work directory", "Not a directory"];
+    with(&sandbox, "fuse", &["start", "-a", "c"]).fails(1, &said);
+    with(&sandbox, "fuse", &["cp", "c:/etc/passwd", "-"]).fails(1, &said);
+    std::fs::remove_file(&links).unwrap();
+    assert_eq!(with(&sandbox, "fuse", &["start", "-a", "c"]).ok().text(), "hi");
 }
 
 #[test]

@@ -4,7 +4,7 @@
 
 mod server;
 
-pub(crate) use server::{Complaints, ROLE, Server, main};
+pub(crate) use server::{ROLE, Server, main};
 
 use crate::error::{Context, Error, Result};
 use crate::storage::fuse::{Layers, LowerOwners, Options};
@@ -28,7 +28,6 @@ const LAST: Duration = Duration::from_secs(2);
 /// What is asked for, and the servers that it has taken so far.
 pub(crate) struct Overlays {
     choice: DriverChoice,
-    complaints: Complaints,
     servers: RefCell<Vec<Server>>,
 }
 
@@ -103,8 +102,8 @@ fn ways(choice: DriverChoice, shifted: bool) -> &'static [Way] {
 }
 
 impl Overlays {
-    pub(crate) fn new(choice: DriverChoice, complaints: Complaints) -> Self {
-        Self { choice, complaints, servers: RefCell::default() }
+    pub(crate) fn new(choice: DriverChoice) -> Self {
+        Self { choice, servers: RefCell::default() }
     }
 
     pub(crate) fn choice(&self) -> DriverChoice {
@@ -205,7 +204,7 @@ impl Overlays {
             work: tree.work.map(open).transpose()?,
         };
         let options = Options { volatile: tree.volatile, owners: tree.owners.clone() };
-        let (mount, server) = server::mount(&layers, options, self.complaints)?;
+        let (mount, server) = server::mount(&layers, options)?;
         self.servers.borrow_mut().push(server);
         if tree.read_only {
             let attr = MountAttr { set: RDONLY, ..MountAttr::default() };

@@ -48,32 +48,35 @@ struct Order {
     options: Options,
 }
 
-/// Whom the server complains to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Complaints {
-    /// Its starter stays and asks.
-    Kept,
-    /// Its starter is gone soon.
-    Dropped,
-}
-
 /// A running server. Dropped, it goes on until its mount is gone.
 #[derive(Debug)]
 pub(crate) struct Server {
     pid: u32,
     pidfd: OwnedFd,
-    complaints: Option<OwnedFd>,
+    /// Its stderr.
+    said: OwnedFd,
     /// How it ended, once that was asked.
     end: RefCell<Option<Result<(), String>>>,
 }
 
 /// Mounts an overlay; the detached mount, and who serves it.
-pub(super) fn mount(layers: &Layers, options: Options, complaints: Complaints) -> Result<(OwnedFd, Server)> {
-    let step = || "start the overlay's server";
-    // Before the server is: nothing but it shall have the device, whose end is
-    // the mount's.
-    let (mut channel, server) = spawn(complaints)?;
+pub(super) fn mount(layers: &Layers, options: Options) -> Result<(OwnedFd, Server)> {
     let device = fuse::open_device()?;
+    let (channel, server) = spawn()?;
+    // The server's own words say more; and it is reaped.
+    let mount =
+        hand_over(channel, device, layers, options).map_err(|error| server.fault(MOMENT).unwrap_or(error))?;
+    Ok((mount, server))
+}
+
+/// Mounts the device while the server starts, and gives it away: where the
+/// server has it alone, its end is the mount's.
+fn hand_over(
+    mut channel: Channel<Order, ()>,
+    device: OwnedFd,
+    layers: &Layers,
+    options: Options,
+) -> Result<OwnedFd> {
     let mount = fuse::mount(device.as_fd())?;
     channel.send(&Order {
         lowers: layers.lowers.len(),
@@ -81,44 +84,36 @@ pub(super) fn mount(layers: &Layers, options: Options, complaints: Complaints) -
         work: layers.work.is_some(),
         options,
     })?;
-    let send = |fd: &OwnedFd| socket::send_fd(channel.as_fd(), fd.as_fd());
-    send(&device)
-        .and_then(|()| layers.lowers.iter().try_for_each(send))
-        .and_then(|()| layers.upper.iter().chain(&layers.work).try_for_each(send))
-        .context(step)
-        .map_err(|error| server.fault(MOMENT).unwrap_or(error))?;
-    drop(device);
-    if complaints == Complaints::Dropped {
-        // The server answers: so it has left this mount namespace, and what is
-        // mounted here from now on is not seen by it.
-        rustix::fs::fstat(&mount)
-            .context(|| "look at the FUSE overlay")
-            .map_err(|error| server.fault(MOMENT).unwrap_or(error))?;
+    let all = [&device].into_iter().chain(&layers.lowers).chain(&layers.upper).chain(&layers.work);
+    for fd in all {
+        socket::send_fd(channel.as_fd(), fd.as_fd()).context(|| "send the overlay's directories")?;
     }
-    Ok((mount, server))
+    drop((channel, device));
+    // It answers: so its directories can be served, and it has left this mount
+    // namespace and does not see what is mounted here from now on.
+    rustix::fs::fstat(&mount).context(|| "look at the FUSE overlay")?;
+    Ok(mount)
 }
 
 /// Executes coracle again as a server; our end of its socket.
-fn spawn(complaints: Complaints) -> Result<(Channel<Order, ()>, Server)> {
+fn spawn() -> Result<(Channel<Order, ()>, Server)> {
     let step = || "start the overlay's server";
     let (here, there) = UnixStream::pair().context(step)?;
     let executable = read_only_executable().map_err(|error| error.context(step()))?;
     let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).context(step)?;
     // It never waits for who reads: what does not fit is lost.
     let (said, stderr) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).context(step)?;
-    let stderr = if complaints == Complaints::Kept { &stderr } else { &null };
     let args = ["coracle", ROLE].map(|word| CString::new(word).unwrap_or_default());
     let env = environment();
     match process::fork().context(step)? {
         Cloned::Child => {
-            if prepare(&there, &null, stderr).is_ok() {
+            if prepare(&there, &null, &stderr).is_ok() {
                 process::fexecve(executable.as_fd(), &args, &env);
             }
             process::exit_now(127)
         }
         Cloned::Parent { pid, pidfd } => {
-            let complaints = (complaints == Complaints::Kept).then_some(said);
-            Ok((Channel::new(here), Server { pid, pidfd, complaints, end: RefCell::default() }))
+            Ok((Channel::new(here), Server { pid, pidfd, said, end: RefCell::default() }))
         }
     }
 }
@@ -142,7 +137,8 @@ fn prepare(socket: &UnixStream, null: &OwnedFd, stderr: &OwnedFd) -> Result<()> 
 }
 
 fn environment() -> Vec<CString> {
-    std::env::vars()
+    std::env::vars_os()
+        .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
         .filter(|(key, _)| key.starts_with("CORACLE_") || key == "RUST_BACKTRACE")
         .filter_map(|(key, value)| CString::new(format!("{key}={value}")).ok())
         .collect()
@@ -181,9 +177,7 @@ impl Server {
         }
         let end = self.end.borrow();
         let how = end.as_ref()?.as_ref().err()?;
-        Some(Error::failed(format!(
-            "the container's files are gone with the server of its FUSE overlay: {how}"
-        )))
+        Some(Error::failed(format!("the FUSE overlay's server {how}")))
     }
 
     /// Reaps it.
@@ -191,8 +185,8 @@ impl Server {
         let status = rustix::process::waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED);
         let how = match status.map(|status| status.map(|s| (s.exit_status(), s.terminating_signal()))) {
             Ok(Some((Some(0), _))) => return Ok(()),
-            Ok(Some((Some(code), _))) => format!("it ended with exit code {code}"),
-            Ok(Some((None, Some(signal)))) => format!("it was killed by signal {signal}"),
+            Ok(Some((Some(code), _))) => format!("ended with exit code {code}"),
+            Ok(Some((None, Some(signal)))) => format!("was killed by signal {signal}"),
             // Reaped by another: it had no parent's care to begin with.
             _ => return Ok(()),
         };
@@ -204,7 +198,7 @@ impl Server {
 
     fn last_words(&self) -> Option<String> {
         let mut said = vec![0; 64 << 10];
-        let length = rustix::io::read(self.complaints.as_ref()?, &mut said).ok()?;
+        let length = rustix::io::read(&self.said, &mut said).ok()?;
         let said = String::from_utf8_lossy(&said[..length]).into_owned();
         said.lines().rev().map(str::trim).find(|line| !line.is_empty()).map(str::to_owned)
     }
@@ -224,6 +218,11 @@ pub(crate) fn main() -> ExitCode {
 
 fn serve() -> Result<()> {
     let step = || "receive the overlay's directories";
+    // It ends when its mount is gone, not before: what the kernel holds back of
+    // the container's writes would be lost at each end of a session.
+    for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT] {
+        process::ignore_signal(signal);
+    }
     let socket =
         process::inherited_fd(ORDER_FD).context(|| "this role is coracle's own: no order on fd 3")?;
     rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC).context(|| "prepare the socket")?;
