@@ -22,6 +22,7 @@ use rustix::process::{WaitId, WaitIdOptions};
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::ffi::CString;
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
@@ -240,5 +241,8 @@ fn serve() -> Result<()> {
     let work = order.work.then(next).transpose()?;
     drop(socket);
     let layers = Layers { lowers, upper, work };
-    fuse::Server::new(layers, order.options)?.serve(device)
+    // The kernel is quicker at letting go of what a large tree has left, and the
+    // container's end waits for this process's.
+    let server = ManuallyDrop::new(fuse::Server::new(layers, order.options)?);
+    server.serve(device)
 }
