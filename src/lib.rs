@@ -5,6 +5,7 @@
 pub(crate) mod cgroup;
 pub(crate) mod channel;
 pub(crate) mod cli;
+pub(crate) mod config;
 pub(crate) mod dirs;
 pub(crate) mod engine;
 pub(crate) mod error;

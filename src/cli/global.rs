@@ -4,7 +4,9 @@
 use super::arguments::{self, Flags};
 use super::{ui, usage};
 use crate::dirs;
-use crate::error::{Context, Error, Result};
+use crate::engine::driver;
+use crate::error::{Context, Error, Kind, Result};
+use crate::types::driver::DriverChoice;
 use clap::{Arg, ArgAction, Args, Command, FromArgMatches};
 use std::path::PathBuf;
 
@@ -31,6 +33,9 @@ pub(crate) struct GlobalArgs {
     /// Keep what running containers need below this directory
     #[arg(long, value_name = "DIR")]
     runroot: Option<PathBuf>,
+    /// What shows containers their files: overlay (the kernel's), fuse, or auto
+    #[arg(long, value_name = "DRIVER")]
+    storage_driver: Option<String>,
 }
 
 /// A flag of docker or podman that has no meaning here.
@@ -82,8 +87,7 @@ const REFUSED: &[Refused] = &[
     refused("namespace", Takes::Value(&[]), "use --root and --runroot for separate sets of containers"),
     refused("network-cmd-path", Takes::Value(&[]), "slirp4netns is looked for on the PATH"),
     refused("network-config-dir", Takes::Value(&[]), "there are no networks to configure yet"),
-    refused("storage-driver", Takes::Value(&["overlay", "overlay2"]), "overlay is the only storage driver"),
-    refused("storage-opt", Takes::Value(&[]), "the storage driver has no options"),
+    refused("storage-opt", Takes::Value(&[]), "the storage drivers have no options"),
     refused("syslog", Takes::Nothing, "messages go to stderr alone"),
     refused("tmpdir", Takes::Value(&[]), "use --runroot"),
     refused("volumepath", Takes::Value(&[]), "volumes are kept below --root"),
@@ -169,6 +173,10 @@ impl GlobalArgs {
                     .hint("it is one of debug, info, warn, error and fatal"));
             }
         }
+        if let Some(word) = &self.storage_driver {
+            let wrong = |error: Error| error.context("--storage-driver").with_kind(Kind::Usage);
+            driver::choose(DriverChoice::parse(word).map_err(wrong)?);
+        }
         match (self.noout, &self.out) {
             (true, _) => ui::redirect_stdout("/dev/null".as_ref())?,
             (false, Some(path)) => ui::redirect_stdout(path)?,
@@ -219,7 +227,7 @@ mod tests {
             ("--host=ssh://h ps", "--host: there is no daemon"),
             ("-c other ps", "--context: there is no daemon"),
             ("--tlsverify ps", "--tlsverify: there is no daemon"),
-            ("--storage-driver vfs ps", "--storage-driver: overlay is"),
+            ("--storage-driver vfs ps", "--storage-driver: storage driver \"vfs\": it would copy"),
             ("--log-level loud ps", "invalid value \"loud\" of --log-level"),
             ("--wat ps", "unknown flag: --wat"),
             ("--root", "flag needs an argument: --root"),

@@ -60,8 +60,13 @@ const BROKEN_PIPE: u8 = 128 + 13;
 #[must_use]
 pub fn main() -> ExitCode {
     // Hidden roles of this binary are decided here, before anything is parsed.
-    if std::env::args_os().nth(1).is_some_and(|word| word == crate::monitor::ROLE) {
-        return crate::monitor::main();
+    if let Some(word) = std::env::args_os().nth(1) {
+        if word == crate::monitor::ROLE {
+            return crate::monitor::main();
+        }
+        if word == crate::monitor::overlay::ROLE {
+            return crate::monitor::overlay::main();
+        }
     }
     ExitCode::from(command_line(std::env::args_os().skip(1).collect()))
 }

@@ -116,7 +116,9 @@ fn formatted(format: Option<&str>, document: &Value) -> Result<Option<String>> {
 /// `Invalid` for a wrong template.
 pub(crate) fn info(args: InfoArgs) -> Result<u8> {
     let engine = Engine::open()?;
-    let document = info::info(&engine.dirs, counts(&engine)?);
+    let mut document = info::info(&engine.dirs, counts(&engine)?);
+    let (driver, why) = engine.storage_in_use();
+    info::add_storage(&mut document, driver, &why);
     let is_json = args.format.as_deref().is_none_or(|format| format == "json");
     let for_template = if is_json { None } else { Some(with_go_names(&document)) };
     let text = match formatted(args.format.as_deref(), for_template.as_ref().unwrap_or(&document))? {

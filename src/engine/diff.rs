@@ -1,5 +1,6 @@
 //! `diff`: what a container or the last layer of an image changed.
 
+use super::trees::FileOwners;
 use super::{Engine, images};
 use crate::error::{Context, Kind, Result};
 use crate::storage::changes::{Change, Owners, changes};
@@ -32,7 +33,13 @@ impl Engine {
         let upper = rustix::fs::open(&trees.upper, OPEN_DIR, Mode::empty())
             .context(|| format!("open {}", trees.upper.display()))?;
         let below = self.below(&trees.lowers)?;
-        changes(upper.as_fd(), below.as_fd(), trees.owners.comparable())
+        let shifted = |uid, gid| trees.owners.outside(uid, gid);
+        let owners = match &trees.owners {
+            FileOwners::Same => Owners::Same,
+            FileOwners::Lost => Owners::Lost,
+            FileOwners::Mapped(_) => Owners::Shifted(&shifted),
+        };
+        changes(upper.as_fd(), below.as_fd(), owners)
     }
 
     /// What the last layer of an image changed of those below.

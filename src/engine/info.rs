@@ -5,6 +5,7 @@ pub(crate) mod doctor;
 
 use crate::dirs::Dirs;
 use crate::sys::errno::read_host;
+use crate::types::driver::Driver;
 use crate::types::idmap::IdMap;
 use crate::userns::newidmap::ranged_map;
 use crate::userns::subid::Subordinate;
@@ -102,6 +103,17 @@ pub(crate) fn info(dirs: &Dirs, counts: Counts) -> Value {
         document.extend(further);
     }
     document
+}
+
+/// Puts into the document what containers run on, and why.
+pub(crate) fn add_storage(document: &mut Value, driver: Option<Driver>, why: &str) {
+    let name = driver.map_or("none", Driver::name);
+    document["Driver"] = json!(name);
+    document["store"]["graphDriverName"] = json!(name);
+    document["store"]["graphStatus"]["Storage Driver"] = json!(why);
+    if let Some(status) = document["DriverStatus"].as_array_mut() {
+        status.push(json!(["Storage Driver", why]));
+    }
 }
 
 /// Podman's `host` object.

@@ -9,6 +9,7 @@ use super::list::{Container, network_name};
 use crate::dirs::Dirs;
 use crate::monitor::log_file::log_path;
 use crate::types::container::{ContainerConfig, ContainerRecord, RecordedRoot};
+use crate::types::digest::Digest;
 use crate::types::health::{LOG_COUNT, LOG_SIZE};
 use crate::types::platform::Platform;
 use crate::types::reference::Reference;
@@ -45,14 +46,14 @@ pub(crate) fn document(container: &Container, dirs: &Dirs) -> Value {
         "LogPath": log.as_deref().unwrap_or_default(),
         "Name": format!("/{}", record.name),
         "RestartCount": container.restart_count,
-        "Driver": "overlay",
+        "Driver": container.driver.name(),
         "Platform": "linux",
         "MountLabel": "",
         "ProcessLabel": "",
         "AppArmorProfile": "",
         "ExecIDs": if container.exec_ids.is_empty() { Value::Null } else { json!(container.exec_ids) },
         "HostConfig": host_config::document(record, log.as_deref()),
-        "GraphDriver": {"Name": "overlay", "Data": {"UpperDir": file("upper"), "WorkDir": file("work")}},
+        "GraphDriver": graph_driver(container, dirs),
         "Mounts": mounts::document(record, &dirs.volumes()),
         "Config": config(container),
         "NetworkSettings": network_settings(container),
@@ -66,6 +67,18 @@ pub(crate) fn document(container: &Container, dirs: &Dirs) -> Value {
         document["SizeRootFs"] = json!(all);
     }
     document
+}
+
+/// What shows its files, and the directories that it shows.
+fn graph_driver(container: &Container, dirs: &Dirs) -> Value {
+    let record = &container.record;
+    let file = |name: &str| dirs.container(&record.id).join(name).display().to_string();
+    let mut data = json!({"UpperDir": file("upper"), "WorkDir": file("work")});
+    if let RecordedRoot::Image { layers, .. } = &record.root {
+        let path = |layer: &Digest| dirs.layers().join(layer.hex()).join("root").display().to_string();
+        data["LowerDir"] = json!(layers.iter().rev().map(path).collect::<Vec<_>>().join(":"));
+    }
+    json!({"Name": container.driver.name(), "Data": data})
 }
 
 /// The whole reference, with registry and tag.

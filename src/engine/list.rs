@@ -12,6 +12,7 @@ use crate::state::store::{Snapshot, Store};
 use crate::storage::layers::LayerStore;
 use crate::storage::usage::disk_usage;
 use crate::types::container::{ContainerRecord, RecordedRoot};
+use crate::types::driver::Driver;
 use crate::types::health::HealthState;
 use crate::types::id::ContainerId;
 use crate::types::namespace::NetworkMode;
@@ -27,6 +28,8 @@ pub(crate) struct Container {
     pub(crate) restart_count: u32,
     /// When the present or the last run began.
     pub(crate) last_started: Option<Timestamp>,
+    /// What shows its files.
+    pub(crate) driver: Driver,
     /// Bytes: of the writable layer, and of it and the image together.
     pub(crate) size: Option<(u64, u64)>,
     /// Ids of the commands of `exec` that run; only for `inspect`.
@@ -43,6 +46,7 @@ impl Container {
             status: snapshot.status,
             restart_count: snapshot.restart_count,
             last_started: snapshot.last_started,
+            driver: snapshot.driver,
             size,
             exec_ids: Vec::new(),
             health,
@@ -266,6 +270,7 @@ pub(crate) mod samples {
             status,
             restart_count: 0,
             last_started: None,
+            driver: Driver::default(),
             size: None,
             exec_ids: Vec::new(),
             health: None,

@@ -9,7 +9,6 @@ use crate::error::{BestEffort, Context, Error, Result};
 use crate::runtime::mounts;
 use crate::state::{events, lock};
 use crate::storage::layers::LayerStore;
-use crate::storage::overlay::{self, Overlay};
 use crate::sys::mount::{MountAttr, RDONLY, mount_setattr};
 use crate::types::container::RecordedRoot;
 use crate::types::digest::Digest;
@@ -48,13 +47,7 @@ impl Engine {
                 // not agree with it.
                 (Some(init), _) => mounts::clone_root_of(init)?,
                 (None, RecordedRoot::Image { .. }) => {
-                    let trees = self.trees(&snapshot)?;
-                    overlay::mount(&Overlay {
-                        lowers: &trees.lowers,
-                        upper: &trees.upper,
-                        work: &trees.upper.with_file_name("work"),
-                        volatile: false,
-                    })?
+                    self.overlays()?.image(&self.trees(&snapshot)?.root())?.mount
                 }
                 (None, RecordedRoot::Directory { path, overlay: false }) => {
                     mounts::clone_tree_below(path).context(|| format!("mount {}", path.display()))?
@@ -110,7 +103,7 @@ impl Engine {
                     mount_setattr(tree.as_fd(), c"", attr, false).context(|| "mount the image read-only")?;
                     tree
                 }
-                several => overlay::view(several, &self.empty_directory()?)?,
+                several => self.overlays()?.view(several, &self.empty_directory()?)?,
             };
             put(&tree, &place)?;
         }

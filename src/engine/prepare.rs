@@ -5,7 +5,6 @@ use super::Engine;
 use crate::error::{BestEffort, Error, Result};
 use crate::state::lock;
 use crate::state::store::Snapshot;
-use crate::storage::overlay::{self, Overlay};
 use crate::types::container::RecordedRoot;
 use crate::types::id::ContainerId;
 use crate::types::status::Status;
@@ -44,16 +43,7 @@ impl Engine {
         let snapshot = self.snapshot_locked(id)?;
         refuse_running(&snapshot, "initialize")?;
         match &snapshot.record.root {
-            RecordedRoot::Image { .. } => {
-                let trees = self.trees(&snapshot)?;
-                overlay::mount(&Overlay {
-                    lowers: &trees.lowers,
-                    upper: &trees.upper,
-                    work: &trees.upper.with_file_name("work"),
-                    volatile: snapshot.record.config.auto_remove,
-                })
-                .map(drop)
-            }
+            RecordedRoot::Image { .. } => self.overlays()?.image(&self.trees(&snapshot)?.root()).map(drop),
             RecordedRoot::Directory { path, .. } if path.is_dir() => Ok(()),
             RecordedRoot::Directory { path, .. } => {
                 Err(Error::not_found(format!("the root directory {} is gone", path.display())))

@@ -4,11 +4,10 @@ use super::Engine;
 use super::attach::{self, AttachEnd, AttachOptions};
 use crate::channel::Channel;
 use crate::error::{Context, Error, Kind, Result};
+use crate::monitor::executable::read_only_executable;
 use crate::monitor::messages::{FromMonitor, StartOrder};
 use crate::monitor::{FRONT_FD, ROLE};
-use crate::runtime::mounts;
 use crate::state::lock;
-use crate::sys::mount::{MountAttr, RDONLY, mount_setattr};
 use crate::sys::process::{self, Cloned};
 use crate::types::container::LogDriver;
 use crate::types::id::ContainerId;
@@ -56,6 +55,7 @@ impl Engine {
             outer,
             attached: attach.is_some(),
             stdin: attach.is_some_and(|options| options.stdin),
+            driver: self.driver_choice()?,
             size: attach.filter(|_| config.tty).and_then(|_| terminal_size()),
         };
         let mut channel = spawn_monitor(passthrough)?;
@@ -149,25 +149,4 @@ fn monitor_environment() -> Vec<CString> {
             .filter_map(|key| pass(&key)),
     );
     env
-}
-
-/// This program, through a mount that cannot be written to: a container that
-/// gets hold of /proc/PID/exe of the monitor or of init cannot change the
-/// user's binary (CVE-2019-5736).
-fn read_only_executable() -> Result<OwnedFd> {
-    let own = rustix::fs::stat("/proc/self/exe").context(|| "find this program")?;
-    let path = std::fs::read_link("/proc/self/exe").context(|| "find this program")?;
-    let replaced = || {
-        Error::failed(format!("the program {} was replaced while it ran", path.display()))
-            .hint("call it again")
-    };
-    let found = rustix::fs::stat(&path).map_err(|_| replaced())?;
-    if (found.st_dev, found.st_ino) != (own.st_dev, own.st_ino) {
-        return Err(replaced());
-    }
-    let mount = mounts::clone_tree_at(&path).context(|| format!("mount {} read-only", path.display()))?;
-    let attr = MountAttr { set: RDONLY, ..MountAttr::default() };
-    mount_setattr(mount.as_fd(), c"", attr, false)
-        .context(|| format!("mount {} read-only", path.display()))?;
-    Ok(mount)
 }

@@ -4,11 +4,12 @@
 use super::Engine;
 use crate::dirs::create_private;
 use crate::error::{Context, Error, Result};
+use crate::monitor::overlay::ImageRoot;
 use crate::runtime::mounts;
+use crate::state::lock::{self, Lock};
 use crate::state::store::Snapshot;
-use crate::storage::changes::Owners;
 use crate::storage::layers::LayerStore;
-use crate::storage::overlay;
+use crate::storage::mapped::shifted;
 use crate::types::container::{ContainerRecord, RecordedRoot};
 use crate::types::digest::Digest;
 use crate::types::idmap::{IdMap, IdRange};
@@ -16,7 +17,8 @@ use crate::types::namespace::UsernsMode;
 use crate::types::status::{ProcessId, Status};
 use crate::userns::{self, ContainerMaps, MapRequest};
 use rustix::fs::{Mode, OFlags};
-use std::os::fd::OwnedFd;
+use rustix::io::Errno;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
@@ -26,9 +28,27 @@ const AUTO_SIZE: u32 = 1024;
 /// Where the files of a container with an image are.
 pub(super) struct Trees {
     pub(super) upper: PathBuf,
-    /// From the topmost layer to the lowest.
+    work: PathBuf,
+    pub(super) store: LayerStore,
+    /// Chain ids from the lowest layer to the topmost.
+    pub(super) layers: Vec<Digest>,
+    /// Their directories, from the topmost layer to the lowest; owners in them
+    /// are the image's own ids.
     pub(super) lowers: Vec<PathBuf>,
+    /// Owners in the upper directory.
     pub(super) owners: FileOwners,
+}
+
+impl Trees {
+    /// The root file system that they are together.
+    pub(super) fn root(&self) -> ImageRoot<'_> {
+        let shift = match &self.owners {
+            FileOwners::Mapped(maps) => Some(maps),
+            FileOwners::Same | FileOwners::Lost => None,
+        };
+        let Self { upper, work, store, layers, .. } = self;
+        ImageRoot { store, layers, upper, work, volatile: false, shift }
+    }
 }
 
 /// How owners on the disk become the container's.
@@ -52,10 +72,11 @@ impl FileOwners {
         }
     }
 
-    pub(super) fn comparable(&self) -> Owners {
+    /// The owner on the disk of what the image has as this one's.
+    pub(super) fn outside(&self, uid: u32, gid: u32) -> (u32, u32) {
         match self {
-            Self::Same | Self::Mapped(_) => Owners::Same,
-            Self::Lost => Owners::Shifted,
+            Self::Same | Self::Lost => (uid, gid),
+            Self::Mapped(maps) => (shifted(&maps.uid, uid), shifted(&maps.gid, gid)),
         }
     }
 }
@@ -66,6 +87,46 @@ pub(super) fn init_of(snapshot: &Snapshot) -> Option<ProcessId> {
         Status::Running { init, .. } => Some(*init),
         Status::Created | Status::Restarting { .. } | Status::Exited(_) => None,
     }
+}
+
+/// All files of a container, as one tree.
+pub(super) struct Whole {
+    root: OwnedFd,
+    /// While it does not run, nobody starts it.
+    _lock: Option<Lock>,
+}
+
+impl AsFd for Whole {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
+    }
+}
+
+/// Has what a running container wrote put into its upper directory: the kernel
+/// holds written pages of a FUSE overlay back for a while.
+fn settle(init: ProcessId) -> Result<()> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = match rustix::fs::open(format!("/proc/{}/root", init.pid), flags, Mode::empty()) {
+        Ok(root) => root,
+        // It has just ended, and with it its mount.
+        Err(Errno::NOENT | Errno::SRCH) => return Ok(()),
+        Err(error) => return Err(error).context(|| "open its root directory"),
+    };
+    write_back(root.as_fd())
+}
+
+/// Has the kernel write what it holds back of a FUSE overlay.
+pub(super) fn write_back(root: BorrowedFd<'_>) -> Result<()> {
+    /// linux/magic.h
+    const FUSE_SUPER_MAGIC: rustix::fs::FsWord = 0x6573_5546;
+    let step = || "write back the container's files";
+    if rustix::fs::fstatfs(root).context(step)?.f_type != FUSE_SUPER_MAGIC {
+        return Ok(());
+    }
+    // syncfs(2) takes no O_PATH.
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::openat(root, ".", flags, Mode::empty()).context(step)?;
+    rustix::fs::syncfs(&root).context(step)
 }
 
 impl Engine {
@@ -85,16 +146,17 @@ impl Engine {
         self.enter()?;
         let owners = self.file_owners(snapshot)?;
         let store = LayerStore::open(&self.dirs.layers())?;
-        let path = |layer: &Digest| match &owners {
-            FileOwners::Mapped(maps) => store.mapped(layer, &maps.uid, &maps.gid),
-            FileOwners::Same | FileOwners::Lost => Ok(store.path(layer)),
-        };
-        let lowers = layers.iter().rev().map(path).collect::<Result<Vec<_>>>()?;
+        let lowers: Vec<PathBuf> = layers.iter().rev().map(|layer| store.path(layer)).collect();
         if let Some(missing) = lowers.iter().find(|lower| !lower.is_dir()) {
             return Err(Error::not_found(format!("a layer of the image is gone: {}", missing.display()))
                 .hint("pull or load the image again"));
         }
-        Ok(Trees { upper: self.dirs.container(&record.id).join("upper"), lowers, owners })
+        if let Some(init) = init_of(snapshot) {
+            settle(init).map_err(|error| error.context(format!("container {}", record.name)))?;
+        }
+        let directory = self.dirs.container(&record.id);
+        let (upper, work) = (directory.join("upper"), directory.join("work"));
+        Ok(Trees { upper, work, store, layers: layers.clone(), lowers, owners })
     }
 
     /// What lies below the container's own layer, as one tree.
@@ -103,7 +165,7 @@ impl Engine {
         match lowers {
             [] => rustix::fs::open(&empty, crate::storage::descent::OPEN_DIR, Mode::empty())
                 .context(|| format!("open {}", empty.display())),
-            lowers => overlay::view(lowers, &empty),
+            lowers => self.overlays()?.view(lowers, &empty),
         }
     }
 
@@ -115,18 +177,28 @@ impl Engine {
 
     /// All files of the container as it sees them, without what is mounted in
     /// it: of a running one, its own root.
-    pub(super) fn whole(&self, snapshot: &Snapshot) -> Result<OwnedFd> {
+    pub(super) fn whole(&self, snapshot: &Snapshot) -> Result<Whole> {
         self.enter()?;
         if let Some(init) = init_of(snapshot) {
-            return mounts::clone_root_of(init).map_err(|error| {
+            let root = mounts::clone_root_of(init).map_err(|error| {
                 error.context(format!("open the root of container {}", snapshot.record.name))
-            });
+            })?;
+            return Ok(Whole { root, _lock: None });
         }
+        // So that it is not started meanwhile, when two would serve its files.
+        let lock = lock::container(&self.dirs.container(&snapshot.record.id))?;
+        let snapshot = &self.snapshot_locked(&snapshot.record.id)?;
+        if init_of(snapshot).is_some() {
+            drop(lock);
+            return self.whole(snapshot);
+        }
+        self.at_rest(snapshot).map(|root| Whole { root, _lock: Some(lock) })
+    }
+
+    fn at_rest(&self, snapshot: &Snapshot) -> Result<OwnedFd> {
         match &snapshot.record.root {
             RecordedRoot::Image { .. } => {
-                let trees = self.trees(snapshot)?;
-                let all: Vec<PathBuf> = std::iter::once(trees.upper).chain(trees.lowers).collect();
-                self.below(&all)
+                self.overlays()?.read_only(&self.trees(snapshot)?.root(), &self.empty_directory()?)
             }
             RecordedRoot::Directory { path, overlay: false } => {
                 let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;

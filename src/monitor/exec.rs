@@ -20,12 +20,14 @@ pub(super) use table::Execs;
 use super::control::{hung_up, say};
 use super::life::Container;
 use super::messages::{Reply, frame};
+use super::overlay::Overlays;
 use super::plan::{self, Target};
 use super::pump::{self, Pipes};
 use super::run::exit_code;
 use crate::error::{BestEffort, Context, Error, Result};
 use crate::runtime::exec::{self, Report, Spawned};
 use crate::state::events;
+use crate::types::driver::DriverChoice;
 use crate::types::exec::ExecRequest;
 use crate::types::status::Exit;
 use jiff::Timestamp;
@@ -147,6 +149,8 @@ async fn start(
         store: &container.store,
         record: &container.record,
         outer: &container.outer,
+        // It mounts nothing.
+        overlays: &Overlays::new(DriverChoice::Auto),
     };
     let cgroup = container.with_group(|group| group.fd().try_clone_to_owned()).transpose();
     let cgroup = cgroup.context(|| "keep the control group")?;

@@ -15,6 +15,7 @@ use crate::error::{BestEffort, Error, Result};
 use crate::state::lock;
 use crate::state::store::{LiveState, Store, this_process};
 use crate::types::container::ContainerRecord;
+use crate::types::driver::Driver;
 use crate::types::limits::Limits;
 use crate::types::status::{Exit, ProcessId, RestartPolicy};
 use crate::userns::{self, Outer};
@@ -255,6 +256,7 @@ fn publish(container: &Container, init: Option<crate::types::status::ProcessId>,
             paused: false,
             cgroup: None,
             uid_map: None,
+            driver: Driver::default(),
         };
         container.publish(state).or_ignore();
     }

@@ -6,6 +6,7 @@
 //! a kind (u8), a length (u32, little endian, at most [`MAX_FRAME`]), the bytes.
 
 use crate::dirs::Dirs;
+use crate::types::driver::DriverChoice;
 use crate::types::exec::ExecRequest;
 use crate::types::health::HealthStatus;
 use crate::types::id::ContainerId;
@@ -87,6 +88,8 @@ pub(crate) struct StartOrder {
     pub(crate) stdin: bool,
     /// Rows and columns of the client's terminal.
     pub(crate) size: Option<(u16, u16)>,
+    /// Asked for, for this start and those of a restart policy after it.
+    pub(crate) driver: DriverChoice,
 }
 
 /// The monitor's word to the process that started it.

@@ -10,12 +10,14 @@
 pub(crate) mod clients;
 pub(crate) mod control;
 mod exec;
+pub(crate) mod executable;
 mod health;
 pub(crate) mod life;
 pub(crate) mod log_file;
 pub(crate) mod log_reader;
 pub(crate) mod messages;
 mod note;
+pub(crate) mod overlay;
 pub(crate) mod pause;
 pub(crate) mod plan;
 pub(crate) mod pump;

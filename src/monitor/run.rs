@@ -7,7 +7,9 @@
 use super::Front;
 use super::exec::Execs;
 use super::life::Container;
+use super::log_file::Stream;
 use super::messages::{FromMonitor, StartOrder};
+use super::overlay::{self, Overlays, Server};
 use super::plan::{self, Planned};
 use super::pump::{self, Pipes};
 use super::{health, note};
@@ -36,6 +38,9 @@ const DRAIN: Duration = Duration::from_secs(2);
 /// back the memory that the start took.
 const SETTLE: Duration = Duration::from_secs(1);
 
+/// The exit code of a container that has lost its files: it was killed.
+const KILLED: u8 = 137;
+
 /// A container whose command runs.
 pub(super) struct Started {
     pub(super) process: ProcessId,
@@ -43,6 +48,7 @@ pub(super) struct Started {
     at: Timestamp,
     output: tokio::task::JoinHandle<()>,
     network: Option<Slirp>,
+    servers: Vec<Server>,
 }
 
 /// Starts the container. When it returns, the command has been exec'd.
@@ -51,6 +57,19 @@ pub(super) async fn start(
     order: &StartOrder,
     front: &mut Option<Front>,
 ) -> Result<Started> {
+    let overlays = Overlays::new(order.driver);
+    match start_on(container, order, front, &overlays).await {
+        Ok(started) => Ok(Started { servers: overlays.into_servers(), ..started }),
+        Err(error) => Err(overlays.blame(error)),
+    }
+}
+
+async fn start_on(
+    container: &Rc<Container>,
+    order: &StartOrder,
+    front: &mut Option<Front>,
+    overlays: &Overlays,
+) -> Result<Started> {
     let config = &container.record.config;
     let (stdio, pipes) = pump::make(config)?;
     let context = plan::Context {
@@ -58,10 +77,11 @@ pub(super) async fn start(
         store: &container.store,
         record: &container.record,
         outer: &container.outer,
+        overlays,
     };
     let group = Group::create(container.record.id.short(), &container.limits())?;
     let cgroup = group.as_ref().map(|group| group_for_plan(container, group)).transpose()?;
-    let Planned { plan, own_network, uid_map, mut warnings } = plan::make(&context, stdio, cgroup)?;
+    let Planned { plan, own_network, uid_map, driver, mut warnings } = plan::make(&context, stdio, cgroup)?;
     let mut starting = create::create(plan)?;
     let group = group.filter(Group::is_populated);
     let cgroup = group.as_ref().map(|group| group.path().to_owned());
@@ -97,6 +117,7 @@ pub(super) async fn start(
         paused: false,
         cgroup,
         uid_map,
+        driver,
     };
     container.publish(state)?;
     // After it: who finds this mark without a living monitor takes the run for lost.
@@ -107,7 +128,7 @@ pub(super) async fn start(
     note::started(container);
     health::begin(container, at);
     let output = tokio::task::spawn_local(pump::pump(Rc::clone(container), Pipes { terminal, ..pipes }));
-    Ok(Started { process, pidfd, at, output, network })
+    Ok(Started { process, pidfd, at, output, network, servers: Vec::new() })
 }
 
 fn group_for_plan(container: &Container, group: &Group) -> Result<Cgroup> {
@@ -142,7 +163,7 @@ fn connect(network: &NetworkMode, init: u32, warnings: &mut Vec<String>) -> Resu
 
 /// Waits for the end of a run and for the last of its output.
 pub(super) async fn wait(container: &Rc<Container>, started: Started) -> Exit {
-    let Started { process, pidfd, at, output, network } = started;
+    let Started { process, pidfd, at, output, network, servers } = started;
     // Without a pid namespace the orphans of the container come to this process.
     let orphans = if container.record.config.pid == NamespaceMode::Host {
         signal(SignalKind::child()).ok()
@@ -150,20 +171,33 @@ pub(super) async fn wait(container: &Rc<Container>, started: Started) -> Exit {
         None
     };
     let timeout = container.record.config.timeout;
-    let run = Run { pid: process.pid, pidfd: &pidfd, timeout, execs: &container.execs };
-    let status = wait_for_exit(&run, network, orphans).await;
+    let run = Run { pid: process.pid, pidfd: &pidfd, timeout, execs: &container.execs, servers: &servers };
+    let mut status = wait_for_exit(&run, network, orphans).await;
     let oom_killed = container.end_group();
     container.control.set_running(None);
     health::end(container);
     container.execs.end_all().await;
     if container.record.config.pid == NamespaceMode::Host {
-        end_orphans();
+        end_orphans(&servers);
+    }
+    let fault = overlay::end(&servers).await.map(|fault| fault.context("the container has lost its files"));
+    if let Some(fault) = &fault {
+        // What it did without its files says nothing.
+        status = KILLED;
+        container.hub.wait_until_ready().await;
+        container.hub.output(Stream::Stderr, format!("coracle: {fault}\n").as_bytes());
     }
     if tokio::time::timeout(DRAIN, output).await.is_err() {
         // Someone outside still holds a pipe's end: it is not waited for.
     }
     container.hub.flush_log();
-    Exit { code: status, started_at: at, finished_at: Timestamp::now(), oom_killed, error: None }
+    Exit {
+        code: status,
+        started_at: at,
+        finished_at: Timestamp::now(),
+        oom_killed,
+        error: fault.map(|fault| fault.to_string()),
+    }
 }
 
 struct Run<'a> {
@@ -172,6 +206,7 @@ struct Run<'a> {
     /// Seconds; 0: for ever.
     timeout: u64,
     execs: &'a Execs,
+    servers: &'a [Server],
 }
 
 async fn wait_for_exit(run: &Run<'_>, mut network: Option<Slirp>, mut orphans: Option<ChildSignals>) -> u8 {
@@ -188,7 +223,7 @@ async fn wait_for_exit(run: &Run<'_>, mut network: Option<Slirp>, mut orphans: O
     tokio::pin!(deadline);
     let settling = tokio::time::sleep(SETTLE);
     tokio::pin!(settling);
-    let (mut expired, mut settled) = (false, false);
+    let (mut expired, mut settled, mut faulty) = (false, false, false);
     loop {
         let helper = network.as_ref().and_then(Slirp::pid);
         let child = async {
@@ -213,10 +248,19 @@ async fn wait_for_exit(run: &Run<'_>, mut network: Option<Slirp>, mut orphans: O
                 expired = true;
                 rustix::process::pidfd_send_signal(pidfd, Signal::KILL).or_ignore();
             }
+            // Its files are gone, and what waits for them gets an error.
+            () = overlay::any_fails(run.servers), if !faulty => {
+                faulty = true;
+                rustix::process::pidfd_send_signal(pidfd, Signal::KILL).or_ignore();
+            }
             // The container goes on with what it has: restarting the uplink
             // would need its interface to be taken down first.
             _ = death => network = None,
-            _ = child => reap_orphans(&[run.execs.pids(), [Some(run.pid), helper].into_iter().flatten().collect()].concat()),
+            _ = child => {
+                let own = [Some(run.pid), helper].into_iter().flatten();
+                let own = own.chain(run.servers.iter().map(Server::pid)).chain(run.execs.pids());
+                reap_orphans(&own.collect::<Vec<_>>());
+            }
         }
     }
     let code = exit_code(pidfd);
@@ -251,9 +295,10 @@ fn reap_orphans(others: &[u32]) {
 
 /// Ends what a container without a pid namespace has left: the kernel gave it
 /// to this process, the subreaper.
-fn end_orphans() {
+fn end_orphans(servers: &[Server]) {
+    let is_server = |pid: &Pid| servers.iter().any(|s| s.pid() == pid.as_raw_nonzero().get().cast_unsigned());
     for _ in 0..64 {
-        let pids = children();
+        let pids: Vec<Pid> = children().into_iter().filter(|pid| !is_server(pid)).collect();
         if pids.is_empty() {
             return;
         }

@@ -6,6 +6,7 @@ use crate::dirs::{Dirs, create_private};
 use crate::error::{BestEffort, Context, Error, Kind, Result};
 use crate::sys::process::start_ticks;
 use crate::types::container::ContainerRecord;
+use crate::types::driver::Driver;
 use crate::types::health::{HealthConfig, HealthState};
 use crate::types::id::ContainerId;
 use crate::types::idmap::IdMap;
@@ -51,6 +52,9 @@ pub(crate) struct LiveState {
     /// Ids in use, for others' `--userns=auto`.
     #[serde(default)]
     pub(crate) uid_map: Option<IdMap>,
+    /// What shows the root file system of this run.
+    #[serde(default)]
+    pub(crate) driver: Driver,
 }
 
 /// `containers/<id>/exit.json`.
@@ -69,6 +73,9 @@ pub(crate) struct Snapshot {
     pub(crate) status: Status,
     pub(crate) restart_count: u32,
     pub(crate) last_started: Option<Timestamp>,
+    /// What shows its files: the kernel's overlay, in whose format they are,
+    /// where it does not run.
+    pub(crate) driver: Driver,
     /// The monitor died without a word: what it left must be cleaned up.
     pub(crate) lost: bool,
 }
@@ -355,7 +362,7 @@ impl Store {
     pub(crate) fn snapshot(&self, id: &ContainerId) -> Result<Snapshot> {
         let record = self.record(id)?;
         if let Some(live) = self.live(id)? {
-            let restart_count = live.restart_count;
+            let (restart_count, driver) = (live.restart_count, live.driver);
             let last_started = Some(live.since);
             let status = match (live.init, live.last) {
                 (Some(init), _) => {
@@ -364,7 +371,7 @@ impl Store {
                 (None, Some(last)) => Status::Restarting { monitor: live.monitor, last },
                 (None, None) => Status::Created,
             };
-            return Ok(Snapshot { record, status, restart_count, last_started, lost: false });
+            return Ok(Snapshot { record, status, restart_count, last_started, driver, lost: false });
         }
         self.at_rest(record)
     }
@@ -380,6 +387,7 @@ impl Store {
                 status: Status::Exited(file.exit),
                 restart_count: file.restart_count,
                 last_started,
+                driver: Driver::default(),
                 lost: false,
             });
         }
@@ -389,6 +397,7 @@ impl Store {
                 status: Status::Created,
                 restart_count: 0,
                 last_started: None,
+                driver: Driver::default(),
                 lost: false,
             });
         };
@@ -407,6 +416,7 @@ impl Store {
             status: Status::Exited(exit),
             restart_count,
             last_started: Some(started_at),
+            driver: Driver::default(),
             lost: true,
         })
     }

@@ -81,7 +81,11 @@ pub(crate) fn is_mount_point(path: &[u8], stat: &Stat, below: bool) -> bool {
 ///
 /// # Errors
 /// `Invalid` where there are more than [`MOST`]; where a directory cannot be read.
-pub(crate) fn changes(upper: BorrowedFd<'_>, lower: BorrowedFd<'_>, owners: Owners) -> Result<Vec<Change>> {
+pub(crate) fn changes(
+    upper: BorrowedFd<'_>,
+    lower: BorrowedFd<'_>,
+    owners: Owners<'_>,
+) -> Result<Vec<Change>> {
     let mut scan = Scan { lower: Below::new(lower)?, waiting: Vec::new(), owners, found: Vec::new() };
     let root = openat(upper, c".", OPEN_DIR, Mode::empty()).context(|| "open the container's own layer")?;
     let mut walk = SortedWalk::new(root)?;
@@ -104,24 +108,26 @@ pub(crate) fn changes(upper: BorrowedFd<'_>, lower: BorrowedFd<'_>, owners: Owne
     Ok(found)
 }
 
-/// Whether the owners in the two trees can be compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Owners {
+/// How the owners in the two trees can be compared.
+#[derive(Clone, Copy)]
+pub(crate) enum Owners<'a> {
     Same,
-    /// One of the trees has them in other ids.
-    Shifted,
+    /// This is what those of the lower tree are in the upper one.
+    Shifted(&'a dyn Fn(u32, u32) -> (u32, u32)),
+    /// One of the trees did not keep them.
+    Lost,
 }
 
-struct Scan {
+struct Scan<'a> {
     lower: Below,
     /// Directories on the way to the current one, which are said once something
     /// below them is.
     waiting: Vec<Option<Change>>,
-    owners: Owners,
+    owners: Owners<'a>,
     found: Vec<Change>,
 }
 
-impl Scan {
+impl Scan<'_> {
     /// Looks at one entry; gives the directory to go down into, in the lower
     /// tree as well.
     fn entry(&mut self, walk: &SortedWalk, name: &CStr) -> Result<Option<OwnedFd>> {
@@ -171,8 +177,13 @@ impl Scan {
     fn differs(&self, path: &[u8], stat: &Stat, below: &Stat) -> bool {
         let owner = |stat: &Stat| (stat.st_uid, stat.st_gid);
         let time = |stat: &Stat| (stat.st_mtime, stat.st_mtime_nsec);
+        let other_owner = match self.owners {
+            Owners::Same => owner(stat) != owner(below),
+            Owners::Shifted(shifted) => owner(stat) != shifted(below.st_uid, below.st_gid),
+            Owners::Lost => false,
+        };
         stat.st_mode != below.st_mode
-            || self.owners == Owners::Same && owner(stat) != owner(below)
+            || other_owner
             || time(stat) != time(below) && !OWN_PARENTS.contains(&path)
     }
 

@@ -49,7 +49,7 @@ impl LayerStore {
 
 /// The outer id of the image's id. Where even root is not mapped (a map of the
 /// user's own id alone), the first id that is.
-fn shifted(map: &IdMap, id: u32) -> u32 {
+pub(crate) fn shifted(map: &IdMap, id: u32) -> u32 {
     let first = || map.0.first().map_or(0, |range| range.outside);
     map.to_outside(id).or_else(|| map.to_outside(0)).unwrap_or_else(first)
 }

@@ -22,6 +22,7 @@ const MAX_OPTIONS: usize = 4095;
 const APPENDS_SINCE: (u32, u32) = (6, 8);
 
 /// The directories of one overlay.
+#[derive(Clone, Copy)]
 pub(crate) struct Overlay<'a> {
     /// From the topmost to the lowest; at least one.
     pub(crate) lowers: &'a [PathBuf],
@@ -45,9 +46,24 @@ pub(crate) fn mount(overlay: &Overlay<'_>) -> Result<OwnedFd> {
         rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)
             .context(|| "mount overlay")
             .map_err(|error| error.hint("the kernel has no overlay file system: see `coracle doctor`"))?;
-    configure(&context, overlay).map_err(|errno| explain(&context, errno))?;
+    configure(&context, overlay)
+        .map_err(|errno| too_deep(overlay.lowers, errno).unwrap_or_else(|| explain(&context, errno)))?;
     rustix::mount::fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
         .map_err(|errno| explain(&context, errno))
+}
+
+/// The kernel stacks two file systems and no more, and says so in its log
+/// alone: FILESYSTEM_MAX_STACK_DEPTH, include/linux/fs.h.
+fn too_deep(lowers: &[PathBuf], errno: Errno) -> Option<Error> {
+    /// include/uapi/linux/magic.h
+    const OVERLAYFS_SUPER_MAGIC: rustix::fs::FsWord = 0x794c_7630;
+    let is_overlay = |lower: &&PathBuf| {
+        rustix::fs::statfs(lower.as_path()).is_ok_and(|stat| stat.f_type == OVERLAYFS_SUPER_MAGIC)
+    };
+    let lower = lowers.iter().find(is_overlay).filter(|_| errno == Errno::INVAL)?;
+    let why = format!("{} lies on an overlay itself, perhaps too deep for the kernel", lower.display());
+    let error = Err::<(), _>(errno).context(|| "mount overlay").err()?;
+    Some(error.context(why).hint("use --storage-driver fuse, or put XDG_DATA_HOME on another disk"))
 }
 
 /// Several trees as one that nobody can write to, as a detached mount; `point`

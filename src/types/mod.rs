@@ -4,6 +4,7 @@ pub(crate) mod boolean;
 pub(crate) mod container;
 pub(crate) mod device;
 pub(crate) mod digest;
+pub(crate) mod driver;
 pub(crate) mod env;
 pub(crate) mod event;
 pub(crate) mod exec;

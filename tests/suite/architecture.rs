@@ -9,7 +9,7 @@ const LAYERS: &[&[&str]] = &[
     &["error"],
     &["types"],
     &["sys"],
-    &["channel", "dirs"],
+    &["channel", "dirs", "config"],
     &["userns", "cgroup", "storage", "image", "registry", "runtime", "network", "state"],
     &["monitor"],
     &["engine"],

@@ -50,5 +50,6 @@ mod selectors;
 mod single_id;
 mod smoke;
 mod stdio;
+mod storage_driver;
 mod top;
 mod volumes;

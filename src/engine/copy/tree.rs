@@ -5,7 +5,8 @@
 //! (CVE-2019-14271).
 
 use super::super::Engine;
-use crate::error::{Context, Error, Result};
+use super::super::trees::write_back;
+use crate::error::{BestEffort, Context, Error, Result};
 use crate::monitor::plan::{Context as PlanContext, at_rest};
 use crate::state::lock::{self, Lock};
 use crate::state::store::is_alive;
@@ -35,7 +36,16 @@ pub(super) struct Inside {
     /// The outer namespace has one id: all files belong to it.
     single: bool,
     /// While it does not run, nobody starts it.
-    _lock: Option<Lock>,
+    lock: Option<Lock>,
+}
+
+impl Drop for Inside {
+    /// Before the lock goes: whoever starts it then finds all that was copied in.
+    fn drop(&mut self) {
+        if self.lock.is_some() {
+            write_back(self.root.as_fd()).or_ignore();
+        }
+    }
 }
 
 impl Tree {
@@ -167,7 +177,7 @@ impl Engine {
             let snapshot = if lock.is_some() { self.snapshot_locked(id)? } else { self.snapshot(id)? };
             if let Status::Running { init, .. } = snapshot.status {
                 if let Some((root, maps)) = running(init)? {
-                    return Ok(Inside { root, record: snapshot.record, maps, single, _lock: None });
+                    return Ok(Inside { root, record: snapshot.record, maps, single, lock: None });
                 }
                 // Its monitor is about to say so.
                 std::thread::sleep(MOMENT);
@@ -178,10 +188,15 @@ impl Engine {
                 lock = Some(lock::container(&self.dirs.container(id))?);
                 continue;
             }
-            let context =
-                PlanContext { dirs: &self.dirs, store: &self.store, record: &snapshot.record, outer: &outer };
+            let context = PlanContext {
+                dirs: &self.dirs,
+                store: &self.store,
+                record: &snapshot.record,
+                outer: &outer,
+                overlays: &self.overlays()?,
+            };
             let at_rest::AtRest { root, maps } = at_rest::mount(&context)?;
-            return Ok(Inside { root, record: snapshot.record, maps, single, _lock: lock });
+            return Ok(Inside { root, record: snapshot.record, maps, single, lock });
         }
         Err(Error::conflict(format!("container {} is about to end", id.short())))
     }

@@ -3,6 +3,7 @@
 use crate::dirs::{Dirs, create_private};
 use crate::error::{Context, Error, Result};
 use crate::network::slirp;
+use crate::storage::fuse::open_device;
 use crate::storage::overlay::{self, Overlay};
 use crate::sys::errno::{Reader, read_host};
 use crate::sys::process::kernel_version;
@@ -65,7 +66,9 @@ pub(crate) fn examine(dirs: &Dirs) -> Vec<Check> {
     let entered = userns::enter(&dirs.runtime);
     checks.push(user_namespace(&entered));
     if entered.is_ok() {
-        checks.push(overlayfs(&dirs.data));
+        let fuse = fuse();
+        checks.push(overlayfs(&dirs.data, &fuse));
+        checks.push(fuse);
         crate::error::BestEffort::or_ignore(userns::unregister_holder(&dirs.runtime));
     }
     checks
@@ -230,13 +233,28 @@ fn user_namespace(entered: &Result<userns::Outer>) -> Check {
 }
 
 /// Mounts an overlay on the file system of the data directory and writes to it.
-fn overlayfs(data: &Path) -> Check {
+fn overlayfs(data: &Path, fuse: &Check) -> Check {
     match try_overlay(data) {
         Ok(()) => Check::good("overlay", format!("the kernel's, on {}", data.display())),
         Err(error) => {
             let fix = error.hints().first().cloned();
             let fix = fix.unwrap_or_else(|| "put XDG_DATA_HOME on ext4, xfs, btrfs or tmpfs".into());
-            Check { fix: Some(fix), ..Check::failed("overlay", &error) }
+            // Without it containers run on FUSE, which is slower.
+            Check { fix: Some(fix), needed: !fuse.ok, ..Check::failed("overlay", &error) }
+        }
+    }
+}
+
+/// What containers run on where the kernel's overlay does not serve, or owners
+/// are mapped.
+fn fuse() -> Check {
+    const NAME: &str = "/dev/fuse";
+    match open_device() {
+        Ok(_) => Check::good(NAME, "open to you"),
+        Err(error) => {
+            let fix = error.hints().first().cloned().unwrap_or_default();
+            let detail = format!("{error}: images are copied for --userns=keep-id and --uidmap");
+            Check::limited(NAME, detail, fix)
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Sources of mounts on the host: opened once, checked, made detached mounts.
 
 use super::Context as PlanContext;
-use super::root::{Root, throw_away};
+use super::root::{Root, Source, throw_away};
 use crate::error::{BestEffort, Context, Error, Kind, Result};
 use crate::runtime::mounts;
 use crate::runtime::plan::MountKind;
@@ -50,7 +50,8 @@ pub(super) fn kind(
         MountSource::Overlay { path } => {
             let directory = open_bind(path, false)?;
             let name = format!("{:x}", crc(spec.target.as_bytes()));
-            let mount = throw_away(context, path, &directory, &name)?;
+            let source = Source { path, directory: &directory, name: &name, maps };
+            let mount = throw_away(context, &source)?.mount;
             return Ok(MountKind::Bind { mount, directory: true });
         }
     };

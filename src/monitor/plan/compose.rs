@@ -30,6 +30,12 @@ pub(super) fn compose(source: &Path, base: &Path) -> Result<PathBuf> {
     Ok(root)
 }
 
+/// Those of them that lie beneath `source`, as its names.
+pub(super) fn own_below(source: &Path) -> Vec<&'static Path> {
+    let names = OWN.iter().filter_map(|own| Path::new(own).strip_prefix(source).ok());
+    names.filter(|name| !name.as_os_str().is_empty()).collect()
+}
+
 struct View<'a> {
     base: &'a Path,
     mount_points: Vec<PathBuf>,

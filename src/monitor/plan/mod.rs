@@ -17,12 +17,14 @@ mod secrets;
 
 pub(crate) use exec::{Target, for_exec};
 
+use super::overlay::Overlays;
 use crate::dirs::Dirs;
 use crate::error::Result;
 use crate::runtime::capabilities::{self, CapRequest, ContainerCaps};
 use crate::runtime::plan::{Cgroup, Plan, Stdio};
 use crate::state::store::Store;
 use crate::types::container::ContainerRecord;
+use crate::types::driver::Driver;
 use crate::types::idmap::IdMap;
 use crate::userns::{ContainerMaps, Outer};
 
@@ -32,6 +34,7 @@ pub(crate) struct Context<'a> {
     pub(crate) store: &'a Store,
     pub(crate) record: &'a ContainerRecord,
     pub(crate) outer: &'a Outer,
+    pub(crate) overlays: &'a Overlays,
 }
 
 /// A plan, and what the monitor itself goes on to need of it.
@@ -41,6 +44,8 @@ pub(crate) struct Planned {
     pub(crate) own_network: bool,
     /// For others' `--userns=auto`.
     pub(crate) uid_map: Option<IdMap>,
+    /// What shows the root file system.
+    pub(crate) driver: Driver,
     pub(crate) warnings: Vec<String>,
 }
 
@@ -67,6 +72,7 @@ pub(crate) fn make(context: &Context<'_>, stdio: Stdio, cgroup: Option<Cgroup>) 
     let devices = mounts::devices(config)?;
     let process =
         process::process(context, &user, maps.as_ref(), caps, hostname.as_deref(), stdio, &mut warnings)?;
+    let driver = root.driver();
     let plan = Plan {
         rootfs: root.into_mount(),
         mount_point: context.dirs.container(&context.record.id).display().to_string(),
@@ -83,5 +89,5 @@ pub(crate) fn make(context: &Context<'_>, stdio: Stdio, cgroup: Option<Cgroup>) 
         cgroup,
     };
     let uid_map = maps.map(|ContainerMaps { uid, .. }| uid);
-    Ok(Planned { plan, own_network, uid_map, warnings })
+    Ok(Planned { plan, own_network, uid_map, driver, warnings })
 }

@@ -13,6 +13,8 @@ pub(crate) enum Need {
     SubIds,
     /// slirp4netns, and a /dev/net/tun that this user may open.
     Slirp,
+    /// A /dev/fuse that this user may open.
+    Fuse,
     /// The registry that `contrib/test` started.
     Registry,
     /// One of `contrib/images`; it is loaded into the sandbox.
@@ -44,6 +46,10 @@ impl Need {
                 }
                 let tun = rustix::fs::access("/dev/net/tun", Access::READ_OK | Access::WRITE_OK);
                 tun.err().map(|error| format!("/dev/net/tun: {error}"))
+            }
+            Need::Fuse => {
+                let fuse = rustix::fs::access("/dev/fuse", Access::READ_OK | Access::WRITE_OK);
+                fuse.err().map(|error| format!("/dev/fuse: {error}"))
             }
             Need::Registry => {
                 registry().is_none().then(|| "installable: a registry (run contrib/test)".into())

@@ -104,7 +104,7 @@ impl Sandbox {
     pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         command.env_clear().current_dir(self.path("work"));
-        for name in ["PATH", "LANG", "RUST_BACKTRACE"] {
+        for name in ["PATH", "LANG", "RUST_BACKTRACE", "CORACLE_STORAGE_DRIVER"] {
             if let Some(value) = std::env::var_os(name) {
                 command.env(name, value);
             }
@@ -255,9 +255,18 @@ impl Sandbox {
 
     /// The pids of the container's monitors: the tool's own processes of this sandbox.
     pub(crate) fn monitors(&self) -> Vec<i32> {
+        self.processes_with("--monitor")
+    }
+
+    /// The pids of the servers of its FUSE overlays.
+    pub(crate) fn servers(&self) -> Vec<i32> {
+        self.processes_with("--overlay")
+    }
+
+    fn processes_with(&self, role: &str) -> Vec<i32> {
         leaks::processes_of(self.root())
             .into_iter()
-            .filter(|process| process.command.split('\0').any(|word| word == "--monitor"))
+            .filter(|process| process.command.split('\0').any(|word| word == role))
             .map(|process| process.pid)
             .collect()
     }

@@ -1,0 +1,117 @@
+//! The user's settings: `$XDG_CONFIG_HOME/coracle/config.toml`.
+//!
+//! Read by the commands that a setting is for, when they need it: one open(2),
+//! which mostly finds nothing.
+
+use crate::error::{Context, Error, Result};
+use crate::types::driver::DriverChoice;
+use serde::Deserialize;
+use std::io::Read;
+use std::path::Path;
+use toml::Spanned;
+
+/// Bytes: longer is no file of settings.
+const MAX: u64 = 64 << 10;
+
+/// What can be set, with what holds where it is not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Config {
+    /// `storage.driver`
+    pub(crate) driver: DriverChoice,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    #[serde(default)]
+    storage: Storage,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Storage {
+    driver: Option<Spanned<String>>,
+}
+
+/// Reads `config.toml` in `directory`; no file sets nothing.
+///
+/// # Errors
+/// `Invalid` with file and line for what is no TOML, no setting or no value of it.
+pub(crate) fn read(directory: &Path) -> Result<Config> {
+    let path = directory.join("config.toml");
+    let step = || format!("read {}", path.display());
+    let file = match std::fs::File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Config::default()),
+        Err(error) => return Err(error).context(step),
+    };
+    let mut text = String::new();
+    file.take(MAX + 1).read_to_string(&mut text).context(step)?;
+    if text.len() as u64 > MAX {
+        return Err(Error::invalid(format!("{}: longer than {MAX} bytes", path.display())));
+    }
+    parse(&text).map_err(|(line, error)| error.context(format!("{}, line {line}", path.display())))
+}
+
+/// The settings, or the line of what is wrong, counted from 1.
+fn parse(text: &str) -> Result<Config, (usize, Error)> {
+    let line = |at: usize| text.get(..at).unwrap_or(text).split('\n').count();
+    let document: Document = toml::from_str(text).map_err(|error| {
+        let at = error.span().map_or(0, |span| span.start);
+        let hint = "the settings are storage.driver = \"auto\", \"overlay\" or \"fuse\"";
+        (line(at), Error::invalid(error.message().replace('\n', ", ")).hint(hint))
+    })?;
+    let mut config = Config::default();
+    if let Some(word) = document.storage.driver {
+        config.driver =
+            DriverChoice::parse(word.get_ref()).map_err(|error| (line(word.span().start), error))?;
+    }
+    Ok(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings() {
+        for (text, driver) in [
+            ("", DriverChoice::Auto),
+            ("# nothing\n", DriverChoice::Auto),
+            ("[storage]\n", DriverChoice::Auto),
+            ("[storage]\ndriver = \"fuse\"\n", DriverChoice::Fuse),
+            ("storage.driver = 'overlay'", DriverChoice::Overlay),
+            ("storage = { driver = \"auto\" }", DriverChoice::Auto),
+        ] {
+            assert_eq!(parse(text).expect(text).driver, driver);
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_its_line() {
+        for (text, line, said) in [
+            ("\n[storage]\n\ndriver = \"vfs\"\n", 4, "storage driver \"vfs\""),
+            ("[storage]\ndriver = 7\n", 2, "invalid type"),
+            ("[storage]\ndrivr = \"fuse\"\n", 2, "unknown field"),
+            ("[network]\nx = 1\n", 1, "unknown field"),
+            ("a = \n", 1, ""),
+            ("[storage]\ndriver = \"fuse\"\ndriver = \"fuse\"\n", 3, "duplicate key"),
+        ] {
+            let (at, error) = parse(text).expect_err(text);
+            assert_eq!(at, line, "{text}: {error}");
+            assert!(error.to_string().contains(said), "{text}: {error}");
+            assert!(!error.hints().is_empty(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_sets_nothing() {
+        let directory = tempfile::tempdir().expect("a directory");
+        assert_eq!(read(directory.path()).expect("nothing"), Config::default());
+        std::fs::write(directory.path().join("config.toml"), "x").expect("written");
+        let error = read(directory.path()).expect_err("no TOML").to_string();
+        assert!(error.contains("config.toml, line 1"), "{error}");
+        std::fs::write(directory.path().join("config.toml"), "#".repeat(70_000)).expect("written");
+        assert!(read(directory.path()).is_err());
+    }
+}
