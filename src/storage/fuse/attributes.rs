@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 impl Merged {
     pub(super) fn attributes_of(&self, node: u64) -> Answer<Attr> {
@@ -76,7 +77,10 @@ impl Merged {
             let (uid, gid) = (changes.uid.map(Uid::from_raw), changes.gid.map(Gid::from_raw));
             let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH;
             self.on(&inode, &state, |dir, name| rustix::fs::chownat(dir, name, uid, gid, flags))?;
-            if inode.kind == FileType::RegularFile && changes.kill_privileges {
+            if inode.kind == FileType::RegularFile
+                && changes.kill_privileges
+                && !inode.plain.load(Ordering::Relaxed)
+            {
                 self.on(&inode, &state, |dir, name| {
                     xattr::drop_capabilities(dir, name);
                     Ok(())

@@ -47,6 +47,8 @@ impl Merged {
         inode_changed(&parent);
         let inode =
             self.new_inode(&stat, State { names: vec![Name::new(&parent, name)], ..State::default() });
+        // A new file has no attributes but those that it inherits.
+        inode.plain.store(!xattr::has_default_acl(&parent, upper.as_fd()), Ordering::Relaxed);
         if let Some(fd) = data {
             inode.handles().data = Some(Arc::new(Data { fd: self.limit.counted(fd), writable: true }));
             self.limit.holds(&inode);
@@ -62,8 +64,6 @@ impl Merged {
         let state = State { upper: true, ..state };
         let inode = Arc::new(Inode::new(self.table.new_node(), identity, kind, state));
         inode.copy.store(identity, Ordering::Relaxed);
-        // Those that nobody sets are known to have none.
-        inode.plain.store(kind == FileType::Symlink, Ordering::Relaxed);
         self.table.add(identity, &inode);
         inode
     }

@@ -30,6 +30,8 @@ pub(super) struct Inode {
     pub(super) used: AtomicBool,
     /// Known to have no attribute that can be asked for.
     pub(super) plain: AtomicBool,
+    /// A directory: known to have no ACL that new files inherit.
+    pub(super) no_default_acl: AtomicBool,
     state: RwLock<State>,
     handles: Mutex<Handles>,
 }
@@ -83,6 +85,7 @@ impl Inode {
             lookups: AtomicU64::new(0),
             used: AtomicBool::new(true),
             plain: AtomicBool::new(false),
+            no_default_acl: AtomicBool::new(false),
             state: RwLock::new(state),
             handles: Mutex::default(),
         }

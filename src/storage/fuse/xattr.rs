@@ -234,15 +234,27 @@ pub(super) fn drop_capabilities(dir: BorrowedFd<'_>, name: &CStr) {
     if Place::new(dir, name).remove(c"security.capability").is_err() {}
 }
 
+const DEFAULT_ACL: &CStr = c"system.posix_acl_default";
+
 /// Copies a directory's default ACL to another, so that what is made there
-/// inherits it; true where there is one.
-pub(super) fn copy_default_acl(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Answer<bool> {
-    const NAME: &CStr = c"system.posix_acl_default";
-    match Place::new(from, c"").get(NAME) {
-        Ok(value) => Place::new(to, c"").set(NAME, &value, XattrFlags::empty()).map(|()| true),
-        Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(false),
+/// inherits it.
+pub(super) fn copy_default_acl(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Answer<()> {
+    match Place::new(from, c"").get(DEFAULT_ACL) {
+        Ok(value) => Place::new(to, c"").set(DEFAULT_ACL, &value, XattrFlags::empty()),
+        Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(()),
         Err(errno) => Err(errno),
     }
+}
+
+/// Whether what is made in the directory inherits an ACL from it.
+pub(super) fn has_default_acl(inode: &Inode, upper: BorrowedFd<'_>) -> bool {
+    if inode.plain.load(Ordering::Relaxed) || inode.no_default_acl.load(Ordering::Relaxed) {
+        return false;
+    }
+    let found = Place::new(upper, c"").get_into(DEFAULT_ACL, &mut []);
+    let none = matches!(found, Err(Errno::NODATA | Errno::OPNOTSUPP));
+    inode.no_default_acl.store(none, Ordering::Relaxed);
+    !none
 }
 
 impl Merged {
@@ -253,9 +265,7 @@ impl Merged {
         }
         let disk = on_disk(name)?;
         let found = self.with_place(&inode, |place| place.get(&disk));
-        if found == Err(Errno::NODATA)
-            && self.with_place(&inode, Place::list).is_ok_and(|names| names.is_empty())
-        {
+        if found == Err(Errno::NODATA) && self.list_attributes(node).is_ok_and(|names| names.is_empty()) {
             inode.plain.store(true, Ordering::Relaxed);
         }
         found
@@ -280,8 +290,12 @@ impl Merged {
         self.copy_up(&inode)?;
         super::caller::resume()?;
         inode.plain.store(false, Ordering::Relaxed);
+        inode.no_default_acl.store(false, Ordering::Relaxed);
         let flags = XattrFlags::from_bits_retain(how.flags);
         self.with_place(&inode, |place| place.set(&disk, value, flags))?;
+        // Somebody may have looked in between.
+        inode.plain.store(false, Ordering::Relaxed);
+        inode.no_default_acl.store(false, Ordering::Relaxed);
         if how.kill_sgid {
             let state = inode.state();
             let mode = self.stat_of(&inode, &state)?.st_mode;

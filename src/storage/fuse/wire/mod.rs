@@ -4,13 +4,15 @@
 //! own ends of the connection without a path to the device. It knows the
 //! protocol and nothing of what is served: that is a [`FileSystem`].
 //!
-//! As many threads as there are processors take requests, each from its own
-//! end of the connection, and answer one before they take the next. What can
-//! last (a seek that has to see what the kernel has not written back yet) goes to
-//! a thread of its own, so that there is always one to serve a write.
+//! One thread answers most requests, others are called when there are more or
+//! when one lasts: see [`crew`]. A seek, which has to see what the kernel has not
+//! written back yet, goes to a thread of its own, so that there is always one to
+//! serve a write.
 
 mod abi;
+mod crew;
 mod dispatch;
+mod ear;
 mod filesystem;
 mod flusher;
 mod handshake;
@@ -23,37 +25,46 @@ pub(super) use filesystem::{
 };
 pub(super) use request::Caller;
 
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Result};
 use rustix::fs::{Mode, OFlags};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-/// Threads for requests: more than this gain nothing.
-const MOST_THREADS: usize = 8;
+/// Threads for requests: the fewest are more than processors, as some wait for a
+/// disk.
+const FEWEST_THREADS: usize = 4;
+const MOST_THREADS: usize = 16;
 
-/// Serves `device`, which is mounted, until it is unmounted. The calling thread
-/// is one of the servers.
+/// Serves `device`, which is mounted, until it is unmounted.
 ///
 /// # Errors
 /// `Failed` where the kernel is too old or closes the connection at once.
 pub(super) fn serve(device: OwnedFd, fs: &dyn FileSystem) -> Result<()> {
     handshake::shake_hands(device.as_fd())?;
-    let threads = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, MOST_THREADS);
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = processors.clamp(FEWEST_THREADS, MOST_THREADS);
     let device = Arc::new(device);
+    let crew = crew::Crew::new(threads);
     let (flusher, orders) = flusher::channel();
     std::thread::scope(|scope| {
-        scope.spawn(|| flusher::run(orders, fs));
-        for _ in 1..threads {
-            // Without an end of its own a thread shares the first: slower, and
-            // as good.
-            let end = another_end(&device).map_or_else(|_| Arc::clone(&device), Arc::new);
-            let flusher = flusher.clone();
-            let work = move || worker::run(&end, fs, &flusher);
-            std::thread::Builder::new().spawn_scoped(scope, work).context(|| "start a thread")?;
-        }
-        worker::run(&device, fs, &flusher);
-        drop(flusher);
-        Ok::<(), Error>(())
+        let spawn = |work: Box<dyn FnOnce() + Send>| {
+            let started = std::thread::Builder::new().spawn_scoped(scope, work);
+            started.map(drop).context(|| "start a thread of the overlay")
+        };
+        let start = || {
+            spawn(Box::new(|| flusher::run(orders, fs)))?;
+            spawn(Box::new(|| crew.watch()))?;
+            for number in 0..threads {
+                // Without an end of its own a thread shares the first: slower,
+                // and as good.
+                let device = another_end(&device).map_or_else(|_| Arc::clone(&device), Arc::new);
+                let worker = worker::Worker { number, device, fs, crew: &crew, flusher: flusher.clone() };
+                spawn(Box::new(|| worker.run()))?;
+            }
+            drop(flusher);
+            Ok(())
+        };
+        start().inspect_err(|_| crew.end())
     })
 }
 

@@ -1,7 +1,9 @@
 //! One thread: takes a request, answers it, takes the next.
 
 use super::abi::{IN_HEADER, MAX_WRITE, WRITE_IN};
+use super::crew::Crew;
 use super::dispatch::{Outcome, dispatch};
+use super::ear::{Ear, more};
 use super::filesystem::FileSystem;
 use super::flusher::{Flusher, Order};
 use super::reply::Reply;
@@ -11,34 +13,79 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-/// Serves until the file system is unmounted.
-pub(super) fn run(device: &Arc<OwnedFd>, fs: &dyn FileSystem, flusher: &Flusher) {
-    let mut buffer = vec![0; MAX_WRITE + IN_HEADER + WRITE_IN + 4096];
-    let mut reply = Reply::new();
-    loop {
-        let length = match rustix::io::read(device, &mut buffer) {
-            Ok(length) => length,
-            // ENOENT: the request was given up before it was taken.
-            Err(Errno::INTR | Errno::AGAIN | Errno::NOENT) => continue,
-            // ENODEV: unmounted.
-            Err(_) => return,
-        };
-        let Some((header, fields)) = Header::split(&buffer[..length]) else { continue };
+/// One of the threads that serve.
+pub(super) struct Worker<'a> {
+    pub(super) number: usize,
+    /// Its end of the connection.
+    pub(super) device: Arc<OwnedFd>,
+    pub(super) fs: &'a dyn FileSystem,
+    pub(super) crew: &'a Crew,
+    pub(super) flusher: Flusher,
+}
+
+impl Worker<'_> {
+    /// Serves until the file system is unmounted.
+    pub(super) fn run(self) {
+        let mut buffer = vec![0; MAX_WRITE + IN_HEADER + WRITE_IN + 4096];
+        let mut reply = Reply::new();
+        let mut ear = Ear::default();
+        while self.crew.rest() {
+            if !self.listen(&mut ear, &mut buffer, &mut reply) {
+                // Unmounted: so it is for the others.
+                self.crew.end();
+            }
+        }
+    }
+
+    /// Answers what is heard, until another listens; false at the end.
+    fn listen(&self, ear: &mut Ear, buffer: &mut [u8], reply: &mut Reply) -> bool {
+        loop {
+            let heard = match ear.look(&self.device, buffer) {
+                Err(Errno::AGAIN) if self.crew.may_rest() => return true,
+                Err(Errno::AGAIN) => ear.wait(&self.device, buffer),
+                heard => heard,
+            };
+            let length = match heard {
+                Ok(length) => length,
+                // ENOENT: the request was given up before it was taken. EAGAIN:
+                // another thread that shares this end was alert.
+                Err(Errno::INTR | Errno::NOENT | Errno::AGAIN) => continue,
+                // ENODEV: unmounted.
+                Err(_) => return false,
+            };
+            self.crew.busy(self.number);
+            if more(&self.device) {
+                self.crew.call();
+            }
+            self.serve(&buffer[..length], reply);
+            if !self.crew.done(self.number) {
+                return true;
+            }
+        }
+    }
+
+    fn serve(&self, request: &[u8], reply: &mut Reply) {
+        let Some((header, fields)) = Header::split(request) else { return };
         reply.clear();
         // A fault of ours costs one request, not the container.
-        let result = catch_unwind(AssertUnwindSafe(|| dispatch(fs, &header, fields, &mut reply)))
+        let result = catch_unwind(AssertUnwindSafe(|| dispatch(self.fs, &header, fields, reply)))
             .unwrap_or(Err(Errno::IO));
         let error = match result {
             Ok(Outcome::Answered) => 0,
-            Ok(Outcome::Silent) => continue,
+            Ok(Outcome::Silent) => return,
             Ok(Outcome::Seek { offset, whence }) => {
-                let device = Arc::clone(device);
-                flusher.send(Order { device, unique: header.unique, node: header.node, offset, whence });
-                continue;
+                let device = Arc::clone(&self.device);
+                return self.flusher.send(Order {
+                    device,
+                    unique: header.unique,
+                    node: header.node,
+                    offset,
+                    whence,
+                });
             }
             Err(errno) => -errno.raw_os_error(),
         };
-        answer(device, &mut reply, header.unique, error);
+        answer(&self.device, reply, header.unique, error);
     }
 }
 

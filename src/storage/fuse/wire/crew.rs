@@ -1,0 +1,213 @@
+//! Who listens to the kernel, and who rests.
+//!
+//! A thread that waits on /dev/fuse is woken by each request, even if another
+//! takes it. So mostly one thread listens, and answers what it hears. It calls
+//! another when more than one request is there at once; and when it is kept by
+//! one (a disk, a network file system), the watch calls another in its place.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// How long one request may keep the only listener.
+const PATIENCE: Duration = Duration::from_micros(500);
+
+pub(super) struct Crew {
+    members: Vec<Member>,
+    /// Members that listen or are busy with what they heard, those apart who are
+    /// kept by it.
+    listeners: AtomicUsize,
+    /// Whether the watch looks after them.
+    watched: AtomicBool,
+    rest: Mutex<Rest>,
+    /// For those who rest.
+    called: Condvar,
+    /// For the watch.
+    alarm: Condvar,
+}
+
+#[derive(Default)]
+struct Rest {
+    /// Calls that nobody has followed yet.
+    calls: usize,
+    resting: usize,
+    over: bool,
+}
+
+#[derive(Default)]
+struct Member {
+    /// Odd while it is busy: a number for each request and one for each pause.
+    step: AtomicU64,
+    /// Another listens in its place.
+    kept: AtomicBool,
+}
+
+impl Crew {
+    /// Of this many, all resting; one is called.
+    pub(super) fn new(count: usize) -> Self {
+        Self {
+            members: (0..count).map(|_| Member::default()).collect(),
+            listeners: AtomicUsize::new(1),
+            watched: AtomicBool::new(false),
+            rest: Mutex::new(Rest { calls: 1, ..Rest::default() }),
+            called: Condvar::new(),
+            alarm: Condvar::new(),
+        }
+    }
+
+    /// Rests until called; false when it is over.
+    pub(super) fn rest(&self) -> bool {
+        let mut rest = self.lock();
+        rest.resting += 1;
+        while rest.calls == 0 && !rest.over {
+            rest = self.called.wait(rest).unwrap_or_else(PoisonError::into_inner);
+        }
+        rest.resting -= 1;
+        rest.calls = rest.calls.saturating_sub(1);
+        !rest.over
+    }
+
+    /// A listener that hears nothing may rest if there are others.
+    pub(super) fn may_rest(&self) -> bool {
+        let fewer = |count: usize| if count > 1 { Some(count - 1) } else { None };
+        self.listeners.fetch_update(Ordering::AcqRel, Ordering::Acquire, fewer).is_ok()
+    }
+
+    /// The member has heard something.
+    pub(super) fn busy(&self, member: usize) {
+        self.members[member].step.fetch_add(1, Ordering::AcqRel);
+        if !self.watched.load(Ordering::Relaxed) && !self.watched.swap(true, Ordering::AcqRel) {
+            let _rest = self.lock();
+            self.alarm.notify_one();
+        }
+    }
+
+    /// The member has answered; true if it listens on, false if another does in
+    /// its place.
+    pub(super) fn done(&self, member: usize) -> bool {
+        let member = &self.members[member];
+        member.step.fetch_add(1, Ordering::AcqRel);
+        !member.kept.swap(false, Ordering::AcqRel)
+    }
+
+    /// There is more to hear than the listeners can.
+    pub(super) fn call(&self) {
+        let mut rest = self.lock();
+        if rest.resting > rest.calls && !rest.over {
+            rest.calls += 1;
+            self.listeners.fetch_add(1, Ordering::AcqRel);
+            self.called.notify_one();
+        }
+    }
+
+    /// Everybody ends.
+    pub(super) fn end(&self) {
+        self.lock().over = true;
+        self.called.notify_all();
+        self.alarm.notify_all();
+    }
+
+    /// Looks after the listeners until it is over.
+    pub(super) fn watch(&self) {
+        let mut seen = vec![0; self.members.len()];
+        let mut rest = self.lock();
+        while !rest.over {
+            if self.watched.load(Ordering::Acquire) {
+                rest = self.alarm.wait_timeout(rest, PATIENCE).unwrap_or_else(PoisonError::into_inner).0;
+            } else {
+                rest = self.alarm.wait(rest).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            drop(rest);
+            let quiet = self.look_round(&mut seen);
+            rest = self.lock();
+            if quiet {
+                self.watched.store(false, Ordering::Release);
+                // Or one that became busy just now had nobody look after it.
+                if self.members.iter().any(Member::is_busy) {
+                    self.watched.store(true, Ordering::Release);
+                }
+            }
+        }
+    }
+
+    /// Calls others in the place of those who are kept; true where nothing has
+    /// happened since the last time.
+    fn look_round(&self, seen: &mut [u64]) -> bool {
+        let mut quiet = true;
+        for (member, seen) in self.members.iter().zip(seen) {
+            let step = member.step.load(Ordering::Acquire);
+            let same = step == *seen;
+            *seen = step;
+            quiet &= same && step.is_multiple_of(2);
+            if same && !step.is_multiple_of(2) && !member.kept.swap(true, Ordering::AcqRel) {
+                self.replace(member, step);
+            }
+        }
+        quiet
+    }
+
+    fn replace(&self, member: &Member, step: u64) {
+        // It came to its end just now: it takes the mark for granted, or it is
+        // taken back.
+        if member.step.load(Ordering::Acquire) != step && member.kept.swap(false, Ordering::AcqRel) {
+            return;
+        }
+        let mut rest = self.lock();
+        rest.calls += 1;
+        self.called.notify_one();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Rest> {
+        self.rest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Member {
+    fn is_busy(&self) -> bool {
+        !self.step.load(Ordering::Acquire).is_multiple_of(2)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_listens_and_a_second_is_called_for_more() {
+        let crew = Crew::new(2);
+        assert!(crew.rest(), "the first is called at once");
+        assert!(!crew.may_rest(), "it is the only one");
+        crew.call();
+        assert!(!crew.may_rest(), "nobody rests who could come");
+        std::thread::scope(|scope| {
+            let second = scope.spawn(|| crew.rest());
+            while crew.lock().resting == 0 {
+                std::thread::yield_now();
+            }
+            crew.call();
+            assert!(second.join().expect("thread"));
+        });
+        assert!(crew.may_rest());
+        assert!(!crew.may_rest());
+        crew.end();
+        assert!(!crew.rest());
+    }
+
+    #[test]
+    fn who_is_kept_is_replaced() {
+        let crew = Crew::new(2);
+        assert!(crew.rest());
+        std::thread::scope(|scope| {
+            let watch = scope.spawn(|| crew.watch());
+            let second = scope.spawn(|| crew.rest());
+            crew.busy(0);
+            assert!(second.join().expect("thread"), "called by the watch");
+            assert!(!crew.done(0), "somebody listens in its place");
+            crew.busy(1);
+            assert!(crew.done(1));
+            crew.end();
+            watch.join().expect("thread");
+        });
+    }
+}

@@ -1,0 +1,65 @@
+//! Waiting for a request.
+//!
+//! A program that works through many files asks one thing after the other, and
+//! each question would wake a thread here, and each answer the program: on a
+//! processor that went to sleep in between, for longer than the answer takes.
+//! So who has answered looks for the next question for a moment before going to
+//! sleep, and lets everybody else run meanwhile.
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{OFlags, Timespec};
+use rustix::io::Errno;
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+/// How long: what falling asleep and waking up costs, on a virtual machine.
+const MOMENT: Duration = Duration::from_micros(50);
+
+/// How one thread listens.
+#[derive(Default)]
+pub(super) struct Ear {
+    /// Whether its end of the connection answers EAGAIN instead of waiting.
+    alert: bool,
+}
+
+impl Ear {
+    /// The next request, in `buffer`, if it comes within a moment.
+    ///
+    /// # Errors
+    /// EAGAIN where none came; else as read(2) on /dev/fuse.
+    pub(super) fn look(&mut self, device: &OwnedFd, buffer: &mut [u8]) -> Result<usize, Errno> {
+        self.set(device, true)?;
+        let start = Instant::now();
+        loop {
+            match rustix::io::read(device, &mut *buffer) {
+                Err(Errno::AGAIN) if start.elapsed() < MOMENT => std::thread::yield_now(),
+                result => return result,
+            }
+        }
+    }
+
+    /// The next request, whenever it comes.
+    ///
+    /// # Errors
+    /// As read(2) on /dev/fuse.
+    pub(super) fn wait(&mut self, device: &OwnedFd, buffer: &mut [u8]) -> Result<usize, Errno> {
+        self.set(device, false)?;
+        rustix::io::read(device, buffer)
+    }
+
+    fn set(&mut self, device: &OwnedFd, alert: bool) -> Result<(), Errno> {
+        if self.alert != alert {
+            let flags = if alert { OFlags::RDWR | OFlags::NONBLOCK } else { OFlags::RDWR };
+            rustix::fs::fcntl_setfl(device, flags)?;
+            self.alert = alert;
+        }
+        Ok(())
+    }
+}
+
+/// Whether another request waits already.
+pub(super) fn more(device: &OwnedFd) -> bool {
+    let mut fds = [PollFd::new(device, PollFlags::IN)];
+    matches!(poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(1..))
+        && fds[0].revents() == PollFlags::IN
+}
