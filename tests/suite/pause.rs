@@ -93,9 +93,11 @@ fn what_is_paused_can_be_stopped_killed_and_removed() {
                 "busybox",
                 "sh",
                 "-c",
-                "trap 'exit 5' TERM; while true; do sleep 0.1; done",
+                "trap 'exit 5' TERM; echo ready; while true; do sleep 0.1; done",
             ],
         );
+        // Before its handler is set, the kernel keeps the signal from a first process.
+        sandbox.wait_for_log(name, "ready");
         sandbox.ok(["pause", name]);
         sandbox.ok(end.iter().copied());
     }
