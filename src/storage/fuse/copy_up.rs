@@ -28,6 +28,10 @@ impl Merged {
 
     /// As [`Self::copy_up`], but only the first `size` bytes: for who truncates.
     pub(super) fn copy_up_to(&self, inode: &Arc<Inode>, size: u64) -> Answer<()> {
+        if inode.state().upper {
+            return Ok(());
+        }
+        self.learn_names(inode)?;
         let parents = {
             let state = inode.state();
             if state.upper {
@@ -123,44 +127,51 @@ impl Merged {
             state.upper = true;
             return Ok(());
         };
-        let mut group = None;
-        if stat.st_nlink > 1 {
-            let layer = state.lowers.first().copied().unwrap_or_default();
-            let named = state.names.len() as u32;
-            let uncopied = (stat.st_nlink as u32).saturating_sub(state.gone + named);
-            let made = Group { key: self.key(layer, stat.st_ino), uncopied };
-            work.now_has_links();
-            match rustix::fs::linkat(work.fresh(), fresh, work.links(), &*made.key, AtFlags::empty()) {
-                Ok(()) => {
-                    xattr::set_group_at(work.fresh(), fresh, &made)?;
-                    group = Some(made);
-                }
-                // A file system without hard links: the names part.
-                Err(Errno::PERM | Errno::OPNOTSUPP | Errno::MLINK) => {}
-                Err(errno) => return Err(errno),
-            }
-        }
+        let group = self.group(work, state, fresh, stat)?;
         // The other names first: with the last step nothing is left undone.
-        for other in state.names.iter().skip(1).filter(|_| group.is_some()) {
+        let mut names = vec![first.clone()];
+        for other in state.names.iter().skip(1) {
             let upper = self.upper_part(&other.parent)?;
             xattr::make_impure(upper.as_fd())?;
             match rustix::fs::linkat(work.fresh(), fresh, upper.as_fd(), &*other.name, AtFlags::empty()) {
-                Ok(()) | Err(Errno::EXIST) => {}
-                Err(errno) => return Err(errno),
+                // There from an attempt that was cut off.
+                Err(Errno::EXIST) => {
+                    work.replace_by_link(fresh, upper.as_fd(), &other.name)?;
+                }
+                // A file system without hard links: the names part.
+                Err(Errno::PERM | Errno::OPNOTSUPP | Errno::MLINK) => continue,
+                result => result?,
             }
+            names.push(other.clone());
         }
         let above = self.upper_part(&first.parent)?;
         publish(work, fresh, above.as_fd(), &first.name)?;
         self.is_copied(inode, &copy);
-        if group.is_none() {
-            state.names.truncate(1);
-        }
+        state.names = names;
         state.group = group;
         state.gone = 0;
         state.upper = true;
         state.lowers = Box::default();
         state.held = None;
         Ok(())
+    }
+
+    /// Where not all names of a file are known, those that are not must lead to
+    /// the copy.
+    fn group(&self, work: &Work, state: &State, fresh: &CStr, stat: &Stat) -> Answer<Option<Group>> {
+        let known = state.names.len() as u32 + state.gone;
+        if self.owners.squash.is_none() || stat.st_nlink as u32 <= known {
+            return Ok(None);
+        }
+        let layer = state.lowers.first().copied().unwrap_or_default();
+        let made = Group { key: self.key(layer, stat.st_ino), uncopied: stat.st_nlink as u32 - known };
+        let marked = xattr::set_group_at(work.fresh(), fresh, &made);
+        match marked.and_then(|()| work.keep(fresh, &made.key)) {
+            Ok(()) => Ok(Some(made)),
+            // A link, or a file system without hard links: the names part.
+            Err(Errno::PERM | Errno::OPNOTSUPP | Errno::MLINK) => Ok(None),
+            Err(errno) => Err(errno),
+        }
     }
 
     /// From now on the file is found by its copy.

@@ -8,6 +8,7 @@ use rustix::fs::{FallocateFlags, Mode, SeekFrom};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 impl Merged {
     pub(super) fn read_data(&self, node: u64, offset: u64, buffer: &mut [u8]) -> Answer<usize> {
@@ -38,6 +39,13 @@ impl Merged {
     pub(super) fn write_data(&self, node: u64, offset: u64, bytes: &[u8], kill: bool) -> Answer<usize> {
         let inode = self.inode(node)?;
         let data = self.writable(&inode)?;
+        // The upper file system takes set-id bits away at each write of ours, and
+        // cannot know that it is the kernel that writes back what was mapped.
+        let kept = if inode.set_id.load(Ordering::Relaxed) && !kill {
+            Some(rustix::fs::fstat(&data.fd)?.st_mode)
+        } else {
+            None
+        };
         let mut written = 0;
         while written < bytes.len() {
             match rustix::io::pwrite(&data.fd, &bytes[written..], offset + written as u64) {
@@ -50,6 +58,8 @@ impl Merged {
         }
         if kill {
             kill_privileges(data.fd.as_fd())?;
+        } else if let Some(mode) = kept {
+            rustix::fs::fchmod(&data.fd, Mode::from_raw_mode(mode & 0o7777))?;
         }
         Ok(written)
     }

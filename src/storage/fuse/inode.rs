@@ -30,6 +30,8 @@ pub(super) struct Inode {
     pub(super) used: AtomicBool,
     /// Known to have no attribute that can be asked for.
     pub(super) plain: AtomicBool,
+    /// A file that was set-uid or set-gid when it was looked at last.
+    pub(super) set_id: AtomicBool,
     /// A directory: known to have no ACL that new files inherit.
     pub(super) no_default_acl: AtomicBool,
     state: RwLock<State>,
@@ -85,6 +87,7 @@ impl Inode {
             lookups: AtomicU64::new(0),
             used: AtomicBool::new(true),
             plain: AtomicBool::new(false),
+            set_id: AtomicBool::new(false),
             no_default_acl: AtomicBool::new(false),
             state: RwLock::new(state),
             handles: Mutex::default(),

@@ -1,4 +1,5 @@
-//! Files with several names in a lower layer.
+//! Files with several names in a lower layer that is too large to be looked
+//! through, as the host's root: see [`super::aliases`] for all others.
 //!
 //! When one is copied up by one of its names, the others must lead to the copy.
 //! The copy gets a name of its own in `work/links/`, made of the layer and the

@@ -1,5 +1,6 @@
 //! The merged tree: what all its operations share.
 
+use super::aliases::Aliases;
 use super::handles::{Counted, Data, Limit, Parts};
 use super::inode::{Inode, Layer, State, UPPER};
 use super::owners::LowerOwners;
@@ -10,10 +11,11 @@ use super::{Layers, Options};
 use crate::error::{Context, Error, Result};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
+use std::collections::HashMap;
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 pub(super) struct Merged {
     pub(super) root: Arc<Inode>,
@@ -26,6 +28,8 @@ pub(super) struct Merged {
     pub(super) work: Option<Work>,
     /// How many lower layers there are.
     pub(super) layers: Layer,
+    /// Names of hard links in the lower layers, for those that were looked through.
+    pub(super) aliases: Mutex<HashMap<Layer, Arc<Aliases>>>,
     /// The devices that layers are on; the first is the upper directory's.
     devices: RwLock<Vec<u64>>,
 }
@@ -88,6 +92,7 @@ impl Merged {
             volatile: options.volatile,
             work,
             layers: count,
+            aliases: Mutex::default(),
             devices: RwLock::new(devices),
         })
     }
@@ -280,6 +285,8 @@ impl Merged {
             None if merged => 1,
             None => (stat.st_nlink as u32).saturating_sub(state.gone),
         };
+        let set_id = stat.st_mode & (libc::S_ISUID | libc::S_ISGID) != 0;
+        inode.set_id.store(set_id && inode.kind == FileType::RegularFile, Ordering::Relaxed);
         let time = |seconds: i64, nanoseconds| (seconds, u32::try_from(nanoseconds).unwrap_or(0));
         Attr {
             ino: inode.ino,

@@ -14,6 +14,7 @@
 //! Kept in `work/`: see [`work`]. A server that is killed leaves an upper
 //! directory that is whole: each change of it is one system call.
 
+mod aliases;
 mod attributes;
 mod caller;
 mod copy_up;

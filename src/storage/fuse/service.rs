@@ -13,6 +13,11 @@ use std::ffi::CStr;
 const GET_FLAGS: u32 = 0x8008_6601;
 
 impl FileSystem for Merged {
+    fn lasts(&self) -> bool {
+        // A directory of the host lives on.
+        self.owners.squash.is_none()
+    }
+
     fn lookup(&self, parent: u64, name: &CStr) -> Answer<Entry> {
         self.look_up(parent, name)
     }

@@ -74,8 +74,19 @@ impl Work {
         self.has_links.load(Ordering::Relaxed)
     }
 
-    pub(super) fn now_has_links(&self) {
+    /// Gives a finished copy a name by which the other names of its original
+    /// find it.
+    pub(super) fn keep(&self, fresh: &CStr, key: &CStr) -> Answer<()> {
         self.has_links.store(true, Ordering::Relaxed);
+        linkat(&self.fresh, fresh, &self.links, key, AtFlags::empty())
+    }
+
+    /// Puts another link of a finished copy in the place of what is there.
+    pub(super) fn replace_by_link(&self, fresh: &CStr, dir: BorrowedFd<'_>, name: &CStr) -> Answer<()> {
+        let link = self.name();
+        linkat(&self.fresh, fresh, &self.fresh, &*link, AtFlags::empty())?;
+        renameat_with(&self.fresh, &*link, dir, name, RenameFlags::empty())
+            .inspect_err(|_| self.discard(&link))
     }
 
     /// Makes `name` in `dir`, where nothing is, a whiteout.

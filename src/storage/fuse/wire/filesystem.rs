@@ -124,6 +124,8 @@ pub(crate) trait Sink {
 /// The operations. Nodes are numbers that the file system gave in an [`Entry`];
 /// the root is [`ROOT`]. Files are not opened: a node is read and written as it is.
 pub(crate) trait FileSystem: Send + Sync {
+    /// Whether nobody else changes what is told: the kernel may keep it.
+    fn lasts(&self) -> bool;
     fn lookup(&self, parent: u64, name: &CStr) -> Answer<Entry>;
     fn forget(&self, node: u64, count: u64);
     fn attributes(&self, node: u64) -> Answer<Attr>;

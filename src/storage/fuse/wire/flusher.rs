@@ -33,7 +33,7 @@ impl Flusher {
     pub(super) fn send(&self, order: Order) {
         if let Err(refused) = self.0.send(order) {
             let order = refused.0;
-            answer(&order.device, &mut Reply::new(), order.unique, -libc::EIO);
+            answer(&order.device, &mut Reply::new(true), order.unique, -libc::EIO);
         }
     }
 }
@@ -45,7 +45,7 @@ pub(super) fn channel() -> (Flusher, Receiver<Order>) {
 
 /// Serves until the last worker has gone.
 pub(super) fn run(orders: Receiver<Order>, fs: &dyn FileSystem) {
-    let mut reply = Reply::new();
+    let mut reply = Reply::new(true);
     for order in orders {
         // struct fuse_notify_inval_inode_out: the node, from the first byte to
         // the last. ENOENT: the kernel has nothing of it.

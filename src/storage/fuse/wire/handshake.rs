@@ -53,7 +53,7 @@ pub(super) fn shake_hands(device: BorrowedFd<'_>) -> Result<()> {
             .hint("the overlay needs Linux 5.4 or later; --storage-driver overlay uses the kernel's own"));
     }
     let flags = (u64::from(high) << 32 | u64::from(low)) & WANTED;
-    let mut reply = Reply::new();
+    let mut reply = Reply::new(true);
     // struct fuse_init_out
     for value in [MAJOR, MINOR.min(minor), readahead, flags as u32] {
         reply.u32(value);

@@ -3,17 +3,23 @@
 use super::abi::OUT_HEADER;
 use super::filesystem::{Attr, Btime, Entry, Space};
 
-/// For as long as the mount lives: nobody but this server changes anything.
+/// Seconds: for as long as the mount lives, as nobody but this server changes
+/// anything.
 const FOREVER: u64 = 1 << 40;
+/// Seconds: over a directory that others change.
+const SOON: u64 = 1;
 
 /// An answer that is being put together, header first.
 pub(super) struct Reply {
     bytes: Vec<u8>,
+    /// Seconds for which the kernel may take what it is told for granted.
+    valid: u64,
 }
 
 impl Reply {
-    pub(super) fn new() -> Self {
-        Self { bytes: vec![0; OUT_HEADER] }
+    /// For answers that hold for good, or for a second.
+    pub(super) fn new(lasting: bool) -> Self {
+        Self { bytes: vec![0; OUT_HEADER], valid: if lasting { FOREVER } else { SOON } }
     }
 
     pub(super) fn clear(&mut self) {
@@ -70,7 +76,7 @@ impl Reply {
 
     /// `struct fuse_entry_out`; a node of 0 is a name that is known to be absent.
     pub(super) fn entry(&mut self, entry: &Entry) {
-        for value in [entry.node, 0, FOREVER, FOREVER] {
+        for value in [entry.node, 0, self.valid, self.valid] {
             self.u64(value);
         }
         self.u64(0);
@@ -79,7 +85,7 @@ impl Reply {
 
     /// `struct fuse_attr_out`.
     pub(super) fn attr_out(&mut self, attr: &Attr) {
-        self.u64(FOREVER);
+        self.u64(self.valid);
         self.u64(0);
         self.attr(attr);
     }
@@ -89,7 +95,7 @@ impl Reply {
         /// STATX_BASIC_STATS and STATX_BTIME.
         const BASIC: u32 = 0x7ff;
         const BTIME: u32 = 0x800;
-        for value in [FOREVER, 0, 0, 0] {
+        for value in [self.valid, 0, 0, 0] {
             self.u64(value);
         }
         self.u32(if btime.is_some() { BASIC | BTIME } else { BASIC });
@@ -146,7 +152,7 @@ mod tests {
     #[test]
     fn answers_have_the_kernel_s_sizes() {
         let size = |write: &dyn Fn(&mut Reply)| {
-            let mut reply = Reply::new();
+            let mut reply = Reply::new(true);
             write(&mut reply);
             reply.len()
         };
@@ -159,7 +165,7 @@ mod tests {
 
     #[test]
     fn an_error_has_no_body() {
-        let mut reply = Reply::new();
+        let mut reply = Reply::new(true);
         reply.u64(1);
         assert_eq!(reply.finish(7, 0).len(), 24);
         assert_eq!(reply.finish(7, -2).len(), 16);

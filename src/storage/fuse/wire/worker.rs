@@ -27,7 +27,7 @@ impl Worker<'_> {
     /// Serves until the file system is unmounted.
     pub(super) fn run(self) {
         let mut buffer = vec![0; MAX_WRITE + IN_HEADER + WRITE_IN + 4096];
-        let mut reply = Reply::new();
+        let mut reply = Reply::new(self.fs.lasts());
         let mut ear = Ear::default();
         while self.crew.rest() {
             if !self.listen(&mut ear, &mut buffer, &mut reply) {
