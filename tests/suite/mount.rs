@@ -77,18 +77,18 @@ fn images_are_mounted_read_only() {
 fn a_clone_has_the_settings_and_not_the_files() {
     let Some(sandbox) = sandbox(&[Image("busybox"), Image("guest")]) else { return };
     load_base(&sandbox);
-    let words = ["run", "--network", "none", "--name", "c", "-e", "A=1", "-v", "/anon", "base", "sh", "-c"];
+    let words = ["run", "--network", "none", "--name", "mine", "-e", "A=1", "-v", "/anon", "base", "sh", "-c"];
     sandbox.coracle([&words[..], &["echo $A; test -e /made || touch /made"]].concat()).ok();
-    let id = sandbox.ok(["container", "clone", "c"]);
-    assert_eq!(sandbox.ok(["inspect", "--format", "{{.Id}}", "c-clone"]), id);
-    assert_eq!(sandbox.ok(["diff", "c-clone"]), "");
-    assert_eq!(sandbox.ok(["start", "-a", "c-clone"]), "1");
+    let id = sandbox.ok(["container", "clone", "mine"]);
+    assert_eq!(sandbox.ok(["inspect", "--format", "{{.Id}}", "mine-clone"]), id);
+    assert_eq!(sandbox.ok(["diff", "mine-clone"]), "");
+    assert_eq!(sandbox.ok(["start", "-a", "mine-clone"]), "1");
     let volume = |name: &str| sandbox.inspect(name)["Mounts"][0]["Name"].as_str().unwrap().to_owned();
-    assert_ne!(volume("c"), volume("c-clone"), "an anonymous volume of its own");
-    sandbox.ok(["container", "clone", "c"]);
-    assert_eq!(sandbox.coracle(["container", "exists", "c-clone1"]).code(), 0);
-    sandbox.ok(["container", "clone", "--destroy", "--run", "c", "other"]);
-    assert_eq!(sandbox.coracle(["container", "exists", "c"]).code(), 1);
+    assert_ne!(volume("mine"), volume("mine-clone"), "an anonymous volume of its own");
+    sandbox.ok(["container", "clone", "mine"]);
+    assert_eq!(sandbox.coracle(["container", "exists", "mine-clone1"]).code(), 0);
+    sandbox.ok(["container", "clone", "--destroy", "--run", "mine", "other"]);
+    assert_eq!(sandbox.coracle(["container", "exists", "mine"]).code(), 1);
     sandbox.ok(["wait", "other"]);
     sandbox.coracle(["container", "clone", "nope"]).fails(1, &["nope"]);
     sandbox.start("up", &["base", "sleep", "1000"]);
@@ -99,14 +99,14 @@ fn a_clone_has_the_settings_and_not_the_files() {
 fn init_and_cleanup_are_for_containers_that_do_not_run() {
     let Some(sandbox) = sandbox(&[Image("busybox"), Image("guest")]) else { return };
     load_base(&sandbox);
-    sandbox.ok(["create", "--network", "none", "--name", "c", "base", "true"]);
-    assert_eq!(sandbox.ok(["init", "c"]), "c");
-    assert_eq!(sandbox.ok(["container", "cleanup", "c"]), "c");
-    assert_eq!(sandbox.ok(["start", "-a", "c"]), "");
+    sandbox.ok(["create", "--network", "none", "--name", "mine", "base", "true"]);
+    assert_eq!(sandbox.ok(["init", "mine"]), "mine");
+    assert_eq!(sandbox.ok(["container", "cleanup", "mine"]), "mine");
+    assert_eq!(sandbox.ok(["start", "-a", "mine"]), "");
     sandbox.start("up", &["base", "sleep", "1000"]);
     sandbox.coracle(["container", "init", "up"]).fails(1, &["up", "running"]);
     sandbox.coracle(["container", "cleanup", "up"]).fails(1, &["up", "running"]);
-    sandbox.ok(["container", "cleanup", "--rm", "c"]);
-    assert_eq!(sandbox.coracle(["container", "exists", "c"]).code(), 1);
+    sandbox.ok(["container", "cleanup", "--rm", "mine"]);
+    assert_eq!(sandbox.coracle(["container", "exists", "mine"]).code(), 1);
     sandbox.coracle(["container", "cleanup", "--exec", "x", "up"]).fails(1, &["--exec"]);
 }
