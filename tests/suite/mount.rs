@@ -77,7 +77,8 @@ fn images_are_mounted_read_only() {
 fn a_clone_has_the_settings_and_not_the_files() {
     let Some(sandbox) = sandbox(&[Image("busybox"), Image("guest")]) else { return };
     load_base(&sandbox);
-    let words = ["run", "--network", "none", "--name", "mine", "-e", "A=1", "-v", "/anon", "base", "sh", "-c"];
+    let words =
+        ["run", "--network", "none", "--name", "mine", "-e", "A=1", "-v", "/anon", "base", "sh", "-c"];
     sandbox.coracle([&words[..], &["echo $A; test -e /made || touch /made"]].concat()).ok();
     let id = sandbox.ok(["container", "clone", "mine"]);
     assert_eq!(sandbox.ok(["inspect", "--format", "{{.Id}}", "mine-clone"]), id);
