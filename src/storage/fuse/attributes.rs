@@ -63,6 +63,9 @@ impl Merged {
         if changes.size.is_some() && inode.kind != FileType::RegularFile {
             return Err(Errno::INVAL);
         }
+        if let Some(attr) = self.changes_nothing(&inode, changes)? {
+            return Ok(attr);
+        }
         self.copy_up_to(&inode, changes.size.unwrap_or(u64::MAX))?;
         caller::resume()?;
         if let Some(size) = changes.size {
@@ -105,6 +108,20 @@ impl Merged {
         }
         let stat = self.stat_of(&inode, &state)?;
         Ok(self.attr(&inode, &state, &stat))
+    }
+
+    /// When the kernel forgets a file whose change time it has kept (one that was
+    /// unlinked, say), it writes both times back. The change time cannot be set,
+    /// and where the other is what it was, there is nothing to do, least of all
+    /// to copy the file up.
+    fn changes_nothing(&self, inode: &Arc<Inode>, changes: &Changes) -> Answer<Option<Attr>> {
+        let Changes { mode: None, uid: None, gid: None, size: None, atime: None, .. } = changes else {
+            return Ok(None);
+        };
+        let Some(SetTime::At(time)) = changes.mtime else { return Ok(None) };
+        let state = inode.state();
+        let attr = self.attr(inode, &state, &self.stat_of(inode, &state)?);
+        Ok((attr.mtime == time && !changes.kill_privileges).then_some(attr))
     }
 
     pub(super) fn set_mode(&self, inode: &Arc<Inode>, state: &State, mode: u32) -> Answer<()> {
