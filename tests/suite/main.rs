@@ -26,6 +26,7 @@ mod completion;
 mod copy;
 mod crash;
 mod df;
+mod differential;
 mod events;
 mod examples;
 mod exec;
