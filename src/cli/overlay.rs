@@ -39,7 +39,7 @@ pub(crate) fn run(args: OverlayArgs) -> Result<u8> {
     mount.serve(Path::new(&args.point), || {
         if announce {
             super::ui::write(b"ready").or_ignore();
-            super::ui::let_go_of_stdout().or_ignore();
+            super::ui::let_go_of_output().or_ignore();
         }
     })?;
     Ok(0)

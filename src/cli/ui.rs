@@ -44,13 +44,15 @@ pub(crate) fn write(bytes: &[u8]) -> Result<()> {
     result.context(|| "write to stdout")
 }
 
-/// Closes stdout for whoever reads it: what stays in the background has no more to say.
+/// Closes stdout and stderr for whoever reads them: what stays in the background
+/// has no more to say.
 ///
 /// # Errors
 /// Where there is no /dev/null.
-pub(crate) fn let_go_of_stdout() -> Result<()> {
+pub(crate) fn let_go_of_output() -> Result<()> {
     let null = std::fs::OpenOptions::new().write(true).open("/dev/null").context(|| "open /dev/null")?;
-    rustix::stdio::dup2_stdout(&null).context(|| "close stdout")
+    rustix::stdio::dup2_stdout(&null).context(|| "close stdout")?;
+    rustix::stdio::dup2_stderr(&null).context(|| "close stderr")
 }
 
 /// Stdout for what writes archives: a reader that goes away is remembered.

@@ -104,12 +104,21 @@ fn inside() {
     assert!(Command::new("cp").arg("-a").arg(kernel.path("merged")).arg(&plain).status().unwrap().success());
 
     let (merged, reference) = ([kernel.path("merged"), ours.path("merged")], &plain);
+    // The kernel's overlay loses track of some files with several names (ESTALE):
+    // from then on ours is compared with the plain directory alone.
+    let mut follows = true;
     let mut generator = Generator::new(seed);
     for step in 0..operations {
         let operation = generator.next();
-        let results = merged.each_ref().map(|root| apply(root, &operation));
+        let results = [
+            if follows { apply(&merged[0], &operation) } else { Ok(String::new()) },
+            apply(&merged[1], &operation),
+        ];
+        follows &= results[0] != Err(libc::ESTALE);
         let context = || format!("seed {seed}, step {step}, {operation:?}");
-        assert_eq!(results[0], results[1], "kernel's and ours: {}", context());
+        if follows {
+            assert_eq!(results[0], results[1], "kernel's and ours: {}", context());
+        }
         // A directory with a part in a layer, which no overlay moves.
         if results[1] != Err(libc::EXDEV) {
             assert_eq!(results[1], apply(reference, &operation), "ours and plain: {}", context());
@@ -121,7 +130,7 @@ fn inside() {
     }
     let compare = |when: &str| {
         let wanted = snapshot(reference, Compare::NoTimes);
-        for root in &merged {
+        for root in merged.iter().skip(usize::from(!follows)) {
             let found = differences(&snapshot(root, Compare::NoTimes), &wanted);
             assert_eq!(found, "", "{}, {when}, seed {seed}", root.display());
         }
