@@ -353,3 +353,44 @@ fn a_layer_that_vanished_is_named() {
     std::fs::rename(layers.join("elsewhere"), &layer).unwrap();
     with(&sandbox, "fuse", &["start", "-a", "c"]).ok();
 }
+
+/// `commit`, `diff` and the kernel read the upper directory: they saw the old
+/// content under the name by which a file was not written to.
+#[test]
+fn a_hard_linked_file_is_changed_under_all_its_names() {
+    let Some(sandbox) = sandbox(&[Fuse, Image("busybox"), Image("guest")]) else { return };
+    load_base(&sandbox);
+    crate::changes::change(&sandbox, "link", "busybox ln /data/kept /etc/other");
+    sandbox.ok(["commit", "link", "linked"]);
+    let words = ["run", "--network", "none", "--name", "write", "linked", "sh", "-c"];
+    let script = "busybox stat -c %h /data/kept; echo new >>/etc/other; busybox stat -c %h /data/kept";
+    assert_eq!(with(&sandbox, "fuse", &[&words[..], &[script]].concat()).ok().text(), "2\n2");
+    let changes = sandbox.ok(["diff", "write"]);
+    assert_eq!(changes.lines().collect::<Vec<_>>(), ["C /data", "C /data/kept", "C /etc", "C /etc/other"]);
+    sandbox.ok(["commit", "write", "written"]);
+    for driver in ["overlay", "fuse"] {
+        let seen =
+            with(&sandbox, driver, &["run", "--rm", "--network", "none", "written", "cat", "/data/kept"]);
+        assert_eq!(seen.ok().text(), "keptnew", "{driver}");
+    }
+}
+
+/// rm of a lower tree copied each file up once it was unlinked: Linux writes the
+/// times of a forgotten file back.
+#[test]
+fn what_is_removed_is_not_copied_up() {
+    let Some(sandbox) = sandbox(&[Fuse]) else { return };
+    let base = sandbox.root().join("removal");
+    for part in ["low", "upper", "work", "merged"] {
+        std::fs::create_dir_all(base.join(part)).unwrap();
+    }
+    std::fs::write(base.join("low/file"), vec![b'x'; 1 << 20]).unwrap();
+    // A server that is not allowed to write that much would die of it (SIGXFSZ).
+    let script = format!(
+        "cd {}; (ulimit -f 100; $c overlay -o lowerdir=low,upperdir=upper,workdir=work merged); \
+         rm merged/file; ls -a merged; umount merged; stat -c %t,%T upper/file",
+        base.display()
+    );
+    assert_eq!(session(&sandbox, &script).ok().text(), ".\n..\n0,0");
+    sandbox.ok(["unshare", "rm", "-rf", base.to_str().unwrap()]);
+}
