@@ -92,7 +92,7 @@ impl Merged {
         }
         if let Some(mode) = changes.mode {
             self.set_mode(&inode, &state, mode)?;
-        } else if changes.kill_privileges && changes.size.is_none() && inode.kind == FileType::RegularFile {
+        } else if changes.kill_privileges && changes.size.is_none() && !inode.is_dir() {
             let mode = self.stat_of(&inode, &state)?.st_mode;
             if without_privileges(mode) != mode {
                 self.set_mode(&inode, &state, without_privileges(mode))?;

@@ -140,7 +140,9 @@ fn changes(fields: &mut Fields<'_>) -> Answer<Changes> {
         size: has(fattr::SIZE).then_some(size),
         atime: time(fattr::ATIME, fattr::ATIME_NOW, (atime, atime_nsec)),
         mtime: time(fattr::MTIME, fattr::MTIME_NOW, (mtime, mtime_nsec)),
-        kill_privileges: has(fattr::KILL_SUIDGID),
+        // chown(2) of nobody to nobody clears set-uid too, and is a request that
+        // names nothing but the change time.
+        kill_privileges: has(fattr::KILL_SUIDGID) || valid & fattr::ANY == 0,
     })
 }
 
