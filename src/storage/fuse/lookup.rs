@@ -215,6 +215,9 @@ impl Merged {
             return Err(Errno::NAMETOOLONG);
         }
         let found = self.find(&parent, name)?.ok_or(Errno::NOENT)?;
+        if FileType::from_raw_mode(found.stat.st_mode) != FileType::Directory {
+            self.look_at_file();
+        }
         self.entry(&parent, name, found)
     }
 

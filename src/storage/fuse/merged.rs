@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use std::collections::HashMap;
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 pub(super) struct Merged {
@@ -31,7 +31,9 @@ pub(super) struct Merged {
     /// Names of hard links in the lower layers, for those that were looked through.
     pub(super) aliases: Mutex<HashMap<Layer, Arc<Aliases>>>,
     /// The devices that layers are on; the first is the upper directory's.
-    devices: RwLock<Vec<u64>>,
+    pub(super) devices: RwLock<Vec<u64>>,
+    /// When a file was last asked for by its name: see `listing`.
+    pub(super) looked_at: AtomicU64,
 }
 
 /// How a directory is opened: for its entries, its attributes and as a base.
@@ -94,6 +96,7 @@ impl Merged {
             layers: count,
             aliases: Mutex::default(),
             devices: RwLock::new(devices),
+            looked_at: AtomicU64::new(0),
         })
     }
 

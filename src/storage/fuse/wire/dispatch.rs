@@ -198,7 +198,7 @@ fn read(fs: &dyn FileSystem, header: &Header, fields: &mut Fields<'_>, reply: &m
     let (offset, size) = (fields.u64()?, fields.u32()? as usize);
     let size = size.min(MAX_WRITE);
     if header.opcode == opcode::READ {
-        let count = fs.read(header.node, offset, reply.room(size))?;
+        let count = fs.read(header.node, offset, reply.data(size))?;
         reply.truncate(count.min(size));
         return Ok(());
     }
@@ -304,6 +304,6 @@ impl Sink for Listed<'_> {
         self.reply.u32(name.len() as u32);
         self.reply.u32(kind.into());
         self.reply.bytes(name);
-        self.reply.room(end - self.reply.len());
+        self.reply.zeros(end - self.reply.len());
     }
 }

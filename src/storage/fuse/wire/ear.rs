@@ -23,17 +23,23 @@ pub(super) struct Ear {
 }
 
 impl Ear {
-    /// The next request, in `buffer`, if it comes within a moment.
+    /// The next request, in `buffer`, if it comes within a moment; and whether it
+    /// had been waiting.
     ///
     /// # Errors
     /// EAGAIN where none came; else as read(2) on /dev/fuse.
-    pub(super) fn look(&mut self, device: &OwnedFd, buffer: &mut [u8]) -> Result<usize, Errno> {
+    pub(super) fn look(&mut self, device: &OwnedFd, buffer: &mut [u8]) -> Result<(usize, bool), Errno> {
         self.set(device, true)?;
+        match rustix::io::read(device, &mut *buffer) {
+            Err(Errno::AGAIN) => {}
+            result => return result.map(|length| (length, true)),
+        }
         let start = Instant::now();
         loop {
+            std::thread::yield_now();
             match rustix::io::read(device, &mut *buffer) {
-                Err(Errno::AGAIN) if start.elapsed() < MOMENT => std::thread::yield_now(),
-                result => return result,
+                Err(Errno::AGAIN) if start.elapsed() < MOMENT => {}
+                result => return result.map(|length| (length, false)),
             }
         }
     }

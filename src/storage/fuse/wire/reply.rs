@@ -11,7 +11,9 @@ const SOON: u64 = 1;
 
 /// An answer that is being put together, header first.
 pub(super) struct Reply {
+    /// As long as the longest answer so far: what is behind `end` is of the past.
     bytes: Vec<u8>,
+    end: usize,
     /// Seconds for which the kernel may take what it is told for granted.
     valid: u64,
 }
@@ -19,43 +21,52 @@ pub(super) struct Reply {
 impl Reply {
     /// For answers that hold for good, or for a second.
     pub(super) fn new(lasting: bool) -> Self {
-        Self { bytes: vec![0; OUT_HEADER], valid: if lasting { FOREVER } else { SOON } }
+        Self { bytes: vec![0; OUT_HEADER], end: OUT_HEADER, valid: if lasting { FOREVER } else { SOON } }
     }
 
     pub(super) fn clear(&mut self) {
-        self.bytes.truncate(OUT_HEADER);
+        self.end = OUT_HEADER;
     }
 
     /// Bytes of the answer so far, without the header.
     pub(super) fn len(&self) -> usize {
-        self.bytes.len() - OUT_HEADER
+        self.end - OUT_HEADER
     }
 
     pub(super) fn truncate(&mut self, length: usize) {
-        self.bytes.truncate(OUT_HEADER + length);
+        self.end = self.end.min(OUT_HEADER + length);
     }
 
     pub(super) fn u32(&mut self, value: u32) {
-        self.bytes.extend_from_slice(&value.to_ne_bytes());
+        self.bytes(&value.to_ne_bytes());
     }
 
     pub(super) fn u16(&mut self, value: u16) {
-        self.bytes.extend_from_slice(&value.to_ne_bytes());
+        self.bytes(&value.to_ne_bytes());
     }
 
     pub(super) fn u64(&mut self, value: u64) {
-        self.bytes.extend_from_slice(&value.to_ne_bytes());
+        self.bytes(&value.to_ne_bytes());
     }
 
     pub(super) fn bytes(&mut self, bytes: &[u8]) {
-        self.bytes.extend_from_slice(bytes);
+        self.data(bytes.len()).copy_from_slice(bytes);
     }
 
-    /// Room for `count` bytes that the caller fills.
-    pub(super) fn room(&mut self, count: usize) -> &mut [u8] {
-        let start = self.bytes.len();
-        self.bytes.resize(start + count, 0);
-        &mut self.bytes[start..]
+    /// So many bytes of nothing.
+    pub(super) fn zeros(&mut self, count: usize) {
+        self.data(count).fill(0);
+    }
+
+    /// Room for `count` bytes that the caller fills, or takes back: they are not
+    /// cleared, which for a large read would cost as much as reading it.
+    pub(super) fn data(&mut self, count: usize) -> &mut [u8] {
+        let start = self.end;
+        self.end += count;
+        if self.bytes.len() < self.end {
+            self.bytes.resize(self.end, 0);
+        }
+        &mut self.bytes[start..self.end]
     }
 
     /// `struct fuse_attr`.
@@ -116,7 +127,7 @@ impl Reply {
         for value in [major, minor, 0, 0] {
             self.u32(value);
         }
-        self.room(14 * 8);
+        self.zeros(14 * 8);
     }
 
     /// `struct fuse_kstatfs`.
@@ -127,7 +138,7 @@ impl Reply {
         for value in [space.block_size, space.name_length, space.fragment_size, 0] {
             self.u32(value);
         }
-        self.room(6 * 4);
+        self.zeros(6 * 4);
     }
 
     /// The whole message: `struct fuse_out_header` and the answer, or nothing
@@ -136,11 +147,11 @@ impl Reply {
         if error < 0 {
             self.clear();
         }
-        let length = self.bytes.len() as u32;
+        let length = self.end as u32;
         self.bytes[..4].copy_from_slice(&length.to_ne_bytes());
         self.bytes[4..8].copy_from_slice(&error.to_ne_bytes());
         self.bytes[8..16].copy_from_slice(&unique.to_ne_bytes());
-        &self.bytes
+        &self.bytes[..self.end]
     }
 }
 
@@ -161,6 +172,19 @@ mod tests {
         assert_eq!(size(&|reply| reply.attr_out(&Attr::default())), 104);
         assert_eq!(size(&|reply| reply.statx(&Attr::default(), None)), 288);
         assert_eq!(size(&|reply| reply.space(&Space::default())), 80);
+    }
+
+    #[test]
+    fn nothing_of_the_last_answer_is_in_the_next() {
+        let mut reply = Reply::new(true);
+        reply.data(100).fill(0xff);
+        reply.clear();
+        reply.space(&Space::default());
+        assert!(reply.finish(0, 0)[4..].iter().all(|byte| *byte == 0));
+        reply.clear();
+        reply.data(100).fill(1);
+        reply.truncate(3);
+        assert_eq!(reply.finish(0, 0)[OUT_HEADER..], [1, 1, 1]);
     }
 
     #[test]

@@ -42,11 +42,11 @@ impl Worker<'_> {
         loop {
             let heard = match ear.look(&self.device, buffer) {
                 Err(Errno::AGAIN) if self.crew.may_rest() => return true,
-                Err(Errno::AGAIN) => ear.wait(&self.device, buffer),
+                Err(Errno::AGAIN) => ear.wait(&self.device, buffer).map(|length| (length, true)),
                 heard => heard,
             };
-            let length = match heard {
-                Ok(length) => length,
+            let (length, waited) = match heard {
+                Ok(heard) => heard,
                 // ENOENT: the request was given up before it was taken. EAGAIN:
                 // another thread that shares this end was alert.
                 Err(Errno::INTR | Errno::NOENT | Errno::AGAIN) => continue,
@@ -54,7 +54,8 @@ impl Worker<'_> {
                 Err(_) => return false,
             };
             self.crew.busy(self.number);
-            if more(&self.device) {
+            // One that came alone while this thread looked out is the only one.
+            if waited && more(&self.device) {
                 self.crew.call();
             }
             self.serve(&buffer[..length], reply);
