@@ -394,3 +394,20 @@ fn what_is_removed_is_not_copied_up() {
     assert_eq!(session(&sandbox, &script).ok().text(), ".\n..\n0,0");
     sandbox.ok(["unshare", "rm", "-rf", base.to_str().unwrap()]);
 }
+
+#[test]
+fn what_replaces_a_removed_file_inherits_from_its_directory() {
+    let Some(sandbox) = sandbox(&[Fuse, Image("busybox"), Image("guest")]) else { return };
+    load_base(&sandbox);
+    // Without a range of ids there is no group 7: then it is 0 on both.
+    let script = r"busybox chgrp 7 /data 2>/dev/null; busybox chmod 2777 /data; umask 027
+        busybox rm /data/old /data/kept /etc/conf
+        : >/data/old; busybox mkdir /data/kept; : >/etc/conf
+        busybox stat -c '%n %u %g %a' /data/old /data/kept /etc/conf; busybox ls /data/kept";
+    let words = ["run", "--rm", "--network", "none", "base", "sh", "-c", script];
+    let output = with(&sandbox, "fuse", &words).ok();
+    assert_eq!(output.stdout, with(&sandbox, "overlay", &words).ok().stdout);
+    let lines: Vec<&str> = output.stdout.lines().collect();
+    let [old, kept, conf] = lines[..] else { panic!("{output}") };
+    assert!(old.ends_with(" 640") && kept.ends_with(" 2750") && conf == "/etc/conf 0 0 640", "{output}");
+}

@@ -167,31 +167,48 @@ fn make_over_whiteout(
     dir: BorrowedFd<'_>,
     name: &CStr,
     new: New<'_>,
-    (who, umask): (Caller, u32),
+    guise: (Caller, u32),
 ) -> Answer<(Option<OwnedFd>, Stat)> {
+    let fresh = work.name();
+    if work.serves_for(dir) {
+        let made = make_and_move((work.fresh(), &fresh), (dir, name), new, guise);
+        // The whiteout that a directory took the place of, or what could not be moved.
+        if made.is_err() || matches!(new, New::Directory { .. }) {
+            work.discard(&fresh);
+        }
+        return made;
+    }
     caller::resume()?;
-    let double = work.name();
-    rustix::fs::mkdirat(work.fresh(), &*double, Mode::RWXU)?;
+    rustix::fs::mkdirat(work.fresh(), &*fresh, Mode::RWXU)?;
     let attempt = || {
-        let inner = rustix::fs::openat(work.fresh(), &*double, super::merged::DIRECTORY, Mode::empty())?;
+        let double = rustix::fs::openat(work.fresh(), &*fresh, super::merged::DIRECTORY, Mode::empty())?;
         let stat = rustix::fs::fstat(dir)?;
         if stat.st_mode & libc::S_ISGID != 0 {
-            rustix::fs::fchown(&inner, None::<Uid>, Some(Gid::from_raw(stat.st_gid)))?;
-            rustix::fs::fchmod(&inner, Mode::RWXU | Mode::SGID)?;
+            rustix::fs::fchown(&double, None::<Uid>, Some(Gid::from_raw(stat.st_gid)))?;
+            rustix::fs::fchmod(&double, Mode::RWXU | Mode::SGID)?;
         }
-        xattr::copy_default_acl(dir, inner.as_fd())?;
-        caller::assume(who, umask)?;
-        let made = make_at(inner.as_fd(), name, new)?;
-        caller::resume()?;
-        if matches!(new, New::Directory { .. }) {
-            xattr::make_opaque_at(inner.as_fd(), name)?;
-            renameat_with(&inner, name, dir, name, RenameFlags::EXCHANGE)?;
-        } else {
-            renameat_with(&inner, name, dir, name, RenameFlags::empty())?;
-        }
-        Ok(made)
+        xattr::copy_default_acl(dir, double.as_fd())?;
+        make_and_move((double.as_fd(), name), (dir, name), new, guise)
     };
     let made = attempt();
-    work.discard(&double);
+    work.discard(&fresh);
     made
+}
+
+fn make_and_move(
+    (from, fresh): (BorrowedFd<'_>, &CStr),
+    (dir, name): (BorrowedFd<'_>, &CStr),
+    new: New<'_>,
+    (who, umask): (Caller, u32),
+) -> Answer<(Option<OwnedFd>, Stat)> {
+    caller::assume(who, umask)?;
+    let made = make_at(from, fresh, new)?;
+    caller::resume()?;
+    if matches!(new, New::Directory { .. }) {
+        xattr::make_opaque_at(from, fresh)?;
+        renameat_with(from, fresh, dir, name, RenameFlags::EXCHANGE)?;
+    } else {
+        renameat_with(from, fresh, dir, name, RenameFlags::empty())?;
+    }
+    Ok(made)
 }

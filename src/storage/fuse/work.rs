@@ -19,6 +19,8 @@ pub(super) struct Work {
     fresh: OwnedFd,
     links: OwnedFd,
     has_links: AtomicBool,
+    /// What is made in `fresh` inherits nothing from it.
+    plain: bool,
     next: AtomicU64,
 }
 
@@ -52,12 +54,19 @@ impl Work {
         let has_links = entries.any(|entry| entry.is_ok_and(|entry| entry.ino() != 0 && !is_dot(&entry)));
         super::xattr::probe(fresh.as_fd())?;
         rustix::fs::fstat(upper).context(step)?;
-        Ok(Self { fresh, links, has_links: AtomicBool::new(has_links), next: AtomicU64::new(0) })
+        let plain = super::xattr::leaves_nothing(fresh.as_fd());
+        Ok(Self { fresh, links, has_links: AtomicBool::new(has_links), plain, next: AtomicU64::new(0) })
     }
 
     /// Where a file is made before it is moved to its place.
     pub(super) fn fresh(&self) -> BorrowedFd<'_> {
         self.fresh.as_fd()
+    }
+
+    /// Whether a file of `dir` may be made here and moved there: neither of the
+    /// two gives it a group or an ACL.
+    pub(super) fn serves_for(&self, dir: BorrowedFd<'_>) -> bool {
+        self.plain && super::xattr::leaves_nothing(dir)
     }
 
     /// A name in [`Self::fresh`] that nobody has.

@@ -257,6 +257,15 @@ pub(super) fn has_default_acl(inode: &Inode, upper: BorrowedFd<'_>) -> bool {
     !none
 }
 
+/// Whether what is made in the directory has neither its group nor an ACL of it.
+pub(super) fn leaves_nothing(dir: BorrowedFd<'_>) -> bool {
+    rustix::fs::fstat(dir).is_ok_and(|stat| stat.st_mode & libc::S_ISGID == 0)
+        && matches!(
+            Place::new(dir, c"").get_into(DEFAULT_ACL, &mut []),
+            Err(Errno::NODATA | Errno::OPNOTSUPP)
+        )
+}
+
 impl Merged {
     pub(super) fn get_attribute(&self, node: u64, name: &CStr) -> Answer<Vec<u8>> {
         let inode = self.inode(node)?;
