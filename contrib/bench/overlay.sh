@@ -84,6 +84,39 @@ workload seq-read-cold 'read 1 GiB, cold' cold root 1.3 1.5
 before_seq-read-cold() { run_seq-write "$1"; }
 run_seq-read-cold() { run_seq-read-warm "$1"; }
 
+# fio RW ENGINE: 1 GiB of a file of 256 MiB, in blocks of 4 KiB; its own time counts.
+random_io() {
+    took=$(fio --name=bench --filename="$1/fio" --rw="$2" --ioengine="$3" --bs=4k --size=256M --io_size=1G \
+        --randseed=4 --norandommap --output-format=json |
+        awk -F '[:,]' '/"runtime"/ && $2 > most { most = $2 } END { print most * 1000 }')
+    [ "$took" -gt 0 ]
+}
+before_random() { dd if=/dev/urandom of="$1/fio" bs=1M count=256 status=none; }
+
+workload fio-read 'random reads of 4 KiB (fio)' warm root 1.3 1.5
+before_fio-read() { before_random "$1"; }
+run_fio-read() { random_io "$1" randread psync; }
+
+workload fio-write 'random writes of 4 KiB (fio)' warm root 1.3 1.5
+before_fio-write() { before_random "$1"; }
+run_fio-write() { random_io "$1" randwrite psync; }
+
+workload fio-mmap 'both by mmap (fio)' warm root 1.3 1.5
+before_fio-mmap() { before_random "$1"; }
+run_fio-mmap() { random_io "$1" randrw mmap; }
+
+workload build 'make -j of 500 C files' fresh 'project root' 1.3 2
+run_build() { chroot "$1" /usr/bin/make -s -j "$(nproc)" -C /project; }
+
+# KiB in the place of milliseconds: the kernel's overlay has no process.
+workload memory 'KiB resident, 100,000 files found' fresh many - 1
+run_memory() {
+    find "$1" >/dev/null && find "$1" -newermt 2200-01-01 >/dev/null || return
+    took=0
+    local pid=${server[${1##*/}]:-}
+    [ -z "$pid" ] || took=$(awk '/^VmRSS/ { print $2 * 1000 }' "/proc/$pid/status")
+}
+
 # --- Mounts ------------------------------------------------------------------
 declare -A server mounted
 
@@ -276,6 +309,38 @@ prepare_layers() {
     : >"$disk/lower/root.$LAYERS.made"
 }
 
+prepare_many() {
+    local folder
+    chosen memory && [ ! -e "$disk/lower/many.made" ] || return 0
+    rm -rf "$disk/lower/many"
+    for folder in {1..100}; do
+        mkdir -p "$disk/lower/many/$folder"
+        (cd "$disk/lower/many/$folder" && seq 1000 | xargs touch)
+    done
+    : >"$disk/lower/many.made"
+}
+
+# A program of 500 sources: each a few functions that use those of the last.
+prepare_project() {
+    local number at=$disk/lower/project/project
+    chosen build && [ ! -e "$disk/lower/project.made" ] || return 0
+    rm -rf "$disk/lower/project"
+    mkdir -p "$at"
+    {
+        printf 'objects = $(patsubst %%.c,%%.o,$(wildcard *.c))\nprogram: $(objects)\n\t$(CC) -o $@ $(objects)\n'
+        printf '%%.o: %%.c all.h\n\t$(CC) -O1 -c -o $@ $<\n'
+    } >"$at/Makefile"
+    for ((number = 0; number < 500; number++)); do printf 'int f%d(int, char *, int);\n' "$number"; done >"$at/all.h"
+    for ((number = 0; number < 500; number++)); do
+        printf '#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\n#include "all.h"\n'
+        printf 'static int count(const char *s) { int n = 0; while (*s) n += *s++ == %d; return n; }\n' "$number"
+        printf 'int f%d(int a, char *s, int room) {\n    snprintf(s, room, "%%d of %%d", a, count(s));\n' "$number"
+        printf '    return (int)strlen(s) + (a > 0 ? f%d(a - 1, s, room) : atoi(s));\n}\n' "$(((number + 499) % 500))"
+        [ "$number" != 0 ] || printf 'int main(void) { char s[64] = ""; return f0(9, s, 64) == 0; }\n'
+    done | awk -v at="$at" '/^#include <stdio/ { file = sprintf("%s/f%03d.c", at, n++) } { print > file }'
+    : >"$disk/lower/project.made"
+}
+
 # --- Here it begins ----------------------------------------------------------
 
 chosen() {
@@ -307,6 +372,8 @@ done
 DRIVERS=$usable usable=
 prepare
 prepare_layers
+prepare_many
+prepare_project
 rm -rf "$disk/run"
 for driver in $DRIVERS; do
     if merge "$driver" root; then usable+=" $driver"; else say "$driver does not mount here; left out"; fi
