@@ -4,6 +4,7 @@
 //! A copy is made in `work/fresh` and moved to its place by rename(2) when
 //! nothing is missing any more. Its directories are copied before it.
 
+use super::few::Few;
 use super::handles::{Counted, Data, Parts};
 use super::inode::{Inode, State};
 use super::links::Group;
@@ -129,7 +130,7 @@ impl Merged {
         };
         let group = self.group(work, state, fresh, stat)?;
         // The other names first: with the last step nothing is left undone.
-        let mut names = vec![first.clone()];
+        let mut names = Few::One(first.clone());
         for other in state.names.iter().skip(1) {
             let upper = self.upper_part(&other.parent)?;
             xattr::make_impure(upper.as_fd())?;
@@ -148,10 +149,10 @@ impl Merged {
         publish(work, fresh, above.as_fd(), &first.name)?;
         self.is_copied(inode, &copy);
         state.names = names;
-        state.group = group;
+        state.group = group.map(Box::new);
         state.gone = 0;
         state.upper = true;
-        state.lowers = Box::default();
+        state.lowers.clear();
         state.held = None;
         Ok(())
     }

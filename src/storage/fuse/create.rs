@@ -1,5 +1,6 @@
 //! Making files, and giving them names.
 
+use super::few::Few;
 use super::handles::Data;
 use super::inode::{Inode, Name, State};
 use super::merged::{Merged, unpacked};
@@ -46,7 +47,7 @@ impl Merged {
         };
         inode_changed(&parent);
         let inode =
-            self.new_inode(&stat, State { names: vec![Name::new(&parent, name)], ..State::default() });
+            self.new_inode(&stat, State { names: Few::One(Name::new(&parent, name)), ..State::default() });
         // A new file has no attributes but those that it inherits.
         inode.plain.store(!xattr::has_default_acl(&parent, upper.as_fd()), Ordering::Relaxed);
         if let Some(fd) = data {

@@ -1,5 +1,6 @@
 //! One file of the merged tree, as this server remembers it.
 
+use super::few::Few;
 use super::handles::Handles;
 use rustix::fs::FileType;
 use std::ffi::{CStr, CString};
@@ -42,18 +43,18 @@ pub(super) struct Inode {
 #[derive(Default)]
 pub(super) struct State {
     /// Known names. A directory has one, or none once it is removed.
-    pub(super) names: Vec<Name>,
+    pub(super) names: Few<Name>,
     /// Whether the upper directory has it. What is not there was never written to.
     pub(super) upper: bool,
     /// A directory: the lower layers that contribute to it, topmost first.
     /// A file: the one layer that has it, if the upper directory has not.
-    pub(super) lowers: Box<[Layer]>,
+    pub(super) lowers: Few<Layer>,
     /// Names of a lower file with several that were removed in this run.
     pub(super) gone: u32,
     /// A file without a name: what it still is.
     pub(super) held: Option<Arc<OwnedFd>>,
     /// The copy of a file with several names below: see [`super::links`].
-    pub(super) group: Option<super::links::Group>,
+    pub(super) group: Option<Box<super::links::Group>>,
 }
 
 /// A name in a directory of the merged tree.

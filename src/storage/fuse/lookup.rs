@@ -1,5 +1,6 @@
 //! A name through the upper directory and the lower layers.
 
+use super::few::Few;
 use super::inode::{Inode, Layer, Name, State, UPPER};
 use super::links::Group;
 use super::merged::Merged;
@@ -147,10 +148,10 @@ impl Merged {
             };
             let name = Name { real: found.upper == upper, ..Name::new(parent, name) };
             let state = State {
-                names: vec![name],
+                names: Few::One(name),
                 upper,
                 lowers: lowers.into(),
-                group: group.map(|(_, group)| group),
+                group: group.map(|(_, group)| Box::new(group)),
                 ..State::default()
             };
             let inode = Inode::new(self.table.new_node(), ino, kind, state);

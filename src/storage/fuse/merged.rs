@@ -179,7 +179,7 @@ impl Merged {
             _ => None,
         };
         let mut lowers = Vec::with_capacity(state.lowers.len());
-        for layer in &state.lowers {
+        for layer in state.lowers.iter() {
             let dir = above.get(*layer).ok_or(Errno::NOENT)?;
             lowers.push((*layer, open(dir)?));
         }

@@ -20,6 +20,7 @@ mod caller;
 mod copy_up;
 mod create;
 mod data;
+mod few;
 mod handles;
 mod inode;
 mod links;
