@@ -58,7 +58,7 @@ impl Merged {
         }
         if held.len() == above.len() {
             if let Some(found) = self.find(&parent, name)? {
-                if !found.upper && found.lowers == [layer] && found.stat.st_ino == ino {
+                if !found.upper && *found.lowers == [layer] && found.stat.st_ino == ino {
                     let inode = self.refer(&parent, name, found)?;
                     self.let_go(inode.node, 1);
                 }

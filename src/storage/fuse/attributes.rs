@@ -115,13 +115,21 @@ impl Merged {
     /// and where the other is what it was, there is nothing to do, least of all
     /// to copy the file up.
     fn changes_nothing(&self, inode: &Arc<Inode>, changes: &Changes) -> Answer<Option<Attr>> {
-        let Changes { mode: None, uid: None, gid: None, size: None, atime: None, .. } = changes else {
+        let Changes {
+            mode: None,
+            uid: None,
+            gid: None,
+            size: None,
+            atime: None,
+            mtime: Some(SetTime::At(time)),
+            kill_privileges: false,
+        } = changes
+        else {
             return Ok(None);
         };
-        let Some(SetTime::At(time)) = changes.mtime else { return Ok(None) };
         let state = inode.state();
         let attr = self.attr(inode, &state, &self.stat_of(inode, &state)?);
-        Ok((attr.mtime == time && !changes.kill_privileges).then_some(attr))
+        Ok((attr.mtime == *time).then_some(attr))
     }
 
     pub(super) fn set_mode(&self, inode: &Arc<Inode>, state: &State, mode: u32) -> Answer<()> {

@@ -34,7 +34,8 @@ impl Merged {
         caller::assume(who, umask)?;
         let made = match make_at(upper.as_fd(), name, new) {
             Err(Errno::EXIST) if is_whiteout_at(upper.as_fd(), name) => {
-                make_over_whiteout(work, upper.as_fd(), name, new, (who, umask))
+                let acl = xattr::has_default_acl(&parent, upper.as_fd());
+                make_over_whiteout(work, (upper.as_fd(), acl), name, new, (who, umask))
             }
             made => made,
         };
@@ -165,13 +166,15 @@ fn make_at(dir: BorrowedFd<'_>, name: &CStr, new: New<'_>) -> Answer<(Option<Own
 /// from its directory (group, default ACL) it gets from a double of that.
 fn make_over_whiteout(
     work: &Work,
-    dir: BorrowedFd<'_>,
+    (dir, has_default_acl): (BorrowedFd<'_>, bool),
     name: &CStr,
     new: New<'_>,
     guise: (Caller, u32),
 ) -> Answer<(Option<OwnedFd>, Stat)> {
     let fresh = work.name();
-    if work.serves_for(dir) {
+    let stat = rustix::fs::fstat(dir)?;
+    let set_gid = stat.st_mode & libc::S_ISGID != 0;
+    if work.is_plain() && !set_gid && !has_default_acl {
         let made = make_and_move((work.fresh(), &fresh), (dir, name), new, guise);
         // The whiteout that a directory took the place of, or what could not be moved.
         if made.is_err() || matches!(new, New::Directory { .. }) {
@@ -183,8 +186,7 @@ fn make_over_whiteout(
     rustix::fs::mkdirat(work.fresh(), &*fresh, Mode::RWXU)?;
     let attempt = || {
         let double = rustix::fs::openat(work.fresh(), &*fresh, super::merged::DIRECTORY, Mode::empty())?;
-        let stat = rustix::fs::fstat(dir)?;
-        if stat.st_mode & libc::S_ISGID != 0 {
+        if set_gid {
             rustix::fs::fchown(&double, None::<Uid>, Some(Gid::from_raw(stat.st_gid)))?;
             rustix::fs::fchmod(&double, Mode::RWXU | Mode::SGID)?;
         }

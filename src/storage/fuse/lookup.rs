@@ -21,7 +21,7 @@ pub(super) struct Found {
     pub(super) upper: bool,
     /// The lower layers of a directory; the one of a file that is not in the
     /// upper directory.
-    pub(super) lowers: Vec<Layer>,
+    pub(super) lowers: Few<Layer>,
     /// The number that the topmost lower part has, for a merged directory.
     origin: Option<u64>,
 }
@@ -61,17 +61,17 @@ impl Merged {
                 Part::Whiteout => break,
                 Part::File(stat) => {
                     if found.is_none() {
-                        let lowers = if layer == UPPER { Vec::new() } else { vec![layer] };
+                        let lowers = if layer == UPPER { Few::None } else { Few::One(layer) };
                         return Ok(Some(Found { stat: *stat, upper: layer == UPPER, lowers, origin: None }));
                     }
                     break;
                 }
                 Part::Directory(stat) => stat,
             };
-            let found = found.get_or_insert_with(|| Found {
+            let found = found.get_or_insert(Found {
                 stat: *stat,
                 upper: layer == UPPER,
-                lowers: Vec::new(),
+                lowers: Few::None,
                 origin: None,
             });
             if layer != UPPER {
@@ -143,14 +143,14 @@ impl Merged {
                 unknown.unwrap_or(identity)
             };
             let (ino, upper, lowers) = match &group {
-                Some(_) if !found.upper => (self.identity(&found.stat), true, Vec::new()),
+                Some(_) if !found.upper => (self.identity(&found.stat), true, Few::None),
                 _ => (origin(), found.upper, found.lowers.clone()),
             };
             let name = Name { real: found.upper == upper, ..Name::new(parent, name) };
             let state = State {
                 names: Few::One(name),
                 upper,
-                lowers: lowers.into(),
+                lowers,
                 group: group.map(|(_, group)| Box::new(group)),
                 ..State::default()
             };

@@ -19,7 +19,6 @@ pub(super) struct Work {
     fresh: OwnedFd,
     links: OwnedFd,
     has_links: AtomicBool,
-    /// What is made in `fresh` inherits nothing from it.
     plain: bool,
     next: AtomicU64,
 }
@@ -54,7 +53,8 @@ impl Work {
         let has_links = entries.any(|entry| entry.is_ok_and(|entry| entry.ino() != 0 && !is_dot(&entry)));
         super::xattr::probe(fresh.as_fd())?;
         rustix::fs::fstat(upper).context(step)?;
-        let plain = super::xattr::leaves_nothing(fresh.as_fd());
+        let set_gid = rustix::fs::fstat(&fresh).context(step)?.st_mode & libc::S_ISGID != 0;
+        let plain = !set_gid && !super::xattr::has_default_acl_on_disk(fresh.as_fd());
         Ok(Self { fresh, links, has_links: AtomicBool::new(has_links), plain, next: AtomicU64::new(0) })
     }
 
@@ -63,10 +63,9 @@ impl Work {
         self.fresh.as_fd()
     }
 
-    /// Whether a file of `dir` may be made here and moved there: neither of the
-    /// two gives it a group or an ACL.
-    pub(super) fn serves_for(&self, dir: BorrowedFd<'_>) -> bool {
-        self.plain && super::xattr::leaves_nothing(dir)
+    /// Whether what is made in [`Self::fresh`] inherits neither group nor ACL from it.
+    pub(super) fn is_plain(&self) -> bool {
+        self.plain
     }
 
     /// A name in [`Self::fresh`] that nobody has.

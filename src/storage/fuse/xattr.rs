@@ -251,19 +251,14 @@ pub(super) fn has_default_acl(inode: &Inode, upper: BorrowedFd<'_>) -> bool {
     if inode.plain.load(Ordering::Relaxed) || inode.no_default_acl.load(Ordering::Relaxed) {
         return false;
     }
-    let found = Place::new(upper, c"").get_into(DEFAULT_ACL, &mut []);
-    let none = matches!(found, Err(Errno::NODATA | Errno::OPNOTSUPP));
-    inode.no_default_acl.store(none, Ordering::Relaxed);
-    !none
+    let found = has_default_acl_on_disk(upper);
+    inode.no_default_acl.store(!found, Ordering::Relaxed);
+    found
 }
 
-/// Whether what is made in the directory has neither its group nor an ACL of it.
-pub(super) fn leaves_nothing(dir: BorrowedFd<'_>) -> bool {
-    rustix::fs::fstat(dir).is_ok_and(|stat| stat.st_mode & libc::S_ISGID == 0)
-        && matches!(
-            Place::new(dir, c"").get_into(DEFAULT_ACL, &mut []),
-            Err(Errno::NODATA | Errno::OPNOTSUPP)
-        )
+pub(super) fn has_default_acl_on_disk(dir: BorrowedFd<'_>) -> bool {
+    let found = Place::new(dir, c"").get_into(DEFAULT_ACL, &mut []);
+    !matches!(found, Err(Errno::NODATA | Errno::OPNOTSUPP))
 }
 
 impl Merged {

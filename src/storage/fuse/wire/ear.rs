@@ -30,17 +30,14 @@ impl Ear {
     /// EAGAIN where none came; else as read(2) on /dev/fuse.
     pub(super) fn look(&mut self, device: &OwnedFd, buffer: &mut [u8]) -> Result<(usize, bool), Errno> {
         self.set(device, true)?;
-        match rustix::io::read(device, &mut *buffer) {
-            Err(Errno::AGAIN) => {}
-            result => return result.map(|length| (length, true)),
-        }
         let start = Instant::now();
+        let mut waiting = true;
         loop {
-            std::thread::yield_now();
             match rustix::io::read(device, &mut *buffer) {
-                Err(Errno::AGAIN) if start.elapsed() < MOMENT => {}
-                result => return result.map(|length| (length, false)),
+                Err(Errno::AGAIN) if start.elapsed() < MOMENT => std::thread::yield_now(),
+                result => return result.map(|length| (length, waiting)),
             }
+            waiting = false;
         }
     }
 
