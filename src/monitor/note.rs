@@ -2,6 +2,7 @@
 
 use super::life::Container;
 use crate::error::BestEffort;
+use crate::network::uplink::News;
 use crate::state::events;
 use crate::types::container::ContainerRecord;
 use crate::types::event::{Event, EventKind};
@@ -41,6 +42,16 @@ pub(super) fn signalled(container: &Container, signal: i32) {
 /// It ended because it was asked to.
 pub(super) fn stopped(container: &Container) {
     say(container, &events::of_container(&container.present_record(), "stop"));
+}
+
+/// The way out of its network has died, or is back.
+pub(super) fn uplink(container: &Container, name: &str, news: &News) {
+    let event = events::of_container(&container.present_record(), "uplink").with("uplink", name);
+    let event = match news {
+        News::Died(error) => event.with("state", "died").with("error", error.to_string()),
+        News::Restarted => event.with("state", "restarted"),
+    };
+    say(container, &event);
 }
 
 pub(super) fn say(container: &Container, event: &Event) {

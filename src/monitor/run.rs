@@ -5,7 +5,6 @@
 #![allow(deprecated)]
 
 use super::Front;
-use super::exec::Execs;
 use super::life::Container;
 use super::log_file::Stream;
 use super::messages::{FromMonitor, StartOrder};
@@ -15,12 +14,12 @@ use super::pump::{self, Pipes};
 use super::{health, note};
 use crate::cgroup::Group;
 use crate::error::{BestEffort, Context, Error, Result};
-use crate::network::slirp::{self, Slirp, SlirpOptions};
+use crate::network::uplink::{Netns, Uplink};
 use crate::runtime::create::{self, Starting};
 use crate::runtime::plan::Cgroup;
 use crate::state::store::{LiveState, this_process};
 use crate::sys::process::start_ticks;
-use crate::types::namespace::{NamespaceMode, NetworkMode};
+use crate::types::namespace::NamespaceMode;
 use crate::types::status::{Exit, ProcessId};
 use jiff::Timestamp;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
@@ -47,7 +46,7 @@ pub(super) struct Started {
     pidfd: OwnedFd,
     at: Timestamp,
     output: tokio::task::JoinHandle<()>,
-    network: Option<Slirp>,
+    uplink: Option<Uplink>,
     servers: Vec<Server>,
 }
 
@@ -81,20 +80,23 @@ async fn start_on(
     };
     let group = Group::create(container.record.id.short(), &container.limits())?;
     let cgroup = group.as_ref().map(|group| group_for_plan(container, group)).transpose()?;
-    let Planned { plan, own_network, uid_map, driver, mut warnings } = plan::make(&context, stdio, cgroup)?;
+    let Planned { plan, uplink, uid_map, driver, warnings } = plan::make(&context, stdio, cgroup)?;
     let mut starting = create::create(plan)?;
     let group = group.filter(Group::is_populated);
     let cgroup = group.as_ref().map(|group| group.path().to_owned());
     container.set_group(group);
-    let mut network = if own_network { connect(&config.network, starting.pid, &mut warnings)? } else { None };
+    let mut uplink = match uplink {
+        Some(chosen) => Some(Uplink::start(chosen, Netns::of(starting.pid)?)?),
+        None => None,
+    };
     for warning in warnings {
         if let Some(front) = front {
             front.send(&FromMonitor::Warning(warning)).or_ignore();
         }
     }
     // Init mounts meanwhile.
-    let connected = match &mut network {
-        Some(slirp) => slirp.ready().await,
+    let connected = match &mut uplink {
+        Some(uplink) => uplink.ready().await,
         None => Ok(()),
     };
     // What init met comes first: without it the helper has nothing to connect.
@@ -128,7 +130,7 @@ async fn start_on(
     note::started(container);
     health::begin(container, at);
     let output = tokio::task::spawn_local(pump::pump(Rc::clone(container), Pipes { terminal, ..pipes }));
-    Ok(Started { process, pidfd, at, output, network, servers: Vec::new() })
+    Ok(Started { process, pidfd, at, output, uplink, servers: Vec::new() })
 }
 
 fn group_for_plan(container: &Container, group: &Group) -> Result<Cgroup> {
@@ -142,28 +144,9 @@ fn process_id(starting: &Starting) -> Result<ProcessId> {
     Ok(ProcessId { pid: starting.pid, start_ticks })
 }
 
-fn connect(network: &NetworkMode, init: u32, warnings: &mut Vec<String>) -> Result<Option<Slirp>> {
-    let options = match network {
-        NetworkMode::Default => SlirpOptions::default(),
-        NetworkMode::Slirp { options } => SlirpOptions::parse(options)?,
-        NetworkMode::None | NetworkMode::Host | NetworkMode::Container(_) | NetworkMode::Path(_) => {
-            return Ok(None);
-        }
-    };
-    match slirp::available() {
-        Ok(program) => Slirp::start(&program, init, &options).map(Some),
-        Err(error) if *network == NetworkMode::Default => {
-            let hint = error.hints().first().map(|hint| format!(" ({hint})")).unwrap_or_default();
-            warnings.push(format!("the container has no network but loopback: {error}{hint}"));
-            Ok(None)
-        }
-        Err(error) => Err(error),
-    }
-}
-
 /// Waits for the end of a run and for the last of its output.
 pub(super) async fn wait(container: &Rc<Container>, started: Started) -> Exit {
-    let Started { process, pidfd, at, output, network, servers } = started;
+    let Started { process, pidfd, at, output, uplink, servers } = started;
     // Without a pid namespace the orphans of the container come to this process.
     let orphans = if container.record.config.pid == NamespaceMode::Host {
         signal(SignalKind::child()).ok()
@@ -171,8 +154,8 @@ pub(super) async fn wait(container: &Rc<Container>, started: Started) -> Exit {
         None
     };
     let timeout = container.record.config.timeout;
-    let run = Run { pid: process.pid, pidfd: &pidfd, timeout, execs: &container.execs, servers: &servers };
-    let mut status = wait_for_exit(&run, network, orphans).await;
+    let run = Run { container, pid: process.pid, pidfd: &pidfd, timeout, servers: &servers };
+    let mut status = wait_for_exit(&run, uplink, orphans).await;
     let oom_killed = container.end_group();
     container.control.set_running(None);
     health::end(container);
@@ -201,15 +184,15 @@ pub(super) async fn wait(container: &Rc<Container>, started: Started) -> Exit {
 }
 
 struct Run<'a> {
+    container: &'a Container,
     pid: u32,
     pidfd: &'a OwnedFd,
     /// Seconds; 0: for ever.
     timeout: u64,
-    execs: &'a Execs,
     servers: &'a [Server],
 }
 
-async fn wait_for_exit(run: &Run<'_>, mut network: Option<Slirp>, mut orphans: Option<ChildSignals>) -> u8 {
+async fn wait_for_exit(run: &Run<'_>, mut uplink: Option<Uplink>, mut orphans: Option<ChildSignals>) -> u8 {
     let Run { pidfd, timeout, .. } = *run;
     let ended = async {
         match AsyncFd::new(pidfd.as_fd()) {
@@ -225,16 +208,17 @@ async fn wait_for_exit(run: &Run<'_>, mut network: Option<Slirp>, mut orphans: O
     tokio::pin!(settling);
     let (mut expired, mut settled, mut faulty) = (false, false, false);
     loop {
-        let helper = network.as_ref().and_then(Slirp::pid);
+        let helper = uplink.as_ref().and_then(Uplink::pid);
         let child = async {
             match &mut orphans {
                 Some(signals) => signals.recv().await,
                 None => std::future::pending().await,
             }
         };
-        let death = async {
-            match &mut network {
-                Some(slirp) => slirp.death().await,
+        let name = uplink.as_ref().map_or("", Uplink::name);
+        let news = async {
+            match &mut uplink {
+                Some(uplink) => uplink.news().await,
                 None => std::future::pending().await,
             }
         };
@@ -253,12 +237,10 @@ async fn wait_for_exit(run: &Run<'_>, mut network: Option<Slirp>, mut orphans: O
                 faulty = true;
                 rustix::process::pidfd_send_signal(pidfd, Signal::KILL).or_ignore();
             }
-            // The container goes on with what it has: restarting the uplink
-            // would need its interface to be taken down first.
-            _ = death => network = None,
+            news = news => note::uplink(run.container, name, &news),
             _ = child => {
                 let own = [Some(run.pid), helper].into_iter().flatten();
-                let own = own.chain(run.servers.iter().map(Server::pid)).chain(run.execs.pids());
+                let own = own.chain(run.servers.iter().map(Server::pid)).chain(run.container.execs.pids());
                 reap_orphans(&own.collect::<Vec<_>>());
             }
         }

@@ -2,4 +2,4 @@
 //! resolv.conf and hosts. The monitor calls this; nothing is kept on disk.
 pub(crate) mod loopback;
 pub(crate) mod resolver;
-pub(crate) mod slirp;
+pub(crate) mod uplink;

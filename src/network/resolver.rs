@@ -1,7 +1,7 @@
 //! The texts of a container's `/etc/resolv.conf`, `/etc/hosts` and
 //! `/etc/hostname`, from the host's files and the flags. Pure.
 
-use super::slirp::SlirpAddresses;
+use super::uplink::Addresses;
 use crate::error::{Error, Result};
 use std::net::IpAddr;
 
@@ -14,9 +14,9 @@ const MAX_HOST_ENTRIES: usize = 1000;
 
 /// How the container reaches the world, as far as names go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Uplink {
-    /// Its own namespace behind slirp4netns.
-    Slirp(SlirpAddresses),
+pub(crate) enum Way<'a> {
+    /// Its own namespace behind an uplink.
+    Uplink(&'a Addresses),
     /// The host's network namespace: what holds for the host holds here.
     Host,
     /// Loopback alone, or a namespace made by someone else.
@@ -35,7 +35,7 @@ pub(crate) struct ResolvRequest<'a> {
     pub(crate) dns: &'a [String],
     pub(crate) search: &'a [String],
     pub(crate) options: &'a [String],
-    pub(crate) uplink: Uplink,
+    pub(crate) way: Way<'a>,
 }
 
 /// The text; `None` for `--dns none`, which leaves the image's file alone.
@@ -81,15 +81,14 @@ fn nameservers(request: &ResolvRequest<'_>, host: &Resolv) -> Vec<String> {
     let behind_stub = || request.systemd.map(|text| Resolv::parse(text).nameservers).unwrap_or_default();
     let stub_alone = !host.nameservers.is_empty() && host.nameservers.iter().all(|address| is_local(address));
     let real = if stub_alone { behind_stub() } else { host.nameservers.clone() };
-    match request.uplink {
-        Uplink::Host => host.nameservers.clone(),
-        Uplink::Slirp(addresses) => {
-            // slirp4netns asks whatever the host asks, stubs included.
-            let mut all = vec![addresses.dns.to_string()];
+    match request.way {
+        Way::Host => host.nameservers.clone(),
+        Way::Uplink(addresses) => {
+            let mut all: Vec<String> = addresses.dns.iter().map(IpAddr::to_string).collect();
             all.extend(real.iter().filter(reachable).cloned());
             all
         }
-        Uplink::None => real.iter().filter(reachable).cloned().collect(),
+        Way::None => real.iter().filter(reachable).cloned().collect(),
     }
 }
 
@@ -158,10 +157,7 @@ pub(crate) struct HostsRequest<'a> {
     pub(crate) name: &'a str,
     /// `--add-host`: name and address, or `host-gateway`.
     pub(crate) add: &'a [(String, String)],
-    pub(crate) uplink: Uplink,
-    /// Where the host itself is reached (`host.containers.internal`,
-    /// `host-gateway`), if it is.
-    pub(crate) host_address: Option<IpAddr>,
+    pub(crate) way: Way<'a>,
 }
 
 /// The text of `/etc/hosts`. Names of the container and of `--add-host` win over
@@ -182,16 +178,16 @@ pub(crate) fn hosts(request: &HostsRequest<'_>) -> Result<String> {
         own.push(request.name.to_owned());
     }
     own.retain(|name| !name.is_empty());
-    let own_address = match request.uplink {
-        Uplink::Slirp(addresses) => Some(addresses.guest.to_string()),
-        Uplink::None => Some("127.0.0.1".to_owned()),
+    let own_address = match request.way {
+        Way::Uplink(addresses) => addresses.guest.map(|guest| guest.to_string()),
+        Way::None => Some("127.0.0.1".to_owned()),
         // The host's own file names the host.
-        Uplink::Host => None,
+        Way::Host => None,
     };
     if let Some(address) = own_address.filter(|_| !own.is_empty()) {
         entries.push((address, own));
     }
-    if let Some(address) = request.host_address {
+    if let Some(address) = host_address(request.way) {
         let names = ["host.containers.internal", "host.docker.internal"].map(str::to_owned);
         let added = |name: &String| request.add.iter().any(|(given, _)| given == name);
         let names: Vec<String> = names.into_iter().filter(|name| !added(name)).collect();
@@ -203,10 +199,20 @@ pub(crate) fn hosts(request: &HostsRequest<'_>) -> Result<String> {
     Ok(lines.map(|(address, names)| format!("{address}\t{}\n", names.join(" "))).collect())
 }
 
+/// Where the host itself is reached (`host.containers.internal`,
+/// `host-gateway`), if it is.
+fn host_address(way: Way<'_>) -> Option<IpAddr> {
+    match way {
+        Way::Uplink(addresses) => addresses.host,
+        Way::Host => Some(std::net::Ipv4Addr::LOCALHOST.into()),
+        Way::None => None,
+    }
+}
+
 fn added_address(request: &HostsRequest<'_>, name: &str, address: &str) -> Result<String> {
     if address == "host-gateway" {
         let missing = || Error::invalid(format!("--add-host {name}:host-gateway: the host is not reachable"));
-        return request.host_address.map(|address| address.to_string()).ok_or_else(missing);
+        return host_address(request.way).map(|address| address.to_string()).ok_or_else(missing);
     }
     let bare = address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(address);
     let parsed = bare.parse::<IpAddr>();
@@ -222,7 +228,7 @@ fn entries_of_host(request: &HostsRequest<'_>, taken: &[String]) -> Vec<(String,
     let entries = request.host.lines().filter_map(|line| {
         let mut words = line.split('#').next()?.split_ascii_whitespace();
         let address = words.next()?;
-        if is_local(address) && request.uplink != Uplink::Host {
+        if is_local(address) && request.way != Way::Host {
             return None;
         }
         address.parse::<IpAddr>().ok()?;
@@ -241,14 +247,21 @@ pub(crate) fn hostname_file(hostname: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::network::slirp::SlirpOptions;
+    use std::net::Ipv4Addr;
+    use std::sync::LazyLock;
 
-    fn slirp() -> Uplink {
-        Uplink::Slirp(SlirpOptions::default().addresses())
+    static ADDRESSES: LazyLock<Addresses> = LazyLock::new(|| Addresses {
+        guest: Some(Ipv4Addr::new(10, 0, 2, 100).into()),
+        dns: vec![Ipv4Addr::new(10, 0, 2, 3).into()],
+        host: Some(Ipv4Addr::new(10, 0, 2, 2).into()),
+    });
+
+    fn slirp() -> Way<'static> {
+        Way::Uplink(&ADDRESSES)
     }
 
-    fn request(host: &str, uplink: Uplink) -> ResolvRequest<'_> {
-        ResolvRequest { host, systemd: None, dns: &[], search: &[], options: &[], uplink }
+    fn request<'a>(host: &'a str, way: Way<'a>) -> ResolvRequest<'a> {
+        ResolvRequest { host, systemd: None, dns: &[], search: &[], options: &[], way }
     }
 
     fn words(words: &[&str]) -> Vec<String> {
@@ -260,7 +273,7 @@ mod tests {
         "domain old\nsearch example.org lan ; remark\nnameserver 192.0.2.1\nnameserver fe80::1%eth0\n";
 
     #[test]
-    fn resolvers_by_uplink() {
+    fn resolvers_by_way() {
         let upstream = Some("nameserver 192.0.2.9\nnameserver 127.0.0.1\n");
         let cases = [
             (STUB, None, slirp(), "search lan\nnameserver 10.0.2.3\noptions edns0 trust-ad\n"),
@@ -270,20 +283,16 @@ mod tests {
                 slirp(),
                 "search lan\nnameserver 10.0.2.3\nnameserver 192.0.2.9\noptions edns0 trust-ad\n",
             ),
-            (STUB, upstream, Uplink::None, "search lan\nnameserver 192.0.2.9\noptions edns0 trust-ad\n"),
-            (STUB, upstream, Uplink::Host, "search lan\nnameserver 127.0.0.53\noptions edns0 trust-ad\n"),
+            (STUB, upstream, Way::None, "search lan\nnameserver 192.0.2.9\noptions edns0 trust-ad\n"),
+            (STUB, upstream, Way::Host, "search lan\nnameserver 127.0.0.53\noptions edns0 trust-ad\n"),
             (PLAIN, upstream, slirp(), "search example.org lan\nnameserver 10.0.2.3\nnameserver 192.0.2.1\n"),
-            (PLAIN, None, Uplink::None, "search example.org lan\nnameserver 192.0.2.1\n"),
-            ("", None, Uplink::None, ""),
+            (PLAIN, None, Way::None, "search example.org lan\nnameserver 192.0.2.1\n"),
+            ("", None, Way::None, ""),
             ("", None, slirp(), "nameserver 10.0.2.3\n"),
         ];
-        for (host, systemd, uplink, expected) in cases {
-            let request = ResolvRequest { systemd, ..request(host, uplink) };
-            assert_eq!(
-                resolv_conf(&request).expect("valid").as_deref(),
-                Some(expected),
-                "{host:?} {uplink:?}"
-            );
+        for (host, systemd, way, expected) in cases {
+            let request = ResolvRequest { systemd, ..request(host, way) };
+            assert_eq!(resolv_conf(&request).expect("valid").as_deref(), Some(expected), "{host:?} {way:?}");
         }
     }
 
@@ -326,27 +335,26 @@ mod tests {
         assert!(resolv_conf(&ResolvRequest { dns: &both, ..request("", slirp()) }).is_err());
     }
 
-    fn hosts_of(uplink: Uplink, add: &[(&str, &str)]) -> Result<String> {
+    fn hosts_of(way: Way<'_>, add: &[(&str, &str)]) -> Result<String> {
         let add: Vec<_> = add.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
         hosts(&HostsRequest {
             host: "127.0.0.1 localhost\n127.0.1.1 laptop\n192.0.2.5 db web # remark\nbroken line\n",
             hostname: "web",
             name: "frontend",
             add: &add,
-            uplink,
-            host_address: Some(IpAddr::from([10, 0, 2, 2])),
+            way,
         })
     }
 
     #[test]
-    fn hosts_by_uplink() {
+    fn hosts_by_way() {
         let localhost = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n";
         let host = "10.0.2.2\thost.containers.internal host.docker.internal\n192.0.2.5\tdb\n";
         let text = hosts_of(slirp(), &[]).expect("valid");
         assert_eq!(text, format!("{localhost}10.0.2.100\tweb frontend\n{host}"));
-        let text = hosts_of(Uplink::None, &[]).expect("valid");
-        assert_eq!(text, format!("{localhost}127.0.0.1\tweb frontend\n{host}"));
-        let text = hosts_of(Uplink::Host, &[]).expect("valid");
+        let text = hosts_of(Way::None, &[]).expect("valid");
+        assert_eq!(text, format!("{localhost}127.0.0.1\tweb frontend\n192.0.2.5\tdb\n"));
+        let text = hosts_of(Way::Host, &[]).expect("valid");
         assert!(text.contains("127.0.1.1\tlaptop\n") && text.contains("192.0.2.5\tdb web\n"), "{text}");
     }
 

@@ -23,5 +23,6 @@ pub(crate) mod size;
 pub(crate) mod status;
 pub(crate) mod time;
 pub(crate) mod ulimit;
+pub(crate) mod uplink;
 pub(crate) mod user;
 pub(crate) mod volume_options;

@@ -1,6 +1,7 @@
 //! Which namespaces a container has of its own: the values of `--network`,
 //! `--pid`, `--ipc`, `--uts`, `--userns`.
 
+use super::uplink::SlirpOptions;
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -162,7 +163,9 @@ impl NetworkMode {
             ("" | "default" | "private", None) => Ok(Self::Default),
             ("slirp4netns", options) => {
                 let options = options.unwrap_or_default().split(',').filter(|option| !option.is_empty());
-                Ok(Self::Slirp { options: options.map(str::to_owned).collect() })
+                let options: Vec<String> = options.map(str::to_owned).collect();
+                SlirpOptions::parse(&options)?;
+                Ok(Self::Slirp { options })
             }
             ("none", None) => Ok(Self::None),
             ("host", None) => Ok(Self::Host),
@@ -299,7 +302,17 @@ mod tests {
         for (text, mode) in good {
             assert_eq!(NetworkMode::parse(text).unwrap(), mode, "{text}");
         }
-        for bad in ["bridge", "pasta", "web", "ns:a", "ns:", "none:x", "container:", "container"] {
+        for bad in [
+            "bridge",
+            "pasta",
+            "web",
+            "ns:a",
+            "ns:",
+            "none:x",
+            "container:",
+            "container",
+            "slirp4netns:mtu=0",
+        ] {
             assert!(NetworkMode::parse(bad).is_err(), "{bad}");
         }
     }

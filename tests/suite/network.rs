@@ -1,6 +1,6 @@
 //! The network of a container: its own loopback, and the way out.
 
-use crate::harness::{Image, Slirp, sandbox};
+use crate::harness::{Image, Sandbox, Slirp, sandbox, until};
 use std::io::Write;
 use std::net::TcpListener;
 
@@ -70,24 +70,43 @@ fn publishing_is_a_clear_error_for_now() {
 }
 
 #[test]
-fn a_killed_helper_does_not_end_the_container() {
-    let Some(sandbox) = sandbox(&[Image("guest"), Slirp]) else { return };
-    sandbox.ok(["run", "-d", "--name", "c", "guest", "sleep"]);
-    // The helper knows nothing of the sandbox: it is the monitor's child.
-    let monitor = sandbox.monitors()[0];
-    let children = std::fs::read_to_string(format!("/proc/{monitor}/task/{monitor}/children")).unwrap();
-    let is_helper = |pid: &i32| {
-        std::fs::read(format!("/proc/{pid}/cmdline"))
-            .is_ok_and(|c| String::from_utf8_lossy(&c).contains("slirp4netns"))
+fn a_killed_helper_is_started_again_with_the_same_addresses() {
+    let Some(sandbox) = sandbox(&[Image("busybox"), Slirp]) else { return };
+    sandbox.ok(["run", "-d", "--name", "c", "busybox", "sleep", "1000"]);
+    let address = |sandbox: &Sandbox| sandbox.ok(["exec", "c", "ip", "-o", "addr", "show", "tap0"]);
+    let before = address(&sandbox);
+    for round in 1..=3 {
+        let helper = helper_of(&sandbox, "slirp4netns").expect("a helper");
+        rustix::process::kill_process(
+            rustix::process::Pid::from_raw(helper).unwrap(),
+            rustix::process::Signal::KILL,
+        )
+        .unwrap();
+        until("it is told that the uplink is back", || {
+            let events = sandbox.ok(["events", "--since", "1", "--until", "0s", "--filter", "event=uplink"]);
+            (events.matches("state=restarted").count() == round).then_some(())
+        });
+        assert_ne!(helper_of(&sandbox, "slirp4netns"), Some(helper));
+        let routes = sandbox.ok(["exec", "c", "ip", "route"]);
+        assert!(routes.contains("default via 10.0.2.2"), "{routes}");
+    }
+    // The index of the interface differs, the addresses do not.
+    let words = |text: &str| -> Vec<String> {
+        let inets = text.lines().map(|line| line.split_whitespace().skip(2).take(2).collect::<Vec<_>>());
+        inets.map(|words| words.join(" ")).filter(|words| words.contains("10.0.2.100")).collect()
     };
-    let helpers: Vec<i32> =
-        children.split_whitespace().map(|pid| pid.parse().unwrap()).filter(is_helper).collect();
-    assert_eq!(helpers.len(), 1, "one helper for one container");
-    rustix::process::kill_process(
-        rustix::process::Pid::from_raw(helpers[0]).unwrap(),
-        rustix::process::Signal::KILL,
-    )
-    .unwrap();
+    assert_eq!(words(&address(&sandbox)), words(&before));
     assert_eq!(sandbox.status("c"), "running");
     sandbox.ok(["stop", "-t", "0", "c"]);
+}
+
+/// The child of the container's monitor that has `name` in its command line:
+/// a helper knows nothing of the sandbox.
+fn helper_of(sandbox: &Sandbox, name: &str) -> Option<i32> {
+    let monitor = sandbox.monitors()[0];
+    let children = std::fs::read_to_string(format!("/proc/{monitor}/task/{monitor}/children")).ok()?;
+    children.split_whitespace().filter_map(|pid| pid.parse().ok()).find(|pid: &i32| {
+        std::fs::read(format!("/proc/{pid}/cmdline"))
+            .is_ok_and(|line| String::from_utf8_lossy(&line).contains(name))
+    })
 }

@@ -2,11 +2,12 @@
 
 use crate::dirs::{Dirs, create_private};
 use crate::error::{Context, Error, Result};
-use crate::network::slirp;
+use crate::network::uplink::Chosen;
 use crate::storage::fuse::open_device;
 use crate::storage::overlay::{self, Overlay};
 use crate::sys::errno::{Reader, read_host};
 use crate::sys::process::kernel_version;
+use crate::types::uplink::{SlirpOptions, Wish};
 use crate::userns::newidmap::lacks_privilege;
 use crate::userns::subid::{SubRange, Subordinate, find_program, login_name};
 use crate::userns::{self, Extent};
@@ -197,8 +198,8 @@ fn cgroups(read: Reader<'_>) -> Check {
 }
 
 fn network() -> Vec<Check> {
-    let slirp = match slirp::available() {
-        Ok(program) => Check::good("slirp4netns", program.display().to_string()),
+    let slirp = match Chosen::of(&Wish::Slirp(SlirpOptions::default())) {
+        Ok(chosen) => Check::good("slirp4netns", chosen.program()),
         Err(error) => {
             let fix = error.hints().first().cloned().unwrap_or_default();
             Check::limited("slirp4netns", format!("{error}: containers have loopback alone"), fix)

@@ -3,8 +3,8 @@
 
 use super::Context as PlanContext;
 use crate::error::{Context, Result};
-use crate::network::resolver::{self, HostsRequest, ResolvRequest, Uplink};
-use crate::network::slirp::{self, HostLoopback, SlirpOptions};
+use crate::network::resolver::{self, HostsRequest, ResolvRequest, Way};
+use crate::network::uplink::Chosen;
 use crate::types::container::{ContainerRecord, RecordedRoot};
 use crate::types::namespace::NetworkMode;
 use std::path::Path;
@@ -23,7 +23,11 @@ const NAMES: [(&str, &str); 3] =
 const MARK: (&str, &str) = ("containerenv", "/run/.containerenv");
 
 /// Writes the files anew; removes those that are not to be mounted.
-pub(super) fn write(context: &PlanContext<'_>, hostname: Option<&str>) -> Result<()> {
+pub(super) fn write(
+    context: &PlanContext<'_>,
+    hostname: Option<&str>,
+    uplink: Option<&Chosen>,
+) -> Result<()> {
     let config = &context.record.config;
     let directory = context.dirs.container(&context.record.id);
     put(&directory.join(MARK.0), Some(mark(context.record)))?;
@@ -36,7 +40,11 @@ pub(super) fn write(context: &PlanContext<'_>, hostname: Option<&str>) -> Result
         }
         return Ok(());
     }
-    let uplink = uplink(&config.network)?;
+    let way = match (&config.network, uplink) {
+        (NetworkMode::Host, _) => Way::Host,
+        (_, Some(uplink)) => Way::Uplink(uplink.addresses()),
+        (_, None) => Way::None,
+    };
     let systemd = read(Path::new("/run/systemd/resolve/resolv.conf"));
     let resolv = resolver::resolv_conf(&ResolvRequest {
         host: &read(Path::new("/etc/resolv.conf")),
@@ -44,7 +52,7 @@ pub(super) fn write(context: &PlanContext<'_>, hostname: Option<&str>) -> Result
         dns: &config.dns,
         search: &config.dns_search,
         options: &config.dns_options,
-        uplink,
+        way,
     })?;
     put(&directory.join("resolv.conf"), resolv)?;
     let node = rustix::system::uname();
@@ -57,8 +65,7 @@ pub(super) fn write(context: &PlanContext<'_>, hostname: Option<&str>) -> Result
             hostname,
             name: &context.record.name,
             add: &config.add_hosts,
-            uplink,
-            host_address: host_address(&config.network, uplink)?,
+            way,
         })?)
     };
     put(&directory.join("hosts"), hosts)?;
@@ -80,35 +87,6 @@ fn mark(record: &ContainerRecord) -> String {
         record.name,
         record.id
     )
-}
-
-/// How this network mode reaches the world.
-pub(super) fn uplink(network: &NetworkMode) -> Result<Uplink> {
-    Ok(match network {
-        NetworkMode::Default if slirp::available().is_ok() => {
-            Uplink::Slirp(SlirpOptions::default().addresses())
-        }
-        NetworkMode::Slirp { options } => Uplink::Slirp(SlirpOptions::parse(options)?.addresses()),
-        NetworkMode::Host => Uplink::Host,
-        NetworkMode::Default | NetworkMode::None | NetworkMode::Container(_) | NetworkMode::Path(_) => {
-            Uplink::None
-        }
-    })
-}
-
-/// Where the host is reached from inside.
-fn host_address(network: &NetworkMode, uplink: Uplink) -> Result<Option<std::net::IpAddr>> {
-    Ok(match (network, uplink) {
-        (NetworkMode::Slirp { options }, Uplink::Slirp(addresses)) => {
-            match SlirpOptions::parse(options)?.host_loopback {
-                HostLoopback::Reachable => Some(addresses.gateway.into()),
-                HostLoopback::Hidden => slirp::host_address(),
-            }
-        }
-        (_, Uplink::Slirp(_)) => slirp::host_address(),
-        (_, Uplink::Host) => Some(std::net::Ipv4Addr::LOCALHOST.into()),
-        (_, Uplink::None) => None,
-    })
 }
 
 fn read(path: &Path) -> String {

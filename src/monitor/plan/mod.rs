@@ -14,12 +14,14 @@ mod namespaces;
 mod process;
 mod root;
 mod secrets;
+mod uplink;
 
 pub(crate) use exec::{Target, for_exec};
 
 use super::overlay::Overlays;
 use crate::dirs::Dirs;
 use crate::error::Result;
+use crate::network::uplink::Chosen;
 use crate::runtime::capabilities::{self, CapRequest, ContainerCaps};
 use crate::runtime::plan::{Cgroup, Plan, Stdio};
 use crate::state::store::Store;
@@ -40,8 +42,8 @@ pub(crate) struct Context<'a> {
 /// A plan, and what the monitor itself goes on to need of it.
 pub(crate) struct Planned {
     pub(crate) plan: Plan,
-    /// Whether the network namespace is the container's own, to be connected.
-    pub(crate) own_network: bool,
+    /// The way out of its own network namespace, to be started.
+    pub(crate) uplink: Option<Chosen>,
     /// For others' `--userns=auto`.
     pub(crate) uid_map: Option<IdMap>,
     /// What shows the root file system.
@@ -65,9 +67,9 @@ pub(crate) fn make(context: &Context<'_>, stdio: Stdio, cgroup: Option<Cgroup>) 
         CapRequest { add: &config.cap_add, drop: &config.cap_drop, privileged: config.privileged },
         capabilities::available(),
     )?;
-    let own_network = namespaces::own_network(config);
+    let uplink = uplink::choose(&config.network, &mut warnings)?;
     let hostname = namespaces::hostname(context);
-    files::write(context, hostname.as_deref())?;
+    files::write(context, hostname.as_deref(), uplink.as_ref())?;
     let mounts = mounts::list(context, &root, &joined, &user, maps.as_ref())?;
     let devices = mounts::devices(config)?;
     let process =
@@ -89,5 +91,5 @@ pub(crate) fn make(context: &Context<'_>, stdio: Stdio, cgroup: Option<Cgroup>) 
         cgroup,
     };
     let uid_map = maps.map(|ContainerMaps { uid, .. }| uid);
-    Ok(Planned { plan, own_network, uid_map, driver, warnings })
+    Ok(Planned { plan, uplink, uid_map, driver, warnings })
 }

@@ -170,11 +170,6 @@ fn has_fresh_network(network: &NetworkMode) -> bool {
     }
 }
 
-/// Whether the container's network is its own, for sysctls and `/sys`.
-pub(super) fn own_network(config: &ContainerConfig) -> bool {
-    has_fresh_network(&config.network)
-}
-
 /// The name of a container with a UTS namespace of its own.
 pub(super) fn hostname(context: &PlanContext<'_>) -> Option<String> {
     let config = &context.record.config;

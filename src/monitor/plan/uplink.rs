@@ -1,0 +1,30 @@
+//! Which way out of its network namespace a container gets.
+
+use crate::error::Result;
+use crate::network::uplink::Chosen;
+use crate::types::namespace::NetworkMode;
+use crate::types::uplink::{SlirpOptions, Wish};
+
+/// The way out for `network`; `None` where there is none, with a warning where
+/// one was to be expected.
+///
+/// # Errors
+/// Where what was asked for by name cannot be had.
+pub(super) fn choose(network: &NetworkMode, warnings: &mut Vec<String>) -> Result<Option<Chosen>> {
+    let wish = match network {
+        NetworkMode::Default => Wish::Any,
+        NetworkMode::Slirp { options } => Wish::Slirp(SlirpOptions::parse(options)?),
+        NetworkMode::None | NetworkMode::Host | NetworkMode::Container(_) | NetworkMode::Path(_) => {
+            return Ok(None);
+        }
+    };
+    match Chosen::of(&wish) {
+        Ok(chosen) => Ok(Some(chosen)),
+        Err(error) if wish == Wish::Any => {
+            let hint = error.hints().first().map(|hint| format!(" ({hint})")).unwrap_or_default();
+            warnings.push(format!("the container has no network but loopback: {error}{hint}"));
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
