@@ -3,8 +3,8 @@
 use super::command::{Entry, Kind, command, run_in, with_help};
 use super::global::GlobalArgs;
 use super::{
-    changes, complete, control, df, events, exec, exit, generate, global, healthcheck, help, images, inspect,
-    lifecycle, logs, mounts, overlay, pause, port, preparation, prune, ps, reference, registry,
+    changes, complete, control, df, doctor, events, exec, exit, generate, global, healthcheck, help, images,
+    inspect, lifecycle, logs, mounts, overlay, pause, port, preparation, prune, ps, reference, registry,
     run as run_command, secret, stats, system, top, ui, volume, volume_archive, wait,
 };
 use crate::error::Result;
@@ -65,8 +65,8 @@ pub(crate) static ENTRIES: &[Entry] = &[
         &[],
         "Say what this host allows, and what would mend the rest",
         "[OPTIONS]",
-        system::DoctorArgs,
-        system::doctor
+        doctor::DoctorArgs,
+        doctor::doctor
     ),
     command!(
         "unshare",

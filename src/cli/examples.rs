@@ -48,6 +48,12 @@ const EXAMPLES: &[(&str, &str, &str)] = &[
         "the exit codes of what ends, as it ends",
         "coracle events --filter event=die --format '{{.Name}}:{{.Actor.Attributes.exitCode}}'",
     ),
+    ("coracle doctor", "only what is amiss", "coracle doctor -q || echo \"something is amiss\""),
+    (
+        "coracle doctor",
+        "the names of what is amiss, for a script",
+        "coracle doctor --json | grep -B1 -e limited -e broken || true",
+    ),
     ("coracle top", "the processes of a container", "coracle top web"),
     ("coracle top", "chosen columns", "coracle top web pid,user,seccomp,args"),
     ("coracle top", "whatever ps can show", "coracle top web -o pid,rss,args"),
@@ -177,7 +183,9 @@ mod tests {
                 continue; // its command is not there yet
             };
             let Some(line) = typed.strip_prefix(path) else { continue };
-            let words = line.split_whitespace().map(|word| word.trim_matches('\'').to_owned()).collect();
+            // What follows is the shell's.
+            let own = line.split_whitespace().take_while(|word| !word.starts_with('|'));
+            let words = own.map(|word| word.trim_matches('\'').to_owned()).collect();
             let Kind::Command(verb) = &entry.kind else { panic!("{path} is a group") };
             let command = entry.describe(path);
             let words = arguments::normalise(&command, words, verb.flags).expect(typed);

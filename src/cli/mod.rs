@@ -13,6 +13,7 @@ pub(crate) mod container_options;
 pub(crate) mod control;
 pub(crate) mod copy;
 pub(crate) mod df;
+pub(crate) mod doctor;
 pub(crate) mod events;
 pub(crate) mod examples;
 pub(crate) mod exec;

@@ -1,10 +1,9 @@
-//! `version`, `info`, `doctor`, `unshare`.
+//! `version`, `info`, `unshare`.
 
 use super::template::{Format, Scope};
 use super::ui;
 use crate::dirs::Dirs;
 use crate::engine::Engine;
-use crate::engine::info::doctor::{self, Check};
 use crate::engine::info::{self, Counts};
 use crate::error::{Context, Error, Kind, Result};
 use crate::userns::{self, Extent};
@@ -17,14 +16,6 @@ use std::process::Command;
 pub(crate) struct InfoArgs {
     /// Print with a Go template, or as JSON with `json`
     #[arg(short, long, value_name = "FORMAT")]
-    pub(crate) format: Option<String>,
-}
-
-/// Say what this host allows, and what would mend the rest
-#[derive(Debug, clap::Args)]
-pub(crate) struct DoctorArgs {
-    /// `json` for programs
-    #[arg(short, long, value_name = "FORMAT", value_parser = ["json"])]
     pub(crate) format: Option<String>,
 }
 
@@ -236,28 +227,6 @@ fn flat(value: &Value) -> String {
     }
 }
 
-/// Runs `doctor`. The exit code is 1 where no container can run.
-pub(crate) fn doctor(args: DoctorArgs) -> Result<u8> {
-    let checks = doctor::examine(&dirs()?);
-    if args.format.is_some() {
-        ui::line(&serde_json::to_string_pretty(&checks).context(|| "write the checks")?)?;
-    } else {
-        ui::write(checks.iter().map(check_text).collect::<String>().as_bytes())?;
-    }
-    let broken = checks.iter().any(|check| check.needed && !check.ok);
-    Ok(u8::from(broken))
-}
-
-fn check_text(check: &Check) -> String {
-    let mark = match (check.ok, check.needed) {
-        (true, _) => "ok     ",
-        (false, false) => "limited",
-        (false, true) => "broken ",
-    };
-    let fix = check.fix.as_ref().map(|fix| format!("         fix: {fix}\n")).unwrap_or_default();
-    format!("{mark}  {}: {}\n{fix}", check.name, check.detail)
-}
-
 /// Runs `unshare`: this process becomes the command. It returns only where it
 /// cannot: exit code 127 where the command is not there, 126 where it is not
 /// executable.
@@ -338,18 +307,5 @@ mod tests {
         assert_eq!(wide["Version"]["Version"], "1");
         assert_eq!(wide["Plugins"], serde_json::json!({ "Volume": ["local"], "Log": ["a"] }));
         assert_eq!(wide["host"], document["host"]);
-    }
-
-    #[test]
-    fn a_check_in_words() {
-        let check = Check {
-            name: "slirp4netns",
-            ok: false,
-            needed: false,
-            detail: "not installed".into(),
-            fix: Some("sudo apt install slirp4netns".into()),
-        };
-        let expected = "limited  slirp4netns: not installed\n         fix: sudo apt install slirp4netns\n";
-        assert_eq!(check_text(&check), expected);
     }
 }

@@ -1,7 +1,5 @@
-//! `info`: what this host is and what coracle keeps on it. `doctor`: what it
-//! allows, and the command that mends what it does not.
-
-pub(crate) mod doctor;
+//! `info`: what this host is and what coracle keeps on it. What it allows is
+//! said by `doctor`.
 
 use crate::dirs::Dirs;
 use crate::sys::errno::read_host;

@@ -13,6 +13,7 @@ pub(crate) mod copy;
 pub(crate) mod create;
 pub(crate) mod diff;
 pub(crate) mod disk;
+pub(crate) mod doctor;
 pub(crate) mod driver;
 pub(crate) mod events;
 pub(crate) mod exec;

@@ -123,7 +123,7 @@ fn has_setfcap(hexadecimal: &str) -> bool {
 
 /// In a chroot that is no mount point no line of mountinfo is for `/`:
 /// proc_pid_mountinfo(5). (One that is a mount point is not told apart.)
-fn in_chroot(read: Reader<'_>) -> bool {
+pub(crate) fn in_chroot(read: Reader<'_>) -> bool {
     read("/proc/self/mountinfo")
         .is_some_and(|text| !text.is_empty() && !text.lines().any(|line| line.split(' ').nth(4) == Some("/")))
 }

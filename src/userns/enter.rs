@@ -213,25 +213,31 @@ fn create(caller: &Caller) -> Result<Extent> {
             Ok(()) => return Ok(Extent::Ranges),
             Err(refusal) => refusal,
         },
-        Err(reason) => Refusal { uid_map_written: false, reason, errno: None },
+        Err(reason) => Refusal { uid_map_written: false, gid_map_written: false, reason, errno: None },
     };
     if let Some(errno) = refusal.errno {
         return Err(caller.map_refused(std::io::Error::from_raw_os_error(errno)));
     }
-    map_own_id(caller, refusal.uid_map_written)?;
+    map_own_id(caller, &refusal)?;
     Ok(Extent::Single { reason: refusal.reason })
 }
 
 /// The single-id map, which needs nobody's help: user_namespaces(7).
-fn map_own_id(caller: &Caller, uid_map_written: bool) -> Result<()> {
-    write_proc(caller, "setgroups", "deny")?;
-    write_proc(caller, "gid_map", &IdMap::single(0, caller.gid).proc_text())?;
-    if !uid_map_written {
-        return write_proc(caller, "uid_map", &IdMap::single(0, caller.uid).proc_text());
+fn map_own_id(caller: &Caller, refusal: &Refusal) -> Result<()> {
+    if !refusal.gid_map_written {
+        write_proc(caller, "setgroups", "deny")?;
+        write_proc(caller, "gid_map", &IdMap::single(0, caller.gid).proc_text())?;
     }
-    // newuidmap did its work and newgidmap did not. A written map stays, so the
-    // even, single-id namespace is one deeper.
+    if !refusal.uid_map_written {
+        write_proc(caller, "uid_map", &IdMap::single(0, caller.uid).proc_text())?;
+    }
+    if !refusal.uid_map_written && !refusal.gid_map_written {
+        return Ok(());
+    }
+    // One helper did its work and the other did not. A written map stays, so
+    // the even, single-id namespace is one deeper.
     namespace::unshare_user_namespace().map_err(|error| refused(Step::Unshare, error, &read_host))?;
+    write_proc(caller, "setgroups", "deny")?;
     write_proc(caller, "gid_map", &IdMap::single(0, 0).proc_text())?;
     write_proc(caller, "uid_map", &IdMap::single(0, 0).proc_text())
 }

@@ -53,6 +53,8 @@ pub(crate) struct Writers {
 pub(crate) struct Refusal {
     /// Whether the user map was written nevertheless.
     pub(crate) uid_map_written: bool,
+    /// Whether the group map was.
+    pub(crate) gid_map_written: bool,
     pub(crate) reason: String,
     /// The kernel's errno, where a child of ours met it.
     pub(crate) errno: Option<i32>,
@@ -106,6 +108,7 @@ impl Writers {
         let (name, ended) = if uid.code == 0 { ("newgidmap", &gid) } else { ("newuidmap", &uid) };
         Ok(Err(Refusal {
             uid_map_written: uid.code == 0,
+            gid_map_written: gid.code == 0,
             reason: why_refused(name, ended),
             errno: ended.errno,
         }))

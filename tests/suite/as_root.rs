@@ -1,5 +1,7 @@
 //! The person at the keyboard is root: everything still works.
 
+mod crippled;
+
 use crate::harness::{Image, sandbox};
 
 #[test]

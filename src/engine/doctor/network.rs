@@ -1,0 +1,216 @@
+//! The way out, ports, names.
+
+use super::check::{Check, Severity, words};
+use super::trial::in_child;
+use crate::network::uplink::Chosen;
+use crate::sys::errno::Reader;
+use crate::sys::namespace::bring_interface_up;
+use crate::types::uplink::{SlirpOptions, Wish};
+use crate::userns::subid::find_program;
+use nix::sched::{CloneFlags, unshare};
+use rustix::fs::Access;
+use std::io;
+use std::path::Path;
+
+pub(super) fn checks(read: Reader<'_>) -> Vec<Check> {
+    vec![
+        slirp4netns(),
+        pasta(),
+        tun(),
+        low_ports(read),
+        ping(read),
+        client_addresses(read),
+        resolvers(read),
+        ipv6(read),
+        authorities(),
+    ]
+}
+
+/// What can be tried only in the outer namespace.
+pub(super) fn checks_inside() -> Vec<Check> {
+    vec![loopback()]
+}
+
+fn slirp4netns() -> Check {
+    match Chosen::of(&Wish::Slirp(SlirpOptions::default())) {
+        Ok(chosen) => Check::good("slirp4netns", chosen.program()),
+        Err(error) => {
+            Check::failed("slirp4netns", Severity::Limited, &error, "containers have loopback alone")
+        }
+    }
+}
+
+fn pasta() -> Check {
+    match find_program("pasta") {
+        Some(program) => Check::good("pasta", program.display().to_string()),
+        None => Check::good("pasta", "not installed, not needed"),
+    }
+}
+
+/// By doing: the device is opened, as slirp4netns and pasta do.
+fn tun() -> Check {
+    const NAME: &str = "/dev/net/tun";
+    match std::fs::File::options().read(true).write(true).open(NAME) {
+        Ok(_) => Check::good(NAME, "open to you"),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Check::limited(NAME, "not there", "containers have no way out").admin("sudo modprobe tun")
+        }
+        Err(error) => {
+            Check::limited(NAME, format!("not open to you: {}", words(error)), "containers have no way out")
+                .admin("sudo chmod 0666 /dev/net/tun")
+        }
+    }
+}
+
+fn number(read: Reader<'_>, path: &str) -> Option<u64> {
+    read(path)?.trim().parse().ok()
+}
+
+fn low_ports(read: Reader<'_>) -> Check {
+    const NAME: &str = "low ports";
+    match number(read, "/proc/sys/net/ipv4/ip_unprivileged_port_start") {
+        Some(0) | None => Check::good(NAME, "every port is yours"),
+        Some(first) => Check::note(
+            NAME,
+            format!("ports below {first} are root's on this host"),
+            "they cannot be published (inside a container every port is free)",
+        )
+        .admin("sudo sysctl -w net.ipv4.ip_unprivileged_port_start=80"),
+    }
+}
+
+/// icmp(7): `ping_group_range`. Inside a container its own applies.
+fn ping(read: Reader<'_>) -> Check {
+    const NAME: &str = "ping";
+    let range = read("/proc/sys/net/ipv4/ping_group_range").unwrap_or_default();
+    let mut ends = range.split_ascii_whitespace().filter_map(|number| number.parse::<u64>().ok());
+    let gid = u64::from(rustix::process::getgid().as_raw());
+    match (ends.next(), ends.next()) {
+        (Some(first), Some(last)) if (first..=last).contains(&gid) => {
+            Check::good(NAME, "allowed to your group")
+        }
+        (Some(_), Some(_)) => Check::note(
+            NAME,
+            "not allowed to your group on this host",
+            "ping from containers to the outside gets no answer",
+        )
+        .admin("sudo sysctl -w net.ipv4.ping_group_range='0 2147483647'"),
+        _ => Check::good(NAME, "no limit is told"),
+    }
+}
+
+/// tcp_fwmark_accept, with which a server sees its client's own address.
+fn client_addresses(read: Reader<'_>) -> Check {
+    const NAME: &str = "client addresses";
+    if read("/proc/sys/net/ipv4/tcp_fwmark_accept").is_some() {
+        Check::good(NAME, "the kernel can show them to servers in containers")
+    } else {
+        Check::note(
+            NAME,
+            "net.ipv4.tcp_fwmark_accept is not there",
+            "published ports show their clients as local",
+        )
+        .admin("use a kernel with CONFIG_IP_MULTIPLE_TABLES=y")
+    }
+}
+
+fn resolvers(read: Reader<'_>) -> Check {
+    const NAME: &str = "name servers";
+    let text = read("/etc/resolv.conf").unwrap_or_default();
+    let servers: Vec<&str> =
+        text.lines().filter_map(|line| line.trim().strip_prefix("nameserver")).map(str::trim).collect();
+    if servers.is_empty() {
+        return Check::limited(
+            NAME,
+            "/etc/resolv.conf names none",
+            "names are not found in containers, nor registries",
+        )
+        .user("give them to a container with --dns ADDRESS");
+    }
+    Check::good(NAME, servers.join(", "))
+}
+
+fn ipv6(read: Reader<'_>) -> Check {
+    const NAME: &str = "IPv6";
+    let off = number(read, "/proc/sys/net/ipv6/conf/all/disable_ipv6");
+    match off {
+        Some(0) => Check::good(NAME, "on"),
+        Some(_) => {
+            Check::note(NAME, "switched off on this host", "containers reach the outside by IPv4 only")
+        }
+        None => Check::note(NAME, "the kernel has none", "containers have IPv4 only"),
+    }
+}
+
+/// The roots of TLS: where the distributions keep them.
+fn authorities() -> Check {
+    const NAME: &str = "certificates";
+    const PLACES: [&str; 4] = [
+        "/etc/ssl/certs/ca-certificates.crt",
+        "/etc/pki/tls/certs/ca-bundle.crt",
+        "/etc/ssl/ca-bundle.pem",
+        "/etc/ssl/cert.pem",
+    ];
+    let named = std::env::var_os("SSL_CERT_FILE").map(std::path::PathBuf::from);
+    let found = named.into_iter().chain(PLACES.map(std::path::PathBuf::from)).find(|path| readable(path));
+    match found {
+        Some(path) => Check::good(NAME, path.display().to_string()),
+        None => {
+            Check::limited(NAME, "no root certificates are installed", "no registry can be trusted over TLS")
+                .admin("sudo apt install ca-certificates")
+        }
+    }
+}
+
+fn readable(path: &Path) -> bool {
+    rustix::fs::access(path, Access::READ_OK).is_ok()
+}
+
+/// By doing: a network namespace with its loopback up.
+fn loopback() -> Check {
+    const NAME: &str = "loopback";
+    let up = || {
+        unshare(CloneFlags::CLONE_NEWNET)?;
+        bring_interface_up(c"lo")
+    };
+    match in_child(up) {
+        Ok(()) => Check::good(NAME, "up in a network namespace of its own"),
+        Err(error) => Check::broken(NAME, format!("could not be brought up: {}", words(error)))
+            .user("containers can be started with --network host"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_amiss_has_a_remedy_or_a_cost() {
+        let poor = |path: &str| {
+            let text = match path {
+                "/proc/sys/net/ipv4/ip_unprivileged_port_start" => "1024\n",
+                "/proc/sys/net/ipv4/ping_group_range" => "1\t0\n",
+                "/proc/sys/net/ipv6/conf/all/disable_ipv6" => "1\n",
+                _ => return None,
+            };
+            Some(text.to_owned())
+        };
+        for check in [low_ports(&poor), ping(&poor), client_addresses(&poor), resolvers(&poor), ipv6(&poor)] {
+            assert!(!check.is_ok() && check.cost.is_some(), "{check:?}");
+        }
+        let rich = |path: &str| {
+            let text = match path {
+                "/proc/sys/net/ipv4/ping_group_range" => "0\t2147483647\n",
+                "/proc/sys/net/ipv4/ip_unprivileged_port_start"
+                | "/proc/sys/net/ipv6/conf/all/disable_ipv6"
+                | "/proc/sys/net/ipv4/tcp_fwmark_accept" => "0\n",
+                "/etc/resolv.conf" => "search x\nnameserver 127.0.0.53\nnameserver ::1\n",
+                _ => return None,
+            };
+            Some(text.to_owned())
+        };
+        for check in [low_ports(&rich), ping(&rich), client_addresses(&rich), resolvers(&rich), ipv6(&rich)] {
+            assert!(check.is_ok(), "{check:?}");
+        }
+    }
+}
