@@ -9,16 +9,20 @@ pub(super) enum Few<T> {
     #[default]
     None,
     One(T),
-    Several(Vec<T>),
+    Several(Box<Items<T>>),
 }
+
+/// Behind a pointer, so that the list is no larger for those that have one entry.
+#[derive(Clone)]
+pub(super) struct Items<T>(Vec<T>);
 
 impl<T> Few<T> {
     pub(super) fn push(&mut self, item: T) {
         *self = match std::mem::take(self) {
             Self::None => Self::One(item),
-            Self::One(first) => Self::Several(vec![first, item]),
+            Self::One(first) => Self::Several(Box::new(Items(vec![first, item]))),
             Self::Several(mut items) => {
-                items.push(item);
+                items.0.push(item);
                 Self::Several(items)
             }
         };
@@ -29,8 +33,8 @@ impl<T> Few<T> {
             Self::One(item) if keep(&item) => Self::One(item),
             Self::None | Self::One(_) => Self::None,
             Self::Several(mut items) => {
-                items.retain(keep);
-                items.into()
+                items.0.retain(keep);
+                items.0.into()
             }
         };
     }
@@ -44,7 +48,7 @@ impl<T> From<Vec<T>> for Few<T> {
     fn from(mut items: Vec<T>) -> Self {
         match items.len() {
             0 | 1 => items.pop().map_or(Self::None, Self::One),
-            _ => Self::Several(items),
+            _ => Self::Several(Box::new(Items(items))),
         }
     }
 }
@@ -56,7 +60,7 @@ impl<T> Deref for Few<T> {
         match self {
             Self::None => &[],
             Self::One(item) => std::slice::from_ref(item),
-            Self::Several(items) => items,
+            Self::Several(items) => &items.0,
         }
     }
 }
@@ -66,7 +70,7 @@ impl<T> DerefMut for Few<T> {
         match self {
             Self::None => &mut [],
             Self::One(item) => std::slice::from_mut(item),
-            Self::Several(items) => items,
+            Self::Several(items) => &mut items.0,
         }
     }
 }

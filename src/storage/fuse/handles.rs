@@ -4,9 +4,10 @@
 use super::inode::{Inode, Layer};
 use super::listing::Listing;
 use std::collections::VecDeque;
+use std::ops::{Deref, DerefMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 /// What is open of one file.
 #[derive(Default)]
@@ -19,10 +20,43 @@ pub(super) struct Handles {
     pub(super) listing: Option<Arc<Listing>>,
 }
 
+/// What is open of a file, locked. Of most files nothing is, and then there is no
+/// block of memory for it: it is made when it is first written to.
+pub(super) struct Open<'a>(pub(super) MutexGuard<'a, Option<Box<Handles>>>);
+
+static NOTHING: Handles = Handles { data: None, parts: None, listing: None };
+
+impl Deref for Open<'_> {
+    type Target = Handles;
+
+    fn deref(&self) -> &Handles {
+        self.0.as_deref().unwrap_or(&NOTHING)
+    }
+}
+
+impl DerefMut for Open<'_> {
+    fn deref_mut(&mut self) -> &mut Handles {
+        self.0.get_or_insert_default()
+    }
+}
+
+impl Open<'_> {
+    /// Leaves nothing.
+    fn take(&mut self) -> Option<Box<Handles>> {
+        self.0.take()
+    }
+}
+
 /// A file that is open for reading, and for writing where that says so.
 pub(super) struct Data {
     pub(super) fd: Counted,
     pub(super) writable: bool,
+}
+
+impl AsFd for Data {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
 }
 
 /// A directory, open in each layer that contributes to it.
@@ -127,7 +161,7 @@ fn close(inode: &Inode) {
         return;
     }
     let mut handles = inode.handles();
-    let closed = std::mem::take(&mut *handles);
+    let closed = handles.take();
     drop(handles);
     drop(closed);
     inode.used.store(false, Ordering::Relaxed);
