@@ -36,6 +36,7 @@ impl OverlayMount {
                 "upperdir" => self.upper = Some(PathBuf::from(value)),
                 "workdir" => self.work = Some(PathBuf::from(value)),
                 "volatile" => self.options.volatile = true,
+                "writeback" => self.options.write_through = number()? == 0,
                 "squash_to_root" => self.options.owners.squash = Some((0, 0)),
                 "squash_to_uid" => self.options.owners.squash = Some((number()?, squash.1)),
                 "squash_to_gid" => self.options.owners.squash = Some((squash.0, number()?)),
@@ -45,7 +46,7 @@ impl OverlayMount {
                 "userxattr" | "allow_other" | "default_permissions" | "rw" | "suid" | "dev" | "exec" => {}
                 _ => {
                     return Err(Error::invalid(format!("unknown option {word:?}"))
-                        .hint("it takes lowerdir, upperdir, workdir, volatile, squash_to_root, squash_to_uid, squash_to_gid, uidmapping and gidmapping"));
+                        .hint("it takes lowerdir, upperdir, workdir, volatile, writeback, squash_to_root, squash_to_uid, squash_to_gid, uidmapping and gidmapping"));
                 }
             }
         }
@@ -106,7 +107,10 @@ mod tests {
         assert_eq!(mount.lowers, [PathBuf::from("/a"), PathBuf::from("/b")]);
         assert_eq!(mount.options.owners.squash, Some((5, 0)));
         assert_eq!(mount.options.owners.uid.as_ref().map(|map| map.0.len()), Some(2));
-        for bad in ["plugins=x", "squash_to_uid=x", "uidmapping=1:2"] {
+        assert!(!mount.options.write_through);
+        mount.take("writeback=0").expect("known");
+        assert!(mount.options.write_through);
+        for bad in ["plugins=x", "writeback", "squash_to_uid=x", "uidmapping=1:2"] {
             assert!(mount.take(bad).is_err(), "{bad}");
         }
     }

@@ -47,7 +47,7 @@ impl Trees {
             FileOwners::Same | FileOwners::Lost => None,
         };
         let Self { upper, work, store, layers, .. } = self;
-        ImageRoot { store, layers, upper, work, volatile: false, shift }
+        ImageRoot { store, layers, upper, work, volatile: false, read_only: false, shift }
     }
 }
 

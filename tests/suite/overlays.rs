@@ -99,7 +99,12 @@ impl Round {
         let allowed = Allowed { readers: !both, links: !number.is_multiple_of(4) };
         let (layers, known) = layers::draw(&mut random, !both);
         let operations = operation::draw(&mut random, OF_A_ROUND, known, allowed);
-        let drivers: &[Driver] = if both { &[Driver::Native, Driver::Fuse] } else { &[Driver::Fuse] };
+        let drivers: &[Driver] = match (both, number / 4 % 3 == 1) {
+            (true, false) => &[Driver::Native, Driver::Fuse],
+            (true, true) => &[Driver::Native, Driver::WriteThrough],
+            (false, false) => &[Driver::Fuse],
+            (false, true) => &[Driver::WriteThrough],
+        };
         Self { drivers, layers, operations }
     }
 
@@ -277,7 +282,7 @@ impl Trees {
         let plain = snapshot::take(self.plain.root().as_fd(), Shown::User)?;
         for number in (0..self.overlays.len()).rev() {
             let driver = self.overlays[number].driver;
-            let names = Names { counted: !self.miscounted, known: driver == Driver::Fuse };
+            let names = Names { counted: !self.miscounted, known: driver != Driver::Native };
             let fault = match snapshot::take(self.open[number].root(), Shown::User) {
                 Err(text) => Some(text),
                 Ok(own) => snapshot::differ(&own, &plain, names),

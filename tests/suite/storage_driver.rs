@@ -110,6 +110,35 @@ fn a_container_changes_drivers_and_keeps_its_files() {
     }
 }
 
+/// Read in pieces of all sizes: large ones are not copied by the server, which
+/// has to know where the file ends.
+#[test]
+fn a_large_file_is_read_whole() {
+    let Some(sandbox) = sandbox(&[Fuse, Image("busybox")]) else { return };
+    let script = r"set -e
+        for size in 1 65535 65536 131072 200001 1048576 3000003; do
+            seq 1000000 | head -c $size | tee /file | md5sum >/sum
+            md5sum </file | cmp - /sum
+        done";
+    let name = ["--name", "c", "--network", "none"];
+    with(&sandbox, "fuse", &[&["run"][..], &name, &["busybox", "sh", "-c", script]].concat()).ok();
+    // A new server, and nothing of the file in the kernel's cache.
+    let again = r"set -e
+        md5sum </file | cmp - /sum
+        for size in 4k 60k 64k 100k 1024k; do
+            dd if=/file bs=$size 2>/dev/null | md5sum | cmp - /sum
+        done
+        tail -c 70002 /file >/tail
+        dd if=/file bs=3 skip=976667 2>/dev/null | cmp - /tail";
+    sandbox.ok(["commit", "c", "large"]);
+    for options in [&[][..], &["--read-only", "--tmpfs", "/tail"]] {
+        let script = if options.is_empty() { again.to_owned() } else { again.replace("/tail", "/tail/t") };
+        let words =
+            [&["run", "--rm", "--network", "none"], options, &["large", "sh", "-c", &script]].concat();
+        with(&sandbox, "fuse", &words).ok();
+    }
+}
+
 #[test]
 fn keep_id_needs_no_copy_of_the_image() {
     let Some(sandbox) = sandbox(&[Fuse, SubIds, Image("busybox")]) else { return };

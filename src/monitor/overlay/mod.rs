@@ -47,6 +47,8 @@ pub(crate) struct ImageRoot<'a> {
     pub(crate) upper: &'a Path,
     pub(crate) work: &'a Path,
     pub(crate) volatile: bool,
+    /// The container cannot write to it: `--read-only`.
+    pub(crate) read_only: bool,
     /// Where files have other owners in the container than in the outer namespace.
     pub(crate) shift: Option<&'a ContainerMaps>,
 }
@@ -78,6 +80,8 @@ struct Tree<'a> {
     work: Option<&'a Path>,
     read_only: bool,
     volatile: bool,
+    /// Read, and hardly written to.
+    write_through: bool,
     owners: LowerOwners,
 }
 
@@ -119,7 +123,15 @@ impl Overlays {
         let over = Overlay { lowers: &plain, upper: root.upper, work: root.work, volatile: root.volatile };
         check_upper(root.upper)?;
         self.try_in_turn(ways(self.choice, root.shift.is_some()), |way| match (way, root.shift) {
-            (Way::Fuse, shift) => self.fuse(&over, shift.map(shifted).unwrap_or_default()),
+            (Way::Fuse, shift) => self.serve(&Tree {
+                lowers: &plain,
+                upper: Some(root.upper),
+                work: Some(root.work),
+                volatile: root.volatile,
+                write_through: root.read_only,
+                owners: shift.map(shifted).unwrap_or_default(),
+                ..Tree::default()
+            }),
             (Way::Copies, Some(maps)) => overlay::mount(&Overlay { lowers: &root.copies(maps)?, ..over }),
             (Way::Kernel | Way::Copies, _) => overlay::mount(&over),
         })
@@ -143,6 +155,7 @@ impl Overlays {
                     upper: Some(root.upper),
                     work: Some(root.work),
                     read_only: true,
+                    write_through: true,
                     owners: shift.map(shifted).unwrap_or_default(),
                     ..Tree::default()
                 }),
@@ -160,7 +173,9 @@ impl Overlays {
         // A single one is opened as it is.
         let ways = if lowers.len() == 1 { &[Way::Kernel] } else { ways(self.choice, false) };
         let mounted = self.try_in_turn(ways, |way| match way {
-            Way::Fuse => self.serve(&Tree { lowers, read_only: true, ..Tree::default() }),
+            Way::Fuse => {
+                self.serve(&Tree { lowers, read_only: true, write_through: true, ..Tree::default() })
+            }
             Way::Kernel | Way::Copies => overlay::view(lowers, point),
         });
         mounted.map(|mounted| mounted.mount)
@@ -203,7 +218,11 @@ impl Overlays {
             upper: tree.upper.map(open).transpose()?,
             work: tree.work.map(open).transpose()?,
         };
-        let options = Options { volatile: tree.volatile, owners: tree.owners.clone() };
+        let options = Options {
+            volatile: tree.volatile,
+            write_through: tree.write_through,
+            owners: tree.owners.clone(),
+        };
         let (mount, server) = server::mount(&layers, options)?;
         self.servers.borrow_mut().push(server);
         if tree.read_only {

@@ -43,6 +43,7 @@ impl Root {
                     upper: &directory.join("upper"),
                     work: &directory.join("work"),
                     volatile: context.record.config.auto_remove,
+                    read_only: context.record.config.read_only,
                     shift,
                 })?
             }

@@ -24,6 +24,7 @@ pub(super) struct Merged {
     pub(super) owners: LowerOwners,
     /// Nothing is ever forced to the disk.
     pub(super) volatile: bool,
+    pub(super) write_through: bool,
     /// Where copies are prepared; `None` for a tree that nobody writes to.
     pub(super) work: Option<Work>,
     /// How many lower layers there are.
@@ -92,6 +93,7 @@ impl Merged {
             limit,
             owners: options.owners,
             volatile: options.volatile,
+            write_through: options.write_through,
             work,
             layers: count,
             aliases: Mutex::default(),

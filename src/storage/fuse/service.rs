@@ -8,6 +8,8 @@ use super::wire::{
 use rustix::fs::FileType;
 use rustix::io::Errno;
 use std::ffi::CStr;
+use std::os::fd::AsFd;
+use std::sync::Arc;
 
 /// `_IOR('f', 1, long)`, whose value is an int all the same: what lsattr(1) asks for.
 const GET_FLAGS: u32 = 0x8008_6601;
@@ -16,6 +18,10 @@ impl FileSystem for Merged {
     fn lasts(&self) -> bool {
         // A directory of the host lives on.
         self.owners.squash.is_none()
+    }
+
+    fn gathers_writes(&self) -> bool {
+        !self.write_through
     }
 
     fn lookup(&self, parent: u64, name: &CStr) -> Answer<Entry> {
@@ -75,6 +81,11 @@ impl FileSystem for Merged {
 
     fn read(&self, node: u64, offset: u64, buffer: &mut [u8]) -> Answer<usize> {
         self.read_data(node, offset, buffer)
+    }
+
+    fn source(&self, node: u64) -> Answer<Arc<dyn AsFd + Send + Sync>> {
+        let data = self.data(&self.inode(node)?)?;
+        Ok(data)
     }
 
     fn write(&self, node: u64, offset: u64, data: &[u8], kill_privileges: bool) -> Answer<usize> {

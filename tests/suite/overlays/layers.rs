@@ -216,6 +216,8 @@ pub(super) enum Driver {
     Native,
     /// Ours, or the program that `CORACLE_TEST_OVERLAY` names.
     Fuse,
+    /// The same, with each write passed on at once: as read-only containers have it.
+    WriteThrough,
 }
 
 /// A mounted overlay. It is unmounted, and its server gone, when dropped.
@@ -235,6 +237,9 @@ impl Overlay {
         let point = folder.join("merged");
         let mut options =
             format!("lowerdir={},upperdir={},workdir={}", layers.joined(), name("upper"), name("work"));
+        if driver == Driver::WriteThrough {
+            options += ",writeback=0";
+        }
         if driver == Driver::Native {
             options += ",userxattr";
             let options = CString::new(options).unwrap();

@@ -1,6 +1,7 @@
 //! From a request to one operation and back: no logic of its own.
 
 use super::abi::{MAX_WRITE, SETXATTR_ACL_KILL_SGID, WRITE_IN, WRITE_KILL_SUIDGID, fattr, opcode};
+use super::conduit::Wanted;
 use super::filesystem::{Answer, Attr, Changes, Entry, FileSystem, New, Rename, SetTime, SetXattr, Sink};
 use super::reply::Reply;
 use super::request::{Fields, Header};
@@ -193,10 +194,14 @@ fn rename(fs: &dyn FileSystem, header: &Header, fields: &mut Fields<'_>) -> Answ
 }
 
 /// `struct fuse_read_in`.
-fn read(fs: &dyn FileSystem, header: &Header, fields: &mut Fields<'_>, reply: &mut Reply) -> Answer<()> {
+pub(super) fn wanted(fields: &mut Fields<'_>) -> Answer<Wanted> {
     fields.skip(8)?;
     let (offset, size) = (fields.u64()?, fields.u32()? as usize);
-    let size = size.min(MAX_WRITE);
+    Ok(Wanted { offset, size: size.min(MAX_WRITE) })
+}
+
+fn read(fs: &dyn FileSystem, header: &Header, fields: &mut Fields<'_>, reply: &mut Reply) -> Answer<()> {
+    let Wanted { offset, size } = wanted(fields)?;
     if header.opcode == opcode::READ {
         let count = fs.read(header.node, offset, reply.data(size))?;
         reply.truncate(count.min(size));

@@ -3,6 +3,8 @@
 use super::request::Caller;
 use rustix::io::Errno;
 use std::ffi::CStr;
+use std::os::fd::AsFd;
+use std::sync::Arc;
 
 /// What an operation gives, or the errno that the caller gets.
 pub(crate) type Answer<T> = Result<T, Errno>;
@@ -126,6 +128,8 @@ pub(crate) trait Sink {
 pub(crate) trait FileSystem: Send + Sync {
     /// Whether nobody else changes what is told: the kernel may keep it.
     fn lasts(&self) -> bool;
+    /// Whether the kernel may gather writes, or each is to be told at once.
+    fn gathers_writes(&self) -> bool;
     fn lookup(&self, parent: u64, name: &CStr) -> Answer<Entry>;
     fn forget(&self, node: u64, count: u64);
     fn attributes(&self, node: u64) -> Answer<Attr>;
@@ -140,6 +144,8 @@ pub(crate) trait FileSystem: Send + Sync {
     fn rename(&self, from: (u64, &CStr), to: (u64, &CStr), how: Rename) -> Answer<()>;
     /// Fills `buffer` from `offset` as far as the file goes.
     fn read(&self, node: u64, offset: u64, buffer: &mut [u8]) -> Answer<usize>;
+    /// The file that [`Self::read`] reads from.
+    fn source(&self, node: u64) -> Answer<Arc<dyn AsFd + Send + Sync>>;
     fn write(&self, node: u64, offset: u64, data: &[u8], kill_privileges: bool) -> Answer<usize>;
     fn list(&self, node: u64, offset: u64, sink: &mut dyn Sink) -> Answer<()>;
     fn sync(&self, node: u64, data_only: bool) -> Answer<()>;

@@ -1,6 +1,7 @@
 //! INIT: what the kernel and this server agree on.
 
 use super::abi::{MAJOR, MAX_PAGES, MAX_WRITE, MINOR, OLDEST_MINOR, init, opcode};
+use super::filesystem::FileSystem;
 use super::reply::Reply;
 use super::request::Header;
 use crate::error::{Context, Error, Result};
@@ -10,8 +11,8 @@ use std::os::fd::BorrowedFd;
 ///
 /// Files are neither opened nor created by a request of their own
 /// (NO_OPEN_SUPPORT, NO_OPENDIR_SUPPORT): a node is all that it takes. Writes
-/// are gathered by the kernel, which then also keeps size and times. Locks are
-/// left to it.
+/// are gathered by the kernel, which then also keeps size and times, unless the
+/// file system wants to be told each. Locks are left to it.
 const WANTED: u64 = init::ASYNC_READ
     | init::BIG_WRITES
     | init::DONT_MASK
@@ -35,7 +36,7 @@ const WANTED: u64 = init::ASYNC_READ
 const BACKGROUND: u16 = 64;
 
 /// Answers the first request.
-pub(super) fn shake_hands(device: BorrowedFd<'_>) -> Result<()> {
+pub(super) fn shake_hands(device: BorrowedFd<'_>, fs: &dyn FileSystem) -> Result<()> {
     let mut buffer = vec![0; MAX_WRITE + 4096];
     let length = loop {
         match rustix::io::read(device, &mut buffer) {
@@ -52,7 +53,8 @@ pub(super) fn shake_hands(device: BorrowedFd<'_>) -> Result<()> {
         return Err(wrong(&format!("version {major}.{minor}"))
             .hint("the overlay needs Linux 5.4 or later; --storage-driver overlay uses the kernel's own"));
     }
-    let flags = (u64::from(high) << 32 | u64::from(low)) & WANTED;
+    let wanted = if fs.gathers_writes() { WANTED } else { WANTED & !init::WRITEBACK_CACHE };
+    let flags = (u64::from(high) << 32 | u64::from(low)) & wanted;
     let mut reply = Reply::new(true);
     // struct fuse_init_out
     for value in [MAJOR, MINOR.min(minor), readahead, flags as u32] {

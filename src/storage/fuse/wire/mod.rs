@@ -10,6 +10,7 @@
 //! serve a write.
 
 mod abi;
+mod conduit;
 mod crew;
 mod dispatch;
 mod ear;
@@ -40,7 +41,7 @@ const MOST_THREADS: usize = 16;
 /// # Errors
 /// `Failed` where the kernel is too old or closes the connection at once.
 pub(super) fn serve(device: OwnedFd, fs: &dyn FileSystem) -> Result<()> {
-    handshake::shake_hands(device.as_fd())?;
+    handshake::shake_hands(device.as_fd(), fs)?;
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = processors.clamp(FEWEST_THREADS, MOST_THREADS);
     let device = Arc::new(device);
@@ -62,6 +63,8 @@ pub(super) fn serve(device: OwnedFd, fs: &dyn FileSystem) -> Result<()> {
                 spawn(Box::new(|| worker.run()))?;
             }
             drop(flusher);
+            // What has brought it here is not needed to serve.
+            crate::sys::memory::settle();
             Ok(())
         };
         start().inspect_err(|_| crew.end())

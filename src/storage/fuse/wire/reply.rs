@@ -147,12 +147,18 @@ impl Reply {
         if error < 0 {
             self.clear();
         }
-        let length = self.end as u32;
-        self.bytes[..4].copy_from_slice(&length.to_ne_bytes());
-        self.bytes[4..8].copy_from_slice(&error.to_ne_bytes());
-        self.bytes[8..16].copy_from_slice(&unique.to_ne_bytes());
+        self.bytes[..OUT_HEADER].copy_from_slice(&header(self.end, error, unique));
         &self.bytes[..self.end]
     }
+}
+
+/// `struct fuse_out_header`, of an answer of `length` bytes with it.
+pub(super) fn header(length: usize, error: i32, unique: u64) -> [u8; OUT_HEADER] {
+    let mut bytes = [0; OUT_HEADER];
+    bytes[..4].copy_from_slice(&(length as u32).to_ne_bytes());
+    bytes[4..8].copy_from_slice(&error.to_ne_bytes());
+    bytes[8..].copy_from_slice(&unique.to_ne_bytes());
+    bytes
 }
 
 #[cfg(test)]

@@ -1,13 +1,14 @@
 //! One thread: takes a request, answers it, takes the next.
 
-use super::abi::{IN_HEADER, MAX_WRITE, WRITE_IN};
+use super::abi::{IN_HEADER, MAX_WRITE, WRITE_IN, opcode};
+use super::conduit::Conduit;
 use super::crew::Crew;
-use super::dispatch::{Outcome, dispatch};
+use super::dispatch::{Outcome, dispatch, wanted};
 use super::ear::{Ear, more};
-use super::filesystem::FileSystem;
+use super::filesystem::{Answer, FileSystem};
 use super::flusher::{Flusher, Order};
 use super::reply::Reply;
-use super::request::Header;
+use super::request::{Fields, Header};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,14 +24,20 @@ pub(super) struct Worker<'a> {
     pub(super) flusher: Flusher,
 }
 
+/// What a thread answers with.
+struct Voice {
+    reply: Reply,
+    conduit: Conduit,
+}
+
 impl Worker<'_> {
     /// Serves until the file system is unmounted.
     pub(super) fn run(self) {
         let mut buffer = vec![0; MAX_WRITE + IN_HEADER + WRITE_IN + 4096];
-        let mut reply = Reply::new(self.fs.lasts());
+        let mut voice = Voice { reply: Reply::new(self.fs.lasts()), conduit: Conduit::default() };
         let mut ear = Ear::default();
         while self.crew.rest() {
-            if !self.listen(&mut ear, &mut buffer, &mut reply) {
+            if !self.listen(&mut ear, &mut buffer, &mut voice) {
                 // Unmounted: so it is for the others.
                 self.crew.end();
             }
@@ -38,7 +45,7 @@ impl Worker<'_> {
     }
 
     /// Answers what is heard, until another listens; false at the end.
-    fn listen(&self, ear: &mut Ear, buffer: &mut [u8], reply: &mut Reply) -> bool {
+    fn listen(&self, ear: &mut Ear, buffer: &mut [u8], voice: &mut Voice) -> bool {
         loop {
             let heard = match ear.look(&self.device, buffer) {
                 Err(Errno::AGAIN) if self.crew.may_rest() => return true,
@@ -58,19 +65,24 @@ impl Worker<'_> {
             if waited && more(&self.device) {
                 self.crew.call();
             }
-            self.serve(&buffer[..length], reply);
+            self.serve(&buffer[..length], voice);
             if !self.crew.done(self.number) {
                 return true;
             }
         }
     }
 
-    fn serve(&self, request: &[u8], reply: &mut Reply) {
+    fn serve(&self, request: &[u8], Voice { reply, conduit }: &mut Voice) {
         let Some((header, fields)) = Header::split(request) else { return };
         reply.clear();
+        let respond = || {
+            if header.opcode == opcode::READ && self.pass(&header, Fields(fields.0), conduit)? {
+                return Ok(Outcome::Silent);
+            }
+            dispatch(self.fs, &header, fields, reply)
+        };
         // A fault of ours costs one request, not the container.
-        let result = catch_unwind(AssertUnwindSafe(|| dispatch(self.fs, &header, fields, reply)))
-            .unwrap_or(Err(Errno::IO));
+        let result = catch_unwind(AssertUnwindSafe(respond)).unwrap_or(Err(Errno::IO));
         let error = match result {
             Ok(Outcome::Answered) => 0,
             Ok(Outcome::Silent) => return,
@@ -87,6 +99,16 @@ impl Worker<'_> {
             Err(errno) => -errno.raw_os_error(),
         };
         answer(&self.device, reply, header.unique, error);
+    }
+
+    /// Answers a large read; false where it is none, or has to be copied.
+    fn pass(&self, header: &Header, mut fields: Fields<'_>, conduit: &mut Conduit) -> Answer<bool> {
+        let wanted = wanted(&mut fields)?;
+        if !conduit.takes(wanted) {
+            return Ok(false);
+        }
+        let source = self.fs.source(header.node)?;
+        Ok(conduit.pass(self.device.as_fd(), header.unique, source.as_fd(), wanted))
     }
 }
 
