@@ -362,8 +362,8 @@ const RENAME: Entry = command!(
 const PORT: Entry = command!(
     "port",
     &[],
-    "List the published ports of a container",
-    "[OPTIONS] CONTAINER [PRIVATE_PORT[/PROTO]]",
+    "List the published ports of a container, add some or remove some",
+    "[OPTIONS] CONTAINER [PRIVATE_PORT[/PROTO]] | add CONTAINER PORT... | rm CONTAINER PORT...",
     port::PortArgs,
     port::port
 );

@@ -125,10 +125,10 @@ pub(crate) struct ContainerOptions {
     /// Give all capabilities of your user namespace and all of the host's devices that you may open
     #[arg(long)]
     pub(crate) privileged: bool,
-    /// Publish a port (not possible yet: use --network host)
-    #[arg(long, short = 'p', value_name = "HOST:CONTAINER")]
+    /// Publish a port or a range of them on the host: 8080:80, 127.0.0.1:53:53/udp, or 80 for any that is free
+    #[arg(long, short = 'p', value_name = "[[IP:]HOST:]CONTAINER[/PROTOCOL]")]
     pub(crate) publish: Vec<String>,
-    /// Publish all exposed ports (not possible yet: use --network host)
+    /// Publish all exposed ports, each on a free port of the host
     #[arg(long, short = 'P')]
     pub(crate) publish_all: bool,
     /// Pull the image: always, missing, never or newer

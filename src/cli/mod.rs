@@ -68,6 +68,9 @@ pub fn main() -> ExitCode {
         if word == crate::monitor::overlay::ROLE {
             return crate::monitor::overlay::main();
         }
+        if word == crate::monitor::ports::ROLE {
+            return crate::monitor::ports::main();
+        }
     }
     ExitCode::from(command_line(std::env::args_os().skip(1).collect()))
 }

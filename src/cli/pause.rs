@@ -7,7 +7,9 @@ use super::ui;
 use crate::engine::Engine;
 use crate::engine::list::{Filters, Selection, select};
 use crate::engine::pause::Update;
+use crate::engine::ports::PortChange;
 use crate::error::{Error, Result};
+use crate::types::port::{Publish, Unpublish};
 use clap::Args;
 use jiff::Timestamp;
 
@@ -32,7 +34,7 @@ pub(crate) const UNPAUSE: Entry = command!(
 pub(crate) const UPDATE: Entry = command!(
     "update",
     &[],
-    "Change the limits and the restart policy of containers",
+    "Change the limits, the restart policy and the published ports of containers",
     "[OPTIONS] CONTAINER [CONTAINER...]",
     UpdateArgs,
     update
@@ -64,6 +66,12 @@ pub(crate) struct UpdateArgs {
     /// The one that was created last
     #[arg(long, short = 'l')]
     latest: bool,
+    /// Publish a port, as run -p does
+    #[arg(long, value_name = "[[IP:]HOST:]CONTAINER[/PROTOCOL]")]
+    publish_add: Vec<String>,
+    /// Publish a port no more
+    #[arg(long, value_name = "[IP:]HOST[:CONTAINER][/PROTOCOL]")]
+    publish_rm: Vec<String>,
     /// Restart the command when it ends: no, on-failure, on-failure:TIMES, always, unless-stopped
     #[arg(long, value_name = "POLICY")]
     restart: Option<String>,
@@ -99,13 +107,28 @@ pub(crate) fn unpause(args: PauseArgs) -> Result<u8> {
 pub(crate) fn update(args: UpdateArgs) -> Result<u8> {
     let restart = args.restart.as_deref().map(parse_restart).transpose()?;
     let update = Update { limits: args.resources.limits()?, restart };
+    let ports = PortChange {
+        add: args.publish_add.iter().map(|text| Publish::parse(text)).collect::<Result<Vec<_>>>()?.concat(),
+        remove: args.publish_rm.iter().map(|text| Unpublish::parse(text)).collect::<Result<_>>()?,
+    };
+    let changes_ports = !ports.add.is_empty() || !ports.remove.is_empty();
+    let changes_more = !update.limits.is_empty() || update.restart.is_some();
     let engine = Engine::open()?;
     let names = match (args.latest, args.containers) {
         (true, _) => vec![engine.newest()?.to_string()],
         (false, names) if names.is_empty() => return Err(none_named("update")),
         (false, names) => names,
     };
-    each(&names, |name| engine.update(&engine.resolve(name)?, &update).and_then(|()| ui::line(name)))
+    each(&names, |name| {
+        let id = engine.resolve(name)?;
+        if changes_ports {
+            engine.change_ports(&id, &ports)?;
+        }
+        if changes_more || !changes_ports {
+            engine.update(&id, &update)?;
+        }
+        ui::line(name)
+    })
 }
 
 impl PauseArgs {

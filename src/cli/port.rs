@@ -1,10 +1,11 @@
-//! `coracle port`. Publishing comes with bridges: until then no container has
-//! a published port, and that is what this says.
+//! `coracle port`: what is published, and `port add`, `port rm`, which change it.
 
 use super::selection::Wanted;
 use super::ui;
 use crate::engine::Engine;
+use crate::engine::ports::PortChange;
 use crate::error::{Error, Result};
+use crate::types::port::{Binding, Port, Publish, Unpublish};
 use clap::Args;
 
 #[derive(Args, Debug)]
@@ -15,17 +16,34 @@ pub(crate) struct PortArgs {
     /// Of the container that was made last
     #[arg(long, short = 'l')]
     latest: bool,
-    /// Name or id, and a port of the container's
-    #[arg(value_name = "CONTAINER [PRIVATE_PORT[/PROTO]]", num_args = 0..=2)]
+    /// A container and perhaps one of its ports; or add or rm, a container, and ports
+    #[arg(value_name = "CONTAINER [PRIVATE_PORT[/PROTO]]", num_args = 0..)]
     words: Vec<String>,
 }
 
-/// Lists the published ports of containers.
+/// Lists the published ports of containers, or changes them.
 ///
 /// # Errors
 /// `NotFound` where a port is asked for that is not published; `Invalid` where
 /// it is none.
 pub(crate) fn port(args: PortArgs) -> Result<u8> {
+    match args.words.as_slice() {
+        [verb, name, ports @ ..] if matches!(verb.as_str(), "add" | "rm") && !ports.is_empty() => {
+            if args.all || args.latest {
+                return Err(Error::usage(format!("port {verb} takes the name of one container")));
+            }
+            return change(verb, name, ports);
+        }
+        [_, _, third, ..] => {
+            return Err(Error::usage(format!("unexpected argument: {third}"))
+                .hint("coracle port CONTAINER [PORT]; coracle port add|rm CONTAINER PORT..."));
+        }
+        _ => {}
+    }
+    list(&args)
+}
+
+fn list(args: &PortArgs) -> Result<u8> {
     let (names, port) = match args.words.as_slice() {
         _ if args.all && args.latest => {
             return Err(Error::usage("--all and --latest cannot be used together"));
@@ -39,15 +57,22 @@ pub(crate) fn port(args: PortArgs) -> Result<u8> {
         [_, _, ..] if args.latest => return Err(Error::usage("--latest takes no container")),
         [name, port, ..] => (std::slice::from_ref(name), Some(port)),
     };
-    let port = port.map(|text| parse(text)).transpose()?;
+    let port = port.map(|text| Port::parse(text)).transpose()?;
+    let engine = Engine::open()?;
     let wanted = Wanted { names, all: args.all, latest: args.latest, ..Wanted::default() };
     let mut code = 0;
-    for target in wanted.targets(&Engine::open()?, "port", &|_| true)? {
-        let found = target.id.and_then(|_| match &port {
-            None => Ok(()),
-            Some((number, protocol)) => Err(no_public_port(*number, protocol, &target.word)),
+    for target in wanted.targets(&engine, "port", &|_| true)? {
+        let shown = target.id.and_then(|id| {
+            let bindings = engine.snapshot(&id)?.ports;
+            let lines = match port {
+                None => lines(&bindings),
+                Some(port) => lines_of(&bindings, port, &target.word)?,
+            };
+            // Podman's form for several containers.
+            let prefix = if args.all { format!("{} ", id.short()) } else { String::new() };
+            lines.iter().try_for_each(|line| ui::line(&format!("{prefix}{line}")))
         });
-        if let Err(error) = found {
+        if let Err(error) = shown {
             ui::error(&error);
             code = 1;
         }
@@ -55,33 +80,61 @@ pub(crate) fn port(args: PortArgs) -> Result<u8> {
     Ok(code)
 }
 
-fn no_public_port(number: u16, protocol: &str, container: &str) -> Error {
-    Error::not_found(format!("no public port '{number}/{protocol}' published for {container}"))
+/// `80/tcp -> 0.0.0.0:8080`
+fn lines(bindings: &[Binding]) -> Vec<String> {
+    let mut sorted = bindings.to_vec();
+    sorted.sort_unstable();
+    sorted.iter().map(|binding| format!("{} -> {}", binding.port, binding.address)).collect()
 }
 
-/// `80`, `80/tcp`.
-fn parse(text: &str) -> Result<(u16, String)> {
-    let (number, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
-    let invalid = || {
-        Error::usage(format!("invalid port {text:?}")).hint("write PORT or PORT/PROTOCOL, for example 53/udp")
-    };
-    let number: u16 = number.parse().map_err(|_| invalid())?;
-    match protocol.to_ascii_lowercase().as_str() {
-        known @ ("tcp" | "udp" | "sctp") if number > 0 => Ok((number, known.to_owned())),
-        _ => Err(invalid()),
+/// `0.0.0.0:8080`
+fn lines_of(bindings: &[Binding], port: Port, container: &str) -> Result<Vec<String>> {
+    let mut found: Vec<_> = bindings.iter().filter(|b| b.port == port).map(|b| b.address).collect();
+    found.sort_unstable();
+    if found.is_empty() {
+        return Err(Error::not_found(format!("no public port '{port}' published for {container}")));
     }
+    Ok(found.iter().map(ToString::to_string).collect())
+}
+
+fn change(verb: &str, name: &str, ports: &[String]) -> Result<u8> {
+    let change = if verb == "add" {
+        let add = ports.iter().map(|text| Publish::parse(text)).collect::<Result<Vec<_>>>()?.concat();
+        PortChange { add, remove: Vec::new() }
+    } else {
+        let remove = ports.iter().map(|text| Unpublish::parse(text)).collect::<Result<Vec<_>>>()?;
+        PortChange { add: Vec::new(), remove }
+    };
+    let engine = Engine::open()?;
+    let id = engine.resolve(name)?;
+    engine.change_ports(&id, &change)?;
+    ui::line(name)?;
+    Ok(0)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::port::Protocol;
 
     #[test]
-    fn ports_have_a_protocol() {
-        assert_eq!(parse("80").expect("valid"), (80, "tcp".to_owned()));
-        assert_eq!(parse("53/UDP").expect("valid"), (53, "udp".to_owned()));
-        for bad in ["", "0", "x", "80/", "80/ip", "65536", "-1", "80-90"] {
-            assert!(parse(bad).is_err(), "{bad:?}");
-        }
+    fn ports_are_shown_as_docker_shows_them() {
+        let binding = |address: &str, number: u16, protocol| Binding {
+            port: Port { number, protocol },
+            address: address.parse().expect("an address"),
+        };
+        let bindings = [
+            binding("0.0.0.0:53", 53, Protocol::Udp),
+            binding("[::]:8080", 80, Protocol::Tcp),
+            binding("0.0.0.0:8080", 80, Protocol::Tcp),
+        ];
+        assert_eq!(
+            lines(&bindings),
+            ["53/udp -> 0.0.0.0:53", "80/tcp -> 0.0.0.0:8080", "80/tcp -> [::]:8080"]
+        );
+        let of = |text: &str| lines_of(&bindings, Port::parse(text).expect("valid"), "web");
+        assert_eq!(of("80").expect("published"), ["0.0.0.0:8080", "[::]:8080"]);
+        let error = of("81").expect_err("not published");
+        assert_eq!(error.to_string(), "no public port '81/tcp' published for web");
     }
 }

@@ -9,6 +9,8 @@ use crate::engine::Engine;
 use crate::engine::list::{Container, Filters, Selection, network_name, select};
 use crate::error::{Error, Result};
 use crate::types::mount::MountSource;
+use crate::types::namespace::NetworkMode;
+use crate::types::port;
 use crate::types::size::decimal;
 use crate::types::status::Status;
 use crate::types::time::{human_age, human_duration};
@@ -237,7 +239,7 @@ fn row(container: &Container, now: Timestamp, zone: &TimeZone, whole: bool) -> V
         ("Mounts", mounts.join(",")),
         ("Names", record.name.clone()),
         ("Networks", network_name(&record.config.network)),
-        ("Ports", String::new()),
+        ("Ports", ports(container)),
         ("RunningFor", human_age(record.created, now)),
         ("Size", size(container)),
         ("State", container.state().to_owned()),
@@ -246,6 +248,14 @@ fn row(container: &Container, now: Timestamp, zone: &TimeZone, whole: bool) -> V
     Value::Object(
         fields.into_iter().map(|(key, value)| (key.to_owned(), value.into())).collect::<Map<_, _>>(),
     )
+}
+
+/// Docker's column: nothing for what does not run.
+fn ports(container: &Container) -> String {
+    if !container.is_up() || container.record.config.network == NetworkMode::Host {
+        return String::new();
+    }
+    port::column(&container.ports, &port::exposed(&container.record.config.expose))
 }
 
 /// `Up 3 seconds`, `Exited (0) 2 minutes ago`.

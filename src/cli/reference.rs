@@ -18,8 +18,7 @@ use std::path::Path;
 
 /// Flags that can be written but are always refused: those of `run` hold for
 /// `create` as well. They count as missing.
-const REFUSED: &[(&str, &str)] =
-    &[("run", "--publish"), ("run", "--publish-all"), ("exec", "--preserve-fds")];
+const REFUSED: &[(&str, &str)] = &[("exec", "--preserve-fds")];
 
 #[derive(Args, Debug)]
 pub(crate) struct ReferenceArgs {

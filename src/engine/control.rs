@@ -131,7 +131,13 @@ impl Engine {
         match channel.receive()? {
             Some(Reply::Done) => Ok(channel.into_stream()),
             Some(Reply::Failed(text)) => Err(Error::conflict(text)),
-            Some(Reply::Health { .. } | Reply::Exited(_) | Reply::Refused { .. } | Reply::Sessions(_))
+            Some(
+                Reply::Health { .. }
+                | Reply::Exited(_)
+                | Reply::Refused { .. }
+                | Reply::Sessions(_)
+                | Reply::Published(_),
+            )
             | None => Err(gone()),
         }
     }

@@ -13,6 +13,7 @@ use crate::types::container::{
 use crate::types::id::ContainerId;
 use crate::types::mount::{MountSource, MountSpec};
 use crate::types::namespace::{IpcMode, NamespaceMode, NetworkMode, UsernsMode};
+use crate::types::port::{self, HostPort, Publish, check_duplicates};
 use jiff::Timestamp;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -74,6 +75,7 @@ impl Engine {
         self.find_secrets(config)?;
         self.take_volumes_from(config)?;
         self.resolve_shared_namespaces(config)?;
+        settle_ports(config, tell)?;
         let mut random = [0; 32];
         rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
             .context(|| "get random bytes for the id")?;
@@ -260,6 +262,30 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+/// What `-P` means, now that the image's ports are known; and what is published
+/// is exposed, as with docker.
+fn settle_ports(config: &mut ContainerConfig, tell: &mut dyn FnMut(&str)) -> Result<()> {
+    if config.publish_all {
+        for port in port::exposed(&config.expose) {
+            if config.publish.iter().all(|publish| publish.port != port) {
+                config.publish.push(Publish { address: None, host: HostPort::Any, port, by_exposure: true });
+            }
+        }
+    }
+    check_duplicates(&config.publish)?;
+    let exposed = port::exposed(&config.expose);
+    for publish in &config.publish {
+        let word = publish.port.to_string();
+        if !exposed.contains(&publish.port) && !config.expose.contains(&word) {
+            config.expose.push(word);
+        }
+    }
+    if config.network == NetworkMode::Host && !config.publish.is_empty() {
+        tell("WARNING: Published ports are discarded when using host network mode");
+    }
+    Ok(())
 }
 
 /// The file must not be there yet: it says which command made which container.

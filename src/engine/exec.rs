@@ -44,7 +44,8 @@ impl Engine {
             }
             Some(Reply::Failed(text)) => return Err(Error::failed(text)),
             // It ended just now, or is a monitor of a release without exec.
-            Some(Reply::Exited(_) | Reply::Sessions(_) | Reply::Health { .. }) | None => {
+            Some(Reply::Exited(_) | Reply::Sessions(_) | Reply::Health { .. } | Reply::Published(_))
+            | None => {
                 return Err(self.not_running(id));
             }
         }

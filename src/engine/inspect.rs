@@ -12,11 +12,13 @@ use crate::types::container::{ContainerConfig, ContainerRecord, RecordedRoot};
 use crate::types::digest::Digest;
 use crate::types::health::{LOG_COUNT, LOG_SIZE};
 use crate::types::platform::Platform;
+use crate::types::port::{self, Binding, Port};
 use crate::types::reference::Reference;
 use crate::types::secret::{SecretTarget, SecretUse};
 use crate::types::status::{Exit, Status};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 
 /// Go's zero time, which docker writes where there is none.
 const NO_TIME: &str = "0001-01-01T00:00:00Z";
@@ -224,10 +226,27 @@ fn network_settings(container: &Container) -> Value {
         Status::Created | Status::Restarting { .. } | Status::Exited(_) => String::new(),
     };
     json!({
-        "Bridge": "", "SandboxID": "", "SandboxKey": sandbox, "Ports": {}, "EndpointID": "", "Gateway": "",
+        "Bridge": "", "SandboxID": "", "SandboxKey": sandbox, "Ports": ports(container), "EndpointID": "", "Gateway": "",
         "IPAddress": "", "IPPrefixLen": 0, "IPv6Gateway": "", "GlobalIPv6Address": "", "GlobalIPv6PrefixLen": 0,
         "MacAddress": "", "Networks": {mode: network},
     })
+}
+
+/// `{"80/tcp": [{"HostIp": …, "HostPort": …}], "443/tcp": null}`, of a container
+/// that runs.
+fn ports(container: &Container) -> Value {
+    if !container.is_up() {
+        return json!({});
+    }
+    let config = &container.record.config;
+    let mut all: BTreeMap<Port, Vec<Value>> =
+        port::exposed(&config.expose).into_iter().map(|port| (port, Vec::new())).collect();
+    for Binding { port, address } in &container.ports {
+        let binding = json!({"HostIp": address.ip().to_string(), "HostPort": address.port().to_string()});
+        all.entry(*port).or_default().push(binding);
+    }
+    let value = |bindings: Vec<Value>| if bindings.is_empty() { Value::Null } else { bindings.into() };
+    Value::Object(all.into_iter().map(|(port, bindings)| (port.to_string(), value(bindings))).collect())
 }
 
 #[cfg(test)]

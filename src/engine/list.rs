@@ -16,6 +16,7 @@ use crate::types::driver::Driver;
 use crate::types::health::HealthState;
 use crate::types::id::ContainerId;
 use crate::types::namespace::NetworkMode;
+use crate::types::port::Binding;
 use crate::types::reference::Reference;
 use crate::types::status::Status;
 use jiff::Timestamp;
@@ -30,6 +31,8 @@ pub(crate) struct Container {
     pub(crate) last_started: Option<Timestamp>,
     /// What shows its files.
     pub(crate) driver: Driver,
+    /// Published now.
+    pub(crate) ports: Vec<Binding>,
     /// Bytes: of the writable layer, and of it and the image together.
     pub(crate) size: Option<(u64, u64)>,
     /// Ids of the commands of `exec` that run; only for `inspect`.
@@ -47,6 +50,7 @@ impl Container {
             restart_count: snapshot.restart_count,
             last_started: snapshot.last_started,
             driver: snapshot.driver,
+            ports: snapshot.ports,
             size,
             exec_ids: Vec::new(),
             health,
@@ -271,6 +275,7 @@ pub(crate) mod samples {
             restart_count: 0,
             last_started: None,
             driver: Driver::default(),
+            ports: Vec::new(),
             size: None,
             exec_ids: Vec::new(),
             health: None,

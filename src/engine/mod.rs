@@ -32,6 +32,7 @@ pub(crate) mod mount;
 pub(crate) mod names;
 pub(crate) mod overlay;
 pub(crate) mod pause;
+pub(crate) mod ports;
 pub(crate) mod prepare;
 pub(crate) mod prune;
 pub(crate) mod pull;

@@ -73,16 +73,15 @@ impl Engine {
         Ok(())
     }
 
-    fn tell_monitor(&self, id: &ContainerId, request: &Request) -> Result<()> {
+    pub(super) fn tell_monitor(&self, id: &ContainerId, request: &Request) -> Result<()> {
         match self.ask(id, request)? {
             Some(Reply::Done) => Ok(()),
             Some(Reply::Refused { message, hints, .. }) => {
                 Err(hints.into_iter().fold(Error::new(Kind::Conflict, message), Error::hint))
             }
             Some(Reply::Failed(text)) => Err(Error::failed(text)),
-            Some(Reply::Exited(_) | Reply::Sessions(_) | Reply::Health { .. }) | None => {
-                Err(self.not_running(id))
-            }
+            Some(Reply::Exited(_) | Reply::Sessions(_) | Reply::Health { .. } | Reply::Published(_))
+            | None => Err(self.not_running(id)),
         }
     }
 }

@@ -256,6 +256,10 @@ async fn answer(container: Rc<Container>, mut stream: UnixStream) {
         Request::Pause => done(pause::pause(&container).await),
         Request::Unpause => done(pause::unpause(&container)),
         Request::Update { limits, restart } => done(container.update(*limits, restart)),
+        Request::Publish { add, remove } => match container.ports.change(&container, &add, &remove) {
+            Ok(published) => Reply::Published(published),
+            Err(error) => done(Err(error)),
+        },
         Request::CheckHealth => match health::check(&container).await {
             Ok(health::Verdict { passed, status }) => Reply::Health { passed, status },
             Err(error) => Reply::Failed(error.to_string()),

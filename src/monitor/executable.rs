@@ -4,6 +4,7 @@ use crate::error::{Context, Error, Result};
 use crate::runtime::mounts;
 use crate::sys::mount::{MountAttr, RDONLY, mount_setattr};
 use rustix::fs::{Mode, OFlags, StatVfsMountFlags};
+use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// This program, through a mount that cannot be written to: a container that
@@ -32,4 +33,13 @@ pub(crate) fn read_only_executable() -> Result<OwnedFd> {
     mount_setattr(mount.as_fd(), c"", attr, false)
         .context(|| format!("mount {} read-only", path.display()))?;
     Ok(mount)
+}
+
+/// What a role of this program gets of the environment: what is meant for it.
+pub(super) fn own_environment() -> Vec<CString> {
+    std::env::vars_os()
+        .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
+        .filter(|(key, _)| key.starts_with("CORACLE_") || key == "RUST_BACKTRACE")
+        .filter_map(|(key, value)| CString::new(format!("{key}={value}")).ok())
+        .collect()
 }

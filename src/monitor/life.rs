@@ -6,6 +6,7 @@ use super::exec::Execs;
 use super::health::Health;
 use super::log_file::LogWriter;
 use super::messages::{FromMonitor, StartOrder};
+use super::ports::Ports;
 use super::remove::Hidden;
 use super::run::{self, Started};
 use super::{Front, note, remove};
@@ -40,6 +41,7 @@ pub(super) struct Container {
     pub(super) control: Control,
     pub(super) execs: Execs,
     pub(super) health: Health,
+    pub(super) ports: Ports,
     /// As last written to `state.json`.
     live: RefCell<Option<LiveState>>,
     /// The control group of the present run.
@@ -143,6 +145,7 @@ fn open(order: &StartOrder) -> Result<Container> {
         control,
         execs: Execs::default(),
         health: Health::default(),
+        ports: Ports::of(&record),
         dirs,
         store,
         limits: RefCell::new(record.config.limits.clone()),
@@ -257,6 +260,7 @@ fn publish(container: &Container, init: Option<crate::types::status::ProcessId>,
             cgroup: None,
             uid_map: None,
             driver: Driver::default(),
+            ports: Vec::new(),
         };
         container.publish(state).or_ignore();
     }

@@ -11,6 +11,7 @@ use crate::types::exec::ExecRequest;
 use crate::types::health::HealthStatus;
 use crate::types::id::ContainerId;
 use crate::types::limits::Limits;
+use crate::types::port::{Publish, Unpublish};
 use crate::types::status::{Exit, ProcessId, RestartPolicy};
 use crate::userns::Outer;
 use serde::{Deserialize, Serialize};
@@ -56,6 +57,11 @@ pub(crate) enum Request {
         limits: Box<Limits>,
         restart: RestartPolicy,
     },
+    /// Publishes more ports and less; answered by [`Reply::Published`].
+    Publish {
+        add: Vec<Publish>,
+        remove: Vec<Unpublish>,
+    },
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -74,6 +80,8 @@ pub(crate) enum Reply {
         hints: Vec<String>,
     },
     Sessions(Vec<String>),
+    /// What is published from now on.
+    Published(Vec<Publish>),
 }
 
 /// What the process that starts a monitor tells it first.

@@ -20,6 +20,7 @@ mod note;
 pub(crate) mod overlay;
 pub(crate) mod pause;
 pub(crate) mod plan;
+pub(crate) mod ports;
 pub(crate) mod pump;
 pub(crate) mod remove;
 pub(crate) mod run;

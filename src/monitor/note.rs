@@ -54,6 +54,12 @@ pub(super) fn uplink(container: &Container, name: &str, news: &News) {
     say(container, &event);
 }
 
+/// What became of the server of its published ports.
+pub(super) fn ports(container: &Container, state: &str, words: &str) {
+    let event = events::of_container(&container.present_record(), "ports").with("state", state);
+    say(container, &if words.is_empty() { event } else { event.with("error", words) });
+}
+
 pub(super) fn say(container: &Container, event: &Event) {
     events::append(&container.dirs, event).or_ignore();
 }

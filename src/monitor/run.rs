@@ -59,7 +59,10 @@ pub(super) async fn start(
     let overlays = Overlays::new(order.driver);
     match start_on(container, order, front, &overlays).await {
         Ok(started) => Ok(Started { servers: overlays.into_servers(), ..started }),
-        Err(error) => Err(overlays.blame(error)),
+        Err(error) => {
+            container.ports.close();
+            Err(overlays.blame(error))
+        }
     }
 }
 
@@ -70,6 +73,8 @@ async fn start_on(
     overlays: &Overlays,
 ) -> Result<Started> {
     let config = &container.record.config;
+    // First of all: a port that is taken is found out before anything is made.
+    container.ports.bind(container)?;
     let (stdio, pipes) = pump::make(config)?;
     let context = plan::Context {
         dirs: &container.dirs,
@@ -89,6 +94,7 @@ async fn start_on(
         Some(chosen) => Some(Uplink::start(chosen, Netns::of(starting.pid)?)?),
         None => None,
     };
+    container.ports.serve(container, starting.pid, uplink.is_none())?;
     for warning in warnings {
         if let Some(front) = front {
             front.send(&FromMonitor::Warning(warning)).or_ignore();
@@ -120,6 +126,7 @@ async fn start_on(
         cgroup,
         uid_map,
         driver,
+        ports: container.ports.bindings(),
     };
     container.publish(state)?;
     // After it: who finds this mark without a living monitor takes the run for lost.
@@ -158,6 +165,7 @@ pub(super) async fn wait(container: &Rc<Container>, started: Started) -> Exit {
     let mut status = wait_for_exit(&run, uplink, orphans).await;
     let oom_killed = container.end_group();
     container.control.set_running(None);
+    container.ports.close();
     health::end(container);
     container.execs.end_all().await;
     if container.record.config.pid == NamespaceMode::Host {
@@ -240,7 +248,8 @@ async fn wait_for_exit(run: &Run<'_>, mut uplink: Option<Uplink>, mut orphans: O
             news = news => note::uplink(run.container, name, &news),
             _ = child => {
                 let own = [Some(run.pid), helper].into_iter().flatten();
-                let own = own.chain(run.servers.iter().map(Server::pid)).chain(run.container.execs.pids());
+                let own = own.chain(run.servers.iter().map(Server::pid));
+                let own = own.chain(run.container.execs.pids()).chain(run.container.ports.pid());
                 reap_orphans(&own.collect::<Vec<_>>());
             }
         }

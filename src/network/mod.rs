@@ -1,5 +1,6 @@
 //! The uplink of a network namespace, its loopback device, and the texts of
 //! resolv.conf and hosts. The monitor calls this; nothing is kept on disk.
 pub(crate) mod loopback;
+pub(crate) mod publish;
 pub(crate) mod resolver;
 pub(crate) mod uplink;

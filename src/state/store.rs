@@ -11,6 +11,7 @@ use crate::types::health::{HealthConfig, HealthState};
 use crate::types::id::ContainerId;
 use crate::types::idmap::IdMap;
 use crate::types::mount::MountSource;
+use crate::types::port::Binding;
 use crate::types::status::{Exit, ProcessId, Status};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -55,6 +56,9 @@ pub(crate) struct LiveState {
     /// What shows the root file system of this run.
     #[serde(default)]
     pub(crate) driver: Driver,
+    /// The sockets of the host that lead to it.
+    #[serde(default)]
+    pub(crate) ports: Vec<Binding>,
 }
 
 /// `containers/<id>/exit.json`.
@@ -76,6 +80,8 @@ pub(crate) struct Snapshot {
     /// What shows its files: the kernel's overlay, in whose format they are,
     /// where it does not run.
     pub(crate) driver: Driver,
+    /// Published now.
+    pub(crate) ports: Vec<Binding>,
     /// The monitor died without a word: what it left must be cleaned up.
     pub(crate) lost: bool,
 }
@@ -371,7 +377,8 @@ impl Store {
                 (None, Some(last)) => Status::Restarting { monitor: live.monitor, last },
                 (None, None) => Status::Created,
             };
-            return Ok(Snapshot { record, status, restart_count, last_started, driver, lost: false });
+            let ports = live.ports;
+            return Ok(Snapshot { record, status, restart_count, last_started, driver, ports, lost: false });
         }
         self.at_rest(record)
     }
@@ -388,6 +395,7 @@ impl Store {
                 restart_count: file.restart_count,
                 last_started,
                 driver: Driver::default(),
+                ports: Vec::new(),
                 lost: false,
             });
         }
@@ -398,6 +406,7 @@ impl Store {
                 restart_count: 0,
                 last_started: None,
                 driver: Driver::default(),
+                ports: Vec::new(),
                 lost: false,
             });
         };
@@ -417,6 +426,7 @@ impl Store {
             restart_count,
             last_started: Some(started_at),
             driver: Driver::default(),
+            ports: Vec::new(),
             lost: true,
         })
     }
@@ -444,6 +454,15 @@ impl Store {
     /// Written by the monitor at each change.
     pub(crate) fn save_live(&self, state: &LiveState) -> Result<()> {
         write_json(&self.dirs.container_runtime(&state.id).join("state.json"), state, Durable::No)
+    }
+
+    /// The ports of the last run, for those that were free to choose.
+    pub(crate) fn last_ports(&self, id: &ContainerId) -> Result<Vec<Binding>> {
+        Ok(read_json(&self.dirs.container(id).join("ports.json"))?.unwrap_or_default())
+    }
+
+    pub(crate) fn save_ports(&self, id: &ContainerId, ports: &[Binding]) -> Result<()> {
+        write_json(&self.dirs.container(id).join("ports.json"), &ports, Durable::No)
     }
 
     /// Written by the monitor before the command is exec'd: from here on, no

@@ -6,6 +6,7 @@
 pub(crate) mod errno;
 pub(crate) mod file;
 pub(crate) mod fuse;
+pub(crate) mod inet;
 pub(crate) mod memory;
 pub(crate) mod mount;
 pub(crate) mod namespace;

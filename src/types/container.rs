@@ -9,6 +9,7 @@ use super::limits::Limits;
 use super::mount::MountSpec;
 use super::namespace::{IpcMode, NamespaceMode, NetworkMode, UsernsMode};
 use super::platform::Platform;
+use super::port::Publish;
 use super::secret::SecretUse;
 use super::status::RestartPolicy;
 use jiff::Timestamp;
@@ -136,6 +137,9 @@ pub(crate) struct ContainerConfig {
     pub(crate) umask: Option<u32>,
     pub(crate) oom_score_adj: Option<i32>,
     pub(crate) expose: Vec<String>,
+    /// `-p`; in a record also those of `-P`.
+    pub(crate) publish: Vec<Publish>,
+    pub(crate) publish_all: bool,
     /// `--secret`
     pub(crate) secrets: Vec<SecretUse>,
     /// `--memory`, `--cpus`, …

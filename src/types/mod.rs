@@ -16,6 +16,7 @@ pub(crate) mod limits;
 pub(crate) mod mount;
 pub(crate) mod namespace;
 pub(crate) mod platform;
+pub(crate) mod port;
 pub(crate) mod reference;
 pub(crate) mod secret;
 pub(crate) mod signal;

@@ -186,6 +186,28 @@ impl NetworkMode {
     }
 }
 
+impl NetworkMode {
+    /// Whether a container on this network may publish ports.
+    ///
+    /// # Errors
+    /// `Invalid`, in docker's words, where it has no network of its own.
+    pub(crate) fn check_ports(&self, published: bool) -> Result<()> {
+        let (kind, hint) = match self {
+            _ if !published => return Ok(()),
+            Self::None => ("the none network mode", "leave --network none out: nothing can reach that"),
+            Self::Container(_) => {
+                ("the container type network mode", "publish them at the container whose network it is")
+            }
+            Self::Path(_) => {
+                ("the network namespace of somebody else", "whoever made it decides who reaches it")
+            }
+            // A network of its own; or the host's, where a warning says that they are discarded.
+            _ => return Ok(()),
+        };
+        Err(Error::invalid(format!("conflicting options: port publishing and {kind}")).hint(hint))
+    }
+}
+
 /// `mode[:rest]`
 fn split_mode(text: &str) -> (&str, Option<&str>) {
     match text.split_once(':') {

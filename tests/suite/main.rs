@@ -46,6 +46,7 @@ mod overlays;
 mod pause;
 mod process;
 mod prune;
+mod publish;
 mod secrets;
 mod selectors;
 mod single_id;

@@ -63,13 +63,6 @@ fn own_address() -> Option<String> {
 }
 
 #[test]
-fn publishing_is_a_clear_error_for_now() {
-    let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
-    sandbox.coracle(["run", "--rm", "-p", "8080:80", "guest", "report"]).refused(&["publish"]);
-    sandbox.coracle(["run", "--rm", "-P", "guest", "report"]).refused(&["publish"]);
-}
-
-#[test]
 fn a_killed_helper_is_started_again_with_the_same_addresses() {
     let Some(sandbox) = sandbox(&[Image("busybox"), Slirp]) else { return };
     sandbox.ok(["run", "-d", "--name", "c", "busybox", "sleep", "1000"]);

@@ -108,7 +108,7 @@ fn wrong_states_and_names_are_told_in_dockers_words() {
 }
 
 #[test]
-fn no_container_has_published_ports_yet() {
+fn what_is_not_published_is_told() {
     let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
     sandbox.ok(["create", "--name", "c", "--expose", "80", "--network", "host", "guest", "sleep"]);
     assert_eq!(sandbox.ok(["port", "c"]), "");

@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::types::container::ContainerConfig;
 use crate::types::idmap::{IdMap, IdRange};
 use crate::types::namespace::{IpcMode, NamespaceMode, NetworkMode, UsernsMode};
+use crate::types::port::{Publish, check_duplicates};
 
 /// Ranges of one map: user_namespaces(7), "Defining user and group ID mappings".
 const MAX_RANGES: usize = 340;
@@ -14,7 +15,6 @@ const MAX_RANGES: usize = 340;
 /// # Errors
 /// `Invalid`, naming the flag.
 pub(super) fn apply(options: &ContainerOptions, config: &mut ContainerConfig) -> Result<()> {
-    refuse_publishing(options)?;
     config.network = match options.network.as_slice() {
         [] => NetworkMode::default(),
         [mode] => NetworkMode::parse(mode)?,
@@ -23,6 +23,7 @@ pub(super) fn apply(options: &ContainerOptions, config: &mut ContainerConfig) ->
                 .hint("a container has one network for now"));
         }
     };
+    apply_ports(options, config)?;
     if let Some(mode) = &options.pid {
         config.pid = NamespaceMode::parse("--pid", mode)?;
     }
@@ -81,14 +82,18 @@ fn parse_map(flag: &str, texts: &[String]) -> Result<IdMap> {
     Ok(IdMap(ranges))
 }
 
-fn refuse_publishing(options: &ContainerOptions) -> Result<()> {
-    let flag = match (options.publish.first(), options.publish_all) {
-        (Some(port), _) => format!("-p {port}"),
-        (None, true) => "-P".into(),
-        (None, false) => return Ok(()),
-    };
-    Err(Error::invalid(format!("{flag}: ports cannot be published yet"))
-        .hint("with --network host the container's ports are the host's"))
+/// `-p`, `-P`.
+fn apply_ports(options: &ContainerOptions, config: &mut ContainerConfig) -> Result<()> {
+    let published = options.publish.iter().map(|text| Publish::parse(text));
+    config.publish = published.collect::<Result<Vec<_>>>()?.concat();
+    config.publish_all = options.publish_all;
+    check_duplicates(&config.publish)?;
+    config.network.check_ports(!config.publish.is_empty() || config.publish_all)?;
+    if matches!(config.network, NetworkMode::Container(_)) && !options.expose.is_empty() {
+        return Err(Error::invalid("conflicting options: port exposing and the container type network mode")
+            .hint("expose them at the container whose network it is"));
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -120,11 +125,27 @@ mod tests {
     }
 
     #[test]
-    fn publishing_is_refused_with_a_way_out() {
-        let error = applied(|o| o.publish = vec!["8080:80".into()]).expect_err("not yet");
-        assert_eq!(error.to_string(), "-p 8080:80: ports cannot be published yet");
-        assert!(error.hints()[0].contains("--network host"));
-        assert!(applied(|o| o.publish_all = true).is_err());
+    fn ports_need_a_network_of_the_container_s_own() {
+        let publish = |network: &str, port: &str| {
+            applied(|o| {
+                o.network = vec![network.into()];
+                o.publish = vec![port.into()];
+            })
+        };
+        assert_eq!(publish("slirp4netns", "8000-8002:80-82").expect("valid").publish.len(), 3);
+        assert!(publish("host", "80:80").is_ok());
+        for network in ["container:x", "none", "ns:/run/netns/x"] {
+            let error = publish(network, "80:80").expect_err(network);
+            assert!(error.to_string().starts_with("conflicting options: port publishing"), "{error}");
+            let all = |o: &mut ContainerOptions| {
+                o.network = vec![network.into()];
+                o.publish_all = true;
+            };
+            assert!(applied(all).is_err(), "{network}");
+        }
+        assert!(publish("default", "x").is_err());
+        let twice = applied(|o| o.publish = vec!["80:80".into(), "80:81".into()]).expect_err("a clash");
+        assert_eq!(twice.to_string(), "Bind for 0.0.0.0:80 failed: port is already allocated");
     }
 
     #[test]

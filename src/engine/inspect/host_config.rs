@@ -5,9 +5,11 @@ use crate::engine::list::network_name;
 use crate::types::container::{ContainerConfig, ContainerRecord, LogDriver, SeccompChoice};
 use crate::types::limits::Limits;
 use crate::types::namespace::{IpcMode, NamespaceMode, UsernsMode};
+use crate::types::port::{HostPort, Port};
 use crate::types::size;
 use crate::types::status::RestartPolicy;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 /// Bytes of `/dev/shm` where nothing else was asked for: docker's.
 const SHM_SIZE: u64 = 64 << 20;
@@ -22,7 +24,7 @@ pub(super) fn document(record: &ContainerRecord, log_path: Option<&str>) -> Valu
         "ContainerIDFile": "",
         "LogConfig": log(config, log_path),
         "NetworkMode": network_name(&config.network),
-        "PortBindings": {},
+        "PortBindings": port_bindings(config),
         "RestartPolicy": restart(config.restart),
         "AutoRemove": config.auto_remove,
         "VolumesFrom": list(&config.volumes_from),
@@ -37,7 +39,7 @@ pub(super) fn document(record: &ContainerRecord, log_path: Option<&str>) -> Valu
         "OomScoreAdj": config.oom_score_adj.unwrap_or(0),
         "PidMode": namespace(&config.pid),
         "Privileged": config.privileged,
-        "PublishAllPorts": false,
+        "PublishAllPorts": config.publish_all,
         "ReadonlyRootfs": config.read_only,
         "SecurityOpt": security(config),
         "Tmpfs": mounts::tmpfs(record),
@@ -57,6 +59,21 @@ pub(super) fn document(record: &ContainerRecord, log_path: Option<&str>) -> Valu
         document.extend(more);
     }
     document
+}
+
+/// What was asked for by `-p`: `{"80/tcp": [{"HostIp": "", "HostPort": "8080"}]}`.
+fn port_bindings(config: &ContainerConfig) -> Value {
+    let mut all: BTreeMap<Port, Vec<Value>> = BTreeMap::new();
+    for publish in config.publish.iter().filter(|publish| !publish.by_exposure) {
+        let address = publish.address.map(|address| address.to_string()).unwrap_or_default();
+        let host = match publish.host {
+            HostPort::Any => String::new(),
+            HostPort::Fixed(host) => host.to_string(),
+            HostPort::OneOf(first, last) => format!("{first}-{last}"),
+        };
+        all.entry(publish.port).or_default().push(json!({"HostIp": address, "HostPort": host}));
+    }
+    Value::Object(all.into_iter().map(|(port, bindings)| (port.to_string(), bindings.into())).collect())
 }
 
 fn limits(config: &ContainerConfig) -> Value {

@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::types::container::{ContainerRecord, RecordedRoot};
 use crate::types::filter::{self, LabelFilter};
 use crate::types::mount::MountSource;
+use crate::types::port::Port;
 use crate::types::reference::Reference;
 use crate::types::status::{RestartPolicy, Status};
 use jiff::Timestamp;
@@ -31,6 +32,7 @@ pub(crate) struct Filters {
     healths: Vec<String>,
     until: Option<Timestamp>,
     exposed: Vec<Ports>,
+    published: Vec<Ports>,
     restarts: Vec<String>,
     /// Something was asked for that no container has.
     nothing: bool,
@@ -51,6 +53,10 @@ impl Ports {
         let (first, last) = (first.parse().ok()?, last.parse().ok()?);
         let known = matches!(protocol, "tcp" | "udp" | "sctp") && first <= last;
         known.then(|| Self { first, last, protocol: protocol.to_owned() })
+    }
+
+    fn of(port: Port) -> Self {
+        Self { first: port.number, last: port.number, protocol: port.protocol.to_string() }
     }
 
     fn meets(&self, other: &Self) -> bool {
@@ -106,11 +112,7 @@ impl Filters {
             },
             "until" => self.until = Some(moment::parse(value, now, TimeZone::system)?),
             "expose" => self.exposed.push(Ports::parse(value).ok_or_else(bad)?),
-            "publish" => {
-                // Publishing is not there yet: nothing has what is asked for.
-                Ports::parse(value).ok_or_else(bad)?;
-                self.nothing = true;
-            }
+            "publish" => self.published.push(Ports::parse(value).ok_or_else(bad)?),
             "is-task" => self.nothing |= filter::boolean(key, value)?,
             "restart-policy" => match value {
                 "no" | "on-failure" | "always" | "unless-stopped" => self.restarts.push(owned()),
@@ -177,6 +179,10 @@ impl Filters {
             && any(&self.restarts, |name| restart_name(config.restart) == name)
             && any(&self.exposed, |wanted| {
                 config.expose.iter().filter_map(|text| Ports::parse(text)).any(|has| has.meets(wanted))
+            })
+            // Docker compares with the port of the container, not of the host.
+            && any(&self.published, |wanted| {
+                container.ports.iter().any(|binding| Ports::of(binding.port).meets(wanted))
             })
     }
 }

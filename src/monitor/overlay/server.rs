@@ -10,7 +10,7 @@
 
 use crate::channel::Channel;
 use crate::error::{BestEffort, Context, Error, Result};
-use crate::monitor::executable::read_only_executable;
+use crate::monitor::executable::{own_environment, read_only_executable};
 use crate::storage::fuse::{self, Layers, Options};
 use crate::sys::process::{self, Cloned};
 use crate::sys::{namespace, socket};
@@ -105,7 +105,7 @@ fn spawn() -> Result<(Channel<Order, ()>, Server)> {
     // It never waits for who reads: what does not fit is lost.
     let (said, stderr) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).context(step)?;
     let args = ["coracle", ROLE].map(|word| CString::new(word).unwrap_or_default());
-    let env = environment();
+    let env = own_environment();
     match process::fork().context(step)? {
         Cloned::Child => {
             if prepare(&there, &null, &stderr).is_ok() {
@@ -135,14 +135,6 @@ fn prepare(socket: &UnixStream, null: &OwnedFd, stderr: &OwnedFd) -> Result<()> 
     let slave = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
     rustix::mount::mount_change("/", slave).context(step)?;
     rustix::process::chdir("/").context(step)
-}
-
-fn environment() -> Vec<CString> {
-    std::env::vars_os()
-        .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
-        .filter(|(key, _)| key.starts_with("CORACLE_") || key == "RUST_BACKTRACE")
-        .filter_map(|(key, value)| CString::new(format!("{key}={value}")).ok())
-        .collect()
 }
 
 impl Server {

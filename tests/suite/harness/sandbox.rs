@@ -263,7 +263,7 @@ impl Sandbox {
         self.processes_with("--overlay")
     }
 
-    fn processes_with(&self, role: &str) -> Vec<i32> {
+    pub(crate) fn processes_with(&self, role: &str) -> Vec<i32> {
         leaks::processes_of(self.root())
             .into_iter()
             .filter(|process| process.command.split('\0').any(|word| word == role))
