@@ -5,6 +5,7 @@
 
 use crate::error::{Context, Error, Result};
 use crate::types::driver::DriverChoice;
+use crate::types::uplink::Preference;
 use serde::Deserialize;
 use std::io::Read;
 use std::path::Path;
@@ -18,6 +19,8 @@ const MAX: u64 = 64 << 10;
 pub(crate) struct Config {
     /// `storage.driver`
     pub(crate) driver: DriverChoice,
+    /// `network.uplink`
+    pub(crate) uplink: Preference,
 }
 
 #[derive(Deserialize)]
@@ -25,12 +28,20 @@ pub(crate) struct Config {
 struct Document {
     #[serde(default)]
     storage: Storage,
+    #[serde(default)]
+    network: Network,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Storage {
     driver: Option<Spanned<String>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Network {
+    uplink: Option<Spanned<String>>,
 }
 
 /// Reads `config.toml` in `directory`; no file sets nothing.
@@ -58,13 +69,18 @@ fn parse(text: &str) -> Result<Config, (usize, Error)> {
     let line = |at: usize| text.get(..at).unwrap_or(text).split('\n').count();
     let document: Document = toml::from_str(text).map_err(|error| {
         let at = error.span().map_or(0, |span| span.start);
-        let hint = "the settings are storage.driver = \"auto\", \"overlay\" or \"fuse\"";
+        let hint = "the settings are storage.driver = \"auto\", \"overlay\" or \"fuse\", \
+            and network.uplink = \"auto\", \"slirp4netns\", \"pasta\" or \"builtin\"";
         (line(at), Error::invalid(error.message().replace('\n', ", ")).hint(hint))
     })?;
     let mut config = Config::default();
     if let Some(word) = document.storage.driver {
         config.driver =
             DriverChoice::parse(word.get_ref()).map_err(|error| (line(word.span().start), error))?;
+    }
+    if let Some(word) = document.network.uplink {
+        config.uplink =
+            Preference::parse(word.get_ref()).map_err(|error| (line(word.span().start), error))?;
     }
     Ok(config)
 }
@@ -88,12 +104,25 @@ mod tests {
     }
 
     #[test]
+    fn the_way_out() {
+        for (text, uplink) in [
+            ("", Preference::Auto),
+            ("[network]\nuplink = \"pasta\"\n", Preference::Pasta),
+            ("network.uplink = 'slirp4netns'", Preference::Slirp),
+        ] {
+            assert_eq!(parse(text).expect(text).uplink, uplink);
+        }
+    }
+
+    #[test]
     fn what_is_wrong_is_told_with_its_line() {
         for (text, line, said) in [
             ("\n[storage]\n\ndriver = \"vfs\"\n", 4, "storage driver \"vfs\""),
             ("[storage]\ndriver = 7\n", 2, "invalid type"),
             ("[storage]\ndrivr = \"fuse\"\n", 2, "unknown field"),
-            ("[network]\nx = 1\n", 1, "unknown field"),
+            ("[network]\nx = 1\n", 2, "unknown field"),
+            ("[networks]\nx = 1\n", 1, "unknown field"),
+            ("[network]\n\nuplink = \"vpnkit\"\n", 3, "uplink \"vpnkit\""),
             ("a = \n", 1, ""),
             ("[storage]\ndriver = \"fuse\"\ndriver = \"fuse\"\n", 3, "duplicate key"),
         ] {

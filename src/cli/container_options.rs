@@ -107,7 +107,7 @@ pub(crate) struct ContainerOptions {
     /// Give the container a name
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
-    /// Choose the network: none, host, slirp4netns, container:NAME, ns:PATH
+    /// Choose the network: none, host, slirp4netns, pasta, builtin, container:NAME, ns:PATH
     #[arg(long, alias = "net", value_name = "MODE")]
     pub(crate) network: Vec<String>,
     /// Leave /etc/hosts as the image has it

@@ -71,6 +71,12 @@ pub fn main() -> ExitCode {
         if word == crate::monitor::ports::ROLE {
             return crate::monitor::ports::main();
         }
+        if word == crate::network::uplink::builtin::ROLE {
+            return crate::network::uplink::builtin::main();
+        }
+        if word == crate::network::uplink::guard::ROLE {
+            return crate::network::uplink::guard::main();
+        }
     }
     ExitCode::from(command_line(std::env::args_os().skip(1).collect()))
 }

@@ -150,9 +150,14 @@ fn host_document(kernel: &str, name: &str, architecture: &str) -> Value {
             "apparmorEnabled": false,
             "selinuxEnabled": false,
         },
-        "slirp4netns": crate::userns::subid::find_program("slirp4netns")
-            .map(|program| json!({ "executable": program })),
+        "slirp4netns": helper("slirp4netns"),
+        "pasta": helper("pasta"),
     })
+}
+
+/// Podman's `slirp4netns` and `pasta`.
+fn helper(program: &str) -> Option<Value> {
+    crate::userns::subid::find_program(program).map(|program| json!({ "executable": program }))
 }
 
 fn mapping(map: &IdMap) -> Value {
@@ -179,7 +184,7 @@ fn cgroup_version() -> &'static str {
 }
 
 /// Modes of `--network`, and log drivers.
-const NETWORKS: &[&str] = &["slirp4netns", "host", "none", "container"];
+const NETWORKS: &[&str] = &["slirp4netns", "pasta", "builtin", "host", "none", "container"];
 const LOGS: &[&str] = &["json-file", "k8s-file", "none", "passthrough"];
 
 /// The file system of the store.

@@ -3,15 +3,18 @@
 use super::Engine;
 use super::attach::{self, AttachEnd, AttachOptions};
 use crate::channel::Channel;
+use crate::config;
 use crate::error::{Context, Error, Kind, Result};
 use crate::monitor::executable::read_only_executable;
 use crate::monitor::messages::{FromMonitor, StartOrder};
 use crate::monitor::{FRONT_FD, ROLE};
 use crate::state::lock;
 use crate::sys::process::{self, Cloned};
-use crate::types::container::LogDriver;
+use crate::types::container::{ContainerConfig, LogDriver};
 use crate::types::id::ContainerId;
+use crate::types::namespace::NetworkMode;
 use crate::types::status::Status;
+use crate::types::uplink::Preference;
 use rustix::fs::{Mode, OFlags};
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
@@ -56,6 +59,7 @@ impl Engine {
             attached: attach.is_some(),
             stdin: attach.is_some_and(|options| options.stdin),
             driver: self.driver_choice()?,
+            uplink: self.uplink_preference(config)?,
             size: attach.filter(|_| config.tty).and_then(|_| terminal_size()),
         };
         let mut channel = spawn_monitor(passthrough)?;
@@ -65,6 +69,16 @@ impl Engine {
         match attach {
             Some(options) => attach::attach(channel.into_stream(), options).map(Some),
             None => Ok(None),
+        }
+    }
+}
+
+impl Engine {
+    /// The settings are read only where they count: not for a way out by name.
+    fn uplink_preference(&self, config: &ContainerConfig) -> Result<Preference> {
+        match config.network {
+            NetworkMode::Default => Ok(config::read(&self.dirs.config)?.uplink),
+            _ => Ok(Preference::Auto),
         }
     }
 }

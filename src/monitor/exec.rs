@@ -30,6 +30,7 @@ use crate::state::events;
 use crate::types::driver::DriverChoice;
 use crate::types::exec::ExecRequest;
 use crate::types::status::Exit;
+use crate::types::uplink::Preference;
 use jiff::Timestamp;
 use rustix::process::Signal;
 use std::future::Future;
@@ -151,6 +152,7 @@ async fn start(
         outer: &container.outer,
         // It mounts nothing.
         overlays: &Overlays::new(DriverChoice::Auto),
+        uplink: Preference::Auto,
     };
     let cgroup = container.with_group(|group| group.fd().try_clone_to_owned()).transpose();
     let cgroup = cgroup.context(|| "keep the control group")?;

@@ -13,6 +13,7 @@ use crate::types::id::ContainerId;
 use crate::types::limits::Limits;
 use crate::types::port::{Publish, Unpublish};
 use crate::types::status::{Exit, ProcessId, RestartPolicy};
+use crate::types::uplink::Preference;
 use crate::userns::Outer;
 use serde::{Deserialize, Serialize};
 
@@ -98,6 +99,7 @@ pub(crate) struct StartOrder {
     pub(crate) size: Option<(u16, u16)>,
     /// Asked for, for this start and those of a restart policy after it.
     pub(crate) driver: DriverChoice,
+    pub(crate) uplink: Preference,
 }
 
 /// The monitor's word to the process that started it.

@@ -23,6 +23,7 @@ pub(crate) mod plan;
 pub(crate) mod ports;
 pub(crate) mod pump;
 pub(crate) mod remove;
+mod resolv_conf;
 pub(crate) mod run;
 
 use crate::channel::Channel;

@@ -11,7 +11,7 @@ use super::messages::{FromMonitor, StartOrder};
 use super::overlay::{self, Overlays, Server};
 use super::plan::{self, Planned};
 use super::pump::{self, Pipes};
-use super::{health, note};
+use super::{health, note, resolv_conf};
 use crate::cgroup::Group;
 use crate::error::{BestEffort, Context, Error, Result};
 use crate::network::uplink::{Netns, Uplink};
@@ -47,6 +47,7 @@ pub(super) struct Started {
     at: Timestamp,
     output: tokio::task::JoinHandle<()>,
     uplink: Option<Uplink>,
+    resolv_conf: Option<tokio::task::JoinHandle<()>>,
     servers: Vec<Server>,
 }
 
@@ -82,6 +83,7 @@ async fn start_on(
         record: &container.record,
         outer: &container.outer,
         overlays,
+        uplink: order.uplink,
     };
     let group = Group::create(container.record.id.short(), &container.limits())?;
     let cgroup = group.as_ref().map(|group| group_for_plan(container, group)).transpose()?;
@@ -90,6 +92,7 @@ async fn start_on(
     let group = group.filter(Group::is_populated);
     let cgroup = group.as_ref().map(|group| group.path().to_owned());
     container.set_group(group);
+    let addresses = uplink.as_ref().map(|chosen| chosen.addresses().clone());
     let mut uplink = match uplink {
         Some(chosen) => Some(Uplink::start(chosen, Netns::of(starting.pid)?)?),
         None => None,
@@ -137,7 +140,8 @@ async fn start_on(
     note::started(container);
     health::begin(container, at);
     let output = tokio::task::spawn_local(pump::pump(Rc::clone(container), Pipes { terminal, ..pipes }));
-    Ok(Started { process, pidfd, at, output, uplink, servers: Vec::new() })
+    let resolv_conf = resolv_conf::follow(container, addresses);
+    Ok(Started { process, pidfd, at, output, uplink, resolv_conf, servers: Vec::new() })
 }
 
 fn group_for_plan(container: &Container, group: &Group) -> Result<Cgroup> {
@@ -153,7 +157,7 @@ fn process_id(starting: &Starting) -> Result<ProcessId> {
 
 /// Waits for the end of a run and for the last of its output.
 pub(super) async fn wait(container: &Rc<Container>, started: Started) -> Exit {
-    let Started { process, pidfd, at, output, uplink, servers } = started;
+    let Started { process, pidfd, at, output, uplink, resolv_conf, servers } = started;
     // Without a pid namespace the orphans of the container come to this process.
     let orphans = if container.record.config.pid == NamespaceMode::Host {
         signal(SignalKind::child()).ok()
@@ -163,6 +167,9 @@ pub(super) async fn wait(container: &Rc<Container>, started: Started) -> Exit {
     let timeout = container.record.config.timeout;
     let run = Run { container, pid: process.pid, pidfd: &pidfd, timeout, servers: &servers };
     let mut status = wait_for_exit(&run, uplink, orphans).await;
+    if let Some(task) = resolv_conf {
+        task.abort();
+    }
     let oom_killed = container.end_group();
     container.control.set_running(None);
     container.ports.close();

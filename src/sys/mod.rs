@@ -13,5 +13,6 @@ pub(crate) mod namespace;
 pub(crate) mod process;
 pub(crate) mod seccomp;
 pub(crate) mod socket;
+pub(crate) mod tap;
 pub(crate) mod tty;
 pub(crate) mod xattr;

@@ -1,7 +1,7 @@
 //! Which namespaces a container has of its own: the values of `--network`,
 //! `--pid`, `--ipc`, `--uts`, `--userns`.
 
-use super::uplink::SlirpOptions;
+use super::uplink::{PastaOptions, SlirpOptions};
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -59,6 +59,14 @@ pub(crate) enum NetworkMode {
     Default,
     /// The same, and an error where slirp4netns is not installed.
     Slirp {
+        options: Vec<String>,
+    },
+    /// The same through pasta, with words of its own.
+    Pasta {
+        options: Vec<String>,
+    },
+    /// The same through the stack of our own.
+    Builtin {
         options: Vec<String>,
     },
     /// Own namespace with loopback alone.
@@ -162,10 +170,19 @@ impl NetworkMode {
         match split_mode(text) {
             ("" | "default" | "private", None) => Ok(Self::Default),
             ("slirp4netns", options) => {
-                let options = options.unwrap_or_default().split(',').filter(|option| !option.is_empty());
-                let options: Vec<String> = options.map(str::to_owned).collect();
-                SlirpOptions::parse(&options)?;
+                let options = words(options);
+                SlirpOptions::parse("slirp4netns", &options)?;
                 Ok(Self::Slirp { options })
+            }
+            ("pasta", options) => {
+                let options = words(options);
+                PastaOptions::parse(&options)?;
+                Ok(Self::Pasta { options })
+            }
+            ("builtin", options) => {
+                let options = words(options);
+                SlirpOptions::parse("builtin", &options)?;
+                Ok(Self::Builtin { options })
             }
             ("none", None) => Ok(Self::None),
             ("host", None) => Ok(Self::Host),
@@ -179,9 +196,11 @@ impl NetworkMode {
             ("bridge", _) => Err(Error::invalid("--network bridge: there are no bridges yet").hint(
                 "leave the flag out for outbound access, or use --network container:NAME to share one",
             )),
-            ("pasta", _) => Err(Error::invalid("--network pasta: not supported yet")
-                .hint("leave the flag out, or use --network slirp4netns")),
-            _ => Err(unknown("--network", text, "default, slirp4netns, none, host, container:NAME, ns:PATH")),
+            _ => Err(unknown(
+                "--network",
+                text,
+                "default, slirp4netns, pasta, builtin, none, host, container:NAME, ns:PATH",
+            )),
         }
     }
 }
@@ -206,6 +225,12 @@ impl NetworkMode {
         };
         Err(Error::invalid(format!("conflicting options: port publishing and {kind}")).hint(hint))
     }
+}
+
+/// `option,option`; empty pieces are passed over.
+fn words(options: Option<&str>) -> Vec<String> {
+    let options = options.unwrap_or_default().split(',').filter(|option| !option.is_empty());
+    options.map(str::to_owned).collect()
 }
 
 /// `mode[:rest]`
@@ -316,6 +341,7 @@ mod tests {
             ("default", NetworkMode::Default),
             ("slirp4netns", slirp(&[])),
             ("slirp4netns:mtu=1500,enable_ipv6=true", slirp(&["mtu=1500", "enable_ipv6=true"])),
+            ("pasta:-T,80", NetworkMode::Pasta { options: vec!["-T".into(), "80".into()] }),
             ("none", NetworkMode::None),
             ("host", NetworkMode::Host),
             ("container:db", NetworkMode::Container("db".into())),
@@ -326,7 +352,7 @@ mod tests {
         }
         for bad in [
             "bridge",
-            "pasta",
+            "pasta:x",
             "web",
             "ns:a",
             "ns:",

@@ -10,6 +10,10 @@
  *   guest open PATH           opens PATH for writing; prints "ok" or the errno's name
  *   guest winsize             prints rows and columns, again at each SIGWINCH
  *   guest connect ADDR PORT   prints what the other end sends
+ *   guest serve ADDR PORT     echoes what it gets, TCP and UDP; prints "ready"
+ *   guest names ADDR REPLY    answers each question for a name with REPLY, on port 53
+ *   guest say tcp|udp ADDR PORT N  sends N bytes, prints "ok" when they come back
+ *   guest resolve SERVER      prints the address that SERVER gives for a name
  *   guest swap A B            prints "ready" and exchanges the two names until it is killed
  *   guest grow FILE           prints "ready" and makes FILE longer until it is killed
  *   guest orphan              leaves a dead grandchild behind for pid 1 to reap
@@ -19,6 +23,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -321,6 +326,157 @@ static int connect_to(const char *address, int port)
 	return 0;
 }
 
+/* A socket at an address of either family; bound to it or connected with it. */
+static int at(int kind, const char *address, int port, int is_server)
+{
+	struct sockaddr_in four = { .sin_family = AF_INET, .sin_port = htons(port) };
+	struct sockaddr_in6 six = { .sin6_family = AF_INET6, .sin6_port = htons(port) };
+	int is_four = inet_pton(AF_INET, address, &four.sin_addr) == 1;
+	struct sockaddr *name = is_four ? (void *)&four : (void *)&six;
+	socklen_t length = is_four ? sizeof four : sizeof six;
+	int one = 1, s;
+
+	if (!is_four && inet_pton(AF_INET6, address, &six.sin6_addr) != 1)
+		return -1;
+	s = socket(is_four ? AF_INET : AF_INET6, kind, 0);
+	setsockopt(s, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+	if (s < 0 || (is_server ? bind(s, name, length) : connect(s, name, length)) ||
+	    (is_server && kind == SOCK_STREAM && listen(s, 64))) {
+		puts(name_of(errno));
+		return -1;
+	}
+	return s;
+}
+
+static void echo(int s)
+{
+	static char buffer[65536];
+	ssize_t n, done, count;
+
+	while ((n = read(s, buffer, sizeof buffer)) > 0)
+		for (done = 0; done < n; done += count)
+			if ((count = write(s, buffer + done, n - done)) <= 0)
+				return;
+}
+
+static int serve(const char *address, int port)
+{
+	int stream = at(SOCK_STREAM, address, port, 1), datagram = at(SOCK_DGRAM, address, port, 1);
+	struct pollfd fds[] = { { stream, POLLIN, 0 }, { datagram, POLLIN, 0 } };
+	static char buffer[65536];
+
+	if (stream < 0 || datagram < 0)
+		return 1;
+	signal(SIGCHLD, SIG_IGN);
+	puts("ready");
+	fflush(stdout);
+	while (poll(fds, 2, -1) >= 0) {
+		struct sockaddr_storage from;
+		socklen_t length = sizeof from;
+		ssize_t n;
+		int s;
+
+		if (fds[1].revents && (n = recvfrom(datagram, buffer, sizeof buffer, 0, (void *)&from, &length)) >= 0)
+			sendto(datagram, buffer, n, 0, (void *)&from, length);
+		if (fds[0].revents && (s = accept(stream, NULL, NULL)) >= 0) {
+			if (fork() == 0) {
+				echo(s);
+				_exit(0);
+			}
+			close(s);
+		}
+	}
+	return 1;
+}
+
+/* RFC 1035, as far as it goes: the question comes back with one address. */
+static int names(const char *address, const char *reply)
+{
+	static const unsigned char record[] = { 0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4 };
+	int s = at(SOCK_DGRAM, address, 53, 1);
+	unsigned char buffer[1024];
+	struct sockaddr_storage from;
+	socklen_t length = sizeof from;
+	ssize_t n;
+
+	if (s < 0)
+		return 1;
+	puts("ready");
+	fflush(stdout);
+	while ((n = recvfrom(s, buffer, 512, 0, (void *)&from, &length)) >= 12) {
+		buffer[2] |= 0x80;
+		buffer[7] = 1;
+		memcpy(buffer + n, record, sizeof record);
+		inet_pton(AF_INET, reply, buffer + n + sizeof record);
+		sendto(s, buffer, n + sizeof record + 4, 0, (void *)&from, length);
+		length = sizeof from;
+	}
+	return 1;
+}
+
+static int resolve(const char *server)
+{
+	static const unsigned char question[] = "\x12\x34\x01\0\0\x01\0\0\0\0\0\0\4name\4test\0\0\1\0\1";
+	struct timeval patience = { 5, 0 };
+	unsigned char buffer[1024];
+	char text[INET_ADDRSTRLEN];
+	int s = at(SOCK_DGRAM, server, 53, 0);
+	ssize_t n;
+
+	if (s < 0)
+		return 1;
+	setsockopt(s, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+	if (write(s, question, sizeof question - 1) < 0 || (n = read(s, buffer, sizeof buffer)) < 4 ||
+	    buffer[0] != 0x12 || buffer[1] != 0x34) {
+		puts(name_of(errno));
+		return 1;
+	}
+	puts(inet_ntop(AF_INET, buffer + n - 4, text, sizeof text));
+	return 0;
+}
+
+/* Sends and receives at once, or both ends could wait for each other. */
+static int say(int is_udp, const char *address, int port, long total)
+{
+	static char out[16384], in[65536];
+	long sent = 0, seen = 0, i;
+	int s = at(is_udp ? SOCK_DGRAM : SOCK_STREAM, address, port, 0);
+	struct pollfd fd = { s, POLLIN | POLLOUT, 0 };
+
+	if (s < 0)
+		return 1;
+	while (seen < total) {
+		ssize_t n;
+
+		fd.events = POLLIN | (sent < total && (!is_udp || sent == seen) ? POLLOUT : 0);
+		if (poll(&fd, 1, 5000) <= 0) {
+			printf("silence after %ld of %ld\n", seen, total);
+			return 1;
+		}
+		if (fd.revents & POLLOUT) {
+			long count = total - sent < (long)sizeof out ? total - sent : (long)sizeof out;
+			for (i = 0; i < count; i++)
+				out[i] = (sent + i) * 31 >> 3;
+			if ((n = send(s, out, count, MSG_DONTWAIT)) > 0)
+				sent += n;
+			else if (errno != EAGAIN)
+				break;
+		}
+		if (fd.revents & (POLLIN | POLLHUP | POLLERR)) {
+			if ((n = recv(s, in, sizeof in, MSG_DONTWAIT)) <= 0 && errno != EAGAIN)
+				break;
+			for (i = 0; i < n; i++)
+				if (in[i] != (char)((seen + i) * 31 >> 3)) {
+					printf("another byte at %ld\n", seen + i);
+					return 1;
+				}
+			seen += n > 0 ? n : 0;
+		}
+	}
+	puts(seen == total ? "ok" : name_of(errno));
+	return seen != total;
+}
+
 static int orphan(void)
 {
 	pid_t child = fork();
@@ -404,6 +560,14 @@ int main(int argc, char **argv)
 		return winsize();
 	if (!strcmp(command, "connect") && argc > 3)
 		return connect_to(argv[2], atoi(argv[3]));
+	if (!strcmp(command, "serve") && argc > 3)
+		return serve(argv[2], atoi(argv[3]));
+	if (!strcmp(command, "names") && argc > 3)
+		return names(argv[2], argv[3]);
+	if (!strcmp(command, "resolve") && argc > 2)
+		return resolve(argv[2]);
+	if (!strcmp(command, "say") && argc > 5)
+		return say(!strcmp(argv[2], "udp"), argv[3], atoi(argv[4]), atol(argv[5]));
 	if (!strcmp(command, "swap") && argc > 3)
 		return swap(argv[2], argv[3]);
 	if (!strcmp(command, "grow") && argc > 2)

@@ -54,4 +54,5 @@ mod smoke;
 mod stdio;
 mod storage_driver;
 mod top;
+mod uplink;
 mod volumes;

@@ -18,7 +18,7 @@ const FIXED: &[(&str, &[&str])] = &[
     ("log-level", &["debug", "info", "warn", "error", "fatal"]),
     ("log-opt", &["max-size=", "max-file=", "tag="]),
     ("mount", &["type=bind,", "type=volume,", "type=tmpfs,"]),
-    ("network", &["none", "host", "slirp4netns", "container:", "ns:"]),
+    ("network", &["none", "host", "slirp4netns", "pasta", "builtin", "container:", "ns:"]),
     ("pid", &["private", "host", "container:"]),
     (
         "platform",

@@ -24,6 +24,7 @@ pub(super) fn apply(options: &ContainerOptions, config: &mut ContainerConfig) ->
         }
     };
     apply_ports(options, config)?;
+    check_names(config)?;
     if let Some(mode) = &options.pid {
         config.pid = NamespaceMode::parse("--pid", mode)?;
     }
@@ -42,6 +43,34 @@ pub(super) fn apply(options: &ContainerOptions, config: &mut ContainerConfig) ->
             .hint("leave out --uts or --hostname"));
     }
     Ok(())
+}
+
+/// Docker's and podman's words for what a network without a resolver of its own,
+/// or with another container's files, cannot have.
+fn check_names(config: &ContainerConfig) -> Result<()> {
+    let conflict =
+        |what: &str| Err(Error::invalid(format!("conflicting options: {what} and the network mode")));
+    let resolver = !config.dns.is_empty() || !config.dns_search.is_empty() || !config.dns_options.is_empty();
+    if config.dns.iter().any(|server| server == "none")
+        && (config.dns.len() > 1 || !config.dns_search.is_empty() || !config.dns_options.is_empty())
+    {
+        return Err(Error::invalid(
+            "--dns none cannot be used together with other --dns, --dns-search, --dns-option",
+        ));
+    }
+    let gateway = config.add_hosts.iter().find(|(_, address)| address == "host-gateway");
+    match &config.network {
+        NetworkMode::Container(_) if resolver => conflict("dns"),
+        NetworkMode::Container(_) if !config.add_hosts.is_empty() => conflict("custom host-to-IP mapping"),
+        NetworkMode::None if resolver && config.dns != ["none"] => conflict("dns"),
+        NetworkMode::None => match gateway {
+            Some((name, _)) => Err(Error::invalid(format!(
+                "--add-host {name}:host-gateway: the host is not reached with --network none"
+            ))),
+            None => Ok(()),
+        },
+        _ => Ok(()),
+    }
 }
 
 fn apply_maps(options: &ContainerOptions, config: &mut ContainerConfig) -> Result<()> {
@@ -146,6 +175,29 @@ mod tests {
         assert!(publish("default", "x").is_err());
         let twice = applied(|o| o.publish = vec!["80:80".into(), "80:81".into()]).expect_err("a clash");
         assert_eq!(twice.to_string(), "Bind for 0.0.0.0:80 failed: port is already allocated");
+    }
+
+    #[test]
+    fn names_that_the_network_mode_cannot_have() {
+        let named = |mode: &str, change: fn(&mut ContainerConfig)| {
+            let mut config =
+                ContainerConfig { network: NetworkMode::parse(mode).expect("a mode"), ..Default::default() };
+            change(&mut config);
+            check_names(&config).map_err(|error| error.to_string())
+        };
+        let dns: fn(&mut ContainerConfig) = |config| config.dns = vec!["9.9.9.9".into()];
+        let gateway: fn(&mut ContainerConfig) =
+            |config| config.add_hosts = vec![("h".into(), "host-gateway".into())];
+        for mode in ["none", "container:x"] {
+            let error = named(mode, dns).expect_err(mode);
+            assert_eq!(error, "conflicting options: dns and the network mode");
+            assert!(named(mode, gateway).is_err(), "{mode}");
+        }
+        for mode in ["host", "default", "slirp4netns", "pasta", "builtin"] {
+            assert!(named(mode, dns).is_ok() && named(mode, gateway).is_ok(), "{mode}");
+        }
+        let both: fn(&mut ContainerConfig) = |config| config.dns = vec!["none".into(), "9.9.9.9".into()];
+        assert!(named("default", both).is_err());
     }
 
     #[test]

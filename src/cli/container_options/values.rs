@@ -90,15 +90,18 @@ pub(super) fn parse_add_host(text: &str) -> Result<(String, String)> {
         return Err(invalid("no host name"));
     }
     if address == "host-gateway" {
-        return Err(invalid("host-gateway is not known here yet"));
+        return Ok((name.to_owned(), address.to_owned()));
     }
     let bare = address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(address);
     let address: IpAddr = bare.parse().map_err(|_| invalid("not an IP address"))?;
     Ok((name.to_owned(), address.to_string()))
 }
 
-/// `--dns IP`
+/// `--dns IP`, or podman's `none`: the image's own resolv.conf stays.
 pub(super) fn parse_dns(text: &str) -> Result<String> {
+    if text == "none" {
+        return Ok(text.to_owned());
+    }
     match text.parse::<IpAddr>() {
         Ok(address) => Ok(address.to_string()),
         Err(_) => Err(Error::invalid(format!("invalid --dns {text:?}: not an IP address"))),
@@ -276,10 +279,11 @@ mod tests {
         assert_eq!(host("a=1.2.3.4").expect("valid"), "a 1.2.3.4");
         assert_eq!(host("a.b:::1").expect("valid"), "a.b ::1");
         assert_eq!(host("a:[::1]").expect("valid"), "a ::1");
-        for bad in ["", "a", "a:", ":1.2.3.4", "a:1.2.3", "a b:1.2.3.4", "a\nb:1.2.3.4", "a:host-gateway"] {
+        assert_eq!(host("a:host-gateway").expect("valid"), "a host-gateway");
+        for bad in ["", "a", "a:", ":1.2.3.4", "a:1.2.3", "a b:1.2.3.4", "a\nb:1.2.3.4", "a:host"] {
             assert!(parse_add_host(bad).is_err(), "{bad:?}");
         }
-        assert!(parse_dns("1.1.1.1").is_ok() && parse_dns("::1").is_ok());
+        assert!(parse_dns("1.1.1.1").is_ok() && parse_dns("none").is_ok() && parse_dns("::1").is_ok());
         assert!(parse_dns("dns.example").is_err() && parse_dns("1.1.1.1\nnameserver 6.6.6.6").is_err());
         assert!(parse_resolver_word("--dns-option", "ndots:1").is_ok());
         assert!(parse_resolver_word("--dns-search", "a b").is_err());

@@ -15,6 +15,7 @@ use crate::types::id::ContainerId;
 use crate::types::idmap::IdMap;
 use crate::types::namespace::UsernsMode;
 use crate::types::status::{ProcessId, Status};
+use crate::types::uplink::Preference;
 use crate::userns::ContainerMaps;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, StatVfsMountFlags, StatxFlags};
 use rustix::io::Errno;
@@ -194,6 +195,7 @@ impl Engine {
                 record: &snapshot.record,
                 outer: &outer,
                 overlays: &self.overlays()?,
+                uplink: Preference::Auto,
             };
             let at_rest::AtRest { root, maps } = at_rest::mount(&context)?;
             return Ok(Inside { root, record: snapshot.record, maps, single, lock });

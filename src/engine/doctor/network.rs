@@ -5,8 +5,7 @@ use super::trial::in_child;
 use crate::network::uplink::Chosen;
 use crate::sys::errno::Reader;
 use crate::sys::namespace::bring_interface_up;
-use crate::types::uplink::{SlirpOptions, Wish};
-use crate::userns::subid::find_program;
+use crate::types::uplink::{PastaOptions, Preference, SlirpOptions, Wish};
 use nix::sched::{CloneFlags, unshare};
 use rustix::fs::Access;
 use std::io;
@@ -14,8 +13,9 @@ use std::path::Path;
 
 pub(super) fn checks(read: Reader<'_>) -> Vec<Check> {
     vec![
-        slirp4netns(),
-        pasta(),
+        helper("slirp4netns", &Wish::Slirp(SlirpOptions::default())),
+        helper("pasta", &Wish::Pasta(PastaOptions::default())),
+        way_out(),
         tun(),
         low_ports(read),
         ping(read),
@@ -31,19 +31,19 @@ pub(super) fn checks_inside() -> Vec<Check> {
     vec![loopback()]
 }
 
-fn slirp4netns() -> Check {
-    match Chosen::of(&Wish::Slirp(SlirpOptions::default())) {
-        Ok(chosen) => Check::good("slirp4netns", chosen.program()),
-        Err(error) => {
-            Check::failed("slirp4netns", Severity::Limited, &error, "containers have loopback alone")
-        }
+/// Any of them serves, our own without anything to install: none is missed.
+fn helper(name: &'static str, wish: &Wish) -> Check {
+    match Chosen::of(wish, Preference::Auto) {
+        Ok(chosen) => Check::good(name, chosen.program()),
+        Err(error) => Check::good(name, format!("{error}; not needed")),
     }
 }
 
-fn pasta() -> Check {
-    match find_program("pasta") {
-        Some(program) => Check::good("pasta", program.display().to_string()),
-        None => Check::good("pasta", "not installed, not needed"),
+fn way_out() -> Check {
+    const NAME: &str = "way out";
+    match Chosen::of(&Wish::Any, Preference::Auto) {
+        Ok(chosen) => Check::good(NAME, format!("{} ({})", chosen.name(), chosen.program())),
+        Err(error) => Check::failed(NAME, Severity::Limited, &error, "containers have loopback alone"),
     }
 }
 

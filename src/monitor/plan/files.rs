@@ -2,10 +2,12 @@
 //! container's own directory and mounted over the image's.
 
 use super::Context as PlanContext;
+use crate::dirs::Dirs;
 use crate::error::{Context, Result};
 use crate::network::resolver::{self, HostsRequest, ResolvRequest, Way};
-use crate::network::uplink::Chosen;
-use crate::types::container::{ContainerRecord, RecordedRoot};
+use crate::network::uplink::{Addresses, Chosen};
+use crate::state::store::Store;
+use crate::types::container::{ContainerConfig, ContainerRecord, RecordedRoot};
 use crate::types::namespace::NetworkMode;
 use std::path::Path;
 
@@ -19,6 +21,9 @@ pub(super) const FILES: [(&str, &str); 4] = [NAMES[0], NAMES[1], NAMES[2], MARK]
 const NAMES: [(&str, &str); 3] =
     [("resolv.conf", "/etc/resolv.conf"), ("hosts", "/etc/hosts"), ("hostname", "/etc/hostname")];
 
+/// The real resolvers behind systemd's stub at 127.0.0.53.
+pub(in crate::monitor) const SYSTEMD_RESOLVERS: &str = "/run/systemd/resolve/resolv.conf";
+
 /// By which programs know that they are in a container: podman's place.
 const MARK: (&str, &str) = ("containerenv", "/run/.containerenv");
 
@@ -31,30 +36,18 @@ pub(super) fn write(
     let config = &context.record.config;
     let directory = context.dirs.container(&context.record.id);
     put(&directory.join(MARK.0), Some(mark(context.record)))?;
+    let resolv = resolv_conf(context.dirs, context.store, context.record, uplink.map(Chosen::addresses))?;
+    put(&directory.join("resolv.conf"), resolv)?;
     // With another container's network come its files.
     if let NetworkMode::Container(word) = &config.network {
         let id = context.store.resolve(word)?;
-        for (name, _) in NAMES {
+        for (name, _) in &NAMES[1..] {
             let text = read(&context.dirs.container(&id).join(name));
             put(&directory.join(name), Some(text).filter(|text| !text.is_empty()))?;
         }
         return Ok(());
     }
-    let way = match (&config.network, uplink) {
-        (NetworkMode::Host, _) => Way::Host,
-        (_, Some(uplink)) => Way::Uplink(uplink.addresses()),
-        (_, None) => Way::None,
-    };
-    let systemd = read(Path::new("/run/systemd/resolve/resolv.conf"));
-    let resolv = resolver::resolv_conf(&ResolvRequest {
-        host: &read(Path::new("/etc/resolv.conf")),
-        systemd: Some(systemd.as_str()).filter(|text| !text.is_empty()),
-        dns: &config.dns,
-        search: &config.dns_search,
-        options: &config.dns_options,
-        way,
-    })?;
-    put(&directory.join("resolv.conf"), resolv)?;
+    let way = way(&config.network, uplink.map(Chosen::addresses));
     let node = rustix::system::uname();
     let hostname = hostname.or(node.nodename().to_str().ok()).unwrap_or("localhost");
     let hosts = if config.no_hosts {
@@ -70,6 +63,47 @@ pub(super) fn write(
     };
     put(&directory.join("hosts"), hosts)?;
     put(&directory.join("hostname"), Some(resolver::hostname_file(hostname)))
+}
+
+/// The text for `/etc/resolv.conf` as of now; `None`: the image's own stays.
+///
+/// # Errors
+/// `Invalid` for flags that are no addresses; where a container whose network is
+/// shared is gone.
+pub(in crate::monitor) fn resolv_conf(
+    dirs: &Dirs,
+    store: &Store,
+    record: &ContainerRecord,
+    uplink: Option<&Addresses>,
+) -> Result<Option<String>> {
+    let config = &record.config;
+    if let NetworkMode::Container(word) = &config.network {
+        let text = read(&dirs.container(&store.resolve(word)?).join("resolv.conf"));
+        return Ok(Some(text).filter(|text| !text.is_empty()));
+    }
+    let systemd = read(Path::new(SYSTEMD_RESOLVERS));
+    resolver::resolv_conf(&ResolvRequest {
+        host: &read(Path::new("/etc/resolv.conf")),
+        systemd: Some(systemd.as_str()).filter(|text| !text.is_empty()),
+        dns: &config.dns,
+        search: &config.dns_search,
+        options: &config.dns_options,
+        way: way(&config.network, uplink),
+    })
+}
+
+/// Whether anything of the host's resolv.conf is in the container's.
+pub(in crate::monitor) fn follows_host(config: &ContainerConfig) -> bool {
+    let given = !config.dns.is_empty() && !config.dns_search.is_empty() && !config.dns_options.is_empty();
+    !given && !config.dns.iter().any(|value| value == "none")
+}
+
+fn way<'a>(network: &NetworkMode, uplink: Option<&'a Addresses>) -> Way<'a> {
+    match (network, uplink) {
+        (NetworkMode::Host, _) => Way::Host,
+        (_, Some(addresses)) => Way::Uplink(addresses),
+        (_, None) => Way::None,
+    }
 }
 
 /// Podman's content: who we are is told to a privileged container alone.

@@ -17,6 +17,7 @@ mod secrets;
 mod uplink;
 
 pub(crate) use exec::{Target, for_exec};
+pub(super) use files::{SYSTEMD_RESOLVERS, follows_host, resolv_conf};
 
 use super::overlay::Overlays;
 use crate::dirs::Dirs;
@@ -28,6 +29,7 @@ use crate::state::store::Store;
 use crate::types::container::ContainerRecord;
 use crate::types::driver::Driver;
 use crate::types::idmap::IdMap;
+use crate::types::uplink::Preference;
 use crate::userns::{ContainerMaps, Outer};
 
 /// What a plan is made from.
@@ -37,6 +39,7 @@ pub(crate) struct Context<'a> {
     pub(crate) record: &'a ContainerRecord,
     pub(crate) outer: &'a Outer,
     pub(crate) overlays: &'a Overlays,
+    pub(crate) uplink: Preference,
 }
 
 /// A plan, and what the monitor itself goes on to need of it.
@@ -67,7 +70,7 @@ pub(crate) fn make(context: &Context<'_>, stdio: Stdio, cgroup: Option<Cgroup>) 
         CapRequest { add: &config.cap_add, drop: &config.cap_drop, privileged: config.privileged },
         capabilities::available(),
     )?;
-    let uplink = uplink::choose(&config.network, &mut warnings)?;
+    let uplink = uplink::choose(&config.network, context.uplink, &mut warnings)?;
     let hostname = namespaces::hostname(context);
     files::write(context, hostname.as_deref(), uplink.as_ref())?;
     let mounts = mounts::list(context, &root, &joined, &user, maps.as_ref())?;

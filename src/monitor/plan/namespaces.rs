@@ -165,7 +165,11 @@ fn is_ours(fd: &OwnedFd, file: &str) -> Result<bool> {
 
 fn has_fresh_network(network: &NetworkMode) -> bool {
     match network {
-        NetworkMode::Default | NetworkMode::Slirp { .. } | NetworkMode::None => true,
+        NetworkMode::Default
+        | NetworkMode::Slirp { .. }
+        | NetworkMode::Pasta { .. }
+        | NetworkMode::Builtin { .. }
+        | NetworkMode::None => true,
         NetworkMode::Host | NetworkMode::Container(_) | NetworkMode::Path(_) => false,
     }
 }

@@ -116,7 +116,9 @@ impl Helper {
         };
         self.complaint = None;
         let name = self.name;
-        match said.lines().rev().map(str::trim).find(|line| !line.is_empty()) {
+        // pasta says so of each line where there is no system log.
+        let says = |line: &&str| !line.is_empty() && !line.ends_with("to syslog");
+        match said.lines().rev().map(str::trim).find(says) {
             Some(line) => Error::failed(format!("{name}: {line} ({status})")),
             None => Error::failed(format!("{name} ended: {status}")),
         }

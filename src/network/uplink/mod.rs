@@ -8,12 +8,16 @@
 //! dies. The interface that it makes ends with it, so that a restart finds the
 //! namespace as the first start did, and gives the same addresses.
 
+pub(crate) mod builtin;
+pub(crate) mod guard;
 mod helper;
+mod pasta;
 mod slirp;
 
 use crate::error::{Context, Error, Result};
-use crate::types::uplink::{SlirpOptions, Wish};
+use crate::types::uplink::{PastaOptions, Preference, SlirpOptions, Wish};
 use helper::Helper;
+use pasta::Pasta;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
@@ -75,23 +79,44 @@ pub(crate) struct Chosen {
 #[derive(Clone, Debug)]
 enum Serves {
     Slirp { program: PathBuf, options: SlirpOptions },
+    Pasta { pasta: Pasta, options: PastaOptions },
+    Builtin { options: SlirpOptions },
 }
 
 impl Chosen {
-    /// What serves `wish` on this host; no process is started.
+    /// What serves `wish` on this host; no process is started. `preference`
+    /// counts where any way out will do.
     ///
     /// # Errors
     /// Why nothing can, and what helps.
-    pub(crate) fn of(wish: &Wish) -> Result<Self> {
+    pub(crate) fn of(wish: &Wish, preference: Preference) -> Result<Self> {
         match wish {
-            Wish::Any => Self::slirp(&SlirpOptions::default()),
-            Wish::Slirp(options) => Self::slirp(options),
+            Wish::Any => {
+                // The last in the order needs least: what it lacks, all lack.
+                let mut last = Error::not_found("there is no way out of a network namespace");
+                for wish in preference.order() {
+                    match Self::of(&wish, preference) {
+                        Ok(chosen) => return Ok(chosen),
+                        Err(error) => last = error,
+                    }
+                }
+                Err(last)
+            }
+            Wish::Slirp(options) => {
+                let serves = Serves::Slirp { program: slirp::available()?, options: options.clone() };
+                Ok(Self { serves, addresses: slirp::addresses(options) })
+            }
+            Wish::Pasta(options) => {
+                let pasta = Pasta::find()?;
+                let addresses = pasta.addresses(options);
+                Ok(Self { serves: Serves::Pasta { pasta, options: options.clone() }, addresses })
+            }
+            Wish::Builtin(options) => {
+                builtin::available()?;
+                let serves = Serves::Builtin { options: options.clone() };
+                Ok(Self { serves, addresses: builtin::addresses(options) })
+            }
         }
-    }
-
-    fn slirp(options: &SlirpOptions) -> Result<Self> {
-        let serves = Serves::Slirp { program: slirp::available()?, options: options.clone() };
-        Ok(Self { serves, addresses: slirp::addresses(options) })
     }
 
     pub(crate) fn addresses(&self) -> &Addresses {
@@ -102,6 +127,8 @@ impl Chosen {
     pub(crate) fn name(&self) -> &'static str {
         match self.serves {
             Serves::Slirp { .. } => "slirp4netns",
+            Serves::Pasta { .. } => "pasta",
+            Serves::Builtin { .. } => "builtin",
         }
     }
 
@@ -109,12 +136,16 @@ impl Chosen {
     pub(crate) fn program(&self) -> String {
         match &self.serves {
             Serves::Slirp { program, .. } => program.display().to_string(),
+            Serves::Pasta { pasta, .. } => pasta.program().display().to_string(),
+            Serves::Builtin { .. } => "coracle itself".into(),
         }
     }
 
     fn start(&self, netns: BorrowedFd<'_>) -> Result<Helper> {
         match &self.serves {
             Serves::Slirp { program, options } => slirp::start(program, options, netns),
+            Serves::Pasta { pasta, options } => pasta.start(options, netns),
+            Serves::Builtin { options } => builtin::start(options, netns),
         }
     }
 }

@@ -68,7 +68,7 @@ mod tests {
 
     fn line(options: &[&str]) -> String {
         let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
-        let options = SlirpOptions::parse(&options).expect("valid");
+        let options = SlirpOptions::parse("slirp4netns", &options).expect("valid");
         arguments(&options, &Paths { netns: "/proc/self/fd/7".into(), ready_fd: 6 }).join(" ")
     }
 

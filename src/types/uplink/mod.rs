@@ -1,23 +1,68 @@
 //! The way out of a network namespace: which program serves it, and with which
 //! options (`--network slirp4netns:KEY=VALUE,…`).
 
+mod pasta;
 mod slirp;
 
 use crate::error::{Error, Result};
+pub(crate) use pasta::PastaOptions;
+use serde::{Deserialize, Serialize};
 pub(crate) use slirp::SlirpOptions;
 use std::net::Ipv4Addr;
 
 /// What is asked for of the way out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Wish {
-    /// The first that is there, of [`Choice`]'s order.
+    /// The first that this host has, in the order of [`Preference::order`].
     #[default]
     Any,
     Slirp(SlirpOptions),
+    Pasta(PastaOptions),
+    /// Our own, which needs no program but this one.
+    Builtin(SlirpOptions),
+}
+
+/// `network.uplink`: what serves where `--network` names no way out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Preference {
+    #[default]
+    Auto,
+    Slirp,
+    Pasta,
+    Builtin,
+}
+
+impl Preference {
+    /// # Errors
+    /// `Invalid`, with the words that there are.
+    pub(crate) fn parse(word: &str) -> Result<Self> {
+        match word {
+            "auto" => Ok(Self::Auto),
+            "slirp4netns" => Ok(Self::Slirp),
+            "pasta" => Ok(Self::Pasta),
+            "builtin" => Ok(Self::Builtin),
+            _ => Err(Error::invalid(format!("uplink {word:?}: there is no such way out"))
+                .hint("it is one of auto, slirp4netns, pasta and builtin")),
+        }
+    }
+
+    /// What is looked for, in this order: by default the one that is ready
+    /// first comes first (some 3 ms for slirp4netns, 40 for pasta).
+    pub(crate) fn order(self) -> Vec<Wish> {
+        let slirp = || Wish::Slirp(SlirpOptions::default());
+        let pasta = || Wish::Pasta(PastaOptions::default());
+        let builtin = || Wish::Builtin(SlirpOptions::default());
+        match self {
+            Self::Auto => vec![slirp(), pasta(), builtin()],
+            Self::Slirp => vec![slirp()],
+            Self::Pasta => vec![pasta()],
+            Self::Builtin => vec![builtin()],
+        }
+    }
 }
 
 /// Whether the host's own loopback addresses are reached through the uplink.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum HostLoopback {
     #[default]
     Hidden,
@@ -25,7 +70,7 @@ pub(crate) enum HostLoopback {
 }
 
 /// An IPv4 network with room for an uplink's fixed addresses: /25 or wider.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Cidr {
     pub(crate) base: Ipv4Addr,
     pub(crate) prefix: u8,

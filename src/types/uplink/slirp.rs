@@ -2,14 +2,16 @@
 
 use super::{Cidr, HostLoopback, Pair};
 use crate::error::Result;
+use serde::{Deserialize, Serialize};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// The largest that slirp4netns takes is 65521; a multiple of 8 as podman uses.
 const DEFAULT_MTU: u32 = 65520;
 const LARGEST_MTU: u32 = 65521;
 
-/// What `--network slirp4netns:KEY=VALUE,…` sets. Defaults are podman's.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What `--network slirp4netns:KEY=VALUE,…` sets; the built-in stack takes the
+/// same. Defaults are podman's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SlirpOptions {
     /// Bytes.
     pub(crate) mtu: u32,
@@ -38,10 +40,10 @@ impl Default for SlirpOptions {
 impl SlirpOptions {
     /// # Errors
     /// `Invalid` for an unknown option and a value that is none.
-    pub(crate) fn parse(options: &[String]) -> Result<Self> {
+    pub(crate) fn parse(uplink: &str, options: &[String]) -> Result<Self> {
         let mut parsed = Self::default();
         for option in options {
-            let pair = Pair::split("slirp4netns", option)?;
+            let pair = Pair::split(uplink, option)?;
             let value = pair.value;
             match pair.key {
                 "mtu" => parsed.mtu = pair.mtu(LARGEST_MTU)?,
@@ -81,7 +83,10 @@ mod tests {
     use super::*;
 
     fn parse(options: &[&str]) -> Result<SlirpOptions> {
-        SlirpOptions::parse(&options.iter().map(|option| (*option).to_owned()).collect::<Vec<_>>())
+        SlirpOptions::parse(
+            "slirp4netns",
+            &options.iter().map(|option| (*option).to_owned()).collect::<Vec<_>>(),
+        )
     }
 
     #[test]

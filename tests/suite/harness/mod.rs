@@ -12,5 +12,5 @@ pub(crate) mod wait;
 
 pub(crate) use needs::Need::{self, Cgroup, Fuse, Image, Registry, Slirp, SubIds};
 pub(crate) use process::Output;
-pub(crate) use sandbox::{Sandbox, sandbox};
+pub(crate) use sandbox::{Sandbox, binary, sandbox};
 pub(crate) use wait::until;

@@ -13,6 +13,8 @@ pub(crate) enum Need {
     SubIds,
     /// slirp4netns, and a /dev/net/tun that this user may open.
     Slirp,
+    /// A /dev/net/tun that this user may open.
+    Tun,
     /// A /dev/fuse that this user may open.
     Fuse,
     /// The registry that `contrib/test` started.
@@ -44,6 +46,9 @@ impl Need {
                 if program("slirp4netns").is_none() {
                     return Some("installable: slirp4netns".into());
                 }
+                Need::Tun.lack()
+            }
+            Need::Tun => {
                 let tun = rustix::fs::access("/dev/net/tun", Access::READ_OK | Access::WRITE_OK);
                 tun.err().map(|error| format!("/dev/net/tun: {error}"))
             }

@@ -1,0 +1,106 @@
+//! The container's `/etc/resolv.conf` follows the host's, which changes when a
+//! VPN comes up or a laptop moves.
+//!
+//! The file is rewritten in place, as the same inode is mounted in the
+//! container, and only as long as the container has not made it its own.
+
+// `AsyncFd::new` is deprecated for types that may change their fd; an `OwnedFd`
+// does not.
+#![allow(deprecated)]
+
+use super::life::Container;
+use super::plan;
+use crate::error::{BestEffort, Context, Result};
+use crate::network::uplink::Addresses;
+use crate::types::namespace::NetworkMode;
+use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::io::unix::AsyncFd;
+
+/// Whoever changes the host's file does so in several steps.
+const MOMENT: Duration = Duration::from_millis(100);
+
+/// Follows the host's file until it is aborted.
+pub(super) fn follow(
+    container: &Rc<Container>,
+    addresses: Option<Addresses>,
+) -> Option<tokio::task::JoinHandle<()>> {
+    if !plan::follows_host(&container.record.config) {
+        return None;
+    }
+    let container = Rc::clone(container);
+    Some(tokio::task::spawn_local(async move {
+        // Without inotify (`max_user_instances`) the file stays as it is.
+        watch(&container, addresses.as_ref()).await.or_ignore();
+    }))
+}
+
+async fn watch(container: &Container, addresses: Option<&Addresses>) -> Result<()> {
+    let step = || "watch resolv.conf";
+    let fd = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).context(step)?;
+    let fd = AsyncFd::new(fd).context(step)?;
+    let file = container.dirs.container(&container.record.id).join("resolv.conf");
+    let mut written = std::fs::read(&file).context(step)?;
+    loop {
+        // Anew each time: a link may lead elsewhere now. What is watched already
+        // is not watched twice.
+        for directory in directories(container) {
+            let events =
+                WatchFlags::CLOSE_WRITE | WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::DELETE;
+            inotify::add_watch(fd.get_ref().as_fd(), &directory, events | WatchFlags::ONLYDIR)
+                .map(drop)
+                .or_ignore();
+        }
+        // At first too: it may have changed since the plan was made.
+        let text = plan::resolv_conf(&container.dirs, &container.store, &container.record, addresses);
+        if let Ok(Some(text)) = text {
+            if text.as_bytes() != written && std::fs::read(&file).is_ok_and(|present| present == written) {
+                rewrite(&file, text.as_bytes()).context(|| format!("write {}", file.display()))?;
+                written = text.into_bytes();
+            }
+        }
+        changed(&fd).await.context(step)?;
+    }
+}
+
+/// The directories in which something changes when the resolvers do.
+fn directories(container: &Container) -> Vec<PathBuf> {
+    let files = match &container.record.config.network {
+        NetworkMode::Container(word) => match container.store.resolve(word) {
+            Ok(id) => vec![container.dirs.container(&id).join("resolv.conf")],
+            Err(_) => Vec::new(),
+        },
+        _ => ["/etc/resolv.conf", plan::SYSTEMD_RESOLVERS].map(PathBuf::from).into(),
+    };
+    let real = files.iter().filter_map(|file| std::fs::canonicalize(file).ok()).collect::<Vec<_>>();
+    let all = files.into_iter().chain(real).filter_map(|file| file.parent().map(Path::to_owned));
+    let mut all: Vec<PathBuf> = all.collect();
+    all.sort();
+    all.dedup();
+    all
+}
+
+/// Returns a moment after something has changed.
+async fn changed(fd: &AsyncFd<OwnedFd>) -> std::io::Result<()> {
+    let mut events = [0; 4096];
+    // What they are about is seen by looking.
+    let mut drain = || -> std::io::Result<()> {
+        while rustix::io::read(fd.get_ref(), &mut events).map_err(std::io::Error::from)? > 0 {}
+        Ok(())
+    };
+    let mut ready = fd.readable().await?;
+    tokio::time::sleep(MOMENT).await;
+    // It ends with "nothing now".
+    ready.try_io(|_| drain()).unwrap_or(Ok(()))
+}
+
+/// No reader sees an empty file: it is written over, then cut.
+fn rewrite(file: &Path, text: &[u8]) -> std::io::Result<()> {
+    use std::os::unix::fs::FileExt;
+    let file = std::fs::OpenOptions::new().write(true).open(file)?;
+    file.write_all_at(text, 0)?;
+    file.set_len(text.len() as u64)
+}
