@@ -334,12 +334,15 @@ static int at(int kind, const char *address, int port, int is_server)
 	int is_four = inet_pton(AF_INET, address, &four.sin_addr) == 1;
 	struct sockaddr *name = is_four ? (void *)&four : (void *)&six;
 	socklen_t length = is_four ? sizeof four : sizeof six;
+	struct timeval patience = { 5, 0 };
 	int one = 1, s;
 
 	if (!is_four && inet_pton(AF_INET6, address, &six.sin6_addr) != 1)
 		return -1;
 	s = socket(is_four ? AF_INET : AF_INET6, kind, 0);
 	setsockopt(s, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+	/* Not the two minutes of TCP, for who is told nothing. */
+	setsockopt(s, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
 	if (s < 0 || (is_server ? bind(s, name, length) : connect(s, name, length)) ||
 	    (is_server && kind == SOCK_STREAM && listen(s, 64))) {
 		puts(name_of(errno));
