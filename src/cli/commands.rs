@@ -3,9 +3,10 @@
 use super::command::{Entry, Kind, command, run_in, with_help};
 use super::global::GlobalArgs;
 use super::{
-    changes, complete, control, df, doctor, events, exec, exit, generate, global, healthcheck, help, images,
-    inspect, lifecycle, logs, mounts, overlay, pause, port, preparation, prune, ps, reference, registry,
-    run as run_command, secret, stats, system, top, ui, volume, volume_archive, wait,
+    archives, changes, check, complete, control, df, doctor, events, exec, exit, generate, global,
+    healthcheck, help, images, inspect, lifecycle, logs, mounts, overlay, pause, port, preparation, prune,
+    ps, reference, registry, run as run_command, secret, stats, system, top, ui, volume, volume_archive,
+    wait,
 };
 use crate::error::Result;
 use clap::{Arg, ArgAction, Args, Command};
@@ -44,9 +45,9 @@ pub(crate) static ENTRIES: &[Entry] = &[
     images::TAG,
     images::UNTAG,
     images::HISTORY,
-    registry::SAVE,
-    registry::LOAD,
-    registry::IMPORT,
+    archives::SAVE,
+    archives::LOAD,
+    archives::IMPORT,
     images::IMAGE_GROUP,
     Entry { name: "secret", aliases: &[], about: "Manage secrets", kind: Kind::Group(secret::SECRET) },
     Entry { name: "volume", aliases: &[], about: "Manage volumes", kind: Kind::Group(VOLUME) },
@@ -378,6 +379,14 @@ const INFO: Entry = command!(
 );
 
 static SYSTEM: &[Entry] = &[
+    command!(
+        "check",
+        &[],
+        "Check images and layers for damage, and repair it",
+        "[OPTIONS]",
+        check::CheckArgs,
+        check::check
+    ),
     command!("df", &[], "Show what takes space on the disk", "[OPTIONS]", df::DfArgs, df::run),
     INFO.same_as("info"),
     command!(

@@ -2,10 +2,11 @@
 
 mod filter;
 pub(crate) mod history;
+pub(crate) mod tree;
 
 use super::command::{Entry, Kind, command};
 use super::template::{Format, Scope, Template};
-use super::{changes, inspect, mounts, prune, registry, table, ui};
+use super::{archives, changes, inspect, mounts, prune, registry, table, ui};
 use crate::engine::Engine;
 use crate::engine::images::{self, ImageSummary};
 use crate::engine::rmi;
@@ -38,9 +39,10 @@ static IMAGE: &[Entry] = &[
     changes::IMAGE_DIFF,
     mounts::IMAGE_MOUNT,
     mounts::IMAGE_UNMOUNT,
-    registry::SAVE.same_as("save"),
-    registry::LOAD.same_as("load"),
-    registry::IMPORT.same_as("import"),
+    archives::SAVE.same_as("save"),
+    archives::LOAD.same_as("load"),
+    archives::IMPORT.same_as("import"),
+    tree::TREE,
     command!("exists", &[], "Tell by the exit code whether an image is here", "IMAGE", ExistsArgs, exists),
     command!(
         "prune",
@@ -107,8 +109,8 @@ pub(crate) struct ImagesArgs {
     /// Sort by created, id, repository, size or tag
     #[arg(long, value_name = "FIELD")]
     sort: Option<String>,
-    /// Refused: former names of images are not kept
-    #[arg(long, hide = true)]
+    /// Show the names that images had as well
+    #[arg(long)]
     history: bool,
     /// Show those of this name alone; * and ? stand for any text
     #[arg(value_name = "NAME[:TAG]")]
@@ -168,9 +170,6 @@ pub(crate) struct ExistsArgs {
 pub(crate) fn list(args: ImagesArgs) -> Result<u8> {
     let format = Format::of_list(args.format.as_deref())?;
     let mut notes = Vec::new();
-    if args.history {
-        return Err(Error::invalid("--history: former names of images are not kept").hint("leave it out"));
-    }
     let engine = Engine::open()?;
     let all = images::list(&engine.dirs, &mut notes)?;
     // Only a filter needs to know what containers use.
@@ -215,13 +214,14 @@ impl ImagesArgs {
         let row = |image: &ImageSummary| (self.row(image, now), image.labels.clone());
         let rows: Vec<(Value, BTreeMap<String, String>)> = images.iter().map(row).collect();
         let digest = if self.digests { "{{.Digest}}\t" } else { "" };
+        let history = if self.history { "\t{{.History}}" } else { "" };
         let columns = format!(
-            "{{{{.Repository}}}}\t{{{{.Tag}}}}\t{digest}{{{{.ID}}}}\t{{{{.CreatedSince}}}}\t{{{{.Size}}}}"
+            "{{{{.Repository}}}}\t{{{{.Tag}}}}\t{digest}{{{{.ID}}}}\t{{{{.CreatedSince}}}}\t{{{{.Size}}}}{history}"
         );
         let headings = json!({
             "Repository": "REPOSITORY", "Tag": "TAG", "Digest": "DIGEST", "ID": "IMAGE ID", "CreatedAt": "CREATED AT",
             "CreatedSince": "CREATED", "Size": "SIZE", "VirtualSize": "SIZE", "SharedSize": "SHARED SIZE",
-            "UniqueSize": "UNIQUE SIZE", "Containers": "CONTAINERS",
+            "UniqueSize": "UNIQUE SIZE", "Containers": "CONTAINERS", "History": "HISTORY",
         });
         let text = render(&rows, format, &columns, &headings)?;
         let is_table = matches!(format, None | Some(Format::Table(_)));
@@ -251,6 +251,7 @@ impl ImagesArgs {
             "SharedSize": "N/A",
             "UniqueSize": "N/A",
             "Containers": "N/A",
+            "History": image.history.join(", "),
         })
     }
 }
@@ -359,6 +360,7 @@ mod tests {
             created: Some(format!("2026-01-0{n}T00:00:00Z").parse().expect("time")),
             size: 4_260_000,
             labels: BTreeMap::from([("a".to_owned(), n.to_string())]),
+            history: Vec::new(),
         }
     }
 

@@ -4,8 +4,10 @@
 //! command line; each other file holds the flags of some commands, calls one
 //! operation of the engine for each, and shows what it gives.
 
-pub(crate) mod arguments;
+pub(crate) mod archives;
+mod arguments;
 pub(crate) mod changes;
+mod check;
 pub(crate) mod command;
 pub(crate) mod commands;
 pub(crate) mod complete;

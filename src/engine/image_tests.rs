@@ -6,9 +6,10 @@ use super::import::{ImportOptions, import};
 use super::load::{LoadSource, load};
 use super::pull::{PullOptions, pull};
 use super::rmi::{InUse, Removed, prune, remove};
-use super::save::{SaveFormat, SaveTarget, save};
+use super::save::{SaveFormat, SaveOptions, SaveTarget, save};
 use crate::dirs::Dirs;
 use crate::error::{Kind, Result};
+use crate::image::archive::Wanted;
 use crate::image::manifest::{
     DOCKER_CONFIG, DOCKER_MANIFEST, OCI_CONFIG, OCI_INDEX, OCI_LAYER_GZIP, OCI_MANIFEST,
 };
@@ -37,6 +38,10 @@ fn layer(file: &str) -> Vec<u8> {
     header.set_mode(0o644);
     builder.append_data(&mut header, file, file.as_bytes()).expect("append");
     builder.into_inner().expect("tar")
+}
+
+fn as_format(format: SaveFormat) -> SaveOptions {
+    SaveOptions { format, ..SaveOptions::default() }
 }
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
@@ -147,8 +152,9 @@ fn dockers_manifest_keeps_its_digest() {
     let (_other, to) = home();
     for format in [SaveFormat::OciArchive, SaveFormat::DockerArchive] {
         let mut archive = Vec::new();
-        save(&dirs, &[served.name()], format, SaveTarget::Stream(&mut archive)).expect("save");
-        let loaded = load(&to, LoadSource::Stream(&mut &archive[..]), None, OWNERSHIP).expect("load");
+        save(&dirs, &[served.name()], &as_format(format), SaveTarget::Stream(&mut archive)).expect("save");
+        let loaded =
+            load(&to, LoadSource::Stream(&mut &archive[..]), Wanted::default(), OWNERSHIP).expect("load");
         assert_eq!(loaded[0].image.id, served.id);
         assert_eq!(loaded[0].names, [Reference::parse(&served.name()).expect("valid")]);
         assert_eq!(loaded[0].image.manifest == image.manifest, format == SaveFormat::OciArchive);
@@ -365,13 +371,15 @@ fn a_tar_becomes_an_image() {
     assert!(import(&dirs, &mut &b""[..], &options, OWNERSHIP).is_err());
     let (again, to) = home();
     let directory = again.path().join("layout");
-    save(&dirs, &["rootfs:1".into()], SaveFormat::OciDirectory, SaveTarget::Path(&directory)).expect("save");
-    let loaded = load(&to, LoadSource::Path(&directory), None, OWNERSHIP).expect("load");
+    save(&dirs, &["rootfs:1".into()], &as_format(SaveFormat::OciDirectory), SaveTarget::Path(&directory))
+        .expect("save");
+    let loaded = load(&to, LoadSource::Path(&directory), Wanted::default(), OWNERSHIP).expect("load");
     assert_eq!(
         (loaded[0].image.id.clone(), loaded[0].names[0].familiar()),
         (image.id, "rootfs:1".to_owned())
     );
-    let full = save(&dirs, &["rootfs:1".into()], SaveFormat::OciDirectory, SaveTarget::Path(&directory));
+    let full =
+        save(&dirs, &["rootfs:1".into()], &as_format(SaveFormat::OciDirectory), SaveTarget::Path(&directory));
     assert_eq!(full.expect_err("not empty").kind(), Kind::Conflict);
 }
 
@@ -382,9 +390,10 @@ fn two_manifests_of_one_image_are_removed_whole() {
     let image = served.pull(&dirs).expect("pull");
     // As a docker-archive the layer is not compressed: another manifest, the same config.
     let mut archive = Vec::new();
-    save(&dirs, &[served.name()], SaveFormat::DockerArchive, SaveTarget::Stream(&mut archive)).expect("save");
+    save(&dirs, &[served.name()], &as_format(SaveFormat::DockerArchive), SaveTarget::Stream(&mut archive))
+        .expect("save");
     tag(&dirs, image.id.short(), "old:1").expect("tag");
-    load(&dirs, LoadSource::Stream(&mut &archive[..]), None, OWNERSHIP).expect("load");
+    load(&dirs, LoadSource::Stream(&mut &archive[..]), Wanted::default(), OWNERSHIP).expect("load");
     assert_ne!(get(&dirs, &served.name()).expect("get").manifest, image.manifest);
     remove(&dirs, image.id.short(), true, &|| Ok(InUse::default()), &mut Vec::new()).expect("remove");
     assert_eq!(count(&dirs.images().join("blobs/sha256")), 0);

@@ -12,6 +12,7 @@ use crate::storage::unpack::Ownership;
 use crate::types::digest::Digest;
 use crate::types::platform::Platform;
 use crate::types::reference::Reference;
+use crate::types::transport::Place;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::fs::File;
@@ -52,6 +53,15 @@ impl LocalImage {
 pub(crate) fn find(dirs: &Dirs, name: &str, platform: Option<&Platform>) -> Result<Option<LocalImage>> {
     let store = ImageStore::at(&dirs.images());
     let entries = store.entries()?;
+    let name = match Place::parse(name)? {
+        Place::Local(_) => {
+            // A local image may be called so, `oci:1` for one.
+            let known = names::find(&entries, name).is_ok_and(|found| found != Found::Nothing);
+            if known { name.to_owned() } else { return Ok(None) }
+        }
+        Place::Registry(name) | Place::Name(name) => name,
+    };
+    let name = name.as_str();
     let (entry, reference) = match names::find(&entries, name)? {
         Found::Nothing => return Ok(None),
         Found::Name(at, reference) => (&entries[at], Some(reference)),
@@ -131,6 +141,8 @@ pub(crate) struct ImageSummary {
     /// Bytes of all layers, unpacked.
     pub(crate) size: u64,
     pub(crate) labels: std::collections::BTreeMap<String, String>,
+    /// All names that it has and had, the latest first.
+    pub(crate) history: Vec<String>,
 }
 
 /// All local images, the newest first. Entries whose documents cannot be read
@@ -147,6 +159,12 @@ pub(crate) fn list(dirs: &Dirs, notes: &mut Vec<Error>) -> Result<Vec<ImageSumma
                 created: image.config.created(),
                 digest: entry.source_digest(),
                 reference: entry.name(),
+                history: entry
+                    .name_text()
+                    .into_iter()
+                    .chain(entry.former_names())
+                    .map(str::to_owned)
+                    .collect(),
                 labels: image.config.config.labels,
                 id: image.id,
             }),
@@ -158,7 +176,7 @@ pub(crate) fn list(dirs: &Dirs, notes: &mut Vec<Error>) -> Result<Vec<ImageSumma
 }
 
 /// Bytes of each layer unpacked; of its blob where it is not unpacked.
-fn layer_sizes(layers: &LayerStore, image: &StoredImage) -> Vec<u64> {
+pub(super) fn layer_sizes(layers: &LayerStore, image: &StoredImage) -> Vec<u64> {
     let chain = image.config.chain_ids();
     chain.iter().zip(&image.manifest.layers).map(|(id, blob)| layers.size(id).unwrap_or(blob.size)).collect()
 }
@@ -291,7 +309,7 @@ pub(crate) fn history(dirs: &Dirs, name: &str) -> Result<Vec<HistoryStep>> {
     Ok(steps)
 }
 
-fn locate(dirs: &Dirs, name: &str) -> Result<(ImageStore, Vec<Entry>, usize)> {
+pub(super) fn locate(dirs: &Dirs, name: &str) -> Result<(ImageStore, Vec<Entry>, usize)> {
     let store = ImageStore::at(&dirs.images());
     let entries = store.entries()?;
     let at = match names::find(&entries, name)? {

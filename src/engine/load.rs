@@ -3,13 +3,15 @@
 use super::events::note_image;
 use super::images::{LocalImage, ensure_layers};
 use crate::dirs::Dirs;
-use crate::error::{Context, Result};
-use crate::image::archive::{Archive, Loaded};
+use crate::error::{Context, Error, Result};
+pub(crate) use crate::image::archive::Wanted;
+use crate::image::archive::{Archive, Loaded, Which};
 use crate::image::names;
 use crate::image::store::ImageStore;
 use crate::storage::unpack::Ownership;
 use crate::types::platform::Platform;
 use crate::types::reference::Reference;
+use crate::types::transport::{LocalPlace, LocalTransport};
 use std::io::Read;
 use std::path::Path;
 
@@ -34,7 +36,7 @@ pub(crate) struct LoadedImage {
 pub(crate) fn load(
     dirs: &Dirs,
     source: LoadSource<'_>,
-    platform: Option<&Platform>,
+    wanted: Wanted<'_>,
     ownership: Ownership,
 ) -> Result<Vec<LoadedImage>> {
     let store = ImageStore::open(&dirs.images())?;
@@ -47,7 +49,7 @@ pub(crate) fn load(
             Archive::spool(file, &ingest).context(|| path.display().to_string())?
         }
     }
-    .load(&store, &ingest, platform)?;
+    .load(&store, &ingest, wanted)?;
     let images = loaded.iter().map(|loaded| {
         let image = LocalImage::new(loaded.image.clone(), loaded.names.first().cloned());
         LoadedImage { image, names: loaded.names.clone() }
@@ -61,6 +63,54 @@ pub(crate) fn load(
         note_image(dirs, "load", &image.image.id.to_string(), Some(image.image.name()));
     }
     Ok(images)
+}
+
+/// The image of a place such as `oci-archive:FILE:NAME`.
+///
+/// # Errors
+/// `Invalid` where the place has another form than its transport says, and
+/// where it has several images and none is named; `NotFound`.
+pub(crate) fn load_place(
+    dirs: &Dirs,
+    place: &LocalPlace,
+    platform: Option<&Platform>,
+    ownership: Ownership,
+) -> Result<LocalImage> {
+    let load_it = || {
+        check_form(place)?;
+        let images = match place.image.as_deref() {
+            None => Which::One,
+            Some(text) => match text.strip_prefix('@').and_then(|at| at.parse().ok()) {
+                Some(at) => Which::At(at),
+                None => Which::Named(text),
+            },
+        };
+        let loaded = load(dirs, LoadSource::Path(&place.path), Wanted { platform, images }, ownership)?;
+        let first = loaded.into_iter().next();
+        first.map(|loaded| loaded.image).ok_or_else(|| Error::invalid("there is no image"))
+    };
+    load_it().context(|| place.to_string())
+}
+
+/// A directory is not taken for a file, and one kind of layout not for another:
+/// who names a transport means it.
+fn check_form(place: &LocalPlace) -> Result<()> {
+    let path = &place.path;
+    let meta = std::fs::metadata(path).context(|| format!("look at {}", path.display()))?;
+    if meta.is_dir() != place.transport.is_directory() {
+        let is = if meta.is_dir() { "a directory" } else { "no directory" };
+        return Err(Error::invalid(format!("{} is {is}", path.display()))
+            .hint("oci: and dir: are directories, oci-archive: and docker-archive: are files"));
+    }
+    let marker = match place.transport {
+        LocalTransport::Oci => "oci-layout",
+        LocalTransport::Directory => "manifest.json",
+        LocalTransport::OciArchive | LocalTransport::DockerArchive => return Ok(()),
+    };
+    if path.join(marker).exists() {
+        return Ok(());
+    }
+    Err(Error::invalid(format!("{} has no {marker}", path.display())))
 }
 
 /// Names the images in one step, after `check`.

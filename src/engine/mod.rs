@@ -5,6 +5,7 @@
 //! into the user's outer namespace, in place: so it has one thread until then.
 
 pub(crate) mod attach;
+pub(crate) mod check;
 pub(crate) mod clone;
 pub(crate) mod commit;
 pub(crate) mod completion;
@@ -19,6 +20,7 @@ pub(crate) mod events;
 pub(crate) mod exec;
 pub(crate) mod export;
 pub(crate) mod health;
+pub(crate) mod image_tree;
 pub(crate) mod images;
 pub(crate) mod import;
 pub(crate) mod info;
@@ -30,6 +32,7 @@ pub(crate) mod logs;
 pub(crate) mod merge;
 pub(crate) mod mount;
 pub(crate) mod names;
+pub(crate) mod orphans;
 pub(crate) mod overlay;
 pub(crate) mod pause;
 pub(crate) mod ports;

@@ -2,6 +2,7 @@
 
 use super::events::note_image;
 use super::images::{LocalImage, unpack_blob};
+use super::load::load_place;
 use crate::dirs::Dirs;
 use crate::error::{Context, Error, Kind, Result};
 use crate::image::archive::copy;
@@ -23,6 +24,7 @@ use crate::storage::unpack::Ownership;
 use crate::types::digest::Digest;
 use crate::types::platform::Platform;
 use crate::types::reference::{Reference, has_domain};
+use crate::types::transport::Place;
 use std::io::Read;
 use std::path::PathBuf;
 
@@ -53,6 +55,11 @@ pub(crate) fn pull(
     ownership: Ownership,
     tell: &mut dyn FnMut(&str),
 ) -> Result<LocalImage> {
+    let name = match Place::parse(name)? {
+        Place::Local(place) => return load_place(dirs, &place, options.platform.as_ref(), ownership),
+        Place::Registry(name) | Place::Name(name) => name,
+    };
+    let name = name.as_str();
     let files = ConfigFiles::of(dirs);
     let conf = RegistriesConf::load(&files.registries)?;
     let candidates = candidates(name, &conf)?;

@@ -2,9 +2,11 @@
 
 use super::events::note_image;
 use super::images::{no_such_image, same_image};
+use super::orphans::{self, Needed};
 use crate::dirs::Dirs;
 use crate::error::{BestEffort, Error, Result};
 use crate::image::names::{self, Found};
+use crate::image::reach::{Reach, reach};
 use crate::image::store::{Entry, ImageStore};
 use crate::storage::layers::LayerStore;
 use crate::types::container::RecordedRoot;
@@ -227,45 +229,58 @@ impl Sweep<'_> {
     /// needs them. An entry that stays and cannot be read keeps all blobs: what
     /// it needs is not known.
     fn run(&mut self, staying: &[Entry], gone: &[&Entry], notes: &mut Vec<Error>) -> Vec<Digest> {
-        let mut blobs = BTreeSet::new();
-        let mut chain_ids = self.used.layers.clone();
-        for entry in staying {
-            let Ok(image) = self.store.read(entry, None) else {
+        let needed = match Needed::by(self.store, staying, self.used) {
+            Ok(needed) => needed,
+            Err(error) => {
                 if !gone.is_empty() {
-                    notes.push(Error::failed(format!(
-                        "image {} cannot be read, so no blobs were removed",
-                        entry.0.digest
-                    )));
+                    notes.push(
+                        Error::failed(format!("an image cannot be read, so no blobs were removed: {error}"))
+                            .hint("`coracle system check` says which"),
+                    );
                 }
                 return Vec::new();
-            };
-            blobs.extend([entry.0.digest.clone(), image.manifest_digest.clone()]);
-            blobs.extend(image.blobs().map(|blob| blob.digest.clone()));
-            chain_ids.extend(image.config.chain_ids());
-        }
+            }
+        };
         let mut deleted = Vec::new();
         // All are read before any is deleted: they may share their configs.
-        let images: Vec<_> = gone.iter().map(|entry| (entry, self.store.read(entry, None))).collect();
-        for (entry, image) in images {
+        let images: Vec<_> = gone.iter().map(|entry| (entry, reach(self.store, entry))).collect();
+        let configs: Vec<Vec<_>> = images
+            .iter()
+            .map(|(_, reach)| {
+                let manifests = reach.iter().flat_map(|reach| &reach.manifests);
+                manifests.map(|manifest| (&manifest.config.digest, self.store.config_of(manifest))).collect()
+            })
+            .collect();
+        for ((entry, reach), configs) in images.iter().zip(configs) {
             let mut own = vec![entry.0.digest.clone(), entry.manifest_digest()];
-            if let Ok(image) = image {
-                own.push(image.manifest_digest.clone());
-                own.extend(image.blobs().map(|blob| blob.digest.clone()));
-                if !blobs.contains(&image.id) && !deleted.contains(&image.id) {
-                    deleted.push(image.id.clone());
+            own.extend(reach.iter().flat_map(Reach::all).map(|blob| blob.digest.clone()));
+            for (id, config) in configs {
+                if !needed.blobs.contains(id) && !deleted.contains(id) {
+                    deleted.push(id.clone());
                 }
-                for chain_id in image.config.chain_ids().iter().rev() {
-                    if !chain_ids.contains(chain_id) && self.layers.contains(chain_id) {
+                for chain_id in config.map(|config| config.chain_ids()).unwrap_or_default().iter().rev() {
+                    if !needed.layers.contains(chain_id) && self.layers.contains(chain_id) {
                         self.remove_layer(chain_id).or_note(notes, || format!("remove layer {chain_id}"));
                         deleted.push(chain_id.clone());
                     }
                 }
             }
-            for blob in own.iter().filter(|blob| !blobs.contains(blob)) {
+            for blob in own.iter().filter(|blob| !needed.blobs.contains(blob)) {
                 self.remove_blob(blob).or_note(notes, || "clean up");
             }
         }
+        if self.freed.is_some() {
+            self.orphans(&needed).or_note(notes, || "remove what nothing needs");
+        }
         deleted
+    }
+
+    /// What killed processes left: a prune takes it along.
+    fn orphans(&mut self, needed: &Needed) -> Result<()> {
+        let orphans = orphans::find(self.store, self.layers, needed)?;
+        orphans::remove(self.store, self.layers, &orphans)?;
+        self.count(orphans.bytes);
+        Ok(())
     }
 
     fn remove_layer(&mut self, chain_id: &Digest) -> Result<()> {

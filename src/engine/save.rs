@@ -4,9 +4,12 @@ use super::events::note_image;
 use super::images::{no_such_image, same_image};
 use crate::dirs::Dirs;
 use crate::error::{BestEffort, Context, Error, Result};
-use crate::image::archive_write::{Saved, write_docker, write_oci, write_oci_directory};
+use crate::image::archive_write::{
+    Layers, Saved, write_docker, write_docker_directory, write_oci, write_oci_directory,
+};
 use crate::image::names::{self, Found};
 use crate::image::store::ImageStore;
+use crate::types::platform::Platform;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
@@ -16,6 +19,17 @@ pub(crate) enum SaveFormat {
     DockerArchive,
     OciArchive,
     OciDirectory,
+    DockerDirectory,
+}
+
+/// What is saved, and how.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SaveOptions {
+    pub(crate) format: SaveFormat,
+    /// `--compress`
+    pub(crate) compress: bool,
+    /// `--platform`: the images must be for it.
+    pub(crate) platform: Option<Platform>,
 }
 
 impl SaveFormat {
@@ -24,8 +38,9 @@ impl SaveFormat {
             "docker-archive" => Ok(Self::DockerArchive),
             "oci-archive" => Ok(Self::OciArchive),
             "oci-dir" => Ok(Self::OciDirectory),
+            "docker-dir" => Ok(Self::DockerDirectory),
             _ => Err(Error::invalid(format!("unknown archive format {text:?}"))
-                .hint("formats are docker-archive, oci-archive and oci-dir")),
+                .hint("formats are docker-archive, oci-archive, oci-dir and docker-dir")),
         }
     }
 }
@@ -37,22 +52,39 @@ pub(crate) enum SaveTarget<'a> {
 }
 
 /// Writes the images, each under the name given; by id under all its names.
-pub(crate) fn save(dirs: &Dirs, images: &[String], format: SaveFormat, target: SaveTarget<'_>) -> Result<()> {
+pub(crate) fn save(
+    dirs: &Dirs,
+    images: &[String],
+    options: &SaveOptions,
+    target: SaveTarget<'_>,
+) -> Result<()> {
+    let layers = if options.compress { Layers::Compressed } else { Layers::AsTheyAre };
+    if options.compress && options.format != SaveFormat::DockerDirectory {
+        return Err(Error::invalid("--compress is for the format docker-dir alone")
+            .hint("pipe an archive through a compressor: coracle save NAME | gzip"));
+    }
     let store = ImageStore::at(&dirs.images());
     // Blobs that are being read must not be removed.
     let _pin = store.pin()?;
-    let saved = collect(&store, images)?;
-    let written = match (format, target) {
-        (SaveFormat::OciDirectory, SaveTarget::Path(path)) => {
-            write_oci_directory(&saved, store.blobs(), path)
+    let saved = collect(&store, images, options.platform.as_ref())?;
+    let blobs = store.blobs();
+    match (options.format, target) {
+        (SaveFormat::OciDirectory, SaveTarget::Path(path)) => write_oci_directory(&saved, blobs, path),
+        (SaveFormat::DockerDirectory, SaveTarget::Path(path)) => {
+            write_docker_directory(&saved, blobs, path, layers)
         }
-        (SaveFormat::OciDirectory, SaveTarget::Stream(_)) => {
-            Err(Error::invalid("oci-dir is a directory: name it with -o"))
+        (SaveFormat::OciDirectory | SaveFormat::DockerDirectory, SaveTarget::Stream(_)) => {
+            Err(Error::invalid("a directory does not go to stdout: name it with -o"))
         }
-        (format, SaveTarget::Stream(out)) => write(&saved, &store, format, out),
-        (format, SaveTarget::Path(path)) => write_file(path, |out| write(&saved, &store, format, out)),
-    };
-    written?;
+        (SaveFormat::DockerArchive, SaveTarget::Stream(out)) => write_docker(&saved, blobs, out),
+        (SaveFormat::OciArchive, SaveTarget::Stream(out)) => write_oci(&saved, blobs, out),
+        (SaveFormat::DockerArchive, SaveTarget::Path(path)) => {
+            write_file(path, |out| write_docker(&saved, blobs, out))
+        }
+        (SaveFormat::OciArchive, SaveTarget::Path(path)) => {
+            write_file(path, |out| write_oci(&saved, blobs, out))
+        }
+    }?;
     for image in &saved {
         let name = image.names.first().map(crate::types::reference::Reference::familiar);
         note_image(dirs, "save", &image.image.id.to_string(), name);
@@ -60,15 +92,8 @@ pub(crate) fn save(dirs: &Dirs, images: &[String], format: SaveFormat, target: S
     Ok(())
 }
 
-fn write(saved: &[Saved], store: &ImageStore, format: SaveFormat, out: &mut dyn Write) -> Result<()> {
-    match format {
-        SaveFormat::DockerArchive => write_docker(saved, store.blobs(), out),
-        SaveFormat::OciArchive | SaveFormat::OciDirectory => write_oci(saved, store.blobs(), out),
-    }
-}
-
 /// The images, each once, with the names to write.
-fn collect(store: &ImageStore, images: &[String]) -> Result<Vec<Saved>> {
+fn collect(store: &ImageStore, images: &[String], platform: Option<&Platform>) -> Result<Vec<Saved>> {
     let entries = store.entries()?;
     let mut saved: Vec<Saved> = Vec::new();
     for name in images {
@@ -83,7 +108,12 @@ fn collect(store: &ImageStore, images: &[String]) -> Result<Vec<Saved>> {
             }
             Found::Nothing => return Err(no_such_image(name)),
         };
-        let image = store.read(&entries[at], None).context(|| format!("image {name}"))?;
+        let image = store.read(&entries[at], platform).context(|| format!("image {name}"))?;
+        let has = image.config.platform();
+        if let Some(wanted) = platform.filter(|wanted| !has.satisfies(wanted)) {
+            return Err(Error::not_found(format!("image {name} is for {has}, not for {wanted}"))
+                .hint("pull it for that platform first: coracle pull --platform"));
+        }
         match saved.iter_mut().find(|other| other.image.manifest_digest == image.manifest_digest) {
             Some(other) => {
                 let new: Vec<_> = names.into_iter().filter(|name| !other.names.contains(name)).collect();

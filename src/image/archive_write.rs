@@ -1,16 +1,18 @@
-//! Archives of images as they go out: docker-archive, oci-archive and an OCI
-//! layout directory. The same images give the same bytes.
+//! Archives of images as they go out: docker-archive, oci-archive, an OCI
+//! layout directory and docker's directory (skopeo's `dir:`). The same images
+//! give the same bytes.
 
 use super::archive::copy;
 use super::blob::Blobs;
-use super::compression::decoder;
-use super::manifest::{Descriptor, Index, MANIFEST_MAX, OCI_INDEX};
+use super::compression::{Compression, decoder};
+use super::manifest::{Descriptor, Index, MANIFEST_MAX, OCI_INDEX, OCI_LAYER_GZIP};
 use super::store::{Entry, StoredImage};
 use crate::dirs::create_private;
 use crate::error::{Context, Error, Result};
 use crate::types::digest::Digest;
 use crate::types::reference::Reference;
 use serde_json::json;
+use sha2::{Digest as _, Sha256};
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::path::Path;
@@ -78,20 +80,113 @@ pub(crate) fn write_oci(images: &[Saved], blobs: &Blobs, out: &mut dyn Write) ->
 
 /// An OCI layout in a new or empty directory.
 pub(crate) fn write_oci_directory(images: &[Saved], blobs: &Blobs, directory: &Path) -> Result<()> {
+    check_empty(directory)?;
+    create_private(&directory.join("blobs/sha256"))?;
+    each_blob(images, blobs, |digest, _, mut content| {
+        write_new(&directory.join("blobs/sha256").join(digest.hex()), &mut content)
+    })?;
+    write_new(&directory.join("oci-layout"), &mut &*LAYOUT)?;
+    write_new(&directory.join("index.json"), &mut &index_of(images)?[..])
+}
+
+/// Whether layers are made smaller on their way into a directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Layers {
+    AsTheyAre,
+    /// Those without compression get gzip: `save --compress`.
+    Compressed,
+}
+
+/// Skopeo's `dir:` with a manifest of Docker's schema 2, in a new or empty
+/// directory: `manifest.json`, `version`, and each blob under its hex digits.
+///
+/// # Errors
+/// `Invalid` for several images, which this form cannot hold.
+pub(crate) fn write_docker_directory(
+    images: &[Saved],
+    blobs: &Blobs,
+    directory: &Path,
+    layers: Layers,
+) -> Result<()> {
+    let [saved] = images else {
+        return Err(Error::invalid("docker-dir holds one image")
+            .hint("save the others elsewhere, or all as docker-archive or oci-archive"));
+    };
+    check_empty(directory)?;
+    create_private(directory)?;
+    let image = &saved.image;
+    let place = |digest: &Digest| directory.join(digest.hex());
+    let config = blobs.document(&image.id, super::config::CONFIG_MAX)?;
+    write_new(&place(&image.id), &mut &config[..])?;
+    let mut manifest = image.manifest.clone();
+    for layer in &mut manifest.layers {
+        let plain = decoder(blobs.open(&layer.digest)?)?.0 == Compression::None;
+        if plain && layers == Layers::Compressed {
+            *layer = compress(blobs, layer, directory)?;
+        } else if !place(&layer.digest).exists() {
+            write_new(&place(&layer.digest), &mut blobs.open(&layer.digest)?)?;
+        }
+    }
+    // Schema 2 has no zstd: such an image keeps its OCI manifest.
+    let bytes = match manifest.into_docker() {
+        Some(manifest) => serde_json::to_vec(&manifest).context(|| "write manifest.json")?,
+        None if layers == Layers::Compressed => {
+            return Err(Error::invalid(
+                "an image with zstd layers has no form in docker-dir with --compress",
+            )
+            .hint("leave --compress out, or save it as oci-dir"));
+        }
+        None => blobs.document(&image.manifest_digest, MANIFEST_MAX)?,
+    };
+    write_new(&directory.join("manifest.json"), &mut &bytes[..])?;
+    write_new(&directory.join("version"), &mut &b"Directory Transport Version: 1.1\n"[..])
+}
+
+/// Writes a layer with gzip, under the digest that it then has.
+fn compress(blobs: &Blobs, layer: &Descriptor, directory: &Path) -> Result<Descriptor> {
+    let temporary = directory.join(format!("{}.part", layer.digest.hex()));
+    let action = || format!("write {}", temporary.display());
+    let file = std::fs::File::create(&temporary).context(action)?;
+    let mut hashed = Hashed { inner: file, hasher: Sha256::new(), count: 0 };
+    // No time and no name in the header: the same layer gives the same bytes.
+    let mut encoder = flate2::write::GzEncoder::new(&mut hashed, flate2::Compression::default());
+    copy(&mut blobs.open(&layer.digest)?, &mut encoder).context(action)?;
+    encoder.finish().context(action)?;
+    let (digest, count) = (Digest::finish(hashed.hasher), hashed.count);
+    std::fs::rename(&temporary, directory.join(digest.hex())).context(action)?;
+    Ok(Descriptor::new(OCI_LAYER_GZIP, digest, count))
+}
+
+struct Hashed<W> {
+    inner: W,
+    hasher: Sha256,
+    count: u64,
+}
+
+impl<W: Write> Write for Hashed<W> {
+    fn write(&mut self, buffer: &[u8]) -> std::io::Result<usize> {
+        let written = self.inner.write(buffer)?;
+        self.hasher.update(&buffer[..written]);
+        self.count += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+fn check_empty(directory: &Path) -> Result<()> {
     if std::fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_some()) {
         return Err(Error::conflict(format!("{} is not empty", directory.display())));
     }
-    create_private(&directory.join("blobs/sha256"))?;
-    let write = |path: &str, bytes: &[u8]| {
-        std::fs::write(directory.join(path), bytes).context(|| format!("write {path}"))
-    };
-    each_blob(images, blobs, |digest, _, mut content| {
-        let path = directory.join("blobs/sha256").join(digest.hex());
-        let mut file = std::fs::File::create_new(&path).context(|| format!("make {}", path.display()))?;
-        copy(&mut content, &mut file).context(|| format!("write {}", path.display())).map(drop)
-    })?;
-    write("oci-layout", LAYOUT)?;
-    write("index.json", &index_of(images)?)
+    Ok(())
+}
+
+fn write_new(path: &Path, content: &mut dyn Read) -> Result<()> {
+    let mut content = content;
+    let mut file = std::fs::File::create_new(path).context(|| format!("make {}", path.display()))?;
+    copy(&mut content, &mut file).context(|| format!("write {}", path.display())).map(drop)
 }
 
 /// One entry a name, as our own layout has them.

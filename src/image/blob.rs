@@ -3,6 +3,7 @@
 use super::manifest::Descriptor;
 use crate::dirs::create_private;
 use crate::error::{BestEffort, Context, Error, Result};
+use crate::sys::fault;
 use crate::types::digest::Digest;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use sha2::{Digest as _, Sha256};
@@ -79,9 +80,30 @@ impl Blobs {
 
     /// Removes a blob that nothing refers to; fine where it is gone already.
     pub(crate) fn remove(&self, digest: &Digest) -> Result<()> {
+        fault::step();
         match std::fs::remove_file(self.path(digest)) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
             result => result.context(|| format!("remove blob {digest}")),
+        }
+    }
+
+    /// Whether another process has blobs on their way in. The caller holds the
+    /// layout's lock, so that none begins meanwhile.
+    pub(crate) fn ingesting(&self) -> bool {
+        let Ok(entries) = std::fs::read_dir(self.layout.join(".ingest")) else { return false };
+        entries.flatten().any(|entry| {
+            open_dir(&entry.path())
+                .is_ok_and(|dir| flock(&dir, FlockOperation::NonBlockingLockExclusive).is_err())
+        })
+    }
+
+    /// Removes documents that a killed process left half written; under the lock.
+    fn sweep_documents(&self) {
+        let Ok(entries) = std::fs::read_dir(&self.layout) else { return };
+        for entry in entries.flatten() {
+            if entry.file_name().as_encoded_bytes().windows(5).any(|part| part == b".new.") {
+                std::fs::remove_file(entry.path()).or_ignore();
+            }
         }
     }
 
@@ -89,7 +111,9 @@ impl Blobs {
     /// layout's lock, so that no other sees the place before it is locked.
     pub(super) fn ingest_locked(&self) -> Result<Ingest> {
         let parent = self.layout.join(".ingest");
+        fault::point().context(|| "make the ingest place")?;
         create_private(&parent)?;
+        self.sweep_documents();
         sweep(&parent);
         let mut random = [0_u8; 8];
         rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
@@ -135,6 +159,7 @@ impl Ingest {
     /// A new blob of at most `limit` bytes.
     pub(crate) fn writer(&self, limit: u64) -> Result<BlobWriter> {
         let path = self.dir.join(self.next.fetch_add(1, Ordering::Relaxed).to_string());
+        fault::point().context(|| format!("make {}", path.display()))?;
         let file = std::fs::OpenOptions::new()
             .write(true)
             .read(true)
@@ -155,7 +180,8 @@ impl Ingest {
         writer.write_all(bytes).context(|| format!("write blob {digest}"))?;
         // A torn document would make the image unreadable; a torn layer is
         // found by its digest when it is unpacked, so layers are not synced.
-        writer.file.sync_data().context(|| format!("write blob {digest}"))?;
+        let sync = fault::point().and_then(|()| writer.file.sync_data());
+        sync.context(|| format!("write blob {digest}"))?;
         self.publish(&writer.finish())?;
         Ok(digest)
     }
@@ -163,6 +189,7 @@ impl Ingest {
     /// Makes a finished blob visible under its digest.
     pub(crate) fn publish(&self, spooled: &Spooled) -> Result<()> {
         let target = self.blobs.path(&spooled.digest);
+        fault::step();
         std::fs::rename(&spooled.path, &target).context(|| format!("publish blob {}", spooled.digest))
     }
 }
@@ -217,6 +244,7 @@ impl Write for BlobWriter {
         if self.written + buffer.len() as u64 > self.limit {
             return Err(std::io::Error::other(format!("the blob has more than {} bytes", self.limit)));
         }
+        fault::point()?;
         let written = self.file.write(buffer)?;
         self.hasher.update(&buffer[..written]);
         self.written += written as u64;

@@ -19,6 +19,8 @@ pub(crate) const OCI_LAYER_ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+
 pub(crate) const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 pub(crate) const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 pub(crate) const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
+const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar";
+const DOCKER_LAYER_GZIP: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
 
 /// Layers that can be unpacked. Which compression they have is read from their
 /// first bytes: registries hold images whose types are wrong, and the digest of
@@ -27,8 +29,8 @@ const LAYERS: &[&str] = &[
     OCI_LAYER,
     OCI_LAYER_GZIP,
     OCI_LAYER_ZSTD,
-    "application/vnd.docker.image.rootfs.diff.tar",
-    "application/vnd.docker.image.rootfs.diff.tar.gzip",
+    DOCKER_LAYER,
+    DOCKER_LAYER_GZIP,
     "application/vnd.docker.image.rootfs.diff.tar.zstd",
 ];
 
@@ -107,6 +109,21 @@ impl Manifest {
     /// A manifest of our own making, in OCI form.
     pub(crate) fn oci(config: Descriptor, layers: Vec<Descriptor>) -> Self {
         Self { schema_version: 2, media_type: Some(OCI_MANIFEST.to_owned()), config, layers }
+    }
+
+    /// The same image as Docker's schema 2; `None` where that has no type for a layer.
+    pub(crate) fn into_docker(mut self) -> Option<Self> {
+        self.media_type = Some(DOCKER_MANIFEST.to_owned());
+        self.config.media_type = DOCKER_CONFIG.to_owned();
+        for layer in &mut self.layers {
+            layer.media_type = match layer.media_type.as_str() {
+                OCI_LAYER => DOCKER_LAYER.to_owned(),
+                OCI_LAYER_GZIP => DOCKER_LAYER_GZIP.to_owned(),
+                DOCKER_LAYER | DOCKER_LAYER_GZIP => continue,
+                _ => return None,
+            };
+        }
+        Some(self)
     }
 }
 

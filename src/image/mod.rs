@@ -14,4 +14,5 @@ pub(crate) mod compression;
 pub(crate) mod config;
 pub(crate) mod manifest;
 pub(crate) mod names;
+pub(crate) mod reach;
 pub(crate) mod store;

@@ -90,7 +90,8 @@ fn positions(entries: &[Entry], fits: impl Fn(&Entry) -> bool) -> Vec<usize> {
 }
 
 /// Gives `entry` the name `name`: an entry that had it loses it, and goes
-/// altogether where another entry keeps its image known.
+/// altogether where another entry keeps its image known. Whose entry goes keeps
+/// its former names at another.
 pub(crate) fn assign(entries: &mut Vec<Entry>, mut entry: Entry, name: Option<&Reference>) {
     entry.set_name(name);
     let manifest = entry.manifest_digest();
@@ -98,18 +99,33 @@ pub(crate) fn assign(entries: &mut Vec<Entry>, mut entry: Entry, name: Option<&R
         let full = name.to_string();
         if let Some(at) = entries.iter().position(|old| old.name_text() == Some(&full)) {
             let mut old = entries.remove(at);
-            let known = entries.iter().any(|other| other.manifest_digest() == old.manifest_digest());
-            if !known && old.manifest_digest() != manifest {
+            if old.manifest_digest() == manifest {
+                entry.remember(former(&old));
+            } else {
                 old.set_name(None);
-                entries.push(old);
+                match entries.iter_mut().find(|other| other.manifest_digest() == old.manifest_digest()) {
+                    Some(other) => other.remember(former(&old)),
+                    None => entries.push(old),
+                }
             }
         }
         // A nameless entry of the same image is now superfluous.
-        entries.retain(|old| old.name_text().is_some() || old.manifest_digest() != manifest);
-    } else if entries.iter().any(|old| old.manifest_digest() == manifest) {
+        entries.retain(|old| {
+            let stays = old.name_text().is_some() || old.manifest_digest() != manifest;
+            if !stays {
+                entry.remember(former(old));
+            }
+            stays
+        });
+    } else if let Some(other) = entries.iter_mut().find(|old| old.manifest_digest() == manifest) {
+        other.remember(former(&entry));
         return;
     }
     entries.push(entry);
+}
+
+fn former(entry: &Entry) -> Vec<String> {
+    entry.former_names().map(str::to_owned).collect()
 }
 
 #[cfg(test)]
@@ -171,5 +187,23 @@ mod tests {
         assert_eq!(entries.len(), 2);
         assign(&mut entries, entry("a", None), Some(&Reference::parse("old").expect("valid")));
         assert_eq!(names(&entries), [true, true]);
+    }
+
+    #[test]
+    fn former_names_are_kept_with_the_image() {
+        let mut entries = vec![];
+        let name = |text: &str| Reference::parse(text).expect("valid");
+        assign(&mut entries, entry("a", None), Some(&name("one")));
+        assign(&mut entries, entry("b", None), Some(&name("one")));
+        let all = |entries: &[Entry]| {
+            entries
+                .iter()
+                .map(|entry| (entry.name_text().map(str::to_owned), former(entry).join(" ")))
+                .collect::<Vec<_>>()
+        };
+        let one = "docker.io/library/one:latest";
+        assert_eq!(all(&entries), [(None, one.to_owned()), (Some(one.to_owned()), String::new())]);
+        assign(&mut entries, entry("a", None), Some(&name("two")));
+        assert_eq!(all(&entries)[1], (Some("docker.io/library/two:latest".into()), one.to_owned()));
     }
 }

@@ -11,7 +11,8 @@ use super::manifest::{
     self, DOCKER_MANIFEST, Descriptor, Document, Index, MANIFEST_MAX, Manifest, OCI_INDEX,
 };
 use crate::dirs::create_private;
-use crate::error::{Context, Error, Result};
+use crate::error::{BestEffort, Context, Error, Result};
+use crate::sys::fault;
 use crate::types::digest::Digest;
 use crate::types::platform::Platform;
 use crate::types::reference::Reference;
@@ -31,6 +32,13 @@ const IMAGE_ID: &str = "dev.coracle.image.id";
 const SOURCE_DIGEST: &str = "dev.coracle.image.source-digest";
 /// Digest of the image manifest, where the entry is an index around it.
 const MANIFEST: &str = "dev.coracle.image.manifest";
+
+/// There on a list that `manifest create` made.
+pub(crate) const LIST: &str = "dev.coracle.image.list";
+/// Names that the image had and has no more, the latest first, between spaces.
+const FORMER_NAMES: &str = "dev.coracle.image.former-names";
+/// Former names that are kept.
+const FORMER_MAX: usize = 50;
 
 /// Bytes of `index.json`: some hundred thousand names.
 const INDEX_MAX: u64 = 64 << 20;
@@ -63,12 +71,39 @@ impl Entry {
         self.annotation(MANIFEST).unwrap_or_else(|| self.0.digest.clone())
     }
 
+    /// Whether it is a list that `manifest create` made.
+    pub(crate) fn is_list(&self) -> bool {
+        self.0.annotations.contains_key(LIST)
+    }
+
+    /// Gives it the name; the one that it had is kept among its former ones.
     pub(crate) fn set_name(&mut self, name: Option<&Reference>) {
+        let before = self.name_text().map(str::to_owned);
+        if let Some(before) = before.filter(|before| name.is_none_or(|name| name.to_string() != *before)) {
+            self.remember([before]);
+        }
         for key in [REF_NAME, CONTAINERD_NAME] {
             match name {
                 Some(name) => drop(self.0.annotations.insert(key.to_owned(), name.to_string())),
                 None => drop(self.0.annotations.remove(key)),
             }
+        }
+    }
+
+    /// The names that its image had, the latest first.
+    pub(crate) fn former_names(&self) -> impl Iterator<Item = &str> {
+        self.0.annotations.get(FORMER_NAMES).into_iter().flat_map(|names| names.split_whitespace())
+    }
+
+    /// Puts names before its former ones.
+    pub(crate) fn remember(&mut self, names: impl IntoIterator<Item = String>) {
+        let mut all: Vec<String> = names.into_iter().collect();
+        all.extend(self.former_names().map(str::to_owned));
+        let mut seen = std::collections::HashSet::new();
+        all.retain(|name| seen.insert(name.clone()));
+        all.truncate(FORMER_MAX);
+        if !all.is_empty() {
+            self.0.annotations.insert(FORMER_NAMES.to_owned(), all.join(" "));
         }
     }
 
@@ -219,10 +254,16 @@ impl ImageStore {
         }
     }
 
+    /// The config of a manifest.
+    pub(crate) fn config_of(&self, manifest: &Manifest) -> Result<ImageConfig> {
+        let id = &manifest.config.digest;
+        ImageConfig::parse(&self.blobs.document(id, CONFIG_MAX)?)
+            .context(|| format!("config {id} of the image"))
+    }
+
     fn read_config(&self, digest: Digest, size: u64, manifest: Manifest) -> Result<StoredImage> {
         let id = manifest.config.digest.clone();
-        let config = ImageConfig::parse(&self.blobs.document(&id, CONFIG_MAX)?)
-            .context(|| format!("config {id} of the image"))?;
+        let config = self.config_of(&manifest)?;
         StoredImage::new(id, digest, size, manifest, config)
     }
 
@@ -280,17 +321,25 @@ impl StoredImage {
 fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     let temporary = path.with_extension(format!("new.{}", std::process::id()));
     let write = || -> std::io::Result<()> {
+        fault::point()?;
         let mut file = std::fs::OpenOptions::new()
             .write(true)
             .create(true)
             .truncate(true)
             .mode(0o600)
             .open(&temporary)?;
+        fault::point()?;
         file.write_all(bytes)?;
+        fault::point()?;
         file.sync_data()?;
+        fault::step();
         std::fs::rename(&temporary, path)
     };
-    write().context(|| format!("write {}", path.display()))
+    let written = write().context(|| format!("write {}", path.display()));
+    if written.is_err() {
+        std::fs::remove_file(&temporary).or_ignore();
+    }
+    written
 }
 
 #[cfg(test)]

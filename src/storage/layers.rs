@@ -2,6 +2,7 @@
 //! once it is there, because it is published by a rename. In it
 //! - `root/`: the layer in overlayfs's format, the lower directory of a mount;
 //! - `size`: the bytes of its files in decimal, so that listing images is quick;
+//! - `tree`: the digest of those files, once `system check` has compared them;
 //! - `squashed`: there if the owners of its files were not kept.
 //!
 //! `<chain id>-<12 hex digits>/` is a copy with shifted owners (see `mapped`).
@@ -9,10 +10,12 @@
 //! removes a layer makes sure that no image and no container uses it.
 
 use super::staging::{Staging, discard, sweep};
+use super::tree_digest::tree_digest;
 use super::unpack::{Ownership, unpack};
 use super::usage::{allocated, disk_usage};
 use crate::dirs::create_private;
 use crate::error::{Context, Error, Result};
+use crate::sys::fault;
 use crate::types::digest::Digest;
 use rustix::fs::{Mode, OFlags};
 use sha2::{Digest as _, Sha256};
@@ -45,7 +48,6 @@ impl LayerStore {
     }
 
     /// Whether the layer was unpacked without its owners.
-    #[cfg(test)]
     pub(crate) fn is_squashed(&self, chain_id: &Digest) -> bool {
         rustix::fs::stat(self.dir.join(chain_id.hex()).join("squashed")).is_ok()
     }
@@ -88,7 +90,6 @@ impl LayerStore {
     }
 
     /// The chain ids of all layers, in order.
-    #[cfg(test)]
     pub(crate) fn list(&self) -> Result<Vec<Digest>> {
         let mut layers: Vec<Digest> =
             self.names()?.iter().filter_map(|name| Digest::from_hex(name).ok()).collect();
@@ -134,6 +135,45 @@ impl LayerStore {
         Ok(all)
     }
 
+    /// What the files of the layer are, as one digest.
+    ///
+    /// # Errors
+    /// Where something in it cannot be read.
+    pub(crate) fn digest(&self, chain_id: &Digest) -> Result<Digest> {
+        let root = rustix::fs::open(self.path(chain_id), super::descent::OPEN_DIR, Mode::empty())
+            .context(|| format!("open the layer {}", chain_id.short()))?;
+        tree_digest(root.as_fd())
+    }
+
+    /// What [`Self::digest`] was when the layer was last compared with its archive.
+    pub(crate) fn recorded_digest(&self, chain_id: &Digest) -> Option<Digest> {
+        let text = std::fs::read_to_string(self.dir.join(chain_id.hex()).join("tree")).ok()?;
+        Digest::parse(text.trim()).ok()
+    }
+
+    /// Unpacks the layer's archive once more, out of sight, and says whether its
+    /// files are the same; if so, their digest is recorded.
+    pub(crate) fn compare(&self, chain_id: &Digest, diff_id: &Digest, tar: &mut dyn Read) -> Result<bool> {
+        let ownership = if self.is_squashed(chain_id) { Ownership::Squash } else { Ownership::Keep };
+        let staging = Staging::create(&self.dir)?;
+        let unpacked = unpack(staging.make(c"root")?, tar, ownership)?;
+        check(diff_id, &unpacked.digest)?;
+        let fresh = rustix::fs::openat(staging.directory(), c"root", super::descent::OPEN_DIR, Mode::empty())
+            .context(|| "open the layer")?;
+        let wanted = tree_digest(fresh.as_fd())?;
+        if self.digest(chain_id)? != wanted {
+            return Ok(false);
+        }
+        let layer = self.dir.join(chain_id.hex());
+        let layer = rustix::fs::open(&layer, super::descent::OPEN_DIR, Mode::empty())
+            .context(|| format!("open {}", layer.display()))?;
+        match write_note(layer.as_fd(), c"tree", &wanted.to_string()) {
+            // Another check was first.
+            Err(error) if error.errno() == Some(libc::EEXIST) => Ok(true),
+            result => result.map(|()| true),
+        }
+    }
+
     /// Removes what killed processes left behind.
     pub(crate) fn sweep(&self) -> Result<()> {
         sweep(&self.dir)
@@ -174,6 +214,7 @@ fn hash(stream: &mut dyn Read) -> Result<Digest> {
 /// A small new file beside `root`.
 pub(super) fn write_note(dir: BorrowedFd<'_>, name: &CStr, text: &str) -> Result<()> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    fault::point().context(|| format!("make the file {}", name.to_string_lossy()))?;
     let file = rustix::fs::openat(dir, name, flags, Mode::RUSR | Mode::WUSR)
         .context(|| format!("make the file {}", name.to_string_lossy()))?;
     std::fs::File::from(file)

@@ -21,6 +21,7 @@ pub(crate) mod tar_in;
 pub(crate) mod tar_out;
 pub(crate) mod tar_stream;
 pub(crate) mod tar_write;
+pub(crate) mod tree_digest;
 pub(crate) mod unpack;
 pub(crate) mod usage;
 pub(crate) mod volume;

@@ -6,6 +6,7 @@
 use super::descent::OPEN_DIR;
 use super::usage::remove_tree;
 use crate::error::{BestEffort, Context, Error, Result};
+use crate::sys::fault;
 use rustix::fs::{FlockOperation, Mode};
 use rustix::io::Errno;
 use std::ffi::{CStr, CString};
@@ -30,6 +31,7 @@ impl Staging {
         // Between the two calls below the directory looks abandoned. Where locks
         // do not work (NFS), sweep finds that it cannot lock, and leaves it.
         rustix::fs::flock(&store, FlockOperation::LockShared).or_ignore();
+        fault::point().context(|| "make a temporary directory in the store")?;
         rustix::fs::mkdirat(&store, &name, Mode::RWXU)
             .context(|| "make a temporary directory in the store")?;
         let directory = rustix::fs::openat(&store, &name, OPEN_DIR, Mode::empty())
@@ -48,6 +50,7 @@ impl Staging {
 
     /// Makes and opens a directory inside.
     pub(crate) fn make(&self, name: &CStr) -> Result<OwnedFd> {
+        fault::point().context(|| "make a directory in the store")?;
         rustix::fs::mkdirat(&self.directory, name, Mode::RWXU).context(|| "make a directory in the store")?;
         rustix::fs::openat(&self.directory, name, OPEN_DIR, Mode::empty())
             .context(|| "open a directory in the store")
@@ -56,7 +59,9 @@ impl Staging {
     /// Gives it its name, once everything in it is on the disk. Where another
     /// process was first, its directory stays and this one goes.
     pub(crate) fn publish(mut self, name: &str) -> Result<()> {
+        fault::point().context(|| "write the layer to the disk")?;
         rustix::fs::syncfs(&self.directory).context(|| "write the layer to the disk")?;
+        fault::step();
         match rustix::fs::renameat(&self.store, &self.name, &self.store, name) {
             Ok(()) => {
                 self.published = true;
@@ -82,8 +87,12 @@ impl Drop for Staging {
 pub(crate) fn discard(store: &Path, name: &str) -> Result<()> {
     let store = open_store(store)?;
     let aside = temporary_name()?;
+    fault::step();
     match rustix::fs::renameat(&store, name, &store, &aside) {
-        Ok(()) => remove_tree(store.as_fd(), &aside),
+        Ok(()) => {
+            fault::step();
+            remove_tree(store.as_fd(), &aside)
+        }
         Err(Errno::NOENT) => Ok(()),
         Err(error) => Err(error).context(|| format!("remove {name} from the store")),
     }

@@ -17,7 +17,7 @@ use super::tar_stream::{Entry, Kind, TarStream};
 use super::usage::{disk_usage, remove_tree};
 use super::whiteout::{Marker, hint, is_whiteout, make_opaque, make_whiteout, marker};
 use crate::error::{Cause, Context, Error, Result};
-use crate::sys::xattr;
+use crate::sys::{fault, xattr};
 use crate::types::digest::Digest;
 use parents::{Missing, Parents};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, SeekFrom, Timespec, Timestamps, Uid};
@@ -54,6 +54,7 @@ pub(crate) fn unpack(root: OwnedFd, tar: &mut dyn Read, ownership: Ownership) ->
         Tree { parents: Parents::new(root), owner: Owner::new(ownership), bytes: 0, replaced: false };
     let mut stream = TarStream::new(tar);
     while let Some(entry) = stream.next_entry()? {
+        fault::point().context(|| format!("unpack {}", show(&entry.path)))?;
         tree.place(&entry, &mut stream)
             .map_err(|error| error.context(format!("unpack {}", show(&entry.path))))?;
     }
@@ -378,6 +379,7 @@ fn copy(file: BorrowedFd<'_>, stream: &mut TarStream<'_>, mut most: u64) -> Resu
     while let Some(mut piece) = stream.data(most)? {
         most -= piece.len() as u64;
         while !piece.is_empty() {
+            fault::point().context(|| "write it")?;
             match rustix::io::write(file, piece) {
                 Ok(count) => piece = &piece[count..],
                 Err(Errno::INTR) => {}

@@ -4,6 +4,7 @@
 #![allow(unsafe_code)]
 
 pub(crate) mod errno;
+pub(crate) mod fault;
 pub(crate) mod file;
 pub(crate) mod fuse;
 pub(crate) mod inet;

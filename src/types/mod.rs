@@ -23,6 +23,7 @@ pub(crate) mod signal;
 pub(crate) mod size;
 pub(crate) mod status;
 pub(crate) mod time;
+pub(crate) mod transport;
 pub(crate) mod ulimit;
 pub(crate) mod uplink;
 pub(crate) mod user;

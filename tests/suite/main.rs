@@ -16,6 +16,7 @@
 mod harness;
 
 mod architecture;
+mod archives;
 mod as_root;
 mod attach;
 mod bad_input;
@@ -53,6 +54,8 @@ mod single_id;
 mod smoke;
 mod stdio;
 mod storage_driver;
+mod store_check;
+mod store_crash;
 mod top;
 mod uplink;
 mod volumes;

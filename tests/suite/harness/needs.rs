@@ -25,6 +25,8 @@ pub(crate) enum Need {
     Cgroup,
     /// A program on the PATH.
     Program(&'static str),
+    /// Another tool to compare with, which `contrib/test` does not install.
+    Peer(&'static str),
 }
 
 impl Need {
@@ -64,6 +66,9 @@ impl Need {
             Need::Cgroup => own_cgroup()
                 .is_none()
                 .then(|| "this session has no control group of version 2 of its own".into()),
+            Need::Peer(name) => {
+                program(name).is_none().then(|| format!("there is no {name} to compare with"))
+            }
             Need::Program(name) => program(name).is_none().then(|| format!("installable: {name}")),
         }
     }
