@@ -3,14 +3,14 @@
 use super::ui;
 use crate::engine::Engine;
 use crate::engine::check::{CheckOptions, CheckReport, Fault};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::types::size::decimal;
 use clap::Args;
 
 #[derive(Args, Debug)]
 pub(crate) struct CheckArgs {
     /// Remove what cannot be repaired: images, and containers without their layers
-    #[arg(long, short = 'f', requires = "repair")]
+    #[arg(long, short = 'f')]
     force: bool,
     /// Look at sizes alone, not at contents
     #[arg(long, short = 'q')]
@@ -25,6 +25,9 @@ pub(crate) struct CheckArgs {
 /// # Errors
 /// Where the store cannot be read. Exit code 1 where damage is left.
 pub(crate) fn check(args: CheckArgs) -> Result<u8> {
+    if args.force && !args.repair {
+        return Err(Error::usage("--force says what a repair may do: give it with --repair"));
+    }
     let options = CheckOptions { quick: args.quick, repair: args.repair, force: args.force };
     let report = Engine::open()?.check(options, &mut |line| ui::note(line))?;
     ui::write(text(&report, options).as_bytes())?;
