@@ -34,7 +34,7 @@ fn archive(sandbox: &Sandbox) {
     for number in 0..3 {
         let mut layer = Layer::new().dir("d");
         for file in 0..12 {
-            layer = layer.file(&format!("d/{number}-{file}"), &vec![number; 3000]);
+            layer = layer.file(&format!("d/{number}-{file}"), &[number; 3000]);
         }
         image = image.layer(layer);
     }
