@@ -96,7 +96,7 @@ impl Engine {
         let layers = LayerStore::open(&self.dirs.layers())?;
         let check = Check { engine: self, store: &store, layers: &layers, quick: options.quick };
         report.faults = check.run(&mut report)?;
-        report.left = report.faults.clone();
+        report.left.clone_from(&report.faults);
         if options.repair && !report.faults.is_empty() {
             check.repair(options, &mut report, tell)?;
             let again = Check { quick: false, ..check };

@@ -114,7 +114,7 @@ impl Manifest {
     /// The same image as Docker's schema 2; `None` where that has no type for a layer.
     pub(crate) fn into_docker(mut self) -> Option<Self> {
         self.media_type = Some(DOCKER_MANIFEST.to_owned());
-        self.config.media_type = DOCKER_CONFIG.to_owned();
+        DOCKER_CONFIG.clone_into(&mut self.config.media_type);
         for layer in &mut self.layers {
             layer.media_type = match layer.media_type.as_str() {
                 OCI_LAYER => DOCKER_LAYER.to_owned(),

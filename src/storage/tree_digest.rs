@@ -97,7 +97,7 @@ impl Sum {
         ) {
             self.number(stat.st_size as u64);
             self.number(stat.st_mtime as u64);
-            self.number(stat.st_mtime_nsec as u64);
+            self.number(stat.st_mtime_nsec);
         }
     }
 
