@@ -56,6 +56,7 @@ mod stdio;
 mod storage_driver;
 mod store_check;
 mod store_crash;
+mod systemd;
 mod top;
 mod uplink;
 mod volumes;

@@ -10,7 +10,7 @@ pub(crate) mod report;
 pub(crate) mod sandbox;
 pub(crate) mod wait;
 
-pub(crate) use needs::Need::{self, Cgroup, Fuse, Image, Registry, Slirp, SubIds};
+pub(crate) use needs::Need::{self, Cgroup, Fuse, Image, Registry, Slirp, SubIds, Vm};
 pub(crate) use process::Output;
 pub(crate) use sandbox::{Sandbox, binary, sandbox};
 pub(crate) use wait::until;

@@ -23,6 +23,8 @@ pub(crate) enum Need {
     Image(&'static str),
     /// A control group of the second version in which this user may make others.
     Cgroup,
+    /// The virtual machine of `tests/vm/run`: systemd, and users to log in as.
+    Vm,
     /// A program on the PATH.
     Program(&'static str),
     /// Another tool to compare with, which `contrib/test` does not install.
@@ -69,6 +71,9 @@ impl Need {
             Need::Peer(name) => {
                 program(name).is_none().then(|| format!("there is no {name} to compare with"))
             }
+            Need::Vm => std::env::var_os("CORACLE_TEST_VM")
+                .is_none()
+                .then(|| "this is not the virtual machine of tests/vm/run".into()),
             Need::Program(name) => program(name).is_none().then(|| format!("installable: {name}")),
         }
     }
