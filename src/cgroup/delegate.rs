@@ -1,10 +1,15 @@
 //! Where this user may make control groups.
 
+use crate::error::{BestEffort, Context, Error, Result};
 use rustix::fs::{Access, AtFlags, CWD};
 use std::path::{Path, PathBuf};
 
 /// CGROUP2_SUPER_MAGIC of include/uapi/linux/magic.h.
 const CGROUP2: i64 = 0x6367_7270;
+/// Where the one hierarchy of the second version is.
+const USUAL: &str = "/sys/fs/cgroup";
+/// Below this process's own group: what has to make room for the containers.
+const SUPERVISOR: &str = "supervisor";
 
 /// The groups below which a container's may lie.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,6 +19,8 @@ pub(crate) struct Delegation {
     places: Vec<(PathBuf, Vec<String>)>,
     /// Whether the host has the second version at all.
     pub(crate) has_v2: bool,
+    /// This process's own group.
+    own: Option<PathBuf>,
 }
 
 impl Delegation {
@@ -25,6 +32,38 @@ impl Delegation {
         let has =
             |controllers: &[String]| needed.clone().all(|name| controllers.iter().any(|own| own == name));
         self.places.iter().find(|(_, controllers)| has(controllers)).map(|(path, _)| path.clone())
+    }
+
+    /// Lets this process's own group pass controllers on, where it is the
+    /// user's: all that runs in it moves into one below, because a group with
+    /// processes passes none on. So it is in another container, which is given
+    /// one group and starts in it, and with `--cgroups=split` in a service.
+    pub(super) fn make_room(&mut self) {
+        let Some(own) = self.own.clone().filter(|own| self.places.iter().any(|(path, _)| path == own)) else {
+            return;
+        };
+        let controllers = std::fs::read_to_string(own.join("cgroup.controllers")).unwrap_or_default();
+        if controllers.trim().is_empty() {
+            return;
+        }
+        let inner = own.join(SUPERVISOR);
+        if std::fs::create_dir(&inner).is_err() && !inner.is_dir() {
+            return;
+        }
+        // Twice: a process may have been born meanwhile.
+        for _ in 0..2 {
+            let pids = std::fs::read_to_string(own.join("cgroup.procs")).unwrap_or_default();
+            for pid in pids.lines() {
+                std::fs::write(inner.join("cgroup.procs"), pid).or_ignore();
+            }
+        }
+        for controller in controllers.split_ascii_whitespace() {
+            std::fs::write(own.join("cgroup.subtree_control"), format!("+{controller}")).or_ignore();
+        }
+        let passed = std::fs::read_to_string(own.join("cgroup.subtree_control")).unwrap_or_default();
+        let passed = passed.split_whitespace().map(str::to_owned).collect();
+        self.places.retain(|(path, _)| *path != own);
+        self.places.insert(0, (own, passed));
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -41,11 +80,78 @@ impl Delegation {
     }
 }
 
+/// A user manager of systemd, which makes groups for those who ask.
+pub(crate) struct Manager {
+    /// Where it listens.
+    pub(crate) socket: PathBuf,
+}
+
+impl Manager {
+    /// What it is doing: `running`, `degraded`, `stopping`, …
+    ///
+    /// # Errors
+    /// Where it does not answer.
+    pub(crate) fn state(&self) -> Result<String> {
+        super::scope::manager_state(&self.socket)
+    }
+}
+
+/// The user manager of the user `uid`, where one runs and manages groups of the
+/// second version alone.
+pub(crate) fn manager(uid: u32) -> Option<Manager> {
+    if uid == 0 || !is_v2(Path::new(USUAL)) {
+        return None;
+    }
+    let group = PathBuf::from(format!("{USUAL}/user.slice/user-{uid}.slice/user@{uid}.service"));
+    let socket = super::bus::socket(uid)?;
+    group.is_dir().then_some(Manager { socket })
+}
+
+/// Whether the user does without groups.
+pub(super) fn is_off() -> bool {
+    std::env::var_os("CORACLE_CGROUPS").is_some_and(|value| value == "no")
+}
+
+/// The group that a process is in.
+pub(super) fn group_of(pid: u32) -> Option<PathBuf> {
+    let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    Some(mount_point()?.join(own_group(&groups)?.trim_start_matches('/')))
+}
+
+/// A group of the user's own choice below `place`: `--cgroup-parent` where no
+/// systemd manages.
+///
+/// # Errors
+/// `Invalid` for a path that leads out of it.
+pub(super) fn below(place: &Path, parent: &str) -> Result<PathBuf> {
+    let names: Vec<&str> = parent.split('/').filter(|name| !name.is_empty() && *name != ".").collect();
+    if names.is_empty() || names.contains(&"..") || parent.contains('\0') {
+        return Err(Error::invalid(format!(
+            "--cgroup-parent {parent:?} is no path below your control group"
+        )));
+    }
+    let controllers = std::fs::read_to_string(place.join("cgroup.subtree_control")).unwrap_or_default();
+    let mut path = place.to_owned();
+    for name in names {
+        path.push(name);
+        match std::fs::create_dir(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                return Err(error).context(|| format!("make the control group {}", path.display()));
+            }
+            _ => {}
+        }
+        for controller in controllers.split_ascii_whitespace() {
+            std::fs::write(path.join("cgroup.subtree_control"), format!("+{controller}")).or_ignore();
+        }
+    }
+    Ok(path)
+}
+
 /// Looks at this process's own group. It costs one small file where there is
 /// no control group of the second version. `CORACLE_CGROUPS=no` in the
 /// environment does without.
 pub(crate) fn delegation() -> Delegation {
-    if std::env::var_os("CORACLE_CGROUPS").is_some_and(|value| value == "no") {
+    if is_off() {
         return Delegation::default();
     }
     let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
@@ -61,7 +167,7 @@ pub(crate) fn delegation() -> Delegation {
             places.push((place.to_owned(), text.split_whitespace().map(str::to_owned).collect()));
         }
     }
-    Delegation { places, has_v2: true }
+    Delegation { places, has_v2: true, own: Some(own) }
 }
 
 /// The path of the second version in proc_pid_cgroup(5): `0::/user.slice/…`.
@@ -71,9 +177,12 @@ fn own_group(text: &str) -> Option<&str> {
     (!path.contains("/..")).then_some(path)
 }
 
+fn is_v2(path: &Path) -> bool {
+    rustix::fs::statfs(path).is_ok_and(|fs| fs.f_type == CGROUP2)
+}
+
 fn mount_point() -> Option<PathBuf> {
-    let is_v2 = |path: &Path| rustix::fs::statfs(path).is_ok_and(|fs| fs.f_type == CGROUP2);
-    let usual = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].map(Path::new);
+    let usual = [USUAL, "/sys/fs/cgroup/unified"].map(Path::new);
     if let Some(found) = usual.iter().find(|path| is_v2(path)) {
         return Some(found.to_path_buf());
     }
@@ -118,8 +227,11 @@ mod tests {
         let place = |name: &str, controllers: &[&str]| {
             (PathBuf::from(name), controllers.iter().map(|word| (*word).to_owned()).collect())
         };
-        let delegation =
-            Delegation { places: vec![place("/a", &["memory", "pids"]), place("/b", &[])], has_v2: true };
+        let delegation = Delegation {
+            places: vec![place("/a", &["memory", "pids"]), place("/b", &[])],
+            has_v2: true,
+            own: None,
+        };
         let find = |needed: &[&str]| delegation.for_controllers(needed.iter().copied());
         assert_eq!(find(&[]), Some("/a".into()));
         assert_eq!(find(&["memory"]), Some("/a".into()));

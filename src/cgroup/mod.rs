@@ -3,22 +3,31 @@
 //! without a delegated group containers run all the same, and only a limit that
 //! was asked for is an error.
 //!
-//! A group lies below one that the user may write to: beside this process's own
-//! (as in a user manager of systemd, whose slices have controllers switched on),
-//! or within it, which gives the freezer and the counters but no limits, because
-//! a group with processes of its own passes no controllers on: cgroups(7), "no
-//! internal processes".
+//! Where a user manager of systemd runs, the group is a transient scope
+//! ([`scope`]). Elsewhere it lies below a group that the user may write to:
+//! beside this process's own, or within it, which gives the freezer and the
+//! counters but no limits, because a group with processes of its own passes no
+//! controllers on: cgroups(7), "no internal processes".
+//!
+//! The limits hold for the group; the container's processes are in a group
+//! within it, `container`, which is all that the container sees: what it writes
+//! there takes nothing from its limits.
 
+mod bus;
 mod delegate;
 mod limits;
+mod properties;
+mod scope;
 mod stats;
 
-pub(crate) use delegate::{Delegation, delegation};
-pub(crate) use stats::stats;
+pub(crate) use delegate::{Delegation, delegation, manager};
+pub(crate) use stats::{pressure, stats};
 
 use crate::error::{BestEffort, Context, Result};
+use crate::types::cgroup::CgroupsMode;
 use crate::types::limits::Limits;
 use rustix::fs::{Access, AtFlags, Mode, OFlags};
+use scope::Placeholder;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -26,35 +35,130 @@ use std::time::Duration;
 
 /// Before a container's short id in the name of its group.
 const PREFIX: &str = "coracle-";
+/// Within a container's group: where its processes are.
+const LEAF: &str = "container";
 
 /// How long processes that were killed may take to be gone.
 const END: Duration = Duration::from_secs(5);
 
+/// What the group of a container is to be.
+pub(crate) struct Request<'a> {
+    pub(crate) short_id: &'a str,
+    /// For whoever reads `systemctl --user status`.
+    pub(crate) description: String,
+    pub(crate) limits: &'a Limits,
+    pub(crate) mode: CgroupsMode,
+    /// `--cgroup-parent`
+    pub(crate) parent: Option<&'a str>,
+    /// The user, as the host counts.
+    pub(crate) uid: u32,
+    pub(crate) stop_signal: i32,
+    /// Microseconds.
+    pub(crate) stop_timeout: u64,
+    /// Whether the container has run before under this monitor.
+    pub(crate) is_restart: bool,
+    /// Whether the monitor gets a scope of its own.
+    pub(crate) moves_monitor: bool,
+}
+
+/// A group on its way.
+pub(crate) enum Begun {
+    /// There is none to have.
+    None,
+    Made(Group),
+    Scope(Box<scope::Starting>),
+}
+
+/// Begins to make the group of a container, with its limits: systemd works
+/// while the caller goes on to [`Begun::finish`].
+///
+/// # Errors
+/// `Invalid`, naming the controller, for a limit that cannot be kept.
+pub(crate) fn begin(request: &Request<'_>) -> Result<Begun> {
+    if request.mode == CgroupsMode::Disabled {
+        return Ok(Begun::None);
+    }
+    if delegate::is_off() {
+        return refuse(request.limits).map(|()| Begun::None);
+    }
+    if request.mode != CgroupsMode::Split
+        && let Some(manager) = manager(request.uid)
+    {
+        return scope::begin(request, &manager.socket).map(|starting| Begun::Scope(Box::new(starting)));
+    }
+    Ok(Group::create(request)?.map_or(Begun::None, Begun::Made))
+}
+
+/// Whether the user manager is about to end, or has ended: the user has logged out.
+pub(crate) fn manager_ends(uid: u32) -> bool {
+    manager(uid).is_none_or(|manager| manager.state().is_ok_and(|state| state == "stopping"))
+}
+
+/// The error for limits where there is no group to keep them.
+///
+/// # Errors
+/// `Invalid`, naming the controller, where there are any.
+pub(crate) fn refuse(limits: &Limits) -> Result<()> {
+    limits::settings(limits)
+        .first()
+        .map_or(Ok(()), |first| Err(limits::cannot(first, &Delegation::default())))
+}
+
+impl Begun {
+    /// Waits until the group is there.
+    ///
+    /// # Errors
+    /// As [`begin`].
+    pub(crate) fn finish(self, request: &Request<'_>) -> Result<Option<Group>> {
+        match self {
+            Self::None => Ok(None),
+            Self::Made(group) => Ok(Some(group)),
+            Self::Scope(starting) => starting.finish(request).map(Some),
+        }
+    }
+}
+
 /// An open control group.
-#[derive(Debug)]
 pub(crate) struct Group {
+    /// The one with the limits.
     path: PathBuf,
     directory: OwnedFd,
-    /// Made here, to be removed when nobody is in it.
-    own: bool,
+    /// The one with the processes, where it is another.
+    leaf: Option<OwnedFd>,
+    keeper: Keeper,
+}
+
+/// Who removes a group that is empty.
+enum Keeper {
+    /// It was opened, not made.
+    Other,
+    /// Made here.
+    Own,
+    /// Until the first process of the container is in it, a placeholder keeps it.
+    Systemd(Option<Placeholder>),
 }
 
 impl Group {
-    /// Makes the group of the container with this short id, with its limits.
-    /// `None` where the user may make none.
-    ///
-    /// # Errors
-    /// `Invalid`, naming the controller, for a limit that cannot be kept.
-    pub(crate) fn create(short_id: &str, asked: &Limits) -> Result<Option<Self>> {
-        let settings = limits::settings(asked);
-        let Some(place) = delegation().for_controllers(settings.iter().map(|setting| setting.controller))
-        else {
+    /// Makes the group below one that is the user's. `None` where the user may
+    /// make none.
+    fn create(request: &Request<'_>) -> Result<Option<Self>> {
+        let settings = limits::settings(request.limits);
+        let mut delegation = delegation();
+        let needed = || settings.iter().map(|setting| setting.controller);
+        if request.mode == CgroupsMode::Split || delegation.for_controllers(needed()).is_none() {
+            delegation.make_room();
+        }
+        let Some(place) = delegation.for_controllers(needed()) else {
             return match settings.first() {
                 None => Ok(None),
-                Some(first) => Err(limits::cannot(first, &delegation())),
+                Some(first) => Err(limits::cannot(first, &delegation)),
             };
         };
-        let path = place.join(format!("{PREFIX}{short_id}"));
+        let place = match request.parent {
+            Some(parent) => delegate::below(&place, parent)?,
+            None => place,
+        };
+        let path = place.join(format!("{PREFIX}{}", request.short_id));
         match std::fs::create_dir(&path) {
             Ok(()) => {}
             // Left by a monitor that was killed.
@@ -64,91 +168,165 @@ impl Group {
             Err(error) => return Err(error).context(|| format!("make the control group {}", path.display())),
         }
         let mut group = Self::open(&path)?;
-        group.own = true;
-        group.apply(asked).inspect_err(|_| group.remove())?;
+        group.keeper = Keeper::Own;
+        group.apply_files(&settings).inspect_err(|_| group.remove())?;
+        // Without limits there is nothing that the container could take off.
+        if !settings.is_empty() {
+            group.make_leaf().inspect_err(|_| group.remove())?;
+        }
         Ok(Some(group))
     }
 
+    /// The group of a scope that systemd has just made, with its placeholder in it.
+    fn in_scope(path: PathBuf, placeholder: Placeholder, request: &Request<'_>) -> Result<Self> {
+        let mut group = Self::open(&path)?;
+        let controllers = group.read("cgroup.controllers").unwrap_or_default();
+        let settings = limits::settings(request.limits);
+        let missing = |setting: &&limits::Setting| {
+            !controllers.split_ascii_whitespace().any(|own| own == setting.controller)
+        };
+        if let Some(missing) = settings.iter().find(missing) {
+            return Err(limits::not_delegated(missing, &controllers));
+        }
+        std::fs::create_dir(path.join(LEAF))
+            .context(|| format!("make a control group in {}", path.display()))?;
+        placeholder.enter(&path.join(LEAF))?;
+        group.keeper = Keeper::Systemd(Some(placeholder));
+        group.make_leaf()?;
+        let own: Vec<_> = settings.into_iter().filter(|setting| !setting.is_property).collect();
+        group.apply_files(&own)?;
+        Ok(group)
+    }
+
+    /// The group within, with every controller that there is.
+    fn make_leaf(&mut self) -> Result<()> {
+        let path = self.path.join(LEAF);
+        match std::fs::create_dir(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                return Err(error).context(|| format!("make the control group {}", path.display()));
+            }
+            _ => {}
+        }
+        for controller in self.read("cgroup.controllers")?.split_ascii_whitespace() {
+            // One by one: the container goes without the one that fails.
+            self.write("cgroup.subtree_control", &format!("+{controller}")).or_ignore();
+        }
+        self.leaf = Some(open_directory(&path)?);
+        Ok(())
+    }
+
+    /// Opens a group that is there.
+    ///
+    /// # Errors
+    /// Where it is not.
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
-        let directory = rustix::fs::open(path, flags, Mode::empty())
-            .context(|| format!("open the control group {}", path.display()))?;
-        Ok(Self { path: path.to_owned(), directory, own: false })
+        let directory = open_directory(path)?;
+        let leaf = open_directory(&path.join(LEAF)).ok();
+        Ok(Self { path: path.to_owned(), directory, leaf, keeper: Keeper::Other })
     }
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// For `CLONE_INTO_CGROUP`.
+    /// Where the container's processes are: for `CLONE_INTO_CGROUP`.
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
-        self.directory.as_fd()
+        self.leaf.as_ref().unwrap_or(&self.directory).as_fd()
+    }
+
+    /// The first process of the container has been born: nobody else need keep
+    /// the group. Whether it was born here.
+    pub(crate) fn is_taken_by(&mut self, init: u32) -> bool {
+        let inside = delegate::group_of(init).is_some_and(|path| path.starts_with(&self.path));
+        if let Keeper::Systemd(placeholder) = &mut self.keeper {
+            *placeholder = None;
+        }
+        inside
     }
 
     /// Sets limits, also of a running container.
     ///
     /// # Errors
     /// `Invalid` for one whose controller is not here or that the kernel refuses.
-    pub(crate) fn apply(&self, asked: &Limits) -> Result<()> {
-        for setting in limits::settings(asked) {
-            let exists =
-                rustix::fs::accessat(&self.directory, setting.file, Access::EXISTS, AtFlags::empty());
-            if exists.is_err() {
-                return Err(limits::cannot(&setting, &delegation()));
+    pub(crate) fn apply(&self, asked: &Limits, uid: u32) -> Result<()> {
+        let mut settings = limits::settings(asked);
+        if let (Some(unit), Some(manager)) = (self.unit(), manager(uid)) {
+            let controllers = self.read("cgroup.controllers").unwrap_or_default();
+            let has = |name: &str| controllers.split_ascii_whitespace().any(|own| own == name);
+            if let Some(missing) = settings.iter().find(|setting| !has(setting.controller)) {
+                return Err(limits::not_delegated(missing, &controllers));
             }
-            self.write(setting.file, &setting.value).map_err(|error| error.context(setting.flag))?;
+            let properties = properties::properties(asked);
+            if !properties.is_empty() {
+                scope::set_properties(&manager.socket, unit, &properties)?;
+            }
+            settings.retain(|setting| !setting.is_property);
+        }
+        self.apply_files(&settings)
+    }
+
+    /// Whether systemd keeps it.
+    pub(crate) fn is_scope(&self) -> bool {
+        self.unit().is_some()
+    }
+
+    fn unit(&self) -> Option<&str> {
+        self.path.file_name()?.to_str().filter(|name| name.ends_with(".scope"))
+    }
+
+    fn apply_files(&self, settings: &[limits::Setting]) -> Result<()> {
+        // Of systemd's scope the files are systemd's; what it has no property
+        // for is written within.
+        let directory = if self.unit().is_some() { self.fd() } else { self.directory.as_fd() };
+        for setting in settings {
+            let exists =
+                rustix::fs::accessat(directory, setting.file.as_str(), Access::EXISTS, AtFlags::empty());
+            if exists.is_err() {
+                return Err(limits::cannot(setting, &delegation()));
+            }
+            write_in(directory, &setting.file, &setting.value)
+                .map_err(|error| error.context(setting.flag))?;
         }
         Ok(())
     }
 
     pub(crate) fn read(&self, file: &str) -> Result<String> {
-        let step = || format!("read {file} of the control group");
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(&self.directory, file, flags, Mode::empty()).context(step)?;
-        let mut text = String::new();
-        std::fs::File::from(fd).take(1 << 20).read_to_string(&mut text).context(step)?;
-        Ok(text)
+        read_in(self.directory.as_fd(), file)
     }
 
     fn write(&self, file: &str, value: &str) -> Result<()> {
-        let step = || format!("write {value:?} to {file} of the control group");
-        let flags = OFlags::WRONLY | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(&self.directory, file, flags, Mode::empty()).context(step)?;
-        std::fs::File::from(fd).write_all(value.as_bytes()).context(step)
+        write_in(self.directory.as_fd(), file, value)
     }
 
     /// Stops all processes of the group, or lets them go on. [`Self::is_frozen`]
     /// tells when it is done.
     pub(crate) fn set_frozen(&self, frozen: bool) -> Result<()> {
-        self.write("cgroup.freeze", if frozen { "1" } else { "0" })
+        write_in(self.fd(), "cgroup.freeze", if frozen { "1" } else { "0" })
     }
 
     pub(crate) fn is_frozen(&self) -> Result<bool> {
-        Ok(value_of(&self.read("cgroup.events")?, "frozen") == Some(1))
+        Ok(value_of(&read_in(self.fd(), "cgroup.events")?, "frozen") == Some(1))
     }
 
-    /// How often the kernel has killed a process for want of memory; 0 without
-    /// the controller.
-    pub(crate) fn oom_kills(&self) -> u64 {
-        self.read("memory.events").ok().and_then(|text| value_of(&text, "oom_kill")).unwrap_or(0)
-    }
-
-    pub(crate) fn is_populated(&self) -> bool {
-        self.read("cgroup.events").is_ok_and(|text| value_of(&text, "populated") == Some(1))
+    /// How often the kernel has killed a process for want of memory; `None`
+    /// without the controller, and where systemd has removed the empty group.
+    pub(crate) fn oom_kills(&self) -> Option<u64> {
+        self.read("memory.events").ok().and_then(|text| value_of(&text, "oom_kill"))
     }
 
     /// Kills what is in it, and removes it.
     pub(crate) fn remove(&self) {
         let began = std::time::Instant::now();
         // Since Linux 5.14.
-        self.write("cgroup.kill", "1").or_ignore();
-        loop {
-            match rustix::fs::rmdir(&self.path) {
-                Err(rustix::io::Errno::BUSY) if began.elapsed() < END => {
-                    std::thread::sleep(Duration::from_millis(1));
-                }
-                _ => return,
-            }
+        write_in(self.fd(), "cgroup.kill", "1").or_ignore();
+        // What the container itself has made within.
+        let within = if self.leaf.is_some() { self.path.join(LEAF) } else { self.path.clone() };
+        while !remove_tree(&within, 0) && began.elapsed() < END {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        // An empty scope is systemd's to remove.
+        if self.leaf.is_some() && self.unit().is_none() {
+            rustix::fs::rmdir(&self.path).or_ignore();
         }
     }
 }
@@ -156,10 +334,60 @@ impl Group {
 impl Drop for Group {
     /// One that nobody is in is of no use: a start that failed leaves none.
     fn drop(&mut self) {
-        if self.own {
-            rustix::fs::rmdir(&self.path).or_ignore();
+        match &mut self.keeper {
+            Keeper::Other => {}
+            Keeper::Own => {
+                if self.leaf.is_some() {
+                    rustix::fs::rmdir(self.path.join(LEAF)).or_ignore();
+                }
+                rustix::fs::rmdir(&self.path).or_ignore();
+            }
+            Keeper::Systemd(placeholder) => {
+                *placeholder = None;
+                rustix::fs::rmdir(self.path.join(LEAF)).or_ignore();
+            }
         }
     }
+}
+
+/// Groups below each other that are worth walking through.
+const DEEPEST: usize = 16;
+
+/// Removes a group and those in it; `false` where one is not empty yet.
+fn remove_tree(path: &Path, depth: usize) -> bool {
+    match rustix::fs::rmdir(path) {
+        Err(rustix::io::Errno::BUSY) if depth < DEEPEST => {
+            let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+            for entry in entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+                remove_tree(&entry.path(), depth + 1);
+            }
+            !matches!(rustix::fs::rmdir(path), Err(rustix::io::Errno::BUSY))
+        }
+        Err(rustix::io::Errno::BUSY) => false,
+        _ => true,
+    }
+}
+
+fn open_directory(path: &Path) -> Result<OwnedFd> {
+    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty())
+        .context(|| format!("open the control group {}", path.display()))
+}
+
+fn read_in(directory: BorrowedFd<'_>, file: &str) -> Result<String> {
+    let step = || format!("read {file} of the control group");
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let fd = rustix::fs::openat(directory, file, flags, Mode::empty()).context(step)?;
+    let mut text = String::new();
+    std::fs::File::from(fd).take(1 << 20).read_to_string(&mut text).context(step)?;
+    Ok(text)
+}
+
+fn write_in(directory: BorrowedFd<'_>, file: &str, value: &str) -> Result<()> {
+    let step = || format!("write {value:?} to {file} of the control group");
+    let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+    let fd = rustix::fs::openat(directory, file, flags, Mode::empty()).context(step)?;
+    std::fs::File::from(fd).write_all(value.as_bytes()).context(step)
 }
 
 /// The number after `key` in lines of `key number`.

@@ -36,6 +36,33 @@ pub(crate) fn stats(path: &Path) -> Result<GroupStats> {
     })
 }
 
+/// How long processes of the group have waited for want of processors, memory
+/// and I/O: the kernel's Documentation/accounting/psi.rst. The resource, whether
+/// `some` or `full` of them waited, the percentages of the last 10, 60 and 300
+/// seconds, and microseconds in all. Nothing where the kernel does not count.
+pub(crate) fn pressure(path: &Path) -> Vec<(&'static str, &'static str, [f64; 3], u64)> {
+    let Ok(group) = Group::open(path) else { return Vec::new() };
+    let mut all = Vec::new();
+    for resource in ["cpu", "io", "memory"] {
+        let text = group.read(&format!("{resource}.pressure")).unwrap_or_default();
+        all.extend(
+            pressure_in(&text).into_iter().map(|(kind, shares, total)| (resource, kind, shares, total)),
+        );
+    }
+    all
+}
+
+/// `some avg10=0.12 avg60=0.00 avg300=0.00 total=1234`
+fn pressure_in(text: &str) -> Vec<(&'static str, [f64; 3], u64)> {
+    let line = |line: &str| {
+        let kind = if line.starts_with("some ") { "some" } else { "full" };
+        let value = |key: &str| line.split_whitespace().find_map(|word| word.strip_prefix(key));
+        let share = |key: &str| value(key)?.parse::<f64>().ok();
+        Some((kind, [share("avg10=")?, share("avg60=")?, share("avg300=")?], value("total=")?.parse().ok()?))
+    };
+    text.lines().filter_map(line).collect()
+}
+
 /// The sums over all devices of `8:0 rbytes=1 wbytes=2 …`.
 fn io(text: &str) -> (u64, u64) {
     let sum = |key: &str| {
@@ -48,6 +75,15 @@ fn io(text: &str) -> (u64, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pressure_is_read() {
+        let text = "some avg10=1.50 avg60=0.00 avg300=0.25 total=1234\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=7\n";
+        let read = pressure_in(text);
+        assert_eq!(read[0], ("some", [1.5, 0.0, 0.25], 1234));
+        assert_eq!((read[1].0, read[1].2), ("full", 7));
+        assert!(pressure_in("nonsense").is_empty());
+    }
 
     #[test]
     fn all_devices_count() {

@@ -36,6 +36,15 @@ pub(crate) struct ContainerOptions {
     /// Add capabilities (ALL for every one)
     #[arg(long, value_name = "CAPABILITY")]
     pub(crate) cap_add: Vec<String>,
+    /// Lie below this control group: a slice where systemd manages them
+    #[arg(long, value_name = "GROUP")]
+    pub(crate) cgroup_parent: Option<String>,
+    /// Make a control group (enabled, disabled, no-conmon, split)
+    #[arg(long, value_name = "MODE")]
+    pub(crate) cgroups: Option<String>,
+    /// See no control groups but its own (private, host)
+    #[arg(long, value_name = "MODE")]
+    pub(crate) cgroupns: Option<String>,
     /// Drop capabilities (ALL for every one)
     #[arg(long, value_name = "CAPABILITY")]
     pub(crate) cap_drop: Vec<String>,

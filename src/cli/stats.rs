@@ -142,7 +142,7 @@ fn headings() -> Value {
         "Container": "CONTAINER", "ID": "CONTAINER ID", "ContainerID": "CONTAINER ID", "Name": "NAME",
         "CPUPerc": "CPU %", "CPU": "CPU %", "MemUsage": "MEM USAGE / LIMIT", "MemPerc": "MEM %",
         "NetIO": "NET I/O", "BlockIO": "BLOCK I/O", "PIDs": "PIDS", "PIDS": "PIDS", "MemUsageBytes": "MEM USAGE / LIMIT",
-        "AvgCPU": "AVG CPU %", "UpTime": "UP TIME", "Up": "UP TIME", "CPUNano": "CPU NANO",
+        "Pressure": "PRESSURE (CPU / IO / MEM)", "AvgCPU": "AVG CPU %", "UpTime": "UP TIME", "Up": "UP TIME", "CPUNano": "CPU NANO",
     })
 }
 
@@ -186,11 +186,16 @@ fn fields(row: &Row, whole: bool) -> Value {
         ("NetOutput", json!(usage.network.1)),
         ("BlockInput", json!(usage.block.0)),
         ("BlockOutput", json!(usage.block.1)),
+        ("Pressure", json!(usage.pressure.map_or_else(|| "--".to_owned(), pressure))),
     ];
     for (key, value) in more {
         fields[key] = value;
     }
     fields
+}
+
+fn pressure([cpu, io, memory]: [f64; 3]) -> String {
+    format!("{cpu:.2}% / {io:.2}% / {memory:.2}%")
 }
 
 #[cfg(test)]
@@ -208,6 +213,7 @@ mod tests {
             network: (1500, 0),
             block: (0, 2_000_000),
             pids: 7,
+            pressure: Some([1.5, 0.0, 0.25]),
         };
         Row { now, cpus: 1.2345 }
     }

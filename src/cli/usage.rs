@@ -5,23 +5,16 @@ use crate::error::Error;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 /// Flags of docker's for which there is nothing here, and why.
-const REFUSED: [(&str, &str); 13] = [
+const REFUSED: [(&str, &str); 6] = [
     ("--memory-swappiness", NO_V2),
     ("--kernel-memory", NO_V2),
     ("--oom-kill-disable", NO_V2),
     ("--cpu-rt-period", NO_V2),
     ("--cpu-rt-runtime", NO_V2),
-    ("--blkio-weight-device", NO_DEVICES),
     ("--device-cgroup-rule", NO_DEVICES),
-    ("--device-read-bps", NO_DEVICES),
-    ("--device-write-bps", NO_DEVICES),
-    ("--device-read-iops", NO_DEVICES),
-    ("--device-write-iops", NO_DEVICES),
-    ("--cgroup-parent", "the group of a container is made where this session may make one"),
-    ("--cgroup-conf", "limits have flags of their own"),
 ];
 const NO_V2: &str = "control groups of version 2 have no such limit";
-const NO_DEVICES: &str = "limits of a device are not supported in rootless mode";
+const NO_DEVICES: &str = "who may use a device is decided by its owner and mode: see --device";
 
 /// The error for a command line that clap refused; `path` is `coracle run`.
 pub(crate) fn explain(path: &str, error: &clap::Error) -> Error {

@@ -81,6 +81,8 @@ impl Engine {
             for (container, channel) in part.iter_mut().zip(asked) {
                 if let Some(Ok(Some(Reply::Sessions(ids)))) = channel.map(|mut channel| channel.receive()) {
                     container.exec_ids = ids;
+                    let live = self.store.live(&container.record.id);
+                    container.cgroup = live.ok().flatten().and_then(|live| live.cgroup);
                 }
             }
         }

@@ -126,9 +126,21 @@ fn state(container: &Container) -> Value {
         "StartedAt": time(started),
         "FinishedAt": time(exit.map(|exit| exit.finished_at)),
         "Health": health,
+        "Pressure": pressure(container),
         // As podman calls it.
         "Healthcheck": health,
     })
+}
+
+/// How long its processes have waited for want of something; `null` where
+/// nobody counts.
+fn pressure(container: &Container) -> Value {
+    let mut all = serde_json::Map::new();
+    for (resource, kind, [ten, sixty, more], total) in container.pressure() {
+        let entry = all.entry(resource).or_insert_with(|| json!({}));
+        entry[kind] = json!({"avg10": ten, "avg60": sixty, "avg300": more, "total": total});
+    }
+    if all.is_empty() { Value::Null } else { Value::Object(all) }
 }
 
 /// What the checks have found; `null` where there are none.

@@ -20,6 +20,7 @@ use crate::types::port::Binding;
 use crate::types::reference::Reference;
 use crate::types::status::Status;
 use jiff::Timestamp;
+use std::path::PathBuf;
 
 /// One container as the disk and the kernel say it is now.
 #[derive(Clone, Debug)]
@@ -39,6 +40,8 @@ pub(crate) struct Container {
     pub(crate) exec_ids: Vec<String>,
     /// Where it has a health check.
     pub(crate) health: Option<HealthState>,
+    /// The control group of a running one; only for `inspect`.
+    pub(crate) cgroup: Option<PathBuf>,
 }
 
 impl Container {
@@ -54,7 +57,13 @@ impl Container {
             size,
             exec_ids: Vec::new(),
             health,
+            cgroup: None,
         }
+    }
+
+    /// What `inspect` tells of the pressure on it.
+    pub(crate) fn pressure(&self) -> Vec<(&'static str, &'static str, [f64; 3], u64)> {
+        self.cgroup.as_deref().map(crate::cgroup::pressure).unwrap_or_default()
     }
 
     /// Docker's word for the state.
@@ -283,6 +292,7 @@ pub(crate) mod samples {
             size: None,
             exec_ids: Vec::new(),
             health: None,
+            cgroup: None,
         }
     }
 

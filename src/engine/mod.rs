@@ -28,6 +28,7 @@ pub(crate) mod inspect;
 pub(crate) mod instruction;
 pub(crate) mod list;
 pub(crate) mod load;
+mod logout;
 pub(crate) mod logs;
 pub(crate) mod merge;
 pub(crate) mod mount;

@@ -38,6 +38,11 @@ impl Engine {
         if let Some(limits) = self.limits() {
             warn(&limits);
         }
+        if attach.is_none()
+            && let Some(warning) = self.log_out_warning(outer.uid_map.to_outside(0).unwrap_or(0))
+        {
+            warn(&warning);
+        }
         let lock = lock::container(&self.dirs.container(id))?;
         let snapshot = self.snapshot_locked(id)?;
         if matches!(snapshot.status, Status::Running { .. } | Status::Restarting { .. }) {

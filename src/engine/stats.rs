@@ -34,6 +34,9 @@ pub(crate) struct Usage {
     /// Bytes read and written.
     pub(crate) block: (u64, u64),
     pub(crate) pids: u64,
+    /// Percent of the last ten seconds in which some of its processes waited
+    /// for a processor, for I/O, for memory; `None` where nobody counts.
+    pub(crate) pressure: Option<[f64; 3]>,
 }
 
 /// The sums over the processes of a pid namespace.
@@ -75,6 +78,7 @@ impl Engine {
                 network: (0, 0),
                 block: (0, 0),
                 pids: 0,
+                pressure: None,
             };
             if let Status::Running { init, since, .. } = snapshot.status {
                 usage.up = Timestamp::now().duration_since(since).try_into().unwrap_or_default();
@@ -83,6 +87,7 @@ impl Engine {
                     usage.network = network(init.pid);
                 }
                 let group = self.store.live(id)?.and_then(|live| live.cgroup);
+                usage.pressure = group.as_deref().and_then(pressure);
                 let counters = group.and_then(|path| cgroup::stats(&path).ok()).unwrap_or_default();
                 let needs_proc =
                     counters.cpu.is_none() || counters.memory.is_none() || counters.pids.is_none();
@@ -192,6 +197,15 @@ fn network_in(text: &str) -> (u64, u64) {
             |at: usize| counters.split_whitespace().nth(at).and_then(|word| word.parse::<u64>().ok());
         (received + number(0).unwrap_or(0), sent + number(8).unwrap_or(0))
     })
+}
+
+fn pressure(group: &std::path::Path) -> Option<[f64; 3]> {
+    let all = cgroup::pressure(group);
+    let of = |wanted: &str| {
+        let some = all.iter().find(|(resource, kind, ..)| *resource == wanted && *kind == "some");
+        some.map(|(_, _, [ten, ..], _)| *ten)
+    };
+    Some([of("cpu")?, of("io").unwrap_or(0.0), of("memory").unwrap_or(0.0)])
 }
 
 fn host_memory() -> u64 {

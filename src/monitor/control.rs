@@ -27,7 +27,7 @@ use tokio::sync::{Notify, watch};
 const LAST_ANSWERS: Duration = Duration::from_secs(5);
 
 /// Seconds between the stop signal and the kill: docker's default.
-const STOP_TIMEOUT: i64 = 10;
+pub(super) const STOP_TIMEOUT: i64 = 10;
 
 /// The socket's name in the container's runtime directory.
 pub(crate) const SOCKET: &str = "control";
@@ -280,7 +280,7 @@ fn done(result: Result<()>) -> Reply {
     }
 }
 
-fn stop_signal(container: &Container) -> i32 {
+pub(super) fn stop_signal(container: &Container) -> i32 {
     let text = container.record.config.stop_signal.as_deref();
     text.and_then(|text| signal::parse(text).ok()).unwrap_or(libc::SIGTERM)
 }

@@ -10,7 +10,7 @@ use super::ports::Ports;
 use super::remove::Hidden;
 use super::run::{self, Started};
 use super::{Front, note, remove};
-use crate::cgroup::Group;
+use crate::cgroup::{self, Group};
 use crate::dirs::{Dirs, create_private};
 use crate::error::{BestEffort, Error, Result};
 use crate::state::lock;
@@ -61,6 +61,15 @@ impl Container {
         Ok(())
     }
 
+    pub(super) fn restarts_by_itself(&self) -> bool {
+        self.restart.get() != RestartPolicy::No
+    }
+
+    /// The user, as the host counts.
+    pub(super) fn uid(&self) -> u32 {
+        self.outer.uid_map.to_outside(0).unwrap_or(0)
+    }
+
     pub(super) fn limits(&self) -> Limits {
         self.limits.borrow().clone()
     }
@@ -74,11 +83,22 @@ impl Container {
         self.group.borrow().as_ref().map(action)
     }
 
-    /// Kills what the run has left in its control group; whether it was short of memory.
-    pub(super) fn end_group(&self) -> bool {
+    /// Kills what the run has left in its control group; whether it was short of
+    /// memory. `code` is its exit code.
+    pub(super) fn end_group(&self, code: u8) -> bool {
+        /// That of a process that was killed.
+        const KILLED: u8 = 137;
         let group = self.group.borrow_mut().take();
         group.is_some_and(|group| {
-            let short = group.oom_kills() > 0;
+            let short = match group.oom_kills() {
+                Some(kills) => kills > 0,
+                // systemd was faster than this process: a limit, and a kill that
+                // nobody asked for, tell the same.
+                None if group.is_scope() => {
+                    code == KILLED && self.limits().memory.is_some() && !self.control.is_stopping()
+                }
+                None => false,
+            };
             group.remove();
             short
         })
@@ -89,8 +109,12 @@ impl Container {
     /// # Errors
     /// Where the kernel refuses a limit.
     pub(super) fn update(&self, limits: Limits, restart: RestartPolicy) -> Result<()> {
-        if let Some(applied) = self.with_group(|group| group.apply(&limits)) {
-            applied?;
+        if *self.limits.borrow() != limits {
+            let uid = self.uid();
+            match self.with_group(|group| group.apply(&limits, uid)) {
+                Some(applied) => applied?,
+                None => cgroup::refuse(&limits)?,
+            }
         }
         *self.limits.borrow_mut() = limits;
         self.restart.set(restart);

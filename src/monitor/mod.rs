@@ -11,6 +11,7 @@ pub(crate) mod clients;
 pub(crate) mod control;
 mod exec;
 pub(crate) mod executable;
+mod group;
 mod health;
 pub(crate) mod life;
 pub(crate) mod log_file;

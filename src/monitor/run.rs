@@ -11,12 +11,10 @@ use super::messages::{FromMonitor, StartOrder};
 use super::overlay::{self, Overlays, Server};
 use super::plan::{self, Planned};
 use super::pump::{self, Pipes};
-use super::{health, note, resolv_conf};
-use crate::cgroup::Group;
+use super::{group, health, note, resolv_conf};
 use crate::error::{BestEffort, Context, Error, Result};
 use crate::network::uplink::{Netns, Uplink};
 use crate::runtime::create::{self, Starting};
-use crate::runtime::plan::Cgroup;
 use crate::state::store::{LiveState, this_process};
 use crate::sys::process::start_ticks;
 use crate::types::namespace::NamespaceMode;
@@ -85,11 +83,13 @@ async fn start_on(
         overlays,
         uplink: order.uplink,
     };
-    let group = Group::create(container.record.id.short(), &container.limits())?;
-    let cgroup = group.as_ref().map(|group| group_for_plan(container, group)).transpose()?;
-    let Planned { plan, uplink, uid_map, driver, warnings } = plan::make(&context, stdio, cgroup)?;
+    let limits = container.limits();
+    // systemd works while the plan is made.
+    let group = group::begin(container, &limits)?;
+    let Planned { mut plan, uplink, uid_map, driver, mut warnings } = plan::make(&context, stdio)?;
+    let group = group.finish(&mut plan, &mut warnings)?;
     let mut starting = create::create(plan)?;
-    let group = group.filter(Group::is_populated);
+    let group = group::taken_by(group, starting.pid, &mut warnings);
     let cgroup = group.as_ref().map(|group| group.path().to_owned());
     container.set_group(group);
     let addresses = uplink.as_ref().map(|chosen| chosen.addresses().clone());
@@ -144,11 +144,6 @@ async fn start_on(
     Ok(Started { process, pidfd, at, output, uplink, resolv_conf, servers: Vec::new() })
 }
 
-fn group_for_plan(container: &Container, group: &Group) -> Result<Cgroup> {
-    let fd = group.fd().try_clone_to_owned().context(|| "keep the control group")?;
-    Ok(Cgroup { fd, required: !container.limits().is_empty() })
-}
-
 fn process_id(starting: &Starting) -> Result<ProcessId> {
     let start_ticks = start_ticks(starting.pid)
         .ok_or_else(|| Error::failed("the container's first process has died before it ran"))?;
@@ -170,7 +165,8 @@ pub(super) async fn wait(container: &Rc<Container>, started: Started) -> Exit {
     if let Some(task) = resolv_conf {
         task.abort();
     }
-    let oom_killed = container.end_group();
+    let log_out = group::ended_by_log_out(container, status);
+    let oom_killed = container.end_group(status);
     container.control.set_running(None);
     container.ports.close();
     health::end(container);
@@ -194,7 +190,7 @@ pub(super) async fn wait(container: &Rc<Container>, started: Started) -> Exit {
         started_at: at,
         finished_at: Timestamp::now(),
         oom_killed,
-        error: fault.map(|fault| fault.to_string()),
+        error: fault.map(|fault| fault.to_string()).or(log_out),
     }
 }
 

@@ -126,15 +126,24 @@ fn enter_and_clone(plan: ExecPlan, there: MonitorChannel, report: BorrowedFd<'_>
     process::close_all_but(&keep).context(|| "close the monitor's files")?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .context(|| "protect the set-up's memory")?;
+    enter_group(&plan)?;
     nix::sched::setns(&plan.init, nix::sched::CloneFlags::from_bits_retain(plan.namespaces))
         .context(|| "enter the container's namespaces")?;
-    let cgroup = plan.cgroup.as_ref().map(AsFd::as_fd);
-    match process::clone3_into(libc::CLONE_PARENT as u64, cgroup)
-        .context(|| "start a process in the container")?
-    {
+    match process::clone3(libc::CLONE_PARENT as u64).context(|| "start a process in the container")? {
         Cloned::Child => run(plan, there),
         Cloned::Parent { pid, .. } => Ok(pid),
     }
+}
+
+/// Into the container's control group, where the command is then born: not by
+/// `CLONE_INTO_CGROUP`, because from within the container's cgroup namespace
+/// the monitor's group cannot be left (cgroups(7), "nsdelegate").
+fn enter_group(plan: &ExecPlan) -> Result<()> {
+    let Some(cgroup) = &plan.cgroup else { return Ok(()) };
+    let step = || "enter the container's control group";
+    let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(cgroup, "cgroup.procs", flags, Mode::empty()).context(step)?;
+    rustix::io::write(&file, b"0").context(step).map(drop)
 }
 
 /// Runs the command. Never returns.

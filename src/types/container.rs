@@ -1,6 +1,7 @@
 //! What was asked for of a container: the request that a front end makes, and
 //! the record that `create` keeps of it.
 
+use super::cgroup::{CgroupnsMode, CgroupsMode};
 use super::digest::Digest;
 use super::health::HealthConfig;
 use super::id::ContainerId;
@@ -144,6 +145,10 @@ pub(crate) struct ContainerConfig {
     pub(crate) secrets: Vec<SecretUse>,
     /// `--memory`, `--cpus`, …
     pub(crate) limits: Limits,
+    /// `--cgroups`, `--cgroupns`, `--cgroup-parent`
+    pub(crate) cgroups: CgroupsMode,
+    pub(crate) cgroupns: CgroupnsMode,
+    pub(crate) cgroup_parent: Option<String>,
     /// `--health-*`, over the image's `HEALTHCHECK`.
     pub(crate) health: Option<HealthConfig>,
 }

@@ -28,6 +28,25 @@ pub(crate) struct Limits {
     pub(crate) pids: Option<u64>,
     /// 10 to 1,000.
     pub(crate) blkio_weight: Option<u64>,
+    pub(crate) devices: DeviceLimits,
+    /// A size of pages as the kernel writes it (`2MB`), and bytes.
+    pub(crate) hugetlb: Vec<(String, u64)>,
+    /// Files of the control group, and what to write to them.
+    pub(crate) conf: Vec<(String, String)>,
+}
+
+/// Limits of block devices: the path of each, and its number.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct DeviceLimits {
+    /// 10 to 1,000.
+    pub(crate) weights: Vec<(String, u64)>,
+    /// Bytes a second.
+    pub(crate) read_bps: Vec<(String, u64)>,
+    pub(crate) write_bps: Vec<(String, u64)>,
+    /// Operations a second.
+    pub(crate) read_iops: Vec<(String, u64)>,
+    pub(crate) write_iops: Vec<(String, u64)>,
 }
 
 /// Docker's least.
@@ -53,7 +72,42 @@ impl Limits {
             cpuset_mems: newer.cpuset_mems.clone().or_else(|| self.cpuset_mems.clone()),
             pids: newer.pids.or(self.pids),
             blkio_weight: newer.blkio_weight.or(self.blkio_weight),
+            devices: DeviceLimits {
+                weights: changed(&self.devices.weights, &newer.devices.weights),
+                read_bps: changed(&self.devices.read_bps, &newer.devices.read_bps),
+                write_bps: changed(&self.devices.write_bps, &newer.devices.write_bps),
+                read_iops: changed(&self.devices.read_iops, &newer.devices.read_iops),
+                write_iops: changed(&self.devices.write_iops, &newer.devices.write_iops),
+            },
+            hugetlb: changed(&self.hugetlb, &newer.hugetlb),
+            conf: changed(&self.conf, &newer.conf),
         }
+    }
+
+    /// The flags by which limits were asked for, for whoever goes without them.
+    pub(crate) fn flags(&self) -> Vec<&'static str> {
+        let devices = &self.devices;
+        let all = [
+            (self.memory.is_some(), "--memory"),
+            (self.memory_reservation.is_some(), "--memory-reservation"),
+            (self.memory_swap.is_some(), "--memory-swap"),
+            (self.nano_cpus.is_some(), "--cpus"),
+            (self.cpu_quota.is_some(), "--cpu-quota"),
+            (self.cpu_period.is_some(), "--cpu-period"),
+            (self.cpu_shares.is_some(), "--cpu-shares"),
+            (self.cpuset_cpus.is_some(), "--cpuset-cpus"),
+            (self.cpuset_mems.is_some(), "--cpuset-mems"),
+            (self.pids.is_some(), "--pids-limit"),
+            (self.blkio_weight.is_some(), "--blkio-weight"),
+            (!devices.weights.is_empty(), "--blkio-weight-device"),
+            (!devices.read_bps.is_empty(), "--device-read-bps"),
+            (!devices.write_bps.is_empty(), "--device-write-bps"),
+            (!devices.read_iops.is_empty(), "--device-read-iops"),
+            (!devices.write_iops.is_empty(), "--device-write-iops"),
+            (!self.hugetlb.is_empty(), "--hugetlb"),
+            (!self.conf.is_empty(), "--cgroup-conf"),
+        ];
+        all.into_iter().filter(|(asked, _)| *asked).map(|(_, flag)| flag).collect()
     }
 
     /// Whether the limits go together.
@@ -93,6 +147,83 @@ impl Limits {
         }
         Ok(())
     }
+}
+
+/// The old list with the newer's entries in the place of those of the same name.
+fn changed<T: Clone>(old: &[(String, T)], newer: &[(String, T)]) -> Vec<(String, T)> {
+    let kept = old.iter().filter(|(name, _)| newer.iter().all(|(other, _)| other != name));
+    kept.chain(newer).cloned().collect()
+}
+
+/// `/dev/sda:1mb`: a device, and a number that `parse` reads.
+///
+/// # Errors
+/// `Invalid` for what is no absolute path and a number above zero.
+pub(crate) fn parse_device(
+    flag: &str,
+    text: &str,
+    parse: impl Fn(&str) -> Result<u64>,
+) -> Result<(String, u64)> {
+    let invalid = |why: &str| {
+        Error::invalid(format!("invalid {flag} {text:?}: {why}")).hint("a device and a number: /dev/sda:1mb")
+    };
+    let (path, number) = text.rsplit_once(':').ok_or_else(|| invalid("no colon"))?;
+    if !path.starts_with('/') || path.contains(['\0', ' ', '\n']) {
+        return Err(invalid("the device is an absolute path"));
+    }
+    match parse(number) {
+        Ok(number @ 1..) => Ok((path.to_owned(), number)),
+        Ok(0) => Err(invalid("the number is above zero")),
+        Err(error) => Err(invalid(&error.to_string())),
+    }
+}
+
+/// A whole number, such as of operations a second.
+///
+/// # Errors
+/// `Invalid` for everything else.
+pub(crate) fn parse_count(text: &str) -> Result<u64> {
+    text.parse().map_err(|_| Error::invalid(format!("{text:?} is no number")))
+}
+
+/// `2MB=1g`: the size of a page as the kernel writes it, and bytes.
+///
+/// # Errors
+/// `Invalid` for everything else.
+pub(crate) fn parse_hugetlb(text: &str) -> Result<(String, u64)> {
+    let invalid = || {
+        Error::invalid(format!("invalid --hugetlb {text:?}")).hint("a size of pages and an amount: 2MB=64m")
+    };
+    let (size, bytes) = text.split_once('=').ok_or_else(invalid)?;
+    let digits = size.strip_suffix("KB").or(size.strip_suffix("MB")).or(size.strip_suffix("GB"));
+    if !digits.is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())) {
+        return Err(invalid());
+    }
+    Ok((size.to_owned(), parse_bytes(bytes).map_err(|error| error.context("--hugetlb"))?))
+}
+
+/// `memory.high=1G`: a file of the control group, and what to write to it.
+///
+/// # Errors
+/// `Invalid` for what is no such pair, and for files that are no limits.
+pub(crate) fn parse_conf(text: &str) -> Result<(String, String)> {
+    let invalid = |why: &str| {
+        Error::invalid(format!("invalid --cgroup-conf {text:?}: {why}"))
+            .hint("such as memory.high=1073741824")
+    };
+    let (key, value) = text.split_once('=').ok_or_else(|| invalid("KEY=VALUE"))?;
+    let good = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'.' || byte == b'_';
+    let controller = key.split('.').next().unwrap_or_default();
+    if controller.is_empty() || controller == key || !key.bytes().all(good) || key.contains("..") {
+        return Err(invalid("the key is the name of a file of the control group"));
+    }
+    if controller == "cgroup" && !key.starts_with("cgroup.max.") {
+        return Err(invalid("that file is no limit"));
+    }
+    if value.is_empty() || value.len() > 4096 || value.contains(['\0', '\n']) {
+        return Err(invalid("the value is one line"));
+    }
+    Ok((key.to_owned(), value.to_owned()))
 }
 
 /// `1.5` processors as billionths; 0 is no limit.
@@ -198,6 +329,23 @@ mod tests {
         assert!(limits(|limits| limits.memory_reservation = Some(1 << 30)).is_err());
         assert!(limits(|limits| (limits.nano_cpus, limits.cpu_quota) = (Some(1), Some(5000))).is_err());
         assert!(limits(|limits| limits.blkio_weight = Some(5)).is_err());
+    }
+
+    #[test]
+    fn devices_pages_and_files() {
+        let device = |text: &str| parse_device("--device-read-bps", text, parse_bytes);
+        assert_eq!(device("/dev/sda:1mb").expect("valid"), ("/dev/sda".to_owned(), 1 << 20));
+        for bad in ["/dev/sda", "sda:1", "/dev/sda:0", "/dev/sda:x", "/dev/s a:1"] {
+            assert!(device(bad).is_err(), "{bad}");
+        }
+        assert_eq!(parse_hugetlb("2MB=64m").expect("valid"), ("2MB".to_owned(), 64 << 20));
+        for bad in ["2MB", "MB=1", "2=1", "2mb=1", "../2MB=1"] {
+            assert!(parse_hugetlb(bad).is_err(), "{bad}");
+        }
+        assert_eq!(parse_conf("memory.high=max").expect("valid"), ("memory.high".into(), "max".into()));
+        for bad in ["memory.high", "memory=1", "../x.y=1", "memory.high=", "cgroup.procs=1", "memory..x=1"] {
+            assert!(parse_conf(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The vocabulary of the program: pure values, parsed once at the border, no I/O.
 
 pub(crate) mod boolean;
+pub(crate) mod cgroup;
 pub(crate) mod container;
 pub(crate) mod device;
 pub(crate) mod digest;

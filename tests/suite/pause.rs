@@ -120,9 +120,10 @@ fn stats_tell_what_is_used() {
         let text = sandbox.ok(["stats", "--no-stream", "--format", "{{.CPUPerc}}", name]);
         text.trim_end_matches('%').parse().unwrap()
     };
-    until("the busy one to be seen", || (percent("busy") > 20.0).then_some(()));
+    // No number of percent: others may be busy on this machine.
+    until("the busy one to be seen", || (percent("busy") > 2.0).then_some(()));
     // Its start cost something, which counts for less the longer it is up.
-    until("the idle one to be seen", || (percent("idle") < 20.0).then_some(()));
+    until("the idle one to be seen", || (percent("idle") * 3.0 < percent("busy")).then_some(()));
     let table = sandbox.ok(["stats", "--no-stream"]);
     let lines: Vec<&str> = table.lines().collect();
     assert_eq!(lines.len(), 3, "{table}");

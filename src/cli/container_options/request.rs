@@ -9,6 +9,7 @@ use super::values::{
 use super::{ContainerOptions, limits, namespaces, security};
 use crate::error::{Context, Error, Result};
 use crate::types::boolean;
+use crate::types::cgroup::{CgroupnsMode, CgroupsMode};
 use crate::types::container::{ContainerConfig, CreateRequest, DeviceSpec, RootSource};
 use crate::types::env::{Environment, MAX_FILE, parse_label, parse_label_file};
 use crate::types::id::check_name;
@@ -220,6 +221,17 @@ impl ContainerOptions {
         config.secrets = self.secret.iter().map(|text| SecretUse::parse(text)).collect::<Result<_>>()?;
         config.limits = self.resources.limits()?;
         config.limits.check()?;
+        config.cgroups = self.cgroups.as_deref().map(CgroupsMode::parse).transpose()?.unwrap_or_default();
+        config.cgroupns = self.cgroupns.as_deref().map(CgroupnsMode::parse).transpose()?.unwrap_or_default();
+        config.cgroup_parent = self.cgroup_parent.clone().filter(|parent| !parent.is_empty());
+        if config.cgroup_parent.is_some()
+            && matches!(config.cgroups, CgroupsMode::Disabled | CgroupsMode::Split)
+        {
+            return Err(Error::invalid(format!(
+                "--cgroup-parent cannot be used together with --cgroups={}",
+                config.cgroups.word()
+            )));
+        }
         config.health = self.health.config()?;
         config.log = parse_log(self.log_driver.as_deref(), &self.log_opt)?;
         Ok(())

@@ -1,7 +1,11 @@
 //! Limits of a container's resources: flags of `run`, `create` and `update`.
 
 use crate::error::{Error, Result};
-use crate::types::limits::{Limits, parse_cpus, parse_memory, parse_or_unlimited, parse_set};
+use crate::types::limits::{
+    DeviceLimits, Limits, parse_conf, parse_count, parse_cpus, parse_device, parse_hugetlb, parse_memory,
+    parse_or_unlimited, parse_set,
+};
+use crate::types::size::parse_bytes;
 use clap::Args;
 
 #[derive(Args, Clone, Debug, Default)]
@@ -9,6 +13,27 @@ pub(crate) struct ResourceOptions {
     /// Set the share of block I/O (10 to 1000)
     #[arg(long, value_name = "WEIGHT")]
     blkio_weight: Option<String>,
+    /// Set the share of block I/O of one device (10 to 1000)
+    #[arg(long, value_name = "DEVICE:WEIGHT")]
+    blkio_weight_device: Vec<String>,
+    /// Limit the bytes a second read from a device
+    #[arg(long, value_name = "DEVICE:BYTES")]
+    device_read_bps: Vec<String>,
+    /// Limit the reads a second from a device
+    #[arg(long, value_name = "DEVICE:NUMBER")]
+    device_read_iops: Vec<String>,
+    /// Limit the bytes a second written to a device
+    #[arg(long, value_name = "DEVICE:BYTES")]
+    device_write_bps: Vec<String>,
+    /// Limit the writes a second to a device
+    #[arg(long, value_name = "DEVICE:NUMBER")]
+    device_write_iops: Vec<String>,
+    /// Write to a file of the control group
+    #[arg(long, value_name = "KEY=VALUE")]
+    cgroup_conf: Vec<String>,
+    /// Limit huge pages of a size, such as 2MB=64m
+    #[arg(long, value_name = "SIZE=BYTES")]
+    hugetlb: Vec<String>,
     /// Set the period of --cpu-quota, in microseconds
     #[arg(long, value_name = "MICROSECONDS")]
     cpu_period: Option<String>,
@@ -79,8 +104,28 @@ impl ResourceOptions {
                 .as_deref()
                 .map_or(Ok(None), |text| parse_or_unlimited("--pids-limit", text))?,
             blkio_weight: number("--blkio-weight", &self.blkio_weight)?,
+            devices: self.devices()?,
+            hugetlb: self.hugetlb.iter().map(|text| parse_hugetlb(text)).collect::<Result<_>>()?,
+            conf: self.cgroup_conf.iter().map(|text| parse_conf(text)).collect::<Result<_>>()?,
         };
         Ok(limits)
+    }
+
+    fn devices(&self) -> Result<DeviceLimits> {
+        let list = |flag: &str, texts: &[String], parse: fn(&str) -> Result<u64>| {
+            texts.iter().map(|text| parse_device(flag, text, parse)).collect::<Result<Vec<_>>>()
+        };
+        let weight = |text: &str| match parse_count(text)? {
+            number @ 10..=1000 => Ok(number),
+            _ => Err(Error::invalid("the range of a weight is from 10 to 1000")),
+        };
+        Ok(DeviceLimits {
+            weights: list("--blkio-weight-device", &self.blkio_weight_device, weight)?,
+            read_bps: list("--device-read-bps", &self.device_read_bps, parse_bytes)?,
+            write_bps: list("--device-write-bps", &self.device_write_bps, parse_bytes)?,
+            read_iops: list("--device-read-iops", &self.device_read_iops, parse_count)?,
+            write_iops: list("--device-write-iops", &self.device_write_iops, parse_count)?,
+        })
     }
 }
 

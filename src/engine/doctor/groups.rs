@@ -2,7 +2,7 @@
 //! which controllers it would have.
 
 use super::check::Check;
-use crate::cgroup::delegation;
+use crate::cgroup::{delegation, manager};
 use crate::sys::errno::Reader;
 
 const DROP_IN: &str = "sudo mkdir -p /etc/systemd/system/user@.service.d && \
@@ -30,8 +30,15 @@ fn hierarchy(read: Reader<'_>) -> Check {
 /// Limits need a writable subtree of one's own: cgroups(7).
 fn controllers(read: Reader<'_>) -> Check {
     const NAME: &str = "controllers";
-    let own = read("/proc/self/cgroup").unwrap_or_default();
-    let own = own.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/").to_owned();
+    let uid = rustix::process::getuid().as_raw();
+    let own = match manager(uid) {
+        // Whatever session this is, groups come from there.
+        Some(_) => format!("/user.slice/user-{uid}.slice/user@{uid}.service"),
+        None => {
+            let own = read("/proc/self/cgroup").unwrap_or_default();
+            own.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/").to_owned()
+        }
+    };
     // systemd delegates user@UID.service; the controllers there are what counts.
     let service = own.split_inclusive(".service").next().filter(|path| path.contains("/user@"));
     let path = service.unwrap_or(&own).to_owned();
@@ -68,6 +75,13 @@ fn controllers(read: Reader<'_>) -> Check {
 fn own_group() -> Check {
     const NAME: &str = "own control group";
     let found = delegation();
+    if let Some(manager) = manager(rustix::process::getuid().as_raw()) {
+        return match manager.state() {
+            Ok(state) => Check::good(NAME, format!("from systemd's user manager, which is {state}")),
+            Err(error) => Check::limited(NAME, error.to_string(), "limits are errors")
+                .user("systemctl --user daemon-reexec, or log in again"),
+        };
+    }
     if found.is_empty() {
         Check::note(
             NAME,

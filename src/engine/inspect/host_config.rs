@@ -89,7 +89,21 @@ fn limits(config: &ContainerConfig) -> Value {
         "CpusetMems": config.limits.cpuset_mems.clone().unwrap_or_default(),
         "PidsLimit": pids(&config.limits),
         "BlkioWeight": config.limits.blkio_weight.unwrap_or(0),
+        "BlkioWeightDevice": device_limits(&config.limits.devices.weights, "Weight"),
+        "BlkioDeviceReadBps": device_limits(&config.limits.devices.read_bps, "Rate"),
+        "BlkioDeviceWriteBps": device_limits(&config.limits.devices.write_bps, "Rate"),
+        "BlkioDeviceReadIOps": device_limits(&config.limits.devices.read_iops, "Rate"),
+        "BlkioDeviceWriteIOps": device_limits(&config.limits.devices.write_iops, "Rate"),
+        "CgroupConf": config.limits.conf.iter().cloned().collect::<BTreeMap<_, _>>(),
+        "Cgroups": config.cgroups.word(),
+        "CgroupMode": config.cgroupns.word(),
+        "CgroupnsMode": config.cgroupns.word(),
+        "CgroupParent": config.cgroup_parent.clone().unwrap_or_default(),
     })
+}
+
+fn device_limits(list: &[(String, u64)], key: &str) -> Value {
+    list.iter().map(|(path, number)| json!({"Path": path, key: number})).collect()
 }
 
 fn log(config: &ContainerConfig, path: Option<&str>) -> Value {

@@ -24,7 +24,7 @@ use crate::dirs::Dirs;
 use crate::error::Result;
 use crate::network::uplink::Chosen;
 use crate::runtime::capabilities::{self, CapRequest, ContainerCaps};
-use crate::runtime::plan::{Cgroup, Plan, Stdio};
+use crate::runtime::plan::{Plan, Stdio};
 use crate::state::store::Store;
 use crate::types::container::ContainerRecord;
 use crate::types::driver::Driver;
@@ -54,8 +54,9 @@ pub(crate) struct Planned {
     pub(crate) warnings: Vec<String>,
 }
 
-/// Decides everything about the container; mounts what is detached.
-pub(crate) fn make(context: &Context<'_>, stdio: Stdio, cgroup: Option<Cgroup>) -> Result<Planned> {
+/// Decides everything about the container but its control group, which may not
+/// be there yet; mounts what is detached.
+pub(crate) fn make(context: &Context<'_>, stdio: Stdio) -> Result<Planned> {
     let config = &context.record.config;
     let mut warnings = Vec::new();
     let joined = namespaces::Joined::find(context)?;
@@ -91,7 +92,7 @@ pub(crate) fn make(context: &Context<'_>, stdio: Stdio, cgroup: Option<Cgroup>) 
         sysctls: namespaces::sysctls(config, maps.as_ref()),
         process,
         namespaces: namespaces::namespaces(config, joined, maps.clone())?,
-        cgroup,
+        cgroup: None,
     };
     let uid_map = maps.map(|ContainerMaps { uid, .. }| uid);
     Ok(Planned { plan, uplink, uid_map, driver, warnings })

@@ -5,6 +5,7 @@ use crate::error::{Context, Error, Result};
 use crate::network::loopback;
 use crate::runtime::plan::{Fresh, Join, Namespaces, UserNamespace};
 use crate::sys::process::start_ticks;
+use crate::types::cgroup::CgroupnsMode;
 use crate::types::container::ContainerConfig;
 use crate::types::id::ContainerId;
 use crate::types::namespace::{IpcMode, NamespaceMode, NetworkMode, UsernsMode};
@@ -139,7 +140,7 @@ pub(super) fn namespaces(
         net: fresh(has_fresh_network(&config.network)),
         ipc: fresh(matches!(config.ipc, IpcMode::Shareable | IpcMode::Private | IpcMode::None)),
         uts: fresh(config.uts == NamespaceMode::Private),
-        cgroup: Fresh::Yes,
+        cgroup: fresh(config.cgroupns == CgroupnsMode::Private),
         join,
     })
 }

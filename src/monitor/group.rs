@@ -1,0 +1,127 @@
+//! The control group of a run: what is asked for, and what the container goes
+//! without where it cannot be had.
+
+use super::control::{STOP_TIMEOUT, stop_signal};
+use super::life::Container;
+use crate::cgroup::{self, Begun, Group, Request};
+use crate::error::{Context, Error, Kind, Result};
+use crate::runtime::plan::{Cgroup, Plan};
+use crate::types::cgroup::CgroupsMode;
+use crate::types::container::RecordedRoot;
+use crate::types::limits::Limits;
+
+/// Characters of a unit's description.
+const DESCRIPTION: usize = 120;
+
+/// A group on its way.
+pub(super) struct Pending<'a> {
+    request: Request<'a>,
+    begun: Begun,
+    warnings: Vec<String>,
+}
+
+/// Begins to make the container's group.
+///
+/// # Errors
+/// `Invalid`, naming the controller, for a limit that cannot be kept.
+pub(super) fn begin<'a>(container: &'a Container, limits: &'a Limits) -> Result<Pending<'a>> {
+    let config = &container.record.config;
+    let timeout = config.stop_timeout.unwrap_or(STOP_TIMEOUT);
+    let request = Request {
+        short_id: container.record.id.short(),
+        description: describe(container),
+        limits,
+        mode: config.cgroups,
+        parent: config.cgroup_parent.as_deref(),
+        uid: container.uid(),
+        stop_signal: stop_signal(container),
+        stop_timeout: u64::try_from(timeout).map_or(u64::MAX, |seconds| seconds.saturating_mul(1_000_000)),
+        // A manager that refuses the next run is about to end.
+        is_restart: container.control.restarts() > 0,
+        moves_monitor: config.cgroups == CgroupsMode::Enabled,
+    };
+    let mut warnings = Vec::new();
+    if config.cgroups == CgroupsMode::Disabled && !limits.is_empty() {
+        let flags = limits.flags().join(", ");
+        warnings.push(format!("--cgroups=disabled: the container runs without its limits: {flags}"));
+    }
+    let begun = match cgroup::begin(&request) {
+        Err(error) => do_without(&request, error, &mut warnings).map(|()| Begun::None)?,
+        Ok(begun) => begun,
+    };
+    Ok(Pending { request, begun, warnings })
+}
+
+impl Pending<'_> {
+    /// Waits until the group is there, and makes it the one that the plan's
+    /// first process is born in.
+    ///
+    /// # Errors
+    /// As [`begin`].
+    pub(super) fn finish(self, plan: &mut Plan, warnings: &mut Vec<String>) -> Result<Option<Group>> {
+        let Self { request, begun, warnings: mut earlier } = self;
+        warnings.append(&mut earlier);
+        let group = match begun.finish(&request) {
+            Err(error) => do_without(&request, error, warnings).map(|()| None)?,
+            Ok(group) => group,
+        };
+        let required = !request.limits.is_empty() || request.parent.is_some();
+        plan.cgroup = match &group {
+            Some(group) => {
+                let fd = group.fd().try_clone_to_owned().context(|| "keep the control group")?;
+                Some(Cgroup { fd, required })
+            }
+            None => None,
+        };
+        Ok(group)
+    }
+}
+
+/// A container that asked for nothing runs without a group.
+fn do_without(request: &Request<'_>, error: Error, warnings: &mut Vec<String>) -> Result<()> {
+    let needed = !request.limits.is_empty() || request.parent.is_some() || request.is_restart;
+    if needed || error.kind() == Kind::Invalid {
+        return Err(error);
+    }
+    warnings.push(format!("the container has no control group of its own: {error} (see `coracle doctor`)"));
+    Ok(())
+}
+
+/// The group, where the first process was born in it.
+pub(super) fn taken_by(group: Option<Group>, init: u32, warnings: &mut Vec<String>) -> Option<Group> {
+    let mut group = group?;
+    if group.is_taken_by(init) {
+        return Some(group);
+    }
+    warnings.push(
+        "the container has no control group of its own: the kernel moves no process there from this session's \
+         (leave out --cgroups=no-conmon)"
+            .to_owned(),
+    );
+    None
+}
+
+/// What the record says of a run that ended because its user's manager did, as
+/// it does when the last session of one who does not linger ends. No other run
+/// follows it.
+pub(super) fn ended_by_log_out(container: &Container, code: u8) -> Option<String> {
+    let might_be = code >= 128 || container.restarts_by_itself();
+    if !might_be || container.control.is_stopping() || container.with_group(Group::is_scope) != Some(true) {
+        return None;
+    }
+    cgroup::manager_ends(container.uid()).then(|| {
+        container.control.forbid_restart();
+        "systemd's user manager ended it, as at log-out (see `loginctl enable-linger`)".to_owned()
+    })
+}
+
+/// `web (docker.io/library/nginx:latest)`
+fn describe(container: &Container) -> String {
+    let record = &container.record;
+    let what = match &record.root {
+        RecordedRoot::Image { reference, .. } => reference.clone(),
+        RecordedRoot::Directory { path, .. } => path.display().to_string(),
+    };
+    let text = format!("coracle container {} ({what})", record.name);
+    text.chars().filter(|character| !character.is_control()).take(DESCRIPTION).collect()
+}

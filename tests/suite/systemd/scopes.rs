@@ -1,0 +1,90 @@
+//! Where a container lies in the user manager's tree.
+
+use super::{file, group_of, machine, own_group, scope_of, show, units};
+use crate::harness::until;
+
+#[test]
+#[ignore = "takes minutes under emulation: tests/vm/run --all"]
+fn a_container_is_a_scope_and_its_monitor_another() {
+    let Some(sandbox) = machine() else { return };
+    sandbox.start("web", &["busybox", "sleep", "1000"]);
+    let id = sandbox.ok(["inspect", "-f", "{{.Id}}", "web"]);
+    let unit = format!("coracle-{}.scope", &id[..12]);
+    let scope = scope_of(&sandbox, "web");
+    assert!(scope.ends_with(format!("app.slice/{unit}")), "{}", scope.display());
+    let shown = show(&unit, "Description,Delegate,ActiveState");
+    assert!(shown.contains("Description=coracle container web (docker.io/library/busybox"), "{shown}");
+    assert!(shown.contains("Delegate=yes") && shown.contains("ActiveState=active"), "{shown}");
+    let monitor = sandbox.monitors()[0].to_string();
+    let of_monitor = group_of(&monitor);
+    assert!(of_monitor.ends_with(&format!("coracle-{}-monitor.scope", &id[..12])), "{of_monitor}");
+    // Nothing else is in the scope: the placeholder is gone.
+    assert_eq!(file(&scope.join("container"), "cgroup.procs").lines().count(), 1);
+    assert_eq!(file(&scope, "cgroup.procs"), "");
+    // It sees its own group as the root of all, and a further command too.
+    assert!(sandbox.ok(["exec", "web", "cat", "/proc/self/cgroup"]).ends_with("0::/"));
+    let seen = sandbox.ok(["exec", "web", "ls", "/sys/fs/cgroup"]);
+    assert!(seen.contains("cgroup.procs") && !seen.contains("user.slice"), "{seen}");
+    // The kernel freezes it, without a limit on anything.
+    sandbox.ok(["pause", "web"]);
+    assert!(file(&scope.join("container"), "cgroup.events").contains("frozen 1"));
+    sandbox.ok(["unpause", "web"]);
+    // What systemd stops ends as by `stop`.
+    sandbox.ok(["restart", "-t", "0", "web"]);
+    assert!(show(&unit, "ActiveState").contains("=active"), "another run, the same name");
+    sandbox.ok(["rm", "-f", "web"]);
+    until("the units to go", || units("coracle-*").trim().is_empty().then_some(()));
+}
+
+#[test]
+#[ignore = "takes minutes under emulation: tests/vm/run --all"]
+fn flags_say_where_it_lies() {
+    let Some(sandbox) = machine() else { return };
+    let words = ["--cgroup-parent", "shop-front.slice", "busybox", "sleep", "1000"];
+    sandbox.start("c", &words);
+    let scope = scope_of(&sandbox, "c").display().to_string();
+    assert!(scope.contains("/shop.slice/shop-front.slice/coracle-"), "{scope}");
+    sandbox.run(&["--cgroup-parent", "a/b", "busybox", "true"]).refused(&["xxx.slice"]);
+    let own = own_group();
+    let output =
+        sandbox.run(&["--cgroups=disabled", "-m", "64m", "busybox", "cat", "/proc/self/cgroup"]).ok();
+    assert_eq!(output.text(), "0::/", "a namespace all the same");
+    assert!(output.stderr.contains("without its limits: --memory"), "{output}");
+    let host =
+        sandbox.run(&["--cgroups=disabled", "--cgroupns=host", "busybox", "cat", "/proc/self/cgroup"]).ok();
+    assert_eq!(host.text(), format!("0::{own}"), "its starter's");
+    let host = sandbox.run(&["--cgroupns=host", "busybox", "cat", "/proc/self/cgroup"]).ok();
+    assert!(host.text().contains("/app.slice/coracle-") && host.text().ends_with("/container"), "{host}");
+    let alone = sandbox.run(&["--cgroups=no-conmon", "busybox", "true"]).ok();
+    assert!(alone.stderr.contains("no control group of its own"), "from a session's group: {alone}");
+}
+
+#[test]
+#[ignore = "takes minutes under emulation: tests/vm/run --all"]
+fn in_a_delegated_unit_it_may_lie_below_its_starter() {
+    let Some(sandbox) = machine() else { return };
+    let script = format!(
+        "{0} run --rm --network none --cgroups=split --cgroupns=host -m 64m busybox cat /proc/self/cgroup",
+        crate::harness::sandbox::binary().display()
+    );
+    let mut command = sandbox.command("systemd-run");
+    let uid = rustix::process::getuid().as_raw();
+    // The folders are the sandbox's, the manager is the user's.
+    command.args(["--user", "--scope", "-q", "-p", "Delegate=yes", "sh", "-c", &script]);
+    command.env("DBUS_SESSION_BUS_ADDRESS", format!("unix:path=/run/user/{uid}/bus"));
+    let output = crate::harness::process::Running::start(command).wait().ok();
+    assert!(
+        output.text().contains("/app.slice/run-") && output.text().contains(".scope/coracle-"),
+        "{output}"
+    );
+}
+
+#[test]
+#[ignore = "takes minutes under emulation: tests/vm/run --all"]
+fn the_manager_is_found_without_any_variable() {
+    let Some(sandbox) = machine() else { return };
+    let mut command = sandbox.tool(["run", "--rm", "--network", "none", "-m", "64m", "--cgroupns=host"]);
+    command.args(["busybox", "cat", "/proc/self/cgroup"]).env_remove("XDG_RUNTIME_DIR");
+    let output = crate::harness::process::Running::start(command).wait().ok();
+    assert!(output.text().contains("/app.slice/coracle-"), "{output}");
+}
