@@ -1,0 +1,5 @@
+//! Names of containers: the wire format, what is known, and the server.
+
+pub(crate) mod message;
+pub(crate) mod names;
+pub(crate) mod server;

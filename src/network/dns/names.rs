@@ -1,0 +1,244 @@
+//! Which container is called what, where. A container sees the names of the
+//! networks that it is on, and of no others.
+
+use super::message::{Code, Query, Record, TYPE_A, TYPE_AAAA, TYPE_PTR};
+use crate::types::network::{Endpoint, Network};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+/// A container, as far as its neighbours know it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Member {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    /// By which it is known on all its networks.
+    pub(crate) names: Vec<String>,
+    /// `--dns`: who is asked for other names.
+    pub(crate) dns: Vec<IpAddr>,
+    pub(crate) endpoints: Vec<Endpoint>,
+}
+
+/// What the server knows.
+#[derive(Debug, Default)]
+pub(crate) struct Names {
+    members: BTreeMap<u64, Member>,
+    networks: BTreeMap<String, Network>,
+}
+
+/// What is to be done with a query.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Answer(Code, Vec<Record>),
+    /// To ask these, or the host's resolvers where there are none.
+    Forward(Vec<IpAddr>),
+}
+
+impl Names {
+    pub(crate) fn set_network(&mut self, network: Network) {
+        self.networks.insert(network.name.clone(), network);
+    }
+
+    /// The member of a connection, in the place of what it was.
+    pub(crate) fn set(&mut self, key: u64, member: Member) {
+        self.members.insert(key, member);
+    }
+
+    pub(crate) fn remove(&mut self, key: u64) {
+        self.members.remove(&key);
+    }
+
+    /// Whether nobody is on the network any more.
+    pub(crate) fn is_empty(&self, network: &str) -> bool {
+        !self.members.values().any(|member| member.endpoints.iter().any(|e| e.network == network))
+    }
+
+    /// What is to be done with a query that came to the gateway of `network`
+    /// from this address.
+    pub(crate) fn decide(&self, network: &str, source: IpAddr, query: &Query) -> Verdict {
+        let asker = self.members.values().find(|member| {
+            member.endpoints.iter().any(|e| e.network == network && e.addresses.contains(&source))
+        });
+        // Whoever is not known is on this network at least: the query came by it.
+        let visible: BTreeSet<&str> = match asker {
+            Some(member) => member.endpoints.iter().map(|endpoint| endpoint.network.as_str()).collect(),
+            None => BTreeSet::from([network]),
+        };
+        if query.is_internet() {
+            if let Some(verdict) = self.own(&visible, query) {
+                return verdict;
+            }
+        }
+        let outside = |name: &&str| self.networks.get(*name).is_some_and(|network| !network.internal);
+        if !visible.iter().any(outside) {
+            // No name leaves an internal network (CVE-2024-29018).
+            return Verdict::Answer(Code::NoSuchName, Vec::new());
+        }
+        let given = asker.map(|member| member.dns.clone()).unwrap_or_default();
+        let of_networks = || {
+            let all = visible.iter().filter_map(|name| self.networks.get(*name));
+            all.flat_map(|network| network.dns_servers.clone()).collect()
+        };
+        Verdict::Forward(if given.is_empty() { of_networks() } else { given })
+    }
+
+    fn own(&self, visible: &BTreeSet<&str>, query: &Query) -> Option<Verdict> {
+        if query.kind == TYPE_PTR || query.reverse().is_some() {
+            return self.reverse(visible, query);
+        }
+        let mut known = false;
+        let mut records = Vec::new();
+        for (member, endpoint) in self.seen(visible) {
+            let is_called = |name: &String| name.eq_ignore_ascii_case(&query.name);
+            if !is_called(&member.name)
+                && !member.names.iter().any(is_called)
+                && !endpoint.aliases.iter().any(is_called)
+            {
+                continue;
+            }
+            known = true;
+            for address in &endpoint.addresses {
+                if query.wants(if address.is_ipv4() { TYPE_A } else { TYPE_AAAA }) {
+                    records.push(Record::Address(*address));
+                }
+            }
+        }
+        // A name without an address of this kind exists all the same.
+        known.then_some(Verdict::Answer(Code::NoError, records))
+    }
+
+    fn reverse(&self, visible: &BTreeSet<&str>, query: &Query) -> Option<Verdict> {
+        let address = query.reverse()?;
+        if let Some((member, _)) = self.seen(visible).find(|(_, e)| e.addresses.contains(&address)) {
+            let records =
+                if query.wants(TYPE_PTR) { vec![Record::Name(member.name.clone())] } else { Vec::new() };
+            return Some(Verdict::Answer(Code::NoError, records));
+        }
+        // Nobody outside knows the addresses of our networks.
+        let ours = self.networks.values().flat_map(|network| &network.pools);
+        let ours = ours.map(|pool| pool.subnet).any(|subnet| subnet.contains(address));
+        ours.then_some(Verdict::Answer(Code::NoSuchName, Vec::new()))
+    }
+
+    fn seen<'a>(&'a self, visible: &'a BTreeSet<&str>) -> impl Iterator<Item = (&'a Member, &'a Endpoint)> {
+        self.members
+            .values()
+            .flat_map(|member| member.endpoints.iter().map(move |endpoint| (member, endpoint)))
+            .filter(|(_, endpoint)| {
+                visible.contains(endpoint.network.as_str())
+                    && self.networks.get(&endpoint.network).is_some_and(|network| network.dns)
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::message::question;
+    use super::*;
+    use crate::types::network::{Mac, Pool, Subnet};
+
+    fn network(name: &str, subnet: &str, internal: bool) -> Network {
+        let subnet = Subnet::parse(subnet).expect("a subnet");
+        let gateway = subnet.nth(1).expect("an address");
+        Network {
+            version: 1,
+            id: name.repeat(8),
+            name: name.into(),
+            created: jiff::Timestamp::UNIX_EPOCH,
+            pools: vec![Pool { subnet, gateway, range: None }],
+            internal,
+            dns: true,
+            dns_servers: Vec::new(),
+            labels: BTreeMap::new(),
+            options: BTreeMap::new(),
+        }
+    }
+
+    fn member(name: &str, on: &[(&str, &str, &[&str])]) -> Member {
+        let endpoint = |(network, address, aliases): &(&str, &str, &[&str])| Endpoint {
+            network: (*network).into(),
+            network_id: String::new(),
+            interface: "eth0".into(),
+            mac: Mac([2; 6]),
+            addresses: vec![address.parse().expect("an address")],
+            aliases: aliases.iter().map(|alias| (*alias).to_owned()).collect(),
+        };
+        Member {
+            id: name.into(),
+            name: name.into(),
+            names: vec![format!("{name}-id")],
+            dns: Vec::new(),
+            endpoints: on.iter().map(endpoint).collect(),
+        }
+    }
+
+    fn names() -> Names {
+        let mut names = Names::default();
+        names.set_network(network("front", "10.1.0.0/24", false));
+        names.set_network(network("back", "10.2.0.0/24", true));
+        names.set(1, member("web", &[("front", "10.1.0.2", &["www"]), ("back", "10.2.0.2", &[])]));
+        names.set(2, member("db", &[("back", "10.2.0.3", &["service"])]));
+        names.set(3, member("db2", &[("back", "10.2.0.4", &["service"])]));
+        names.set(4, member("other", &[("front", "10.1.0.5", &[])]));
+        names
+    }
+
+    fn ask(network: &str, source: &str, name: &str, kind: u16) -> Verdict {
+        let query = Query::parse(&question(name, kind)).expect("a query");
+        names().decide(network, source.parse().expect("an address"), &query)
+    }
+
+    fn addresses(verdict: Verdict) -> Vec<String> {
+        let Verdict::Answer(Code::NoError, records) = verdict else { panic!("{verdict:?}") };
+        records
+            .into_iter()
+            .map(|record| match record {
+                Record::Address(address) => address.to_string(),
+                Record::Name(name) => name,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn names_reach_the_networks_that_are_shared() {
+        assert_eq!(addresses(ask("back", "10.2.0.3", "web", TYPE_A)), ["10.2.0.2"]);
+        assert_eq!(addresses(ask("front", "10.1.0.5", "WWW", TYPE_A)), ["10.1.0.2"]);
+        assert_eq!(addresses(ask("front", "10.1.0.2", "service", TYPE_A)), ["10.2.0.3", "10.2.0.4"]);
+        assert_eq!(addresses(ask("back", "10.2.0.3", "web-id", TYPE_A)), ["10.2.0.2"]);
+        assert_eq!(ask("front", "10.1.0.5", "db", TYPE_A), Verdict::Forward(Vec::new()));
+        // An alias holds on its own network.
+        assert_eq!(ask("back", "10.2.0.3", "www", TYPE_A), Verdict::Answer(Code::NoSuchName, Vec::new()));
+    }
+
+    #[test]
+    fn a_name_without_such_an_address_is_no_missing_name() {
+        assert!(addresses(ask("front", "10.1.0.5", "web", TYPE_AAAA)).is_empty());
+        assert!(addresses(ask("front", "10.1.0.5", "web", 16)).is_empty());
+    }
+
+    #[test]
+    fn nothing_leaves_an_internal_network() {
+        for kind in [TYPE_A, TYPE_AAAA, 16, 15, TYPE_PTR, 255] {
+            let verdict = ask("back", "10.2.0.3", "example.com", kind);
+            assert_eq!(verdict, Verdict::Answer(Code::NoSuchName, Vec::new()), "{kind}");
+        }
+        // Not for a stranger on it either, and for who is elsewhere too it does.
+        assert_eq!(
+            ask("back", "10.2.0.99", "example.com", TYPE_A),
+            Verdict::Answer(Code::NoSuchName, Vec::new())
+        );
+        assert_eq!(ask("back", "10.2.0.2", "example.com", TYPE_A), Verdict::Forward(Vec::new()));
+    }
+
+    #[test]
+    fn names_of_addresses() {
+        assert_eq!(addresses(ask("back", "10.2.0.3", "2.0.2.10.in-addr.arpa", TYPE_PTR)), ["web"]);
+        // Of a network that is not shared, and of nobody: nobody outside is asked.
+        for name in ["3.0.2.10.in-addr.arpa", "77.0.1.10.in-addr.arpa"] {
+            let verdict = ask("front", "10.1.0.5", name, TYPE_PTR);
+            assert_eq!(verdict, Verdict::Answer(Code::NoSuchName, Vec::new()), "{name}");
+        }
+        let outside = ask("front", "10.1.0.5", "1.2.0.192.in-addr.arpa", TYPE_PTR);
+        assert_eq!(outside, Verdict::Forward(Vec::new()));
+    }
+}

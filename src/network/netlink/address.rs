@@ -1,0 +1,119 @@
+//! Addresses of links, and the neighbours that a link answers for.
+
+use super::Netlink;
+use super::message::{CREATE, DUMP, EXCLUSIVE, Request, attributes, u32_at};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+const NEW_ADDRESS: u16 = 20;
+const DELETE_ADDRESS: u16 = 21;
+const GET_ADDRESS: u16 = 22;
+const NEW_NEIGHBOUR: u16 = 28;
+const DELETE_NEIGHBOUR: u16 = 29;
+
+const IFA_ADDRESS: u16 = 1;
+const IFA_LOCAL: u16 = 2;
+const IFA_BROADCAST: u16 = 4;
+/// No duplicate address detection: the address holds at once.
+const IFA_F_NODAD: u8 = 0x02;
+
+const NDA_DST: u16 = 1;
+const NTF_PROXY: u8 = 0x08;
+const NUD_PERMANENT: u16 = 0x80;
+
+/// An address with the length of its prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Interface {
+    pub(crate) address: IpAddr,
+    pub(crate) prefix: u8,
+}
+
+pub(super) fn family(address: IpAddr) -> u8 {
+    match address {
+        IpAddr::V4(_) => libc::AF_INET as u8,
+        IpAddr::V6(_) => libc::AF_INET6 as u8,
+    }
+}
+
+pub(super) fn octets(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    }
+}
+
+pub(super) fn address_of(bytes: &[u8]) -> Option<IpAddr> {
+    match bytes.len() {
+        4 => Some(Ipv4Addr::from(<[u8; 4]>::try_from(bytes).ok()?).into()),
+        16 => Some(Ipv6Addr::from(<[u8; 16]>::try_from(bytes).ok()?).into()),
+        _ => None,
+    }
+}
+
+/// struct ifaddrmsg: family, prefix, flags, scope, link.
+fn header(link: u32, interface: Interface) -> [u8; 8] {
+    let flags = if interface.address.is_ipv6() { IFA_F_NODAD } else { 0 };
+    let mut bytes = [family(interface.address), interface.prefix, flags, 0, 0, 0, 0, 0];
+    bytes[4..].copy_from_slice(&link.to_ne_bytes());
+    bytes
+}
+
+impl Netlink {
+    /// Gives a link an address. Those of IPv6 hold at once.
+    ///
+    /// # Errors
+    /// EEXIST where it has it.
+    pub(crate) fn add_address(&mut self, link: u32, interface: Interface) -> io::Result<()> {
+        let bytes = octets(interface.address);
+        let mut request = Request::new(NEW_ADDRESS, CREATE | EXCLUSIVE)
+            .raw(&header(link, interface))
+            .with(IFA_LOCAL, &bytes)
+            .with(IFA_ADDRESS, &bytes);
+        if let (IpAddr::V4(address), 1..=30) = (interface.address, interface.prefix) {
+            let host_bits = u32::MAX >> interface.prefix;
+            request.put(IFA_BROADCAST, &(u32::from(address) | host_bits).to_be_bytes());
+        }
+        self.ask(request)
+    }
+
+    pub(crate) fn delete_address(&mut self, link: u32, interface: Interface) -> io::Result<()> {
+        let bytes = octets(interface.address);
+        self.ask(Request::new(DELETE_ADDRESS, 0).raw(&header(link, interface)).with(IFA_LOCAL, &bytes))
+    }
+
+    /// All addresses, each with the number of its link.
+    pub(crate) fn addresses(&mut self) -> io::Result<Vec<(u32, Interface)>> {
+        let mut all = Vec::new();
+        self.dump(Request::new(GET_ADDRESS, DUMP).raw(&[0; 8]), |_, body| {
+            let (Some(prefix), Some(link)) = (body.get(1), u32_at(body, 4)) else { return };
+            let find = |wanted| {
+                attributes(body.get(8..).unwrap_or_default())
+                    .find(|(kind, _)| *kind == wanted)
+                    .and_then(|(_, bytes)| address_of(bytes))
+            };
+            if let Some(address) = find(IFA_LOCAL).or_else(|| find(IFA_ADDRESS)) {
+                all.push((link, Interface { address, prefix: *prefix }));
+            }
+        })?;
+        Ok(all)
+    }
+
+    /// The link answers for this address, which lies behind another one.
+    pub(crate) fn add_proxy(&mut self, link: u32, address: IpAddr) -> io::Result<()> {
+        self.ask(neighbour(NEW_NEIGHBOUR, CREATE, link, address))
+    }
+
+    pub(crate) fn delete_proxy(&mut self, link: u32, address: IpAddr) -> io::Result<()> {
+        self.ask(neighbour(DELETE_NEIGHBOUR, 0, link, address))
+    }
+}
+
+/// struct ndmsg: family, padding, link, state, flags, type.
+fn neighbour(kind: u16, flags: u16, link: u32, address: IpAddr) -> Request {
+    let mut header = [0; 12];
+    header[0] = family(address);
+    header[4..8].copy_from_slice(&link.to_ne_bytes());
+    header[8..10].copy_from_slice(&NUD_PERMANENT.to_ne_bytes());
+    header[10] = NTF_PROXY;
+    Request::new(kind, flags).raw(&header).with(NDA_DST, &octets(address))
+}
