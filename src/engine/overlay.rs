@@ -15,6 +15,8 @@ pub(crate) struct OverlayMount {
     lowers: Vec<PathBuf>,
     upper: Option<PathBuf>,
     work: Option<PathBuf>,
+    /// Shown as its device.
+    source: Option<String>,
     options: Options,
 }
 
@@ -35,6 +37,7 @@ impl OverlayMount {
                 "lowerdir" => self.lowers = value.split(':').map(PathBuf::from).collect(),
                 "upperdir" => self.upper = Some(PathBuf::from(value)),
                 "workdir" => self.work = Some(PathBuf::from(value)),
+                "fsname" if !value.is_empty() => self.source = Some(value.to_owned()),
                 "volatile" => self.options.volatile = true,
                 "writeback" => self.options.write_through = number()? == 0,
                 "squash_to_root" => self.options.owners.squash = Some((0, 0)),
@@ -46,7 +49,7 @@ impl OverlayMount {
                 "userxattr" | "allow_other" | "default_permissions" | "rw" | "suid" | "dev" | "exec" => {}
                 _ => {
                     return Err(Error::invalid(format!("unknown option {word:?}"))
-                        .hint("it takes lowerdir, upperdir, workdir, volatile, writeback, squash_to_root, squash_to_uid, squash_to_gid, uidmapping and gidmapping"));
+                        .hint("it takes lowerdir, upperdir, workdir, fsname, volatile, writeback, squash_to_root, squash_to_uid, squash_to_gid, uidmapping and gidmapping"));
                 }
             }
         }
@@ -73,7 +76,10 @@ impl OverlayMount {
             .context(|| format!("open the mount point {}", point.display()))?;
         let device = fuse::open_device()?;
         let server = fuse::Server::new(layers, self.options)?;
-        let mount = fuse::mount(device.as_fd())?;
+        let mount = match &self.source {
+            Some(source) => fuse::mount_as(device.as_fd(), source)?,
+            None => fuse::mount(device.as_fd())?,
+        };
         mounts::attach(mount.as_fd(), place.as_fd()).context(|| format!("mount on {}", point.display()))?;
         // Or they would be in use for as long as this serves.
         drop((mount, place));
@@ -103,14 +109,15 @@ mod tests {
         let mut mount = OverlayMount::default();
         mount.take("lowerdir=/a:/b,upperdir=/u,workdir=/w").expect("known");
         assert_eq!(mount.options.owners, fuse::LowerOwners::default());
-        mount.take("volatile,squash_to_uid=5,uidmapping=0:1:1000:1000:0:1").expect("known");
+        mount.take("fsname=disk,volatile,squash_to_uid=5,uidmapping=0:1:1000:1000:0:1").expect("known");
         assert_eq!(mount.lowers, [PathBuf::from("/a"), PathBuf::from("/b")]);
+        assert_eq!(mount.source.as_deref(), Some("disk"));
         assert_eq!(mount.options.owners.squash, Some((5, 0)));
         assert_eq!(mount.options.owners.uid.as_ref().map(|map| map.0.len()), Some(2));
         assert!(!mount.options.write_through);
         mount.take("writeback=0").expect("known");
         assert!(mount.options.write_through);
-        for bad in ["plugins=x", "writeback", "squash_to_uid=x", "uidmapping=1:2"] {
+        for bad in ["plugins=x", "writeback", "squash_to_uid=x", "uidmapping=1:2", "fsname="] {
             assert!(mount.take(bad).is_err(), "{bad}");
         }
     }

@@ -144,11 +144,6 @@ impl Round {
     }
 }
 
-fn tells_links(operation: &Operation) -> bool {
-    use Operation::{Stat, StatOf, Times, TimesOf};
-    matches!(operation, Stat { .. } | StatOf { .. } | Times { .. } | TimesOf { .. })
-}
-
 /// The overlays and the plain directory of one round.
 struct Trees {
     drivers: Vec<Driver>,
@@ -159,12 +154,8 @@ struct Trees {
     layers: Layers,
     /// The folder of each overlay.
     folders: Vec<PathBuf>,
-    /// Files in the lower layers have several names.
-    linked: bool,
     /// A file was given another name in this round.
     links_made: bool,
-    /// A server has ended that knew how many names files of lower layers have.
-    miscounted: bool,
 }
 
 impl Trees {
@@ -175,19 +166,8 @@ impl Trees {
         let plain = Tree::open(&plain);
         let drivers = round.drivers.to_vec();
         let folders = (0..drivers.len()).map(|number| folder.join(format!("o{number}"))).collect();
-        let linked = !drivers.contains(&Driver::Native);
         let (open, overlays) = (Vec::new(), Vec::new());
-        let mut trees = Self {
-            drivers,
-            open,
-            plain,
-            overlays,
-            layers,
-            folders,
-            linked,
-            links_made: false,
-            miscounted: false,
-        };
+        let mut trees = Self { drivers, open, plain, overlays, layers, folders, links_made: false };
         {
             // What is seen before anything is done is what the kernel shows.
             let first = Overlay::mount(Driver::Native, &trees.layers, folder.join("first"));
@@ -214,7 +194,6 @@ impl Trees {
             self.plain.apply(&Operation::Close { slot }).unwrap();
         }
         self.drivers.reverse();
-        self.miscounted |= self.linked;
         self.mount();
     }
 
@@ -263,9 +242,6 @@ impl Trees {
         } else {
             outcomes.push(self.plain.apply(operation));
         }
-        if self.miscounted && tells_links(operation) {
-            return Ok(());
-        }
         let wanted = outcomes.last().cloned();
         for number in (0..self.overlays.len()).rev() {
             if Some(&outcomes[number]) != wanted.as_ref() && !self.leave_out(number) {
@@ -282,7 +258,7 @@ impl Trees {
         let plain = snapshot::take(self.plain.root().as_fd(), Shown::User)?;
         for number in (0..self.overlays.len()).rev() {
             let driver = self.overlays[number].driver;
-            let names = Names { counted: !self.miscounted, known: driver != Driver::Native };
+            let names = Names { known: driver != Driver::Native };
             let fault = match snapshot::take(self.open[number].root(), Shown::User) {
                 Err(text) => Some(text),
                 Ok(own) => snapshot::differ(&own, &plain, names),

@@ -150,6 +150,7 @@ impl Merged {
         self.is_copied(inode, &copy);
         state.names = names;
         state.group = group.map(Box::new);
+        self.forget_gone(state, stat);
         state.gone = 0;
         state.upper = true;
         state.lowers.clear();

@@ -51,8 +51,9 @@ impl Merged {
             match rustix::io::pwrite(&data.fd, &bytes[written..], offset + written as u64) {
                 Ok(count) => written += count,
                 Err(Errno::INTR) => {}
-                // What was written is written; the rest fails by itself next time.
-                Err(_) if written > 0 => break,
+                // Even where a part was written: Linux takes pages that it writes
+                // back for written, however few the answer counts, and makes EIO
+                // of it where it does not.
                 Err(errno) => return Err(errno),
             }
         }

@@ -49,7 +49,7 @@ pub(super) struct State {
     /// A directory: the lower layers that contribute to it, topmost first.
     /// A file: the one layer that has it, if the upper directory has not.
     pub(super) lowers: Few<Layer>,
-    /// Names of a lower file with several that were removed in this run.
+    /// Names of a lower file with several that were removed: see [`super::links`].
     pub(super) gone: u32,
     /// A file without a name: what it still is.
     pub(super) held: Option<Arc<OwnedFd>>,

@@ -9,6 +9,10 @@
 //!
 //! The kernel's overlay knows nothing of it: there, the other names show the
 //! original again.
+//!
+//! Of a file that is not copied but lost a name, `KEY.gone` in `work/links/` has
+//! the number of its lost names as its size, in any overlay: or, once the kernel or
+//! this server has forgotten the file, it would have all that it has in its layer.
 
 use super::inode::{Inode, Layer, State, UPPER};
 use super::lookup::Found;
@@ -16,7 +20,8 @@ use super::merged::Merged;
 use super::table::Identity;
 use super::wire::Answer;
 use super::xattr;
-use rustix::fs::{AtFlags, statat, unlinkat};
+use crate::error::BestEffort;
+use rustix::fs::{AtFlags, Stat, statat, unlinkat};
 use rustix::io::Errno;
 use std::ffi::{CStr, CString};
 use std::os::fd::AsFd;
@@ -75,6 +80,46 @@ impl Merged {
         }
         self.table.remove_identity(inode.copy.load(Ordering::Relaxed), inode);
         unlinkat(work.links(), &*group.key, AtFlags::empty())
+    }
+
+    /// Writes down that a file is about to lose one more name, if its layer has it
+    /// under several. Where that cannot be done it will show too many links.
+    pub(super) fn count_gone(&self, inode: &Arc<Inode>, state: &State) {
+        let Some(work) = self.work.as_ref().filter(|_| !state.upper && state.group.is_none()) else { return };
+        let Ok(stat) = self.stat_of(inode, state) else { return };
+        let (links, gone) = (stat.st_nlink as u32, state.gone + 1);
+        if links < 2 {
+            return;
+        }
+        let key = self.gone_key(state.layer(), stat.st_ino);
+        if gone < links {
+            work.keep_count(&key, u64::from(gone)).or_ignore();
+        } else {
+            unlinkat(work.links(), &*key, AtFlags::empty()).or_ignore();
+        }
+    }
+
+    /// How many names a lower file that was just found has lost before.
+    pub(super) fn gone_before(&self, found: &Found) -> u32 {
+        let Some(work) = self.work.as_ref().filter(|work| work.has_links()) else { return 0 };
+        let Some(layer) = found.lowers.first() else { return 0 };
+        let key = self.gone_key(*layer, found.stat.st_ino);
+        let count =
+            statat(work.links(), &*key, AtFlags::SYMLINK_NOFOLLOW).map_or(0, |stat| stat.st_size as u64);
+        // One is left, or it had not been found.
+        (count as u32).min((found.stat.st_nlink as u32).saturating_sub(1))
+    }
+
+    /// The file is copied, with all the names that it has.
+    pub(super) fn forget_gone(&self, state: &State, original: &Stat) {
+        let Some(work) = self.work.as_ref().filter(|_| state.gone > 0) else { return };
+        let key = self.gone_key(state.layer(), original.st_ino);
+        unlinkat(work.links(), &*key, AtFlags::empty()).or_ignore();
+    }
+
+    fn gone_key(&self, layer: Layer, ino: u64) -> CString {
+        let key = self.key(layer, ino);
+        CString::new([key.to_bytes(), b".gone"].concat()).unwrap_or_default()
     }
 
     /// Gives the name `name` in `parent` to the copy in the upper directory too.

@@ -135,6 +135,8 @@ impl Merged {
             identity = *copied;
         }
         let identity = identity;
+        let uncopied = several && !known && !found.upper && group.is_none();
+        let gone = if uncopied { self.gone_before(&found) } else { 0 };
         let mut fresh = false;
         let make = || {
             fresh = true;
@@ -152,6 +154,7 @@ impl Merged {
                 upper,
                 lowers,
                 group: group.map(|(_, group)| Box::new(group)),
+                gone,
                 ..State::default()
             };
             let inode = Inode::new(self.table.new_node(), ino, kind, state);

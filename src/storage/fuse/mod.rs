@@ -22,6 +22,8 @@ mod create;
 mod data;
 mod few;
 mod handles;
+#[cfg(test)]
+mod hostile;
 mod inode;
 mod links;
 mod listing;
@@ -45,6 +47,10 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 const DEVICE: &str = "/dev/fuse";
+
+/// What the table of mounts shows as the device of an overlay, and behind `fuse.`
+/// as its type.
+const NAME: &str = "coracle";
 
 /// The directories of one overlay, held open (O_PATH is enough).
 pub(crate) struct Layers {
@@ -89,12 +95,20 @@ pub(crate) fn open_device() -> Result<OwnedFd> {
 /// # Errors
 /// `Failed` outside of a user namespace that the caller is root of.
 pub(crate) fn mount(device: BorrowedFd<'_>) -> Result<OwnedFd> {
+    mount_as(device, NAME)
+}
+
+/// As [`mount`]; `source` is what the table of mounts shows as its device.
+///
+/// # Errors
+/// As there.
+pub(crate) fn mount_as(device: BorrowedFd<'_>, source: &str) -> Result<OwnedFd> {
     let configure = || {
         let context = rustix::mount::fsopen("fuse", FsOpenFlags::FSOPEN_CLOEXEC)?;
         let fs = context.as_fd();
         let set = |key: &str, value: &str| rustix::mount::fsconfig_set_string(fs, key, value);
-        set("source", "coracle")?;
-        set("subtype", "coracle")?;
+        set("source", source)?;
+        set("subtype", NAME)?;
         set("fd", &device.as_raw_fd().to_string())?;
         set("rootmode", "40000")?;
         set("user_id", "0")?;

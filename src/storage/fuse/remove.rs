@@ -25,6 +25,7 @@ impl Merged {
         let upper = self.upper_part(&parent)?;
         let below = self.below(&parent, name)?;
         let in_upper = found.upper;
+        let several = found.stat.st_nlink > 1;
         let inode = self.refer(&parent, name, found)?;
         let result = {
             let mut state = inode.state_mut();
@@ -34,6 +35,9 @@ impl Merged {
                 (true, true) => work.replace_by_whiteout(upper.as_fd(), name),
                 (false, _) => work.hide(upper.as_fd(), name),
             };
+            if several && removed.is_ok() {
+                self.count_gone(&inode, &state);
+            }
             removed.and_then(|()| self.lost_name(&inode, &mut state, &parent, name))
         };
         let listing = parent.handles().listing.clone();

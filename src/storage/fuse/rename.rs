@@ -138,6 +138,7 @@ impl Merged {
                 state.names.clear();
                 self.table.remove_identity(there.copy.load(Ordering::Relaxed), there);
             } else {
+                self.count_gone(there, state);
                 self.lost_name(there, state, &target.parent, target.name)?;
             }
         }

@@ -9,7 +9,7 @@ use super::wire::Answer;
 use crate::error::{BestEffort, Context, Result};
 use crate::storage::usage::remove_tree;
 use crate::storage::whiteout::make_whiteout;
-use rustix::fs::{AtFlags, Mode, RenameFlags, linkat, renameat_with, unlinkat};
+use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, linkat, renameat_with, unlinkat};
 use rustix::io::Errno;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -87,6 +87,14 @@ impl Work {
     pub(super) fn keep(&self, fresh: &CStr, key: &CStr) -> Answer<()> {
         self.has_links.store(true, Ordering::Relaxed);
         linkat(&self.fresh, fresh, &self.links, key, AtFlags::empty())
+    }
+
+    /// Keeps a number by this name: as the size of an empty file.
+    pub(super) fn keep_count(&self, key: &CStr, count: u64) -> Answer<()> {
+        self.has_links.store(true, Ordering::Relaxed);
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&self.links, key, flags, Mode::RUSR | Mode::WUSR)?;
+        rustix::fs::ftruncate(file, count)
     }
 
     /// Puts another link of a finished copy in the place of what is there.

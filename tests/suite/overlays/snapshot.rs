@@ -192,9 +192,6 @@ fn bytes(fd: BorrowedFd<'_>) -> rustix::io::Result<Vec<u8>> {
 /// What of the names of one file can be compared.
 #[derive(Clone, Copy)]
 pub(super) struct Names {
-    /// How many there are. A new server does not know how many names in a lower
-    /// layer were removed.
-    pub(super) counted: bool,
     /// Which they are. In the kernel's overlay their numbers can differ.
     pub(super) known: bool,
 }
@@ -206,9 +203,6 @@ pub(super) fn differ(one: &Snapshot, other: &Snapshot, names: Names) -> Option<S
     for path in paths {
         let (mut one, mut other) = (one.get(path).cloned(), other.get(path).cloned());
         for entry in [&mut one, &mut other].into_iter().flatten() {
-            if !names.counted {
-                entry.status.links = 0;
-            }
             if !names.known {
                 entry.first.clear();
             }

@@ -172,6 +172,8 @@ impl Member {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::VecDeque;
+    use std::sync::mpsc::{Receiver, Sender, channel};
 
     #[test]
     fn one_listens_and_a_second_is_called_for_more() {
@@ -209,5 +211,127 @@ mod tests {
             crew.end();
             watch.join().expect("thread");
         });
+    }
+
+    /// /dev/fuse as far as the crew sees it, with clients who never give up.
+    #[derive(Default)]
+    struct Device {
+        requests: Mutex<(VecDeque<Request>, bool)>,
+        arrived: Condvar,
+    }
+
+    /// Answered by `answer`, once `until` says something or is gone.
+    struct Request {
+        until: Option<Receiver<()>>,
+        answer: Sender<()>,
+    }
+
+    impl Device {
+        fn send(&self, until: Option<Receiver<()>>) -> Receiver<()> {
+            let (answer, answered) = channel();
+            self.requests.lock().expect("lock").0.push_back(Request { until, answer });
+            self.arrived.notify_one();
+            answered
+        }
+
+        fn look(&self) -> Option<Request> {
+            self.requests.lock().expect("lock").0.pop_front()
+        }
+
+        fn wait(&self) -> Option<Request> {
+            let mut requests = self.requests.lock().expect("lock");
+            loop {
+                if let Some(request) = requests.0.pop_front() {
+                    return Some(request);
+                }
+                if requests.1 {
+                    return None;
+                }
+                requests = self.arrived.wait(requests).expect("lock");
+            }
+        }
+
+        fn unmount(&self) {
+            self.requests.lock().expect("lock").1 = true;
+            self.arrived.notify_all();
+        }
+
+        fn more(&self) -> bool {
+            !self.requests.lock().expect("lock").0.is_empty()
+        }
+
+        /// As a worker does.
+        fn serve(&self, crew: &Crew, number: usize) {
+            while crew.rest() {
+                loop {
+                    let request = match self.look() {
+                        Some(request) => request,
+                        None if crew.may_rest() => break,
+                        None => match self.wait() {
+                            Some(request) => request,
+                            None => return crew.end(),
+                        },
+                    };
+                    crew.busy(number);
+                    if self.more() {
+                        crew.call();
+                    }
+                    if let Some(until) = request.until {
+                        until.recv().ok();
+                    }
+                    request.answer.send(()).ok();
+                    if !crew.done(number) {
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Requests that last until another was answered: if at any time nobody
+    /// listened, both would wait for ever.
+    #[test]
+    fn somebody_always_listens() {
+        const CLIENTS: u64 = 6;
+        const LONG: Duration = Duration::from_secs(60);
+        for round in 0..20_u64 {
+            let crew = Crew::new(CLIENTS as usize + 1);
+            let device = Device::default();
+            std::thread::scope(|scope| {
+                scope.spawn(|| crew.watch());
+                for number in 0..=CLIENTS as usize {
+                    let (crew, device) = (&crew, &device);
+                    scope.spawn(move || device.serve(crew, number));
+                }
+                let clients: Vec<_> = (0..CLIENTS)
+                    .map(|client| {
+                        let device = &device;
+                        scope.spawn(move || {
+                            let mut random = (round * CLIENTS + client) | 1;
+                            for step in 0..50 {
+                                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                                let slow = (random >> 60) < 3;
+                                let (go_on, until) = channel();
+                                let lasting = slow.then(|| device.send(Some(until)));
+                                let answered = device.send(None).recv_timeout(LONG);
+                                drop(go_on);
+                                let after = lasting.map(|lasting| lasting.recv_timeout(LONG));
+                                if answered.is_err() || after.is_some_and(|answered| answered.is_err()) {
+                                    return Err(format!("round {round}, client {client}, step {step}"));
+                                }
+                            }
+                            Ok(())
+                        })
+                    })
+                    .collect();
+                let results: Vec<_> =
+                    clients.into_iter().map(|client| client.join().expect("client")).collect();
+                device.unmount();
+                crew.end();
+                for result in results {
+                    result.expect("an answer");
+                }
+            });
+        }
     }
 }

@@ -129,6 +129,10 @@ fn changes(fields: &mut Fields<'_>) -> Answer<Changes> {
     fields.skip(4)?;
     let (uid, gid) = (fields.u32()?, fields.u32()?);
     let has = |bit: u32| valid & bit != 0;
+    // Nobody's id: chown(2) takes it for "as it is", and it is not asked for then.
+    if has(fattr::UID) && uid == u32::MAX || has(fattr::GID) && gid == u32::MAX {
+        return Err(Errno::INVAL);
+    }
     let time = |set: u32, now: u32, at| match (has(set), has(now)) {
         (true, true) => Some(SetTime::Now),
         (true, false) => Some(SetTime::At(at)),
@@ -161,7 +165,7 @@ fn make(fs: &dyn FileSystem, header: &Header, fields: &mut Fields<'_>) -> Answer
         }
         opcode::SYMLINK => {
             let name = fields.name()?;
-            fs.make(caller, parent, name, New::Symlink { target: fields.name()? })
+            fs.make(caller, parent, name, New::Symlink { target: fields.text()? })
         }
         opcode::LINK => {
             let node = fields.u64()?;
@@ -228,17 +232,17 @@ fn xattr(fs: &dyn FileSystem, header: &Header, fields: &mut Fields<'_>, reply: &
         opcode::SETXATTR => {
             let (size, flags, more) = (fields.u32()?, fields.u32()?, fields.u32()?);
             fields.skip(4)?;
-            let name = fields.name()?;
+            let name = fields.text()?;
             let value = fields.take(size as usize)?;
             let how = SetXattr { flags, kill_sgid: more & SETXATTR_ACL_KILL_SGID != 0 };
             fs.set_xattr(header.node, name, value, how)
         }
-        opcode::REMOVEXATTR => fs.remove_xattr(header.node, fields.name()?),
+        opcode::REMOVEXATTR => fs.remove_xattr(header.node, fields.text()?),
         _ => {
             let size = fields.u32()? as usize;
             fields.skip(4)?;
             let value = if header.opcode == opcode::GETXATTR {
-                fs.get_xattr(header.node, fields.name()?)?
+                fs.get_xattr(header.node, fields.text()?)?
             } else {
                 fs.list_xattrs(header.node)?
             };

@@ -77,3 +77,19 @@ fn another_end(device: &OwnedFd) -> Result<OwnedFd> {
     crate::sys::fuse::join_connection(fresh.as_fd(), device.as_fd()).context(|| "join the connection")?;
     Ok(fresh)
 }
+
+/// What a request is answered, and without an answer to it nothing. Here a panic
+/// is one.
+#[cfg(test)]
+pub(super) fn answer_to(fs: &dyn FileSystem, request: &[u8]) -> Option<Answer<Vec<u8>>> {
+    let (header, fields) = request::Header::split(request)?;
+    let mut reply = reply::Reply::new(fs.lasts());
+    match dispatch::dispatch(fs, &header, fields, &mut reply) {
+        Ok(dispatch::Outcome::Answered) => Some(Ok(reply.finish(header.unique, 0).to_vec())),
+        Ok(dispatch::Outcome::Silent) => None,
+        Ok(dispatch::Outcome::Seek { offset, whence }) => {
+            Some(fs.seek(header.node, offset, whence).map(|_| Vec::new()))
+        }
+        Err(errno) => Some(Err(errno)),
+    }
+}

@@ -60,11 +60,20 @@ impl<'a> Fields<'a> {
         Ok(u64::from_ne_bytes(bytes))
     }
 
-    /// A name, up to and without its NUL byte.
+    /// A name in a directory. Linux sends no other than of one component; one
+    /// that would lead elsewhere is refused all the same.
     pub(super) fn name(&mut self) -> Result<&'a CStr, Errno> {
-        let name = CStr::from_bytes_until_nul(self.0).map_err(|_| Errno::IO)?;
-        self.skip(name.count_bytes() + 1)?;
-        Ok(name)
+        let name = self.text()?;
+        let bytes = name.to_bytes();
+        let leads_elsewhere = matches!(bytes, b"" | b"." | b"..") || bytes.contains(&b'/');
+        if leads_elsewhere { Err(Errno::IO) } else { Ok(name) }
+    }
+
+    /// What a link says, or an attribute is called: up to and without the NUL byte.
+    pub(super) fn text(&mut self) -> Result<&'a CStr, Errno> {
+        let text = CStr::from_bytes_until_nul(self.0).map_err(|_| Errno::IO)?;
+        self.skip(text.count_bytes() + 1)?;
+        Ok(text)
     }
 }
 
@@ -96,5 +105,15 @@ mod tests {
         for cut in 0..bytes.len() {
             assert!(Header::split(&bytes[..cut]).is_none());
         }
+    }
+
+    #[test]
+    fn a_name_leads_nowhere_else() {
+        for name in ["", ".", "..", "../x", "/", "a/b"] {
+            let bytes = [name.as_bytes(), b"\0"].concat();
+            assert_eq!(Fields(&bytes).name(), Err(Errno::IO), "{name:?}");
+            assert!(Fields(&bytes).text().is_ok(), "{name:?}");
+        }
+        assert_eq!(Fields(b"...\0").name(), Ok(c"..."));
     }
 }

@@ -1,0 +1,133 @@
+//! The FUSE overlay under load and over bad ground: nothing hangs.
+
+use crate::harness::{Fuse, Output, Sandbox, SubIds, sandbox};
+
+/// Runs a script in `unshare`, below a folder of its own. `$c` is the tool;
+/// `serve OPTIONS POINT` mounts an overlay, whose server is `$pid`.
+#[track_caller]
+fn session(sandbox: &Sandbox, folder: &str, script: &str) -> Output {
+    let base = sandbox.root().join(folder);
+    std::fs::create_dir_all(&base).unwrap();
+    let binary = crate::harness::sandbox::binary();
+    let script = format!(
+        r#"c={}; cd {}
+        serve() {{ rm -f said; mkfifo said; "$c" overlay -f --announce -o "$1" "$2" >said & pid=$!
+            [ "$(cat said)" = ready ]; }}
+        {script}"#,
+        binary.display(),
+        base.display(),
+    );
+    let output = sandbox.coracle(["unshare", "sh", "-ec", &script]);
+    sandbox.ok(["unshare", "rm", "-rf", base.to_str().unwrap()]);
+    output
+}
+
+/// How often: 300 is the short form.
+fn rounds(of_short: u64) -> u64 {
+    let soak = std::env::var("CORACLE_TEST_SOAK").ok().and_then(|text| text.parse().ok()).unwrap_or(300_u64);
+    (of_short * soak / 300).max(1)
+}
+
+#[test]
+fn mounting_and_unmounting_over_and_over_hangs_nowhere() {
+    let Some(sandbox) = sandbox(&[Fuse]) else { return };
+    let script = format!(
+        r"mkdir low upper work m; echo low >low/file; n=0
+        while [ $n -lt {} ]; do
+            serve lowerdir=low,upperdir=upper,workdir=work m
+            cat m/file >/dev/null & one=$!; ls m >/dev/null & other=$!; echo $n >m/new
+            wait $one || exit 7; wait $other || exit 7
+            umount m
+            wait $pid || exit 8
+            n=$((n + 1))
+        done
+        cat upper/new low/file",
+        rounds(12)
+    );
+    let output = session(&sandbox, "again", &script).ok();
+    assert_eq!(output.stdout, format!("{}\nlow\n", rounds(12) - 1), "{output}");
+}
+
+/// The lower layer is an overlay too, whose server stops now and then in the
+/// middle of requests; the upper one is killed in every second round.
+#[test]
+fn clients_of_a_slow_and_of_a_killed_server_come_to_an_end() {
+    let Some(sandbox) = sandbox(&[Fuse]) else { return };
+    let script = format!(
+        r#"mkdir low slow upper work m; n=0
+        for d in 1 2 3 4 5; do mkdir low/$d; for f in 1 2 3 4 5 6; do echo $d$f >low/$d/$f; done; done
+        find low -type f | sort | xargs cat >whole
+        client() {{ set +e; while [ -e go ]; do find m >/dev/null; cat m/*/* >/dev/null; echo $1 >m/new$1; echo $1 >>m/2/$1
+            mv m/new$1 m/old$1; ln m/old$1 m/3/link$1; rm m/old$1 m/3/link$1; done 2>/dev/null; :; }}
+        while [ $n -lt {} ]; do
+            serve lowerdir=low slow; inner=$pid
+            serve lowerdir=slow,upperdir=upper,workdir=work m; outer=$pid
+            : >go; clients=
+            for i in 1 2 3 4 5 6; do client $i & clients="$clients $!"; done
+            for i in 1 2 3 4 5 6 7 8; do kill -STOP $inner; sleep 0.05; kill -CONT $inner; sleep 0.02; done
+            if [ $((n % 2)) = 1 ]; then kill -9 $outer; fi
+            rm go
+            wait $clients || exit 7
+            umount m
+            if wait $outer; then ended=0; else ended=$?; fi
+            umount slow; wait $inner || exit 8
+            find low -type f | sort | xargs cat | cmp - whole
+            echo $ended; n=$((n + 1))
+        done"#,
+        rounds(2)
+    );
+    let output = session(&sandbox, "slow", &script).ok();
+    let expected: Vec<_> = (0..rounds(2)).map(|round| if round % 2 == 1 { "137" } else { "0" }).collect();
+    assert_eq!(output.lines(), expected, "{output}");
+}
+
+/// The end of a file was lost without a word where its beginning fitted on the disk:
+/// Linux does not look at how much of what it writes back was written.
+#[test]
+fn a_write_that_fits_in_part_is_told() {
+    let Some(sandbox) = sandbox(&[Fuse, SubIds]) else { return };
+    let script = r#"mkdir low disk m; mount -t tmpfs -o size=4m none disk; mkdir disk/upper disk/work
+        serve lowerdir=low,upperdir=disk/upper,workdir=disk/work m
+        dd if=/dev/zero of=m/fill bs=64k count=56 conv=fsync 2>/dev/null
+        for how in "" conv=fsync oflag=direct; do
+            if dd if=/dev/zero of=m/part bs=1M count=1 $how 2>error; then echo "unnoticed: $how"; fi
+            grep -o 'No space left' error || cat error; rm m/part
+        done
+        umount m; wait $pid; umount disk"#;
+    let output = session(&sandbox, "part", script).ok();
+    assert_eq!(output.lines(), ["No space left"; 3], "{output}");
+}
+
+/// After the last name but one is gone, a file has one link, whoever asks.
+#[test]
+fn removed_names_stay_counted() {
+    let Some(sandbox) = sandbox(&[Fuse]) else { return };
+    let script = r"mkdir low upper work m; echo x >low/a; ln low/a low/b; ln low/a low/c; ln low/a low/d
+        o=lowerdir=low,upperdir=upper,workdir=work
+        serve $o m; rm m/a; stat -c %h m/b; umount m; wait $pid
+        serve $o m; stat -c %h m/c; : >new; mv new m/d; stat -c %h m/b; umount m; wait $pid
+        serve $o m; stat -c %h m/b; rm m/b; stat -c %h m/c; umount m; wait $pid
+        serve $o m; stat -c %h m/c; ls work/links | wc -l
+        echo y >>m/c; stat -c %h m/c; ln m/c m/a; umount m; wait $pid
+        serve $o m; stat -c %h m/a m/c; ls work/links | wc -l; umount m; wait $pid
+        cat low/a; stat -c %h low/a";
+    let output = session(&sandbox, "links", script).ok();
+    let expected = ["3", "3", "2", "2", "1", "1", "1", "1", "2", "2", "0", "x", "4"];
+    assert_eq!(output.lines(), expected, "{output}");
+}
+
+#[test]
+fn a_mount_is_shown_by_the_name_that_it_is_given() {
+    let Some(sandbox) = sandbox(&[Fuse]) else { return };
+    let script = r"mkdir low m; serve lowerdir=low,fsname=disk m
+        sed -n 's/.* - \(fuse[^ ]* [^ ]*\) .*/\1/p' /proc/self/mountinfo | grep disk; umount m; wait $pid";
+    assert_eq!(session(&sandbox, "name", script).ok().text(), "fuse.coracle disk");
+}
+
+#[test]
+fn syncfs_writes_back_what_the_kernel_has_gathered() {
+    let Some(sandbox) = sandbox(&[Fuse]) else { return };
+    let script = r"mkdir low upper work m; serve lowerdir=low,upperdir=upper,workdir=work m
+        head -c 300000 /dev/urandom >m/data; sync -f m/data; cmp m/data upper/data; echo same; umount m; wait $pid";
+    assert_eq!(session(&sandbox, "sync", script).ok().text(), "same");
+}
