@@ -480,7 +480,9 @@ mod tests {
 
     fn texts(texts: &[&str]) -> Body {
         let mut body = Body::default();
-        texts.iter().for_each(|text| body.string(text));
+        for text in texts {
+            body.string(text);
+        }
         body
     }
 
@@ -488,7 +490,9 @@ mod tests {
     fn the_job_s_end_may_come_before_its_answer() {
         let mut removed = Body::default();
         removed.u32(7);
-        ["/job/7", "a.scope", "done"].iter().for_each(|text| removed.string(text));
+        for text in ["/job/7", "a.scope", "done"] {
+            removed.string(text);
+        }
         let mut said = message(SIGNAL, &[(3, "s", "JobRemoved")], 0, "uoss", removed);
         said.extend(message(METHOD_RETURN, &[], 1, "o", texts(&["/job/7"])));
         let mut bus = peer(said);
@@ -504,7 +508,9 @@ mod tests {
         for (number, job) in [(7, "/job/7"), (8, "/job/8")] {
             let mut removed = Body::default();
             removed.u32(number);
-            [job, "a.scope", "done"].iter().for_each(|text| removed.string(text));
+            for text in [job, "a.scope", "done"] {
+                removed.string(text);
+            }
             said.extend(message(SIGNAL, &[(3, "s", "JobRemoved")], 0, "uoss", removed));
         }
         let mut bus = peer(said);

@@ -271,7 +271,7 @@ impl Group {
     }
 
     fn unit(&self) -> Option<&str> {
-        self.path.file_name()?.to_str().filter(|name| name.ends_with(".scope"))
+        self.path.file_name()?.to_str().filter(|_| self.path.extension().is_some_and(|kind| kind == "scope"))
     }
 
     fn apply_files(&self, settings: &[limits::Setting]) -> Result<()> {

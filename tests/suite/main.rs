@@ -12,6 +12,8 @@
     clippy::single_element_loop
 )]
 #![allow(clippy::nonminimal_bool, clippy::unnecessary_fold, clippy::manual_try_fold)]
+// Shares of time are compared as fractions.
+#![allow(clippy::cast_precision_loss)]
 
 mod harness;
 

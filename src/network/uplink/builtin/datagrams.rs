@@ -107,11 +107,10 @@ impl Stack {
         let Some(Entry { flow: Flow::Ping { socket, .. }, used, .. }) = entry else { return };
         *used = Instant::now();
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        match rustix::net::sendto(&*socket, message, flags, &SocketAddr::new(target, 0)) {
-            Err(Errno::NETUNREACH) => {
-                icmp::unreachable(&self.device, &self.policy, packet, Unreachable::Network);
-            }
-            Ok(_) | Err(_) => {}
+        let sent = rustix::net::sendto(&*socket, message, flags, &SocketAddr::new(target, 0));
+        // Whatever else it is, a datagram may be lost.
+        if sent.is_err_and(|error| error == Errno::NETUNREACH) {
+            icmp::unreachable(&self.device, &self.policy, packet, Unreachable::Network);
         }
     }
 
