@@ -93,11 +93,19 @@ async fn start_on(
     let cgroup = group.as_ref().map(|group| group.path().to_owned());
     container.set_group(group);
     let addresses = uplink.as_ref().map(|chosen| chosen.addresses().clone());
-    let mut uplink = match uplink {
-        Some(chosen) => Some(Uplink::start(chosen, Netns::of(starting.pid)?)?),
-        None => None,
+    let connected = uplink.map(|chosen| Uplink::start(chosen, Netns::of(starting.pid)?)).transpose();
+    let served = match &connected {
+        Ok(uplink) => container.ports.serve(container, starting.pid, uplink.is_none()),
+        Err(_) => Ok(()),
     };
-    container.ports.serve(container, starting.pid, uplink.is_none())?;
+    let mut uplink = match (connected, served) {
+        (Ok(uplink), Ok(())) => uplink,
+        // An init that has died has no namespaces: what it met is the reason.
+        (Err(error), _) | (_, Err(error)) => {
+            starting.wait_until_ready()?;
+            return Err(error);
+        }
+    };
     for warning in warnings {
         if let Some(front) = front {
             front.send(&FromMonitor::Warning(warning)).or_ignore();

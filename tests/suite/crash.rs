@@ -51,6 +51,8 @@ fn monitor_and_container_killed_together_can_be_removed() {
     until("its processes to end", || {
         crate::harness::leaks::processes_of(sandbox.root()).is_empty().then_some(())
     });
+    // One that is dying has no words and no mounts any more, and lives all the same.
+    until("it to be told as ended", || (sandbox.status("c") != "running").then_some(()));
     sandbox.ok(["rm", "c"]);
     assert_eq!(sandbox.ok(["ps", "-a", "-q"]), "");
 }
