@@ -1,7 +1,7 @@
 //! `load`, `save`, `import`.
 
 use super::command::{Entry, command};
-use super::registry::{ownership, platform};
+use super::pull::{ownership, platform};
 use super::ui;
 use crate::engine::Engine;
 use crate::engine::import::{ImportOptions, import as import_image};

@@ -4,9 +4,9 @@ use super::command::{Entry, Kind, command, run_in, with_help};
 use super::global::GlobalArgs;
 use super::{
     archives, changes, check, complete, control, df, doctor, events, exec, exit, generate, global,
-    healthcheck, help, images, inspect, lifecycle, logs, mounts, overlay, pause, port, preparation, prune,
-    ps, reference, registry, run as run_command, secret, stats, system, top, ui, volume, volume_archive,
-    wait,
+    healthcheck, help, images, inspect, lifecycle, login, logs, mounts, overlay, pause, port, preparation,
+    prune, ps, pull, push, reference, run as run_command, secret, stats, system, top, ui, volume,
+    volume_archive, wait,
 };
 use crate::error::Result;
 use clap::{Arg, ArgAction, Args, Command};
@@ -39,7 +39,10 @@ pub(crate) static ENTRIES: &[Entry] = &[
     mounts::MOUNT,
     mounts::UNMOUNT,
     preparation::INIT,
-    registry::PULL,
+    pull::PULL,
+    push::PUSH,
+    login::LOGIN,
+    login::LOGOUT,
     images::IMAGES,
     images::RMI,
     images::TAG,

@@ -10,7 +10,7 @@ mod namespaces;
 mod request;
 mod resources;
 mod security;
-mod values;
+pub(super) mod values;
 
 pub(super) use files::read_text;
 pub(crate) use request::{Host, Words};

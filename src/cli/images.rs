@@ -6,7 +6,7 @@ pub(crate) mod tree;
 
 use super::command::{Entry, Kind, command};
 use super::template::{Format, Scope, Template};
-use super::{archives, changes, inspect, mounts, prune, registry, table, ui};
+use super::{archives, changes, inspect, mounts, prune, pull, push, table, ui};
 use crate::engine::Engine;
 use crate::engine::images::{self, ImageSummary};
 use crate::engine::rmi;
@@ -29,7 +29,8 @@ pub(crate) const IMAGE_GROUP: Entry =
     Entry { name: "image", aliases: &[], about: "Manage images", kind: Kind::Group(IMAGE) };
 
 static IMAGE: &[Entry] = &[
-    registry::PULL.same_as("pull"),
+    pull::PULL.same_as("pull"),
+    push::PUSH.same_as("push"),
     command!("ls", &["list"], "List images", "[OPTIONS] [NAME[:TAG]]", ImagesArgs, list).same_as("images"),
     command!("rm", &["remove"], "Remove images", "[OPTIONS] IMAGE [IMAGE...]", RmiArgs, remove)
         .same_as("rmi"),

@@ -3,7 +3,7 @@
 use super::command::{Entry, command};
 use super::container_options::ResourceOptions;
 use super::mounts::{containers, each};
-use super::ui;
+use super::{progress, ui};
 use crate::engine::Engine;
 use crate::engine::clone::CloneOptions;
 use crate::engine::remove::RemoveOptions;
@@ -131,7 +131,7 @@ pub(crate) fn clone(args: CloneArgs) -> Result<u8> {
     let limits = args.resources.limits()?;
     let options = CloneOptions { name, image: args.image, destroy: args.destroy, force: args.force, limits };
     let id = engine.resolve(&args.container)?;
-    let made = engine.clone_container(&id, &options, &mut |text| ui::note(text))?;
+    let made = engine.clone_container(&id, &options, &mut progress::on_stderr(false))?;
     if args.run {
         engine.start(&made, None, &mut |text| ui::warning(text))?;
     }

@@ -2,7 +2,7 @@
 
 use super::container_options::{ContainerOptions, Host, Words};
 use super::lifecycle::{attached_exit, detach_keys};
-use super::{terminal, ui};
+use super::{progress, terminal, ui};
 use crate::engine::Engine;
 use crate::engine::attach::AttachOptions;
 use crate::error::{BestEffort, Error, Result};
@@ -46,7 +46,7 @@ pub(crate) fn create(args: CreateArgs) -> Result<u8> {
     let quiet = args.container.quiet;
     let request = args.into_request("create")?;
     let engine = Engine::open()?;
-    let id = engine.create(&request, &mut progress(quiet))?;
+    let id = engine.create(&request, &mut progress::on_stderr(quiet))?;
     ui::line(id.as_str())?;
     Ok(0)
 }
@@ -64,7 +64,7 @@ pub(crate) fn run(args: RunArgs) -> Result<u8> {
         terminal::check_stdin(options.stdin, options.tty)?;
     }
     let engine = Engine::open()?;
-    let id = engine.create(&request, &mut progress(quiet))?;
+    let id = engine.create(&request, &mut progress::on_stderr(quiet))?;
     let started = engine.start(&id, attach.as_ref(), &mut |text| ui::warning(text));
     match started {
         Err(error) => {
@@ -124,15 +124,6 @@ impl RunArgs {
             stdout: wanted("stdout"),
             stderr: wanted("stderr"),
         }))
-    }
-}
-
-/// Tells what a pull does, unless with `-q`.
-fn progress(quiet: bool) -> impl FnMut(&str) {
-    move |text| {
-        if !quiet {
-            ui::note(text);
-        }
     }
 }
 

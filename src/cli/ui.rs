@@ -99,6 +99,16 @@ pub(crate) fn note(text: &str) {
     eprint(&format!("{}\n", printable(text)));
 }
 
+/// A question, whose answer is typed on the same line.
+pub(crate) fn prompt(text: &str) {
+    eprint(&printable(text));
+}
+
+/// Takes back the last `lines` lines on a terminal, for others in their place.
+pub(crate) fn rewind(lines: usize) {
+    eprint(&format!("\x1b[{lines}A\r\x1b[J"));
+}
+
 /// `Error:` as docker and podman say it: scripts look for the word.
 fn render(error: &Error, paint: bool) -> String {
     let (red, cyan, plain) = if paint { ("\x1b[31m", "\x1b[36m", "\x1b[0m") } else { ("", "", "") };

@@ -22,6 +22,7 @@ use crate::storage::layers::LayerStore;
 use crate::types::container::RecordedRoot;
 use crate::types::digest::Digest;
 use crate::types::id::ContainerId;
+use crate::types::progress::Report;
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
@@ -334,7 +335,12 @@ impl Check<'_> {
         // By its digest: the name may mean another image by now.
         let exact = reference.at(&entry.source_digest());
         let known = self.store.entries()?.iter().any(|other| other.name().as_ref() == Some(&exact));
-        pull(dirs, &exact.to_string(), &PullOptions::default(), ownership, tell)
+        let mut tell_lines = |report| {
+            if let Report::Line(text) = report {
+                tell(&text);
+            }
+        };
+        pull(dirs, &exact.to_string(), &PullOptions::default(), ownership, &mut tell_lines)
             .map_err(|error| error.hint("load it again from its archive, or remove it: --repair --force"))?;
         if known {
             return Ok(());

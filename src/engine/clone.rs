@@ -7,6 +7,7 @@ use crate::types::container::{CreateRequest, PullPolicy, RecordedRoot, RootSourc
 use crate::types::id::ContainerId;
 use crate::types::limits::Limits;
 use crate::types::mount::MountSource;
+use crate::types::progress::Report;
 use crate::types::status::Status;
 
 /// Names that are tried before giving up.
@@ -37,7 +38,7 @@ impl Engine {
         &self,
         id: &ContainerId,
         options: &CloneOptions,
-        tell: &mut dyn FnMut(&str),
+        tell: &mut dyn FnMut(Report),
     ) -> Result<ContainerId> {
         let snapshot = self.snapshot(id)?;
         let record = snapshot.record;

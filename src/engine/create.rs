@@ -14,6 +14,7 @@ use crate::types::id::ContainerId;
 use crate::types::mount::{MountSource, MountSpec};
 use crate::types::namespace::{IpcMode, NamespaceMode, NetworkMode, UsernsMode};
 use crate::types::port::{self, HostPort, Publish, check_duplicates};
+use crate::types::progress::Report;
 use jiff::Timestamp;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -24,7 +25,11 @@ const NAME_TRIES: u32 = 20;
 
 impl Engine {
     /// Records a container. Nothing runs yet. `tell` hears of a pull's progress.
-    pub(crate) fn create(&self, request: &CreateRequest, tell: &mut dyn FnMut(&str)) -> Result<ContainerId> {
+    pub(crate) fn create(
+        &self,
+        request: &CreateRequest,
+        tell: &mut dyn FnMut(Report),
+    ) -> Result<ContainerId> {
         let mut config = request.config.clone();
         let cidfile = request.cidfile.as_deref().map(reserve_cidfile).transpose()?;
         let made = self.create_record(request, &mut config, tell);
@@ -45,7 +50,7 @@ impl Engine {
         &self,
         request: &CreateRequest,
         config: &mut ContainerConfig,
-        tell: &mut dyn FnMut(&str),
+        tell: &mut dyn FnMut(Report),
     ) -> Result<ContainerId> {
         // Until the record is on disk, nobody may remove the image it names.
         let mut pin = images::pin(&self.dirs)?;
@@ -112,7 +117,7 @@ impl Engine {
         request: &CreateRequest,
         name: &str,
         pin: &mut Option<std::fs::File>,
-        tell: &mut dyn FnMut(&str),
+        tell: &mut dyn FnMut(Report),
     ) -> Result<images::LocalImage> {
         let platform = request.platform.as_ref();
         let local =
@@ -127,13 +132,13 @@ impl Engine {
                 let ownership = self.ownership()?;
                 let options = PullOptions { platform: request.platform.clone(), ..PullOptions::default() };
                 if local.is_none() && policy != PullPolicy::Always {
-                    tell(&format!("Unable to find image {name:?} locally"));
+                    tell(Report::Line(format!("Unable to find image {name:?} locally")));
                 }
                 // A pull locks the store by itself.
                 drop(pin.take());
                 match (pull::pull(&self.dirs, name, &options, ownership, tell), local) {
                     (Err(error), Some(local)) if policy == PullPolicy::Newer => {
-                        tell(&format!("using the local image: {error}"));
+                        tell(Report::Line(format!("using the local image: {error}")));
                         local
                     }
                     (result, _) => {
@@ -266,7 +271,7 @@ impl Engine {
 
 /// What `-P` means, now that the image's ports are known; and what is published
 /// is exposed, as with docker.
-fn settle_ports(config: &mut ContainerConfig, tell: &mut dyn FnMut(&str)) -> Result<()> {
+fn settle_ports(config: &mut ContainerConfig, tell: &mut dyn FnMut(Report)) -> Result<()> {
     if config.publish_all {
         for port in port::exposed(&config.expose) {
             if config.publish.iter().all(|publish| publish.port != port) {
@@ -283,7 +288,8 @@ fn settle_ports(config: &mut ContainerConfig, tell: &mut dyn FnMut(&str)) -> Res
         }
     }
     if config.network == NetworkMode::Host && !config.publish.is_empty() {
-        tell("WARNING: Published ports are discarded when using host network mode");
+        let text = "WARNING: Published ports are discarded when using host network mode";
+        tell(Report::Line(text.to_owned()));
     }
     Ok(())
 }

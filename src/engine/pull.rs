@@ -1,32 +1,33 @@
 //! A reference to layers on disk.
 
 use super::events::note_image;
-use super::images::{LocalImage, unpack_blob};
+use super::images::{LocalImage, find, unpack_blob};
 use super::load::load_place;
+use super::registry_access::{RegistryOptions, Settings};
 use crate::dirs::Dirs;
 use crate::error::{Context, Error, Kind, Result};
 use crate::image::archive::copy;
-use crate::image::blob::{Ingest, Tee};
+use crate::image::blob::Ingest;
 use crate::image::compression::decoder;
 use crate::image::config::{CONFIG_MAX, ImageConfig};
 use crate::image::manifest::{
     self, DOCKER_INDEX, DOCKER_MANIFEST, Descriptor, Document, MANIFEST_MAX, OCI_INDEX, OCI_MANIFEST,
 };
 use crate::image::names;
+use crate::image::partial::Partial;
 use crate::image::store::{ImageStore, StoredImage};
-use crate::registry::auth::Credentials;
-use crate::registry::client::{Client, Served};
-use crate::registry::config::RegistriesConf;
-use crate::registry::download::{Worker, in_parallel};
-use crate::registry::http::{Failure, Retry, with_retries};
+use crate::registry::client::{Access, Client, Served};
+use crate::registry::config::Endpoint;
+use crate::registry::download::{Meter, Worker, in_parallel};
+use crate::registry::stream::small_blob;
 use crate::storage::layers::LayerStore;
 use crate::storage::unpack::Ownership;
+use crate::types::container::PullPolicy;
 use crate::types::digest::Digest;
 use crate::types::platform::Platform;
+use crate::types::progress::Report;
 use crate::types::reference::{Reference, has_domain};
 use crate::types::transport::Place;
-use std::io::Read;
-use std::path::PathBuf;
 
 const ACCEPT: &[&str] = &[OCI_INDEX, OCI_MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST];
 
@@ -34,16 +35,10 @@ const ACCEPT: &[&str] = &[OCI_INDEX, OCI_MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST
 pub(crate) struct PullOptions {
     /// This machine's where `None`.
     pub(crate) platform: Option<Platform>,
-    /// `--tls-verify`; what registries.conf and loopback say where `None`.
-    pub(crate) tls_verify: Option<bool>,
-    /// `--creds`; those of the auth files where `None`.
-    pub(crate) credentials: Option<Credentials>,
-    /// `--authfile`
-    pub(crate) auth_file: Option<PathBuf>,
+    pub(crate) registry: RegistryOptions,
 }
 
-/// Gets an image and unpacks it. `tell` hears what is going on, a line at a
-/// time. Starts threads: this process is in its user namespace already.
+/// Gets an image and unpacks it. `tell` hears what is going on. Starts threads: this process is in its user namespace already.
 ///
 /// # Errors
 /// `NotFound` where the registry has no such image, `Invalid` for what it has
@@ -53,20 +48,19 @@ pub(crate) fn pull(
     name: &str,
     options: &PullOptions,
     ownership: Ownership,
-    tell: &mut dyn FnMut(&str),
+    tell: &mut dyn FnMut(Report),
 ) -> Result<LocalImage> {
     let name = match Place::parse(name)? {
         Place::Local(place) => return load_place(dirs, &place, options.platform.as_ref(), ownership),
         Place::Registry(name) | Place::Name(name) => name,
     };
     let name = name.as_str();
-    let files = ConfigFiles::of(dirs);
-    let conf = RegistriesConf::load(&files.registries)?;
-    let candidates = candidates(name, &conf)?;
+    let settings = Settings::load(dirs)?;
+    let candidates = settings.conf.candidates(name)?;
+    let short = has_short_name(name, &candidates)?;
     let mut failures = Vec::new();
     for reference in &candidates {
-        let pull = Pull::new(dirs, reference, options, ownership, (&conf, &files));
-        match pull.and_then(|pull| pull.run(tell)) {
+        match from_endpoints(dirs, (reference, short.as_deref()), options, ownership, &settings, tell) {
             Ok(image) => {
                 let name = reference.familiar();
                 let short = name.strip_suffix(":latest").unwrap_or(&name).to_owned();
@@ -81,60 +75,102 @@ pub(crate) fn pull(
     Err(failures.swap_remove(best))
 }
 
-/// Where a name may be: where it says, or in docker.io, or where the user's
-/// registries.conf has names without a registry looked for.
-fn candidates(name: &str, conf: &RegistriesConf) -> Result<Vec<Reference>> {
-    let reference = Reference::parse(name)?;
-    if has_domain(name) || conf.unqualified_search_registries.is_empty() {
-        return Ok(vec![reference]);
+/// As [`pull`], unless the policy finds the image that is here good enough.
+///
+/// # Errors
+/// `NotFound` where nothing is here and nothing may be pulled.
+pub(crate) fn by_policy(
+    dirs: &Dirs,
+    name: &str,
+    policy: PullPolicy,
+    options: &PullOptions,
+    ownership: Ownership,
+    tell: &mut dyn FnMut(Report),
+) -> Result<LocalImage> {
+    let local = match policy {
+        PullPolicy::Always => None,
+        PullPolicy::Missing | PullPolicy::Never | PullPolicy::Newer => {
+            find(dirs, name, options.platform.as_ref())?
+        }
+    };
+    match (local, policy) {
+        (Some(image), PullPolicy::Missing | PullPolicy::Never) => Ok(image),
+        (None, PullPolicy::Never) => Err(Error::not_found(format!("no such image: {name}"))
+            .hint("the policy `never` was given: use another one, or load it")),
+        (Some(local), PullPolicy::Newer) => match pull(dirs, name, options, ownership, tell) {
+            Err(error) => {
+                tell(Report::Line(format!("using the local image: {error}")));
+                Ok(local)
+            }
+            result => result,
+        },
+        (_, PullPolicy::Always | PullPolicy::Missing | PullPolicy::Newer) => {
+            pull(dirs, name, options, ownership, tell)
+        }
     }
-    let search = conf.unqualified_search_registries.iter().take(20);
-    search.map(|registry| Reference::parse(&format!("{registry}/{name}"))).collect()
 }
 
-/// The user's files that steer pulls, in the order in which they are asked.
-struct ConfigFiles {
-    registries: Vec<PathBuf>,
-    auth: Vec<PathBuf>,
+/// From the first mirror that has it, else from the registry itself.
+fn from_endpoints(
+    dirs: &Dirs,
+    names: (&Reference, Option<&str>),
+    options: &PullOptions,
+    ownership: Ownership,
+    settings: &Settings,
+    tell: &mut dyn FnMut(Report),
+) -> Result<LocalImage> {
+    let mut endpoints = settings.conf.endpoints(names.0)?;
+    let last = endpoints.pop();
+    for mirror in endpoints {
+        let repository = mirror.repository();
+        let pull = Pull::new(dirs, names, options, ownership, (settings, mirror));
+        match pull.and_then(|pull| pull.run(tell)) {
+            Ok(image) => return Ok(image),
+            Err(error) => tell(Report::Line(format!("mirror {repository}: {error}"))),
+        }
+    }
+    let own = last.ok_or_else(|| Error::invalid("there is no registry to pull from"))?;
+    Pull::new(dirs, names, options, ownership, (settings, own))?.run(tell)
 }
 
-impl ConfigFiles {
-    fn of(dirs: &Dirs) -> Self {
-        let variable =
-            |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        let config_home = dirs.config.parent().map(PathBuf::from);
-        let runtime = dirs.runtime.parent().map(PathBuf::from);
-        let home = variable("HOME");
-        let registries = match variable("CONTAINERS_REGISTRIES_CONF") {
-            Some(only) => vec![only],
-            None => config_home
-                .iter()
-                .map(|dir| dir.join("containers/registries.conf"))
-                .chain([PathBuf::from("/etc/containers/registries.conf")])
-                .collect(),
-        };
-        let docker = crate::dirs::relocation()
-            .docker_config
-            .or_else(|| variable("DOCKER_CONFIG"))
-            .or_else(|| Some(home?.join(".docker")));
-        let auth = match variable("REGISTRY_AUTH_FILE") {
-            Some(only) => vec![only],
-            None => [
-                runtime.map(|dir| dir.join("containers/auth.json")),
-                config_home.map(|dir| dir.join("containers/auth.json")),
-                docker.map(|dir| dir.join("config.json")),
-            ]
-            .into_iter()
-            .flatten()
-            .collect(),
-        };
-        Self { registries, auth }
+/// What the local look-up is to know a name by that leads to a registry only
+/// through the user's configuration.
+fn has_short_name(name: &str, candidates: &[Reference]) -> Result<Option<String>> {
+    let plain = Reference::parse(name)?;
+    let leads_on = !has_domain(name) && plain.digest.is_none() && *candidates != [plain.clone()];
+    Ok(leads_on.then(|| plain.familiar()))
+}
+
+/// The names of all images of a repository, for `--all-tags`.
+///
+/// # Errors
+/// `Invalid` where a tag is given; what the registry says.
+pub(crate) fn all_tags(dirs: &Dirs, name: &str, options: &PullOptions) -> Result<Vec<String>> {
+    let last = name.rsplit('/').next().unwrap_or_default();
+    if name.contains('@') || last.contains(':') {
+        return Err(Error::invalid("tag can't be used with --all-tags/-a").hint("name the repository alone"));
     }
+    let settings = Settings::load(dirs)?;
+    let mut failure = None;
+    for reference in settings.conf.candidates(name)? {
+        let endpoint = settings.conf.endpoint(&reference)?;
+        let tags = settings.client(endpoint, Access::Pull, &options.registry)?.tags();
+        match tags {
+            Ok(tags) if !tags.is_empty() => {
+                return Ok(tags.iter().map(|tag| format!("{}:{tag}", reference.repository())).collect());
+            }
+            Ok(_) => {}
+            Err(error) => failure = failure.or(Some(error)),
+        }
+    }
+    Err(failure.unwrap_or_else(|| Error::not_found(format!("{name} has no tags"))))
 }
 
 /// One pull.
 struct Pull<'a> {
     reference: &'a Reference,
+    /// What was typed, where it was no full name.
+    short: Option<&'a str>,
     platform: Option<&'a Platform>,
     ownership: Ownership,
     client: Client,
@@ -151,6 +187,14 @@ struct Resolved {
     config_bytes: Vec<u8>,
 }
 
+/// Why a blob did not arrive.
+enum Stopped {
+    /// The transfer ended; what is here is good.
+    Cut,
+    /// What came is not what was promised, or could not be kept.
+    Wrong,
+}
+
 /// A layer to download and the places it is unpacked to: chain and diff id.
 struct LayerJob<'a> {
     blob: &'a Descriptor,
@@ -160,44 +204,39 @@ struct LayerJob<'a> {
 impl<'a> Pull<'a> {
     fn new(
         dirs: &Dirs,
-        reference: &'a Reference,
+        (reference, short): (&'a Reference, Option<&'a str>),
         options: &'a PullOptions,
         ownership: Ownership,
-        (conf, files): (&RegistriesConf, &ConfigFiles),
+        (settings, endpoint): (&Settings, Endpoint),
     ) -> Result<Self> {
-        let mut endpoint = conf.endpoint(reference)?;
-        if let Some(verify) = options.tls_verify {
-            endpoint.insecure = !verify;
-        }
-        let credentials = match (&options.credentials, &options.auth_file) {
-            (Some(given), _) => Some(given.clone()),
-            (None, Some(file)) => Credentials::find(std::slice::from_ref(file), &endpoint)?,
-            (None, None) => Credentials::find(&files.auth, &endpoint)?,
-        };
         let layers = LayerStore::open(&dirs.layers())?;
         // What killed pulls left behind goes on the way.
         layers.sweep()?;
+        let store = ImageStore::open(&dirs.images())?;
+        store.blobs().sweep_partials();
         Ok(Self {
             reference,
+            short,
             platform: options.platform.as_ref(),
             ownership,
-            client: Client::new(endpoint, credentials),
-            store: ImageStore::open(&dirs.images())?,
+            client: settings.client(endpoint, Access::Pull, &options.registry)?,
+            store,
             layers,
         })
     }
 
-    fn run(&self, tell: &mut dyn FnMut(&str)) -> Result<LocalImage> {
+    fn run(&self, tell: &mut dyn FnMut(Report)) -> Result<LocalImage> {
         let resolved = self.resolve()?;
         let familiar = self.reference.familiar();
-        tell(&format!("{}: Pulling from {}", self.reference.manifest_name(), self.reference.path));
+        let from = format!("{}: Pulling from {}", self.reference.manifest_name(), self.reference.path);
+        tell(Report::Line(from));
         self.warn_of_platform(&resolved.image, tell);
         let known = self.is_known(&resolved)?;
         let ingest = self.store.ingest()?;
-        // Twice: another process may remove an image that shares layers while
+        // Again: another process may remove an image that shares layers while
         // this one looks at them.
         for attempt in 0..3 {
-            self.fetch_layers(&resolved.image, &ingest, tell)?;
+            self.fetch_layers(&resolved.image, tell)?;
             if self.publish(&resolved, &ingest)? {
                 break;
             }
@@ -205,9 +244,9 @@ impl<'a> Pull<'a> {
                 return Err(Error::failed("layers were removed while they were pulled").hint("try again"));
             }
         }
-        tell(&format!("Digest: {}", resolved.source));
+        tell(Report::Line(format!("Digest: {}", resolved.source)));
         let what = if known { "Image is up to date for" } else { "Downloaded newer image for" };
-        tell(&format!("Status: {what} {familiar}"));
+        tell(Report::Line(format!("Status: {what} {familiar}")));
         Ok(LocalImage::new(resolved.image, Some(self.reference.clone())))
     }
 
@@ -268,25 +307,13 @@ impl<'a> Pull<'a> {
         {
             return Ok(bytes);
         }
-        with_retries(|| {
-            let mut bytes = Vec::new();
-            let reader = self.client.blob(&descriptor.digest, descriptor.size)?;
-            let read = reader.take(descriptor.size + 1).read_to_end(&mut bytes);
-            read.context(|| "read the image config")
-                .map_err(|error| Failure { error, retry: Retry::Soon })?;
-            if Digest::of(&bytes) == descriptor.digest && bytes.len() as u64 == descriptor.size {
-                Ok(bytes)
-            } else {
-                Err(Error::invalid(format!("the registry sent other content for {}", descriptor.digest))
-                    .into())
-            }
-        })
+        small_blob(&self.client, &descriptor.digest, descriptor.size)
     }
 
-    fn warn_of_platform(&self, image: &StoredImage, tell: &mut dyn FnMut(&str)) {
+    fn warn_of_platform(&self, image: &StoredImage, tell: &mut dyn FnMut(Report)) {
         let (has, host) = (image.config.platform(), Platform::host());
         if self.platform.is_none() && !has.satisfies(&host) {
-            tell(&format!("warning: the image is for {has}, this machine is {host}"));
+            tell(Report::Line(format!("warning: the image is for {has}, this machine is {host}")));
         }
     }
 
@@ -297,7 +324,7 @@ impl<'a> Pull<'a> {
         Ok(known.is_some_and(|entry| entry.manifest_digest() == resolved.image.manifest_digest))
     }
 
-    fn fetch_layers(&self, image: &StoredImage, ingest: &Ingest, tell: &mut dyn FnMut(&str)) -> Result<()> {
+    fn fetch_layers(&self, image: &StoredImage, tell: &mut dyn FnMut(Report)) -> Result<()> {
         let mut jobs: Vec<LayerJob<'_>> = Vec::new();
         let ids = image.config.chain_ids().into_iter().zip(&image.config.rootfs.diff_ids);
         for (blob, ids) in image.manifest.layers.iter().zip(ids) {
@@ -308,18 +335,18 @@ impl<'a> Pull<'a> {
                 None => jobs.push(LayerJob { blob, targets: vec![ids] }),
             }
         }
-        in_parallel(&jobs, tell, |job, worker| self.fetch_layer(job, ingest, worker))
+        in_parallel(&jobs, tell, |job, worker| self.fetch_layer(job, worker))
     }
 
-    fn fetch_layer(&self, job: &LayerJob<'_>, ingest: &Ingest, worker: &Worker<'_>) -> Result<()> {
+    fn fetch_layer(&self, job: &LayerJob<'_>, worker: &Worker<'_>) -> Result<()> {
         let short = job.blob.digest.short();
         let missing = |(chain_id, _): &&(Digest, &Digest)| !self.layers.contains(chain_id);
         if self.store.blobs().contains(job.blob) {
-            worker.tell(format!("{short}: Already exists"));
+            worker.ended(short, "Already exists");
         } else {
             let first = job.targets.iter().find(missing);
-            with_retries(|| self.download(job.blob, first, ingest, worker))?;
-            worker.tell(format!("{short}: Pull complete"));
+            let came = self.download(job.blob, first, worker)?;
+            worker.ended(short, if came { "Pull complete" } else { "Already exists" });
         }
         for (chain_id, diff_id) in job.targets.iter().filter(missing) {
             unpack_blob(&self.store, &self.layers, &job.blob.digest, (chain_id, diff_id), self.ownership)?;
@@ -328,27 +355,65 @@ impl<'a> Pull<'a> {
     }
 
     /// Streams a blob into the store and, on the way, its content into a layer.
+    /// `false` where another process has got it meanwhile.
     fn download(
         &self,
         blob: &Descriptor,
         unpack_to: Option<&(Digest, &Digest)>,
-        ingest: &Ingest,
         worker: &Worker<'_>,
-    ) -> Result<(), Failure> {
-        let mut network = worker.watch(self.client.blob(&blob.digest, blob.size)?);
+    ) -> Result<bool> {
+        let Some(mut partial) = self.store.blobs().partial(blob)? else { return Ok(false) };
+        loop {
+            let begun = partial.have() > 0;
+            match self.arrive(blob, unpack_to, &mut partial, worker) {
+                Ok(()) => return Ok(true),
+                // The beginning is good, and the next pull needs not get it again.
+                Err((error, Stopped::Cut)) => {
+                    if partial.have() == 0 {
+                        partial.discard();
+                    }
+                    return Err(error);
+                }
+                // A beginning of another day may be what is wrong.
+                Err((_, Stopped::Wrong)) if begun => partial.clear()?,
+                Err((error, Stopped::Wrong)) => {
+                    partial.discard();
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    fn arrive(
+        &self,
+        blob: &Descriptor,
+        unpack_to: Option<&(Digest, &Digest)>,
+        partial: &mut Partial,
+        worker: &Worker<'_>,
+    ) -> Result<(), (Error, Stopped)> {
+        let have = partial.have();
+        let meter = Meter { id: blob.digest.short(), verb: "Downloading", done: have, total: blob.size };
+        let network = worker.watch(self.client.blob(&blob.digest, blob.size, have), meter);
+        let mut arrival = partial.arrive(network);
         let mut stream = || -> Result<()> {
-            let mut writer = ingest.writer(blob.size)?;
-            let mut tee = Tee { inner: &mut network, writer: &mut writer };
             if let Some((chain_id, diff_id)) = unpack_to {
-                let (_, mut tar) = decoder(&mut tee)?;
+                let (_, mut tar) = decoder(&mut arrival)?;
                 self.layers.unpack(chain_id, diff_id, &mut *tar, self.ownership)?;
             }
             // What follows the compressed stream is part of the blob as well.
-            copy(&mut tee, &mut std::io::sink()).context(|| "download")?;
-            ingest.publish(&writer.finish_as(blob)?)
+            copy(&mut arrival, &mut std::io::sink()).context(|| "download").map(drop)
         };
-        let result = stream().context(|| format!("layer {}", blob.digest));
-        result.map_err(|error| Failure { error, retry: if network.failed { Retry::Soon } else { Retry::No } })
+        let streamed = stream();
+        let what = || format!("layer {}", blob.digest);
+        match streamed {
+            Ok(()) => arrival.finish_as(blob).context(what).map_err(|error| (error, Stopped::Wrong)),
+            Err(error) => {
+                let stopped = if arrival.was_cut() { Stopped::Cut } else { Stopped::Wrong };
+                // The registry's words say more than what the decoder makes of them.
+                let error = arrival.rest().inner().failure().unwrap_or(error);
+                Err((error.context(what()), stopped))
+            }
+        }
     }
 
     /// Gives the image its name. `false` where a blob or layer has gone since.
@@ -365,6 +430,9 @@ impl<'a> Pull<'a> {
             ingest.put(&resolved.manifest_bytes)?;
             let entry = ImageStore::entry(ingest, image, Some(&resolved.source))?;
             names::assign(entries, entry, Some(self.reference));
+            if let (Some(short), Some(entry)) = (self.short, entries.last_mut()) {
+                entry.set_short_name(short);
+            }
             Ok(true)
         })
     }

@@ -19,20 +19,15 @@ pub(crate) const OCI_LAYER_ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+
 pub(crate) const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 pub(crate) const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 pub(crate) const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
-const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar";
-const DOCKER_LAYER_GZIP: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
+pub(crate) const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar";
+pub(crate) const DOCKER_LAYER_GZIP: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
+pub(crate) const DOCKER_LAYER_ZSTD: &str = "application/vnd.docker.image.rootfs.diff.tar.zstd";
 
 /// Layers that can be unpacked. Which compression they have is read from their
 /// first bytes: registries hold images whose types are wrong, and the digest of
 /// the unpacked layer decides in any case.
-const LAYERS: &[&str] = &[
-    OCI_LAYER,
-    OCI_LAYER_GZIP,
-    OCI_LAYER_ZSTD,
-    DOCKER_LAYER,
-    DOCKER_LAYER_GZIP,
-    "application/vnd.docker.image.rootfs.diff.tar.zstd",
-];
+const LAYERS: &[&str] =
+    &[OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD, DOCKER_LAYER, DOCKER_LAYER_GZIP, DOCKER_LAYER_ZSTD];
 
 /// Bytes of an index or a manifest: what registries accept (image-spec,
 /// distribution-spec "4 megabytes").
@@ -103,12 +98,16 @@ pub(crate) struct Manifest {
     pub(crate) media_type: Option<String>,
     pub(crate) config: Descriptor,
     pub(crate) layers: Vec<Descriptor>,
+    /// Annotations, and whatever else there is.
+    #[serde(flatten)]
+    pub(crate) other: Map<String, Value>,
 }
 
 impl Manifest {
     /// A manifest of our own making, in OCI form.
     pub(crate) fn oci(config: Descriptor, layers: Vec<Descriptor>) -> Self {
-        Self { schema_version: 2, media_type: Some(OCI_MANIFEST.to_owned()), config, layers }
+        let media_type = Some(OCI_MANIFEST.to_owned());
+        Self { schema_version: 2, media_type, config, layers, other: Map::new() }
     }
 
     /// The same image as Docker's schema 2; `None` where that has no type for a layer.
@@ -129,6 +128,8 @@ impl Manifest {
 
 /// What a registry or a layout has under a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
+// It lives for the moment between its reading and its use.
+#[allow(clippy::large_enum_variant)]
 pub(crate) enum Document {
     Index(Index),
     Manifest(Manifest),

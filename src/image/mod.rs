@@ -14,5 +14,6 @@ pub(crate) mod compression;
 pub(crate) mod config;
 pub(crate) mod manifest;
 pub(crate) mod names;
+pub(crate) mod partial;
 pub(crate) mod reach;
 pub(crate) mod store;

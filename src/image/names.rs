@@ -41,6 +41,13 @@ pub(crate) fn find(entries: &[Entry], text: &str) -> Result<Found> {
             if let Some(found) = by_reference(entries, &local) {
                 return Ok(found);
             }
+            // Pulled by this name, through a search or an alias.
+            let short = reference.familiar();
+            if let Some(at) = entries.iter().position(|entry| entry.short_name() == Some(&short))
+                && let Some(name) = entries[at].name()
+            {
+                return Ok(Found::Name(at, name));
+            }
         }
     }
     let prefix = text.strip_prefix("sha256:").unwrap_or(text);
@@ -171,6 +178,26 @@ mod tests {
         }
         assert_eq!(find(&entries, "abc").expect_err("ambiguous").kind(), crate::error::Kind::Conflict);
         assert!(find(&entries, "No/Such:").is_err());
+    }
+
+    #[test]
+    fn a_name_without_a_registry_is_found_again() {
+        let mut entries = vec![];
+        let name = Reference::parse("quay.io/team/app:2").expect("valid");
+        assign(&mut entries, entry("a", None), Some(&name));
+        entries[0].set_short_name("app:2");
+        assert_eq!(find(&entries, "app:2").expect("found"), Found::Name(0, name));
+        assert_eq!(find(&entries, "app").expect("no tag"), Found::Nothing);
+        // A second name is not what was typed.
+        let second = entries[0].clone();
+        assign(&mut entries, second, Some(&Reference::parse("other.io/x").expect("valid")));
+        assert_eq!(entries.iter().filter(|entry| entry.short_name().is_some()).count(), 1);
+        // What is called so by its own name goes before.
+        assign(&mut entries, entry("b", None), Some(&Reference::parse("app:2").expect("valid")));
+        assert_eq!(
+            find(&entries, "app:2").expect("found"),
+            Found::Name(2, Reference::parse("app:2").expect("valid"))
+        );
     }
 
     #[test]

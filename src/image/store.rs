@@ -32,6 +32,8 @@ const IMAGE_ID: &str = "dev.coracle.image.id";
 const SOURCE_DIGEST: &str = "dev.coracle.image.source-digest";
 /// Digest of the image manifest, where the entry is an index around it.
 const MANIFEST: &str = "dev.coracle.image.manifest";
+/// What was typed for the name, where that named no registry: with its tag.
+const SHORT_NAME: &str = "dev.coracle.image.short-name";
 
 /// There on a list that `manifest create` made.
 pub(crate) const LIST: &str = "dev.coracle.image.list";
@@ -67,6 +69,11 @@ impl Entry {
         self.annotation(SOURCE_DIGEST).unwrap_or_else(|| self.manifest_digest())
     }
 
+    /// Whether it was pulled, so that the registry has its blobs.
+    pub(crate) fn is_from_a_registry(&self) -> bool {
+        self.annotation(SOURCE_DIGEST).is_some()
+    }
+
     pub(crate) fn manifest_digest(&self) -> Digest {
         self.annotation(MANIFEST).unwrap_or_else(|| self.0.digest.clone())
     }
@@ -76,8 +83,19 @@ impl Entry {
         self.0.annotations.contains_key(LIST)
     }
 
+    /// The name without a registry that led here through a search or an alias.
+    pub(crate) fn short_name(&self) -> Option<&str> {
+        self.0.annotations.get(SHORT_NAME).map(String::as_str)
+    }
+
+    pub(crate) fn set_short_name(&mut self, short: &str) {
+        self.0.annotations.insert(SHORT_NAME.to_owned(), short.to_owned());
+    }
+
     /// Gives it the name; the one that it had is kept among its former ones.
     pub(crate) fn set_name(&mut self, name: Option<&Reference>) {
+        // Another name is not what was typed.
+        self.0.annotations.remove(SHORT_NAME);
         let before = self.name_text().map(str::to_owned);
         if let Some(before) = before.filter(|before| name.is_none_or(|name| name.to_string() != *before)) {
             self.remember([before]);
@@ -150,6 +168,10 @@ impl ImageStore {
             replace(&marker, br#"{"imageLayoutVersion":"1.0.0"}"#)?;
         }
         Ok(Self::at(dir))
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
+        &self.dir
     }
 
     pub(crate) fn blobs(&self) -> &Blobs {

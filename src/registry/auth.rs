@@ -1,171 +1,51 @@
-//! Credentials and tokens, and who may see them.
+//! Who may see a password, and who a token.
 //!
 //! The password goes to the registry it is for, or to a token server that
-//! plainly belongs to it; a token goes to the registry that asked for it.
-//! Source: RFC 9110 "WWW-Authenticate"; distribution `spec/auth/token.md`;
-//! containers-auth.json(5); docker's `config.json`.
+//! plainly belongs to it or has an entry of its own; a token goes to the
+//! registry that asked for it. Tokens are kept in memory alone.
+//! Source: distribution `spec/auth/token.md`, `spec/auth/oauth.md`.
 
+use super::challenge::Challenge;
+use super::client::refused_login;
 use super::config::{Endpoint, is_loopback};
-use super::http::{Failure, Get, Http, Origin, Trust, parse_url, read_bounded, status_failure};
+use super::credentials::{Credentials, Secret, Wallet};
+use super::failure::{Failure, status_failure};
+use super::http::{Http, Origin, Payload, Request, Trust, parse_url, read_bounded};
 use crate::error::{Context, Error, Result};
-use crate::types::reference::DEFAULT_DOMAIN;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
-use std::collections::BTreeMap;
 use std::fmt;
-use std::io::Read;
-use std::path::PathBuf;
+use std::time::{Duration, Instant};
+use ureq::http::Method;
 
 /// Bytes of a token server's answer.
 const TOKEN_MAX: u64 = 256 << 10;
-/// Bytes of an auth file.
-const FILE_MAX: u64 = 1 << 20;
+/// Seconds that a token lives where its server says nothing: token.md.
+const LIFE: u64 = 60;
+const LIFE_MAX: u64 = 24 * 3600;
 
-/// A user and a password. Neither is ever shown.
+/// What a registry took for a login. It is never shown.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Credentials {
-    pub(crate) user: String,
-    pub(crate) password: String,
+pub(crate) struct Token {
+    header: String,
+    /// From then on a new one is to be got; `None` for a password.
+    renew: Option<Instant>,
 }
 
-impl fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Credentials(…)")
-    }
-}
-
-impl Credentials {
+impl Token {
     /// The value of an Authorization header.
-    fn basic(&self) -> String {
-        format!("Basic {}", STANDARD.encode(format!("{}:{}", self.user, self.password)))
+    pub(super) fn header(&self) -> &str {
+        &self.header
     }
 
-    /// From the first of `files` that has some for this repository.
-    pub(crate) fn find(files: &[PathBuf], endpoint: &Endpoint) -> Result<Option<Self>> {
-        for path in files {
-            let Ok(file) = std::fs::File::open(path) else { continue };
-            let mut text = Vec::new();
-            file.take(FILE_MAX).read_to_end(&mut text).context(|| format!("read {}", path.display()))?;
-            let found = from_auth_file(&text, endpoint).context(|| format!("read {}", path.display()))?;
-            if found.is_some() {
-                return Ok(found);
-            }
-        }
-        Ok(None)
+    pub(super) fn ends_before(&self, moment: Instant) -> bool {
+        self.renew.is_some_and(|renew| renew <= moment)
     }
 }
 
-#[derive(Deserialize)]
-struct AuthFile {
-    #[serde(default)]
-    auths: BTreeMap<String, Auth>,
-}
-
-#[derive(Deserialize)]
-struct Auth {
-    #[serde(default)]
-    auth: String,
-}
-
-/// The entry of the longest key that covers the repository, whole components.
-fn from_auth_file(text: &[u8], endpoint: &Endpoint) -> Result<Option<Credentials>> {
-    let file: AuthFile = serde_json::from_slice(text).context(|| "credentials")?;
-    let repository = format!("{}/{}", endpoint.registry, endpoint.path);
-    let covers = |key: &str| -> Option<usize> {
-        let key = normalise_key(key);
-        let rest = repository.strip_prefix(key.as_str())?;
-        (!key.is_empty() && (rest.is_empty() || rest.starts_with('/'))).then_some(key.len())
-    };
-    let candidates = file.auths.iter().filter(|(_, auth)| !auth.auth.is_empty());
-    let best =
-        candidates.filter_map(|(key, auth)| Some((covers(key)?, auth))).max_by_key(|(length, _)| *length);
-    let Some((_, auth)) = best else { return Ok(None) };
-    let broken = || {
-        Error::invalid(format!("the credentials for {} are not base64 of user:password", endpoint.registry))
-    };
-    let decoded = STANDARD.decode(auth.auth.trim()).map_err(|_| broken())?;
-    let decoded = String::from_utf8(decoded).map_err(|_| broken())?;
-    let (user, password) = decoded.split_once(':').ok_or_else(broken)?;
-    Ok(Some(Credentials { user: user.to_owned(), password: password.trim_end_matches('\0').to_owned() }))
-}
-
-/// Docker writes `https://index.docker.io/v1/`; others `https://host`.
-fn normalise_key(key: &str) -> String {
-    let key = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")).unwrap_or(key);
-    let key = key.trim_end_matches('/');
-    let key = key.strip_suffix("/v1").or_else(|| key.strip_suffix("/v2")).unwrap_or(key);
-    match key {
-        "index.docker.io" | "registry-1.docker.io" => DEFAULT_DOMAIN.to_owned(),
-        other => other.to_owned(),
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(…)")
     }
-}
-
-/// What a registry asks for with status 401.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Challenge {
-    Basic,
-    Bearer { realm: String, service: Option<String>, scope: Option<String> },
-}
-
-/// Reads the challenges of one WWW-Authenticate header; a bearer token is
-/// preferred. `None` where there is none that is known.
-pub(crate) fn parse_challenge(header: &str) -> Option<Challenge> {
-    let mut basic = false;
-    let mut rest = header.trim();
-    while !rest.is_empty() {
-        let end = rest.find([' ', '\t']).unwrap_or(rest.len());
-        let scheme = &rest[..end];
-        let (parameters, after) = parse_parameters(&rest[end..])?;
-        if scheme.eq_ignore_ascii_case("bearer") {
-            return Some(Challenge::Bearer {
-                realm: parameters.get("realm")?.clone(),
-                service: parameters.get("service").cloned(),
-                scope: parameters.get("scope").cloned(),
-            });
-        }
-        basic |= scheme.eq_ignore_ascii_case("basic");
-        rest = after.trim_start();
-    }
-    basic.then_some(Challenge::Basic)
-}
-
-/// `key=value, key="quoted"` until the next scheme. `None` where it is broken.
-fn parse_parameters(mut rest: &str) -> Option<(BTreeMap<String, String>, &str)> {
-    let mut parameters = BTreeMap::new();
-    loop {
-        rest = rest.trim_start_matches([' ', '\t', ',']);
-        let word =
-            rest.find(|c: char| !(c.is_ascii_alphanumeric() || "-_.".contains(c))).unwrap_or(rest.len());
-        let (key, after) = rest.split_at(word);
-        let Some(value) = after.trim_start().strip_prefix('=') else { return Some((parameters, rest)) };
-        if key.is_empty() {
-            return None;
-        }
-        let value = value.trim_start();
-        let (value, after) = if let Some(quoted) = value.strip_prefix('"') {
-            unquote(quoted)?
-        } else {
-            let end = value.find([',', ' ', '\t']).unwrap_or(value.len());
-            (value[..end].to_owned(), &value[end..])
-        };
-        parameters.entry(key.to_ascii_lowercase()).or_insert(value);
-        rest = after;
-    }
-}
-
-/// The text up to the closing quote, and what follows it.
-fn unquote(text: &str) -> Option<(String, &str)> {
-    let mut value = String::new();
-    let mut chars = text.char_indices();
-    while let Some((at, c)) = chars.next() {
-        match c {
-            '"' => return Some((value, &text[at + 1..])),
-            '\\' => value.push(chars.next()?.1),
-            c => value.push(c),
-        }
-    }
-    None
 }
 
 /// Who asks whom for what.
@@ -175,41 +55,43 @@ pub(crate) struct Login<'a> {
     /// The registry as it was reached.
     pub(crate) registry: &'a Origin,
     pub(crate) trust: Trust,
-    pub(crate) credentials: Option<&'a Credentials>,
+    pub(crate) wallet: &'a Wallet,
+    pub(crate) scopes: &'a [String],
 }
 
 impl Login<'_> {
-    /// The Authorization header that answers `challenge`.
-    pub(crate) fn answer(&self, http: &Http, challenge: &Challenge) -> Result<String, Failure> {
+    /// What answers `challenge`.
+    pub(crate) fn answer(&self, http: &Http, challenge: &Challenge) -> Result<Token, Failure> {
+        let repository = self.endpoint.repository();
+        let credentials = self.wallet.find(&repository)?;
         match challenge {
-            Challenge::Basic => match self.credentials {
-                Some(credentials) => Ok(credentials.basic()),
+            Challenge::Basic => match credentials {
+                Some(Credentials { user, secret: Secret::Password(password) }) => {
+                    Ok(Token { header: basic(&user, &password), renew: None })
+                }
+                Some(Credentials { secret: Secret::IdentityToken(_), .. }) => Err(Error::failed(format!(
+                    "{} wants a password, and what is stored for it is a token",
+                    self.endpoint.registry
+                ))
+                .hint(format!("log in again: `coracle login {}`", self.endpoint.registry))
+                .into()),
                 None => Err(Error::failed(format!("{} needs a user and a password", self.endpoint.registry))
-                    .hint("log in to the registry first")
+                    .hint(format!("log in first: `coracle login {}`", self.endpoint.registry))
                     .into()),
             },
             Challenge::Bearer { realm, service, scope } => {
-                self.check_realm(realm)?;
-                let url = self.token_url(realm, service.as_deref(), scope.as_deref());
-                let authorization = self.credentials.map(Credentials::basic);
-                let response = http.get(Get {
-                    url: &url,
-                    accept: "application/json",
-                    authorization: authorization.as_deref(),
-                    trust: self.trust,
-                })?;
-                if response.status() != 200 {
-                    return Err(status_failure("get a token", &self.registry.host, response));
-                }
-                Ok(format!("Bearer {}", read_token(&read_bounded(response, TOKEN_MAX)?)?))
+                let credentials = self.for_realm(realm, credentials)?;
+                let asked = Asked { realm, service: service.as_deref(), scope: scope.as_deref() };
+                self.token(http, asked, credentials.as_ref())
             }
         }
     }
 
     /// A realm is chosen by whoever answers, so it must be https (or the very
     /// host that was reached without), and gets the user's password only where
-    /// it belongs to the registry (CVE-2026-33540, CVE-2019-10214).
-    fn check_realm(&self, realm: &str) -> Result<()> {
+    /// it belongs to the registry, or one that is stored for itself
+    /// (CVE-2026-33540, CVE-2019-10214).
+    fn for_realm(&self, realm: &str, credentials: Option<Credentials>) -> Result<Option<Credentials>> {
         let origin = Origin::of(&parse_url(realm)?).context(|| "the registry's token server")?;
         let same_host = origin.host == self.registry.host;
         if !origin.https {
@@ -219,34 +101,104 @@ impl Login<'_> {
                 return Err(Error::failed(format!("the registry's token server {realm} is not https")));
             }
         }
-        if self.credentials.is_some() && !same_host && !same_site(&origin.host, &self.registry.host) {
-            let host = &origin.host;
-            return Err(Error::failed(format!(
+        if credentials.is_none() || same_host || same_site(&origin.host, &self.registry.host) {
+            return Ok(credentials);
+        }
+        let host = match origin.port {
+            443 => origin.host.clone(),
+            port => format!("{}:{port}", origin.host),
+        };
+        match self.wallet.find_stored(&host)? {
+            Some(own) => Ok(Some(own)),
+            None => Err(Error::failed(format!(
                 "{} sends logins to {host}, which does not belong to it: the password was not sent",
                 self.endpoint.registry
-            )));
+            ))
+            .hint(format!("if {host} is to know you, log in there: `coracle login {host}`"))),
         }
-        Ok(())
     }
 
-    /// The scope is ours, not the server's: it would choose what the user's
-    /// password is used for. Only a scope of another kind is passed on
-    /// (public.ecr.aws has `aws`).
-    fn token_url(&self, realm: &str, service: Option<&str>, scope: Option<&str>) -> String {
-        let mut url = realm.to_owned();
-        let mut add = |key: &str, value: &str| {
-            url.push(if url.contains('?') { '&' } else { '?' });
-            url.push_str(&format!("{key}={}", percent_encode(value)));
+    fn token(
+        &self,
+        http: &Http,
+        asked: Asked<'_>,
+        credentials: Option<&Credentials>,
+    ) -> Result<Token, Failure> {
+        let mut fields = Vec::new();
+        if let Some(service) = asked.service {
+            fields.push(("service", service));
+        }
+        // The scope is ours, not the server's: it would choose what the user's
+        // password is used for. Only a scope of another kind is passed on
+        // (public.ecr.aws has `aws`).
+        fields.extend(self.scopes.iter().map(|scope| ("scope", scope.as_str())));
+        fields.extend(asked.scope.filter(|scope| !scope.contains(':')).map(|scope| ("scope", scope)));
+        let accept = ("accept", "application/json");
+        let response = match credentials {
+            Some(Credentials { secret: Secret::IdentityToken(token), .. }) => {
+                let joined = fields.iter().filter(|(key, _)| *key == "scope").map(|(_, scope)| *scope);
+                let scope = joined.collect::<Vec<_>>().join(" ");
+                let form = [
+                    ("grant_type", "refresh_token"),
+                    ("service", asked.service.unwrap_or_default()),
+                    ("client_id", "coracle"),
+                    ("scope", &scope),
+                    ("refresh_token", token),
+                ];
+                http.send(Request {
+                    method: Method::POST,
+                    url: asked.realm,
+                    headers: &[accept, ("content-type", "application/x-www-form-urlencoded")],
+                    authorization: None,
+                    trust: self.trust,
+                    body: Payload::Bytes(encode(&form).as_bytes()),
+                })?
+            }
+            other => {
+                if let Some(credentials) = other {
+                    fields.push(("account", &credentials.user));
+                }
+                let separator = if asked.realm.contains('?') { '&' } else { '?' };
+                let authorization = other.and_then(|credentials| match &credentials.secret {
+                    Secret::Password(password) => Some(basic(&credentials.user, password)),
+                    Secret::IdentityToken(_) => None,
+                });
+                http.send(Request {
+                    method: Method::GET,
+                    url: &format!("{}{separator}{}", asked.realm, encode(&fields)),
+                    headers: &[accept],
+                    authorization: authorization.as_deref(),
+                    trust: self.trust,
+                    body: Payload::None,
+                })?
+            }
         };
-        if let Some(service) = service {
-            add("service", service);
+        if response.status() == 401 && credentials.is_some() {
+            return Err(refused_login(&self.endpoint.registry).into());
         }
-        add("scope", &format!("repository:{}:pull", self.endpoint.path));
-        if let Some(scope) = scope.filter(|scope| !scope.contains(':')) {
-            add("scope", scope);
+        if response.status() != 200 {
+            return Err(status_failure("get a token", &self.registry.host, response));
         }
-        url
+        Ok(read_token(&read_bounded(response, TOKEN_MAX)?, Instant::now())?)
     }
+}
+
+/// What a challenge names.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    realm: &'a str,
+    service: Option<&'a str>,
+    scope: Option<&'a str>,
+}
+
+fn basic(user: &str, password: &str) -> String {
+    use base64::Engine as _;
+    format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}")))
+}
+
+fn encode(fields: &[(&str, &str)]) -> String {
+    let pairs = fields.iter().map(|(key, value)| format!("{key}={}", percent_encode(value)));
+    pairs.collect::<Vec<_>>().join("&")
 }
 
 /// Whether both hosts end in the same two labels, or three where the last two
@@ -279,62 +231,42 @@ fn percent_encode(text: &str) -> String {
         .collect()
 }
 
-fn read_token(bytes: &[u8]) -> Result<String> {
+fn read_token(bytes: &[u8], now: Instant) -> Result<Token> {
     #[derive(Deserialize)]
     struct Answer {
         #[serde(default)]
         token: String,
         #[serde(default)]
         access_token: String,
+        #[serde(default)]
+        expires_in: Option<u64>,
     }
     let answer: Answer = serde_json::from_slice(bytes).context(|| "read the registry's token")?;
     let token = if answer.token.is_empty() { answer.access_token } else { answer.token };
     if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(Error::failed("the registry's token server gave no token"));
     }
-    Ok(token)
+    // Before its end, so that it is not refused in the middle of an upload.
+    let life = Duration::from_secs(answer.expires_in.unwrap_or(LIFE).clamp(1, LIFE_MAX));
+    Ok(Token { header: format!("Bearer {token}"), renew: Some(now + life * 3 / 4) })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn challenges_are_read() {
-        let bearer = |realm: &str, service: Option<&str>, scope: Option<&str>| {
-            Some(Challenge::Bearer {
-                realm: realm.into(),
-                service: service.map(Into::into),
-                scope: scope.map(Into::into),
-            })
-        };
-        for (header, expected) in [
-            ("Basic realm=\"x\"", Some(Challenge::Basic)),
-            ("basic", Some(Challenge::Basic)),
-            (
-                r#"Bearer realm="https://a/t",service="s",scope="repository:a:pull,push""#,
-                bearer("https://a/t", Some("s"), Some("repository:a:pull,push")),
-            ),
-            (r#"Basic realm="x", Bearer realm="https://a/t""#, bearer("https://a/t", None, None)),
-            (r#"bearer realm=https://a/t , service="a\"b""#, bearer("https://a/t", Some("a\"b"), None)),
-            ("Bearer service=\"x\"", None),
-            ("Bearer realm=\"x", None),
-            ("Negotiate", None),
-            ("", None),
-            ("=,=", None),
-        ] {
-            assert_eq!(parse_challenge(header), expected, "{header}");
-        }
-    }
-
     fn endpoint(registry: &str, path: &str) -> Endpoint {
         Endpoint { registry: registry.into(), path: path.into(), insecure: false }
+    }
+
+    fn credentials() -> Credentials {
+        Credentials { user: "u".into(), secret: Secret::Password("p".into()) }
     }
 
     /// CVE-2026-33540, CVE-2019-10214: who is sent a password.
     #[test]
     fn passwords_go_only_to_the_registrys_own_token_server() {
-        let credentials = Credentials { user: "u".into(), password: "p".into() };
+        let wallet = Wallet::default();
         let check = |registry: &str, realm: &str, with: bool| {
             let origin = Origin::of(&parse_url(registry).expect("url")).expect("origin");
             let endpoint = endpoint(&origin.host, "x");
@@ -342,9 +274,10 @@ mod tests {
                 endpoint: &endpoint,
                 registry: &origin,
                 trust: Trust::Verify,
-                credentials: with.then_some(&credentials),
+                wallet: &wallet,
+                scopes: &[],
             }
-            .check_realm(realm)
+            .for_realm(realm, with.then(credentials))
             .is_ok()
         };
         assert!(check("https://registry-1.docker.io", "https://auth.docker.io/token", true));
@@ -368,41 +301,40 @@ mod tests {
         assert!(!check("https://r.example.org", "http://r.example.org/t", false), "anonymous, but readable");
     }
 
+    /// A token server that the user has an entry for gets that, not the registry's.
     #[test]
-    fn the_longest_key_wins_and_no_other_registry_matches() {
-        let auth = |text: &str| STANDARD.encode(text);
-        let file = format!(
-            r#"{{"auths": {{"https://index.docker.io/v1/": {{"auth": "{}"}}, "quay.io": {{"auth": "{}"}},
-                "quay.io/team": {{"auth": "{}"}}, "bad.io": {{"auth": "%%%"}}, "helper.io": {{}}}}, "credsStore": "x"}}"#,
-            auth("hub:1"),
-            auth("q:2"),
-            auth("t:3:4"),
-        );
-        let user = |registry: &str, path: &str| {
-            from_auth_file(file.as_bytes(), &endpoint(registry, path))
-                .map(|c| c.map(|c| c.user + "/" + &c.password))
+    fn a_foreign_token_server_may_have_an_entry_of_its_own() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let file = dir.path().join("auth.json");
+        std::fs::write(&file, r#"{"auths": {"sso.example.net": {"auth": "czpz"}}}"#).expect("write");
+        let wallet = Wallet { given: Some(credentials()), files: vec![file] };
+        let origin = Origin::of(&parse_url("https://r.example.org").expect("url")).expect("origin");
+        let endpoint = endpoint("r.example.org", "x");
+        let login = Login {
+            endpoint: &endpoint,
+            registry: &origin,
+            trust: Trust::Verify,
+            wallet: &wallet,
+            scopes: &[],
         };
-        assert_eq!(user("docker.io", "library/x").expect("ok").as_deref(), Some("hub/1"));
-        assert_eq!(user("quay.io", "teamx/y").expect("ok").as_deref(), Some("q/2"));
-        assert_eq!(user("quay.io", "team/y").expect("ok").as_deref(), Some("t/3:4"));
-        for other in ["quay.io.evil.net", "quay.io:444", "evil.io", "helper.io"] {
-            assert_eq!(user(other, "team").expect("ok"), None, "{other}");
-        }
-        assert!(user("bad.io", "x").is_err());
-        assert!(from_auth_file(b"[", &endpoint("a", "b")).is_err());
+        let own = login.for_realm("https://sso.example.net/t", Some(credentials())).expect("has an entry");
+        assert_eq!(own.map(|own| own.user).as_deref(), Some("s"));
+        assert!(login.for_realm("https://sso2.example.net/t", Some(credentials())).is_err());
     }
 
     #[test]
-    fn the_scope_is_our_own() {
-        let origin = Origin { https: true, host: "a".into(), port: 443 };
-        let endpoint = endpoint("a", "team/app");
-        let login = Login { endpoint: &endpoint, registry: &origin, trust: Trust::Verify, credentials: None };
-        assert_eq!(
-            login.token_url("https://a/t?x=1", Some("s p&q"), Some("repository:other:push")),
-            "https://a/t?x=1&service=s%20p%26q&scope=repository:team/app:pull"
+    fn fields_are_escaped_and_tokens_are_clean() {
+        let fields = [("service", "s p&q"), ("scope", "repository:team/app:pull,push")];
+        assert_eq!(encode(&fields), "service=s%20p%26q&scope=repository:team/app:pull%2Cpush");
+        let now = Instant::now();
+        assert!(read_token(br#"{"token":"a\nb"}"#, now).is_err());
+        assert!(read_token(b"{}", now).is_err());
+        let token = read_token(br#"{"access_token":"abc","expires_in":100}"#, now).expect("token");
+        assert_eq!(token.header(), "Bearer abc");
+        assert!(
+            !token.ends_before(now + Duration::from_secs(70))
+                && token.ends_before(now + Duration::from_secs(80))
         );
-        assert!(read_token(br#"{"token":"a\nb"}"#).is_err());
-        assert!(read_token(b"{}").is_err());
-        assert_eq!(read_token(br#"{"access_token":"abc"}"#).expect("token"), "abc");
+        assert_eq!(format!("{token:?}"), "Token(…)");
     }
 }

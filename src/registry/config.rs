@@ -1,32 +1,60 @@
-//! Which server a name leads to: containers-registries.conf(5) as far as pulls
-//! need it (`unqualified-search-registries`; of `[[registry]]` `prefix`,
-//! `location`, `insecure`, `blocked`).
+//! Which server a name leads to: containers-registries.conf(5), its `.d`
+//! directories and its aliases of short names.
 
 use crate::error::{Context, Error, Result};
-use crate::types::reference::{DEFAULT_DOMAIN, Reference};
+use crate::types::reference::{DEFAULT_DOMAIN, Reference, has_domain};
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Bytes of a configuration file.
 const FILE_MAX: u64 = 1 << 20;
+/// Registries in which a short name is looked for.
+const SEARCHED_MAX: usize = 20;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
 pub(crate) struct RegistriesConf {
     /// Where to look for names without a registry, instead of docker.io.
-    pub(crate) unqualified_search_registries: Vec<String>,
+    unqualified_search_registries: Option<Vec<String>>,
     registry: Vec<Rule>,
+    /// Names without a registry to full ones.
+    aliases: BTreeMap<String, String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
+#[serde(default, rename_all = "kebab-case")]
 struct Rule {
     /// `host[:port][/path]`, or `*.domain`; the location where empty.
     prefix: String,
     location: String,
     insecure: bool,
     blocked: bool,
+    mirror_by_digest_only: bool,
+    /// Asked before the location, in this order.
+    mirror: Vec<Mirror>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+struct Mirror {
+    location: String,
+    insecure: bool,
+    /// `all`, `digest-only` or `tag-only`.
+    #[serde(rename = "pull-from-mirror")]
+    used_for: String,
+}
+
+/// Where the configuration is.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ConfFiles {
+    /// The first that exists counts.
+    pub(crate) main: Vec<PathBuf>,
+    /// Directories of `*.conf`, each over the ones before.
+    pub(crate) drop_ins: Vec<PathBuf>,
+    /// Aliases that a person chose: over all others.
+    pub(crate) aliases: Option<PathBuf>,
 }
 
 /// The server of a repository.
@@ -41,6 +69,11 @@ pub(crate) struct Endpoint {
 }
 
 impl Endpoint {
+    /// `host[:port]/path`
+    pub(crate) fn repository(&self) -> String {
+        format!("{}/{}", self.registry, self.path)
+    }
+
     /// `host[:port]` to connect to: docker.io's registry has another name.
     pub(crate) fn host(&self) -> &str {
         if self.registry == DEFAULT_DOMAIN { "registry-1.docker.io" } else { &self.registry }
@@ -48,70 +81,174 @@ impl Endpoint {
 }
 
 impl RegistriesConf {
-    /// The first of `files` that exists; defaults where none does.
-    pub(crate) fn load(files: &[PathBuf]) -> Result<Self> {
-        for path in files {
-            let text = match std::fs::metadata(path) {
-                Ok(meta) if meta.len() > FILE_MAX => {
-                    return Err(Error::invalid(format!("{} is too large", path.display())));
-                }
-                Ok(_) => std::fs::read_to_string(path).context(|| format!("read {}", path.display()))?,
-                Err(_) => continue,
-            };
-            return Self::parse(&text).context(|| format!("read {}", path.display()));
+    /// All files together; defaults where there is none.
+    pub(crate) fn load(files: &ConfFiles) -> Result<Self> {
+        let mut conf = Self::default();
+        for path in &files.main {
+            if let Some(main) = read(path)? {
+                conf = main;
+                break;
+            }
         }
-        Ok(Self::default())
+        for directory in &files.drop_ins {
+            let Ok(entries) = std::fs::read_dir(directory) else { continue };
+            let paths = entries.flatten().map(|entry| entry.path());
+            let mut paths: Vec<PathBuf> =
+                paths.filter(|path| path.extension().is_some_and(|extension| extension == "conf")).collect();
+            paths.sort();
+            for path in paths {
+                if let Some(more) = read(&path)? {
+                    conf.merge(more);
+                }
+            }
+        }
+        if let Some(chosen) = files.aliases.as_deref().map(read).transpose()?.flatten() {
+            conf.merge(chosen);
+        }
+        Ok(conf)
+    }
+
+    fn merge(&mut self, more: Self) {
+        if more.unqualified_search_registries.is_some() {
+            self.unqualified_search_registries = more.unqualified_search_registries;
+        }
+        self.registry.retain(|old| !more.registry.iter().any(|new| new.covers() == old.covers()));
+        self.registry.extend(more.registry);
+        self.aliases.extend(more.aliases);
+    }
+
+    /// The full names that a name as a user wrote it may stand for, in the
+    /// order in which they are tried.
+    ///
+    /// # Errors
+    /// `Invalid` where it is no name.
+    pub(crate) fn candidates(&self, name: &str) -> Result<Vec<Reference>> {
+        let reference = Reference::parse(name)?;
+        if has_domain(name) {
+            return Ok(vec![reference]);
+        }
+        let end = name.find(['@', ':']).unwrap_or(name.len());
+        let (repository, rest) = name.split_at(end);
+        // An empty alias takes one away that another file has.
+        if let Some(alias) = self.aliases.get(repository).filter(|alias| !alias.is_empty()) {
+            let full = Reference::parse(&format!("{alias}{rest}"));
+            return full.map(|full| vec![full]).context(|| format!("the alias {alias:?} of {repository}"));
+        }
+        let search = self.unqualified_search_registries.iter().flatten().take(SEARCHED_MAX);
+        let found = search
+            .map(|registry| Reference::parse(&format!("{registry}/{name}")))
+            .collect::<Result<Vec<_>>>()?;
+        Ok(if found.is_empty() { vec![reference] } else { found })
     }
 
     fn parse(text: &str) -> Result<Self> {
         toml::from_str(text).map_err(|error| Error::invalid(error.to_string().trim_end().to_owned()))
     }
 
+    /// The server that has the repository itself.
+    ///
     /// # Errors
     /// `Invalid` where the repository is blocked.
     pub(crate) fn endpoint(&self, reference: &Reference) -> Result<Endpoint> {
+        let mut all = self.endpoints(reference)?;
+        Ok(all.swap_remove(all.len() - 1))
+    }
+
+    /// The mirrors that may have what is asked for, then the registry itself.
+    ///
+    /// # Errors
+    /// `Invalid` where the repository is blocked.
+    pub(crate) fn endpoints(&self, reference: &Reference) -> Result<Vec<Endpoint>> {
         let repository = reference.repository();
-        let rule = self.registry.iter().filter_map(|rule| Some((rule.matched(&repository)?, rule)));
-        let mut endpoint = Endpoint {
+        let own = Endpoint {
             registry: reference.domain.clone(),
             path: reference.path.clone(),
             insecure: is_loopback(&reference.domain),
         };
-        let Some((matched, rule)) = rule.max_by_key(|(length, _)| *length) else { return Ok(endpoint) };
+        let rules = self.registry.iter().filter_map(|rule| Some((rule.matched(&repository)?, rule)));
+        let Some((matched, rule)) = rules.max_by_key(|(matched, _)| matched.weight) else {
+            return Ok(vec![own]);
+        };
         if rule.blocked {
-            return Err(Error::invalid(format!("{repository} is blocked by registries.conf")));
+            return Err(Error::invalid(format!("{repository} is blocked by registries.conf"))
+                .hint("take `blocked` out of its entry there, if it is to be used"));
         }
-        if !rule.location.is_empty() && !rule.prefix.is_empty() && !rule.prefix.starts_with("*.") {
-            let moved = format!("{}{}", rule.location, &repository[matched..]);
-            let (registry, path) = moved
-                .split_once('/')
-                .ok_or_else(|| Error::invalid(format!("location {:?} in registries.conf", rule.location)))?;
-            // Parsed again: what a file says becomes part of a URL.
-            let parsed = Reference::parse(&format!("{registry}/{path}"))
-                .context(|| format!("location {:?} in registries.conf", rule.location))?;
-            endpoint.registry = parsed.domain;
-            endpoint.path = parsed.path;
+        let rest = &repository[matched.length..];
+        let mut all = Vec::new();
+        for mirror in &rule.mirror {
+            let by_digest = reference.digest.is_some();
+            let fits = match mirror.used_for.as_str() {
+                "digest-only" => by_digest,
+                "tag-only" => !by_digest,
+                _ => by_digest || !rule.mirror_by_digest_only,
+            };
+            if fits {
+                all.push(moved(&mirror.location, rest, mirror.insecure)?);
+            }
         }
-        endpoint.insecure = rule.insecure || is_loopback(&endpoint.registry);
-        Ok(endpoint)
+        all.push(if rule.location.is_empty() || rule.prefix.is_empty() {
+            Endpoint { insecure: rule.insecure || own.insecure, ..own }
+        } else {
+            moved(&rule.location, rest, rule.insecure)?
+        });
+        Ok(all)
     }
 }
 
+fn read(path: &Path) -> Result<Option<RegistriesConf>> {
+    let action = || format!("read {}", path.display());
+    let text = match std::fs::metadata(path) {
+        Ok(meta) if meta.len() > FILE_MAX => {
+            return Err(Error::invalid(format!("{} is too large", path.display())));
+        }
+        Ok(_) => std::fs::read_to_string(path).context(action)?,
+        Err(_) => return Ok(None),
+    };
+    RegistriesConf::parse(&text).map(Some).context(action)
+}
+
+/// What is left of a repository's name, at another location.
+fn moved(location: &str, rest: &str, insecure: bool) -> Result<Endpoint> {
+    let action = || format!("location {location:?} in registries.conf");
+    let name = format!("{location}{rest}");
+    // Parsed again: what a file says becomes part of a URL.
+    let parsed = Reference::parse(&name).context(action)?;
+    if !has_domain(&name) {
+        return Err(Error::invalid("it names no registry")).context(action);
+    }
+    let insecure = insecure || is_loopback(&parsed.domain);
+    Ok(Endpoint { registry: parsed.domain, path: parsed.path, insecure })
+}
+
+/// How a rule covers a repository's name.
+#[derive(Clone, Copy)]
+struct Matched {
+    /// The rule with the largest one counts.
+    weight: usize,
+    /// Bytes that a location replaces.
+    length: usize,
+}
+
 impl Rule {
-    /// How many bytes of `repository` the rule's prefix covers; whole
-    /// components only, so that `quay.io/a` does not cover `quay.io/ab`.
-    fn matched(&self, repository: &str) -> Option<usize> {
-        let prefix = if self.prefix.is_empty() { &self.location } else { &self.prefix };
+    fn covers(&self) -> &str {
+        if self.prefix.is_empty() { &self.location } else { &self.prefix }
+    }
+
+    /// Whole components only, so that `quay.io/a` does not cover `quay.io/ab`.
+    fn matched(&self, repository: &str) -> Option<Matched> {
+        let prefix = self.covers();
         if prefix.is_empty() {
             return None;
         }
         if let Some(domain) = prefix.strip_prefix('*') {
             let host = repository.split('/').next().unwrap_or_default();
             let name = host.split(':').next().unwrap_or_default();
-            return (domain.starts_with('.') && name.ends_with(domain)).then_some(domain.len());
+            let fits = domain.starts_with('.') && name.ends_with(domain) && name.len() > domain.len();
+            return fits.then_some(Matched { weight: domain.len(), length: host.len() });
         }
-        let rest = repository.strip_prefix(prefix.as_str())?;
-        (rest.is_empty() || rest.starts_with('/')).then_some(prefix.len())
+        let rest = repository.strip_prefix(prefix)?;
+        let length = prefix.len();
+        (rest.is_empty() || rest.starts_with('/')).then_some(Matched { weight: length, length })
     }
 }
 
@@ -153,7 +290,11 @@ mod tests {
             "#,
         )
         .expect("valid");
-        assert_eq!(conf.unqualified_search_registries, ["docker.io", "quay.io"]);
+        let names = conf.candidates("x:1").expect("names");
+        assert_eq!(
+            names.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            ["docker.io/library/x:1", "quay.io/x:1"]
+        );
         assert!(endpoint(&conf, "plain.example:5000/x").expect("ok").insecure);
         assert!(!endpoint(&conf, "plain.example:5001/x").expect("ok").insecure);
         let moved = endpoint(&conf, "nginx").expect("ok");
@@ -162,6 +303,67 @@ mod tests {
         assert_eq!((hub.host(), hub.path.as_str()), ("registry-1.docker.io", "library2/nginx"));
         assert!(endpoint(&conf, "a.bad.example/x").is_err());
         assert!(endpoint(&conf, "notbad.example/x").is_ok());
+    }
+
+    #[test]
+    fn mirrors_come_before_the_registry() {
+        let conf = RegistriesConf::parse(
+            r#"
+            [[registry]]
+            prefix = "*.example"
+            location = "all.test/under"
+            [[registry]]
+            location = "docker.io"
+            mirror-by-digest-only = true
+            [[registry.mirror]]
+            location = "127.0.0.1:5000/hub"
+            [[registry.mirror]]
+            location = "tags.test"
+            pull-from-mirror = "tag-only"
+            "#,
+        )
+        .expect("valid");
+        let servers = |name: &str| {
+            let all = conf.endpoints(&Reference::parse(name).expect("valid")).expect("endpoints");
+            all.iter().map(Endpoint::repository).collect::<Vec<_>>()
+        };
+        assert_eq!(servers("nginx"), ["tags.test/library/nginx", "docker.io/library/nginx"]);
+        let digest = format!("nginx@sha256:{}", "0".repeat(64));
+        assert_eq!(servers(&digest), ["127.0.0.1:5000/hub/library/nginx", "docker.io/library/nginx"]);
+        assert_eq!(servers("a.b.example:80/x"), ["all.test/under/x"]);
+        assert_eq!(servers("example/x").len(), 2, "no host");
+        assert_eq!(servers("other.test/x"), ["other.test/x"]);
+    }
+
+    #[test]
+    fn later_files_go_over_earlier_ones() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let write = |name: &str, text: &str| {
+            std::fs::write(dir.path().join(name), text).expect("write");
+            dir.path().join(name)
+        };
+        let main = write(
+            "main",
+            "unqualified-search-registries = ['a.test']\n[aliases]\nbox = 'x.test/box'\ngone = 'x.test/gone'",
+        );
+        write("10.conf", "[aliases]\ngone = ''\n[[registry]]\nlocation = 'a.test'\nblocked = true");
+        write("20.conf", "[[registry]]\nlocation = 'a.test'\ninsecure = true");
+        write("30.toml", "nonsense that nobody reads");
+        let chosen = write("chosen", "[aliases]\nmine = 'y.test/team/mine'");
+        let files = ConfFiles {
+            main: vec![dir.path().join("none"), main],
+            drop_ins: vec![dir.path().into()],
+            aliases: Some(chosen),
+        };
+        let conf = RegistriesConf::load(&files).expect("valid");
+        assert!(endpoint(&conf, "a.test/x").expect("not blocked any more").insecure);
+        let first = |name: &str| conf.candidates(name).expect("names")[0].to_string();
+        assert_eq!(first("box:2"), "x.test/box:2");
+        assert_eq!(first("gone"), "a.test/gone:latest");
+        assert_eq!(first("mine"), "y.test/team/mine:latest");
+        assert_eq!(first("z.test/box"), "z.test/box:latest", "no short name");
+        write("40.conf", "[[registry");
+        assert!(RegistriesConf::load(&files).is_err());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Several transfers at once, ended together at the first failure.
 
 use crate::error::{Error, Result};
+use crate::types::progress::Report;
 use std::io::Read;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
@@ -13,55 +14,91 @@ pub(crate) const WORKERS: usize = 4;
 #[derive(Clone, Debug)]
 pub(crate) struct Worker<'a> {
     cancelled: &'a AtomicBool,
-    lines: mpsc::Sender<String>,
+    reports: mpsc::Sender<Report>,
 }
 
 impl Worker<'_> {
-    /// Tells the user a line.
-    pub(crate) fn tell(&self, line: String) {
-        // Where nobody listens any more there is nobody to tell.
-        drop(self.lines.send(line));
+    /// The item is through.
+    pub(crate) fn ended(&self, id: &str, text: &str) {
+        self.report(Report::Ended { id: id.to_owned(), text: text.to_owned() });
     }
 
-    /// `inner`, which fails from the moment that another worker has failed,
-    /// and remembers whether it was `inner` that failed.
-    pub(crate) fn watch<R: Read>(&self, inner: R) -> Watched<'_, R> {
-        Watched { inner, cancelled: self.cancelled, failed: false }
+    fn report(&self, report: Report) {
+        // Where nobody listens any more there is nobody to tell.
+        drop(self.reports.send(report));
+    }
+
+    /// `inner`, which fails from the moment that another worker has failed.
+    pub(crate) fn watch<R: Read>(&self, inner: R, meter: Meter<'_>) -> Watched<'_, R> {
+        let Meter { id, verb, done, total } = meter;
+        Watched { inner, worker: self.clone(), id: id.to_owned(), verb, done, told: done, total }
+    }
+
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
     }
 }
 
+/// What is told of a transfer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Meter<'a> {
+    pub(crate) id: &'a str,
+    /// `Downloading`
+    pub(crate) verb: &'static str,
+    /// Bytes that are through already.
+    pub(crate) done: u64,
+    pub(crate) total: u64,
+}
+
+/// Bytes between two reports of one transfer.
+const REPORT_EVERY: u64 = 256 << 10;
+
 pub(crate) struct Watched<'a, R> {
     inner: R,
-    cancelled: &'a AtomicBool,
-    /// Reading from the network failed, as opposed to what was done with it.
-    pub(crate) failed: bool,
+    worker: Worker<'a>,
+    id: String,
+    verb: &'static str,
+    done: u64,
+    told: u64,
+    total: u64,
+}
+
+impl<R> Watched<'_, R> {
+    pub(crate) fn inner(&mut self) -> &mut R {
+        &mut self.inner
+    }
 }
 
 impl<R: Read> Read for Watched<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        if self.cancelled.load(Ordering::Relaxed) {
+        if self.worker.is_cancelled() {
             return Err(std::io::Error::other("another transfer failed"));
         }
         let result = self.inner.read(buffer);
-        self.failed |= result.is_err();
+        self.done += result.as_ref().map_or(0, |count| *count as u64);
+        if self.done >= self.told + REPORT_EVERY {
+            self.told = self.done;
+            let (id, verb, done, total) = (self.id.clone(), self.verb, self.done, self.total);
+            self.worker.report(Report::Moving { id, verb, done, total });
+        }
         result
     }
 }
 
 /// Does `work` for each item, at most [`WORKERS`] at once, and passes the
-/// workers' lines to `tell` as they come.
+/// workers' reports to `tell` as they come.
 ///
 /// # Errors
 /// The first failure; the other workers stop at their next read.
 pub(crate) fn in_parallel<T: Sync>(
     items: &[T],
-    tell: &mut dyn FnMut(&str),
+    tell: &mut dyn FnMut(Report),
     work: impl Fn(&T, &Worker<'_>) -> Result<()> + Sync,
 ) -> Result<()> {
     let cancelled = AtomicBool::new(false);
     let next = AtomicUsize::new(0);
     let failure: Mutex<Option<Error>> = Mutex::new(None);
-    let (sender, lines) = mpsc::channel();
+    let (sender, reports) = mpsc::channel();
     let run = |worker: Worker<'_>| {
         while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
             if cancelled.load(Ordering::Relaxed) {
@@ -78,13 +115,13 @@ pub(crate) fn in_parallel<T: Sync>(
     };
     std::thread::scope(|scope| {
         for _ in 0..WORKERS.min(items.len()) {
-            let worker = Worker { cancelled: &cancelled, lines: sender.clone() };
+            let worker = Worker { cancelled: &cancelled, reports: sender.clone() };
             let run = &run;
             scope.spawn(move || run(worker));
         }
         drop(sender);
-        for line in lines {
-            tell(&line);
+        for report in reports {
+            tell(report);
         }
     });
     failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
@@ -98,13 +135,17 @@ mod tests {
     fn all_items_are_done_and_told() {
         let items: Vec<u32> = (0..50).collect();
         let mut told = Vec::new();
-        in_parallel(&items, &mut |line| told.push(line.to_owned()), |item, worker| {
-            worker.tell(item.to_string());
+        let mut tell = |report| match report {
+            Report::Ended { id, .. } => told.push(id.parse::<u32>().expect("number")),
+            other => panic!("{other:?}"),
+        };
+        in_parallel(&items, &mut tell, |item, worker| {
+            worker.ended(&item.to_string(), "done");
             Ok(())
         })
         .expect("done");
-        told.sort_by_key(|text| text.parse::<u32>().expect("number"));
-        assert_eq!(told, items.iter().map(u32::to_string).collect::<Vec<_>>());
+        told.sort_unstable();
+        assert_eq!(told, items);
     }
 
     #[test]
@@ -113,10 +154,11 @@ mod tests {
             if *item == 2 {
                 return Err(Error::failed("two"));
             }
-            let mut endless = worker.watch(std::io::repeat(0));
+            let meter = Meter { id: "x", verb: "Reading", done: 0, total: u64::MAX };
+            let mut endless = worker.watch(std::io::repeat(0), meter);
             match std::io::copy(&mut endless, &mut std::io::sink()) {
-                Err(_) if !endless.failed => Err(Error::failed("stopped")),
-                _ => Err(Error::failed("not stopped")),
+                Err(_) => Err(Error::failed("stopped")),
+                Ok(_) => Err(Error::failed("not stopped")),
             }
         });
         assert_eq!(result.expect_err("failed").to_string(), "two");

@@ -1,66 +1,28 @@
-//! GET over http and https: bounded, with redirects of our own, so that an
+//! Requests over http and https: bounded, with redirects of our own, so that an
 //! Authorization header never goes further than the server it is for.
 
+use super::certificates::Identity;
+use super::failure::{Failure, Retry, transport};
 use crate::error::{Context, Error, Result};
+use std::io::Read;
 use std::sync::OnceLock;
 use std::time::Duration;
-use ureq::http::{HeaderMap, Response, Uri};
+use ureq::http::request::Builder;
+use ureq::http::{HeaderMap, Method, Response, Uri};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
-use ureq::{Agent, Body};
+use ureq::{Agent, Body, SendBody};
 
 /// As browsers and docker have it, or fewer.
 const REDIRECTS_MAX: usize = 5;
 /// Bytes of a response's head.
 const HEADERS_MAX: usize = 64 << 10;
-/// Bytes of an error's text that are read.
-const ERROR_BODY_MAX: u64 = 16 << 10;
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(8);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(8);
-/// Until the head of a response is there.
-const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Until the head of a response is there. A registry hashes a blob of many
+/// gigabytes before it says that it has it.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(300);
 /// Without a byte.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
-/// The longest that a server may make us wait between two tries.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(10);
-/// Waits before the second and third try.
-const BACK_OFF: [Duration; 2] = [Duration::from_millis(300), Duration::from_millis(1500)];
-
-/// A failure and whether another try may help.
-#[derive(Debug)]
-pub(crate) struct Failure {
-    pub(crate) error: Error,
-    pub(crate) retry: Retry,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Retry {
-    No,
-    Soon,
-    After(Duration),
-    /// No TLS was spoken on the other side.
-    WithoutTls,
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Self { error, retry: Retry::No }
-    }
-}
-
-/// Tries up to three times, with a short back-off, where another try may help.
-pub(crate) fn with_retries<T>(mut attempt: impl FnMut() -> Result<T, Failure>) -> Result<T> {
-    for pause in BACK_OFF {
-        match attempt() {
-            Ok(value) => return Ok(value),
-            Err(Failure { retry: Retry::Soon, .. }) => std::thread::sleep(pause),
-            Err(Failure { retry: Retry::After(wait), .. }) => {
-                std::thread::sleep(wait.clamp(pause, RETRY_AFTER_MAX));
-            }
-            Err(failure) => return Err(failure.error),
-        }
-    }
-    attempt().map_err(|failure| failure.error)
-}
 
 /// What of TLS is checked on the first server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,42 +33,77 @@ pub(crate) enum Trust {
     Anything,
 }
 
-/// One GET.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Get<'a> {
+/// One request.
+pub(crate) struct Request<'a> {
+    pub(crate) method: Method,
     pub(crate) url: &'a str,
-    pub(crate) accept: &'a str,
+    pub(crate) headers: &'a [(&'static str, &'a str)],
     /// For the server of `url` alone.
     pub(crate) authorization: Option<&'a str>,
     pub(crate) trust: Trust,
+    pub(crate) body: Payload<'a>,
+}
+
+/// What is sent.
+pub(crate) enum Payload<'a> {
+    None,
+    Bytes(&'a [u8]),
+    Stream {
+        reader: Box<dyn Read + 'a>,
+        /// Bytes that it gives.
+        length: u64,
+    },
 }
 
 /// Connections, kept for the next request; certificates are read at the first
 /// use of https.
 #[derive(Debug, Default)]
 pub(crate) struct Http {
-    verifying: OnceLock<Agent>,
+    /// For the registry alone.
+    identity: Identity,
+    registry: OnceLock<Agent>,
     trusting: OnceLock<Agent>,
+    elsewhere: OnceLock<Agent>,
+}
+
+/// Which of our agents speaks.
+#[derive(Clone, Copy)]
+enum Voice {
+    Registry(Trust),
+    /// Where a redirect leads: with this system's certificates, and none of ours.
+    Elsewhere,
 }
 
 impl Http {
-    /// Follows redirects, without the authorization, and never from https to http.
-    pub(crate) fn get(&self, get: Get<'_>) -> Result<Response<Body>, Failure> {
-        let mut url: Uri = parse_url(get.url)?;
+    pub(crate) fn new(identity: Identity) -> Self {
+        Self { identity, ..Self::default() }
+    }
+
+    /// Follows redirects of GET and HEAD, without the authorization, and never
+    /// from https to http. Other redirects are answers.
+    pub(crate) fn send(&self, request: Request<'_>) -> Result<Response<Body>, Failure> {
+        let mut url: Uri = parse_url(request.url)?;
         let first = Origin::of(&url)?;
-        let mut authorization = get.authorization;
+        let mut authorization = request.authorization;
+        let mut body = Some(request.body);
         for _ in 0..=REDIRECTS_MAX {
             let origin = Origin::of(&url)?;
-            let trust = if origin.host == first.host { get.trust } else { Trust::Verify };
-            let mut request = self.agent(trust)?.get(url.clone()).header("accept", get.accept);
-            if let Some(authorization) = authorization {
-                request = request.header("authorization", authorization);
+            let voice =
+                if origin.host == first.host { Voice::Registry(request.trust) } else { Voice::Elsewhere };
+            let mut builder = ureq::http::Request::builder().method(request.method.clone()).uri(url.clone());
+            for (name, value) in request.headers {
+                builder = builder.header(*name, *value);
             }
-            let response = request.call().map_err(|error| transport(&origin, error))?;
-            if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+            if let Some(authorization) = authorization {
+                builder = builder.header("authorization", authorization);
+            }
+            let response = self.run(voice, builder, body.take().unwrap_or(Payload::None), &origin)?;
+            let leads_on = matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308)
+                && matches!(request.method, Method::GET | Method::HEAD);
+            if !leads_on {
                 return Ok(response);
             }
-            url = redirect(&url, response.headers())?;
+            url = location(&url, response.headers())?;
             // Not even to the same server: whoever chooses the new URL would
             // choose what is done with the user's rights (CVE-2020-15157).
             authorization = None;
@@ -114,26 +111,53 @@ impl Http {
         Err(Error::failed(format!("{} redirects without end", first.host)).into())
     }
 
-    fn agent(&self, trust: Trust) -> Result<&Agent> {
-        let cell = match trust {
-            Trust::Verify => &self.verifying,
-            Trust::Anything => &self.trusting,
+    fn run(
+        &self,
+        voice: Voice,
+        builder: Builder,
+        body: Payload<'_>,
+        origin: &Origin,
+    ) -> Result<Response<Body>, Failure> {
+        let agent = self.agent(voice)?;
+        let broken = |error: ureq::http::Error| Failure::from(Error::invalid(format!("request: {error}")));
+        let result = match body {
+            Payload::None => agent.run(builder.body(()).map_err(broken)?),
+            Payload::Bytes(bytes) => agent.run(builder.body(bytes).map_err(broken)?),
+            Payload::Stream { mut reader, length } => {
+                let builder = builder.header("content-length", length);
+                agent.run(builder.body(SendBody::from_reader(&mut *reader)).map_err(broken)?)
+            }
+        };
+        result.map_err(|error| transport(origin, error))
+    }
+
+    fn agent(&self, voice: Voice) -> Result<&Agent> {
+        let cell = match voice {
+            Voice::Registry(Trust::Verify) => &self.registry,
+            Voice::Registry(Trust::Anything) => &self.trusting,
+            Voice::Elsewhere => &self.elsewhere,
         };
         if let Some(agent) = cell.get() {
             return Ok(agent);
         }
-        let agent = new_agent(trust)?;
+        let agent = match voice {
+            Voice::Registry(trust) => new_agent(trust, &self.identity)?,
+            Voice::Elsewhere => new_agent(Trust::Verify, &Identity::default())?,
+        };
         Ok(cell.get_or_init(|| agent))
     }
 }
 
-fn new_agent(trust: Trust) -> Result<Agent> {
+fn new_agent(trust: Trust, identity: &Identity) -> Result<Agent> {
     let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
     let mut tls = TlsConfig::builder().unversioned_rustls_crypto_provider(provider);
     tls = match trust {
-        Trust::Verify => tls.root_certs(system_certificates()?),
+        Trust::Verify => tls.root_certs(trusted(&identity.authorities)?),
         Trust::Anything => tls.disable_verification(true).root_certs(RootCerts::new_with_certs(&[])),
     };
+    if let Some(client) = &identity.client {
+        tls = tls.client_cert(Some(client.clone()));
+    }
     let mut config = Agent::config_builder()
         .tls_config(tls.build())
         .http_status_as_error(false)
@@ -156,13 +180,15 @@ fn new_agent(trust: Trust) -> Result<Agent> {
     Ok(config.build().new_agent())
 }
 
-fn system_certificates() -> Result<RootCerts> {
+/// This system's authorities and `more`.
+fn trusted(more: &[Certificate<'static>]) -> Result<RootCerts> {
     let found = rustls_native_certs::load_native_certs();
-    if found.certs.is_empty() {
+    if found.certs.is_empty() && more.is_empty() {
         return Err(Error::failed("this system has no certificates to verify registries with")
             .hint("install the package ca-certificates, or name a file in SSL_CERT_FILE"));
     }
-    Ok(found.certs.iter().map(|cert| Certificate::from_der(cert.as_ref()).to_owned()).into())
+    let system = found.certs.iter().map(|cert| Certificate::from_der(cert.as_ref()).to_owned());
+    Ok(system.chain(more.iter().cloned()).collect::<Vec<_>>().into())
 }
 
 /// Scheme, host and port of a URL.
@@ -193,12 +219,25 @@ impl Origin {
     }
 }
 
+impl Origin {
+    /// As names and files have it: without the port that goes without saying.
+    pub(crate) fn written(&self) -> String {
+        match (self.https, self.port) {
+            (true, 443) | (false, 80) => self.host.clone(),
+            (_, port) => format!("{}:{port}", self.host),
+        }
+    }
+}
+
 pub(crate) fn parse_url(text: &str) -> Result<Uri> {
     text.parse().map_err(|error| Error::invalid(format!("invalid address {text:?}: {error}")))
 }
 
-/// Where a redirect leads.
-fn redirect(from: &Uri, headers: &HeaderMap) -> Result<Uri> {
+/// Where a Location header leads: RFC 9110, relative to `from`.
+///
+/// # Errors
+/// `Failed` where it leads from https to http.
+pub(crate) fn location(from: &Uri, headers: &HeaderMap) -> Result<Uri> {
     let location = headers
         .get("location")
         .and_then(|value| value.to_str().ok())
@@ -228,109 +267,11 @@ fn redirect(from: &Uri, headers: &HeaderMap) -> Result<Uri> {
     Ok(to)
 }
 
-/// What ureq's error means for the user.
-fn transport(origin: &Origin, error: ureq::Error) -> Failure {
-    let host = &origin.host;
-    let unreachable = |why: String| {
-        Error::failed(format!("reach {host}: {why}"))
-            .hint("check the network and the name of the registry; images that are here run without it, and `load` needs none")
-    };
-    match error {
-        ureq::Error::HostNotFound => unreachable("no address is known for this name".into()).into(),
-        ureq::Error::Timeout(timeout) => unreachable(format!("no answer in time ({timeout})")).into(),
-        ureq::Error::ConnectionFailed => unreachable("no connection".into()).into(),
-        ureq::Error::Io(io) => io_failure(origin, &unreachable, io),
-        ureq::Error::Rustls(tls) => tls_failure(origin, &tls),
-        ureq::Error::Protocol(_) if origin.https => {
-            Failure { error: unreachable("it speaks no TLS".into()), retry: Retry::WithoutTls }
-        }
-        other => unreachable(other.to_string()).into(),
-    }
-}
-
-fn io_failure(origin: &Origin, unreachable: &dyn Fn(String) -> Error, io: std::io::Error) -> Failure {
-    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
-    if let Some(tls) = io.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-        return tls_failure(origin, tls);
-    }
-    let retry = match io.kind() {
-        UnexpectedEof | ConnectionReset | ConnectionAborted | BrokenPipe => Retry::Soon,
-        _ => Retry::No,
-    };
-    Failure { error: unreachable(plain(&io)), retry }
-}
-
-fn tls_failure(origin: &Origin, tls: &rustls::Error) -> Failure {
-    let host = &origin.host;
-    match tls {
-        rustls::Error::InvalidMessage(_) => Failure {
-            error: Error::failed(format!("{host}:{} speaks no TLS", origin.port)).hint(
-                "if it is a plain http registry that you trust, say so with --tls-verify=false or in registries.conf",
-            ),
-            retry: Retry::WithoutTls,
-        },
-        rustls::Error::InvalidCertificate(_) => {
-            Error::failed(format!("the certificate of {host} is not accepted: {tls}"))
-                .hint("add the authority that signed it to the system's certificates, or name its file in SSL_CERT_FILE (a self-signed certificate must not be marked as an authority's)")
-                .into()
-        }
-        other => Error::failed(format!("TLS with {host}: {other}")).into(),
-    }
-}
-
-/// The text of an I/O error without Rust's "(os error N)".
-fn plain(io: &std::io::Error) -> String {
-    let text = io.to_string();
-    text.split(" (os error").next().unwrap_or(&text).to_owned()
-}
-
-/// An answer other than 200: what it is, and whether to try again.
-pub(crate) fn status_failure(what: &str, host: &str, response: Response<Body>) -> Failure {
-    let status = response.status().as_u16();
-    let wait = response.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
-    let said = error_text(response);
-    let tell = |kind: fn(String) -> Error, text: &str| {
-        let said = if said.is_empty() { String::new() } else { format!(" ({said})") };
-        kind(format!("{what}: {host} {text}{said}"))
-    };
-    match status {
-        404 => tell(Error::not_found, "does not have it").hint("check the name and the tag").into(),
-        401 | 403 => tell(Error::failed, "denies access")
-            .hint("the name may be wrong, or the repository private: its registry needs a login")
-            .into(),
-        429 => Failure {
-            error: tell(Error::failed, "is asked too often").hint("wait, or log in for a higher limit"),
-            retry: Retry::After(Duration::from_secs(wait.unwrap_or(2))),
-        },
-        500.. => Failure {
-            error: tell(Error::failed, &format!("answers with status {status}")),
-            retry: Retry::Soon,
-        },
-        _ => tell(Error::failed, &format!("answers with status {status}")).into(),
-    }
-}
-
-/// The registry's own words: distribution-spec, "Error Codes". Printable only.
-fn error_text(response: Response<Body>) -> String {
-    let body = response.into_body().into_with_config().limit(ERROR_BODY_MAX).read_to_vec();
-    let Ok(json) = serde_json::from_slice::<serde_json::Value>(&body.unwrap_or_default()) else {
-        return String::new();
-    };
-    let error = &json["errors"][0];
-    let text = [&error["code"], &error["message"]]
-        .into_iter()
-        .filter_map(|value| value.as_str())
-        .collect::<Vec<_>>()
-        .join(": ");
-    text.chars().filter(|c| !c.is_control()).take(200).collect()
-}
-
 /// Reads a whole small body.
 ///
 /// # Errors
 /// `Invalid` for more than `limit` bytes.
 pub(crate) fn read_bounded(response: Response<Body>, limit: u64) -> Result<Vec<u8>, Failure> {
-    use std::io::Read;
     let too_large = || Error::invalid(format!("the registry's answer has more than {limit} bytes"));
     if response.body().content_length().is_some_and(|length| length > limit) {
         return Err(too_large().into());
@@ -357,7 +298,7 @@ mod tests {
             headers
         };
         let go = |from: &str, to: &str| {
-            redirect(&parse_url(from).expect("url"), &headers(to)).map(|u| u.to_string())
+            location(&parse_url(from).expect("url"), &headers(to)).map(|u| u.to_string())
         };
         assert_eq!(go("https://a:1/x/y", "/z?q").expect("ok"), "https://a:1/z?q");
         assert_eq!(go("https://a/x/y", "z").expect("ok"), "https://a/x/z");
@@ -367,21 +308,6 @@ mod tests {
         for bad in ["http://a/x", "file:///etc/passwd", "https://u:p@b/y", "gopher://x/"] {
             assert!(go("https://a/x", bad).is_err(), "{bad}");
         }
-        assert!(redirect(&parse_url("https://a/").expect("url"), &HeaderMap::new()).is_err());
-    }
-
-    #[test]
-    fn another_try_is_made_only_where_it_may_help() {
-        let count = |retry: Retry| {
-            let mut tries = 0;
-            let result = with_retries(|| -> Result<(), Failure> {
-                tries += 1;
-                Err(Failure { error: Error::failed("x"), retry })
-            });
-            assert!(result.is_err());
-            tries
-        };
-        assert_eq!(count(Retry::No), 1);
-        assert_eq!(count(Retry::Soon), 3);
+        assert!(location(&parse_url("https://a/").expect("url"), &HeaderMap::new()).is_err());
     }
 }

@@ -7,10 +7,18 @@
 //! Source: OCI distribution-spec "Pull"; the token specification of the
 //! distribution project.
 
-pub(crate) mod auth;
+mod auth;
+pub(crate) mod auth_file;
+pub(crate) mod certificates;
+mod challenge;
 pub(crate) mod client;
 pub(crate) mod config;
+mod credential_helper;
+pub(crate) mod credentials;
 pub(crate) mod download;
+pub(crate) mod failure;
 #[cfg(test)]
 pub(crate) mod fake;
-pub(crate) mod http;
+mod http;
+pub(crate) mod stream;
+pub(crate) mod upload;

@@ -205,7 +205,7 @@ fn is_component(component: &str) -> bool {
     true
 }
 
-fn is_tag(tag: &str) -> bool {
+pub(crate) fn is_tag(tag: &str) -> bool {
     let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     tag.len() <= TAG_MAX
         && tag.bytes().next().is_some_and(word)

@@ -23,7 +23,13 @@ fn skopeo_digest(sandbox: &Sandbox, reference: &str) -> String {
 fn an_image_is_pulled_run_and_removed() {
     let Some(sandbox) = sandbox(&[Registry]) else { return };
     let name = remote("busybox");
-    assert_eq!(sandbox.ok(["pull", "-q", &name]), format!("{name}:latest"), "what docker prints");
+    let id = sandbox.ok(["pull", "-q", &name]);
+    assert_eq!(
+        format!("sha256:{id}"),
+        sandbox.ok(["inspect", "--format", "{{.Id}}", &name]),
+        "what podman prints"
+    );
+    assert_eq!(sandbox.ok(["pull", &name]), format!("{name}:latest"), "docker's last line");
     assert_eq!(sandbox.run(&[&name, "echo", "hello"]).ok().text(), "hello");
     let listed = sandbox.ok(["images", "--format", "{{.Repository}}:{{.Tag}}"]);
     assert_eq!(listed, format!("{name}:latest"));

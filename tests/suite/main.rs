@@ -52,6 +52,7 @@ mod pause;
 mod process;
 mod prune;
 mod publish;
+mod registry;
 mod secrets;
 mod selectors;
 mod single_id;

@@ -1,9 +1,11 @@
 //! What the tests stand on: a sandbox with the tool in it, what a host must have
 //! for a test, images made on the spot, terminals, and the checks for leaks.
 
+pub(crate) mod fake_registry;
 pub(crate) mod image;
 pub(crate) mod leaks;
 pub(crate) mod needs;
+pub(crate) mod own_registry;
 pub(crate) mod process;
 pub(crate) mod pty;
 pub(crate) mod report;

@@ -7,6 +7,7 @@ mod image;
 mod links;
 mod paths;
 mod process;
+mod registry;
 mod resources;
 mod runtime;
 mod users;

@@ -1,0 +1,105 @@
+//! `pull`.
+
+use super::command::{Entry, command};
+use super::container_options::values::parse_pull;
+use super::progress;
+use super::registry_options::RegistryArgs;
+use super::ui;
+use crate::engine::Engine;
+use crate::engine::pull::{PullOptions, all_tags, by_policy};
+use crate::error::{Error, Result};
+use crate::types::platform::Platform;
+use clap::Args;
+
+pub(crate) const PULL: Entry = command!(
+    "pull",
+    &[],
+    "Get images from a registry",
+    "[OPTIONS] NAME[:TAG|@DIGEST] [NAME...]",
+    PullArgs,
+    pull
+);
+
+#[derive(Args, Debug)]
+pub(crate) struct PullArgs {
+    /// All tags of the repositories
+    #[arg(long, short = 'a')]
+    all_tags: bool,
+    /// Print nothing but the ids
+    #[arg(long, short = 'q')]
+    quiet: bool,
+    /// When to ask the registry: always, missing, newer or never
+    #[arg(long, value_name = "POLICY", default_value = "always")]
+    policy: String,
+    /// For this platform instead of the machine's
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    platform: Option<String>,
+    /// For this architecture instead of the machine's
+    #[arg(long, value_name = "ARCH")]
+    arch: Option<String>,
+    /// For this operating system instead of linux
+    #[arg(long, value_name = "OS")]
+    os: Option<String>,
+    /// For this variant of the architecture
+    #[arg(long, value_name = "VARIANT")]
+    variant: Option<String>,
+    #[command(flatten)]
+    registry: RegistryArgs,
+    /// Names, or places: docker://NAME, oci:DIR[:NAME], oci-archive:FILE[:NAME], docker-archive:FILE[:NAME], dir:DIR
+    #[arg(value_name = "NAME[:TAG|@DIGEST]", required = true)]
+    names: Vec<String>,
+}
+
+/// Pulls images.
+///
+/// # Errors
+/// The first failure; the images before it are here.
+pub(crate) fn pull(args: PullArgs) -> Result<u8> {
+    let options = PullOptions { platform: args.platform()?, registry: args.registry.options()? };
+    let policy = parse_pull(&args.policy).map_err(|_| {
+        Error::invalid(format!("invalid value {:?} of --policy", args.policy))
+            .hint("it is always, missing, newer or never")
+    })?;
+    let engine = Engine::open()?;
+    let ownership = ownership(&engine)?;
+    for name in &args.names {
+        let name = name.strip_prefix("docker://").unwrap_or(name);
+        let names =
+            if args.all_tags { all_tags(&engine.dirs, name, &options)? } else { vec![name.to_owned()] };
+        for name in &names {
+            let mut tell = progress::on_stderr(args.quiet);
+            let image = by_policy(&engine.dirs, name, policy, &options, ownership, &mut tell)?;
+            drop(tell);
+            ui::line(&if args.quiet { image.id.hex().to_owned() } else { image.name() })?;
+        }
+    }
+    Ok(0)
+}
+
+impl PullArgs {
+    fn platform(&self) -> Result<Option<Platform>> {
+        let (arch, os, variant) = (self.arch.as_deref(), self.os.as_deref(), self.variant.as_deref());
+        if arch.is_none() && os.is_none() && variant.is_none() {
+            return platform(self.platform.as_deref());
+        }
+        if self.platform.is_some() {
+            return Err(Error::invalid("--platform can not be given with --arch, --os, or --variant"));
+        }
+        let host = Platform::host();
+        let words = [os.unwrap_or("linux"), arch.unwrap_or(&host.architecture)];
+        Platform::parse(&words.into_iter().chain(variant).collect::<Vec<_>>().join("/")).map(Some)
+    }
+}
+
+/// Enters the user's namespace, and says what is limited there.
+pub(super) fn ownership(engine: &Engine) -> Result<crate::storage::unpack::Ownership> {
+    let ownership = engine.ownership()?;
+    if let Some(limits) = engine.limits() {
+        ui::warning(&limits);
+    }
+    Ok(ownership)
+}
+
+pub(super) fn platform(text: Option<&str>) -> Result<Option<Platform>> {
+    text.map(Platform::parse).transpose()
+}

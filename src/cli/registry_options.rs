@@ -1,0 +1,74 @@
+//! The flags of all commands that speak with a registry.
+
+use crate::engine::registry_access::RegistryOptions;
+use crate::error::{Error, Result};
+use crate::registry::credentials::Credentials;
+use crate::registry::failure::Retries;
+use crate::types::boolean;
+use clap::Args;
+use std::path::PathBuf;
+use std::time::Duration;
+
+#[derive(Args, Debug)]
+pub(crate) struct RegistryArgs {
+    /// Check the registry's certificate; false allows plain http as well
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    tls_verify: Option<String>,
+    /// User and password for the registry
+    #[arg(long, value_name = "USER:PASSWORD")]
+    creds: Option<String>,
+    /// File with credentials
+    #[arg(long, value_name = "FILE")]
+    authfile: Option<PathBuf>,
+    /// Directory of certificates for the registry: *.crt, and a client's *.cert with *.key
+    #[arg(long, value_name = "DIR")]
+    cert_dir: Option<PathBuf>,
+    /// How often to try again what may succeed then [3]
+    #[arg(long, value_name = "N")]
+    retry: Option<String>,
+    /// Time between two tries, for example 2s; a growing one unless given
+    #[arg(long, value_name = "TIME")]
+    retry_delay: Option<String>,
+}
+
+impl RegistryArgs {
+    pub(crate) fn options(&self) -> Result<RegistryOptions> {
+        let mut retries = Retries::default();
+        if let Some(count) = &self.retry {
+            retries.count = count.parse().map_err(|_| {
+                Error::invalid(format!("invalid value {count:?} of --retry"))
+                    .hint("it is a number, 0 for none")
+            })?;
+        }
+        retries.delay = self.retry_delay.as_deref().map(delay).transpose()?;
+        Ok(RegistryOptions {
+            tls_verify: tls_verify(self.tls_verify.as_deref())?,
+            credentials: self.creds.as_deref().map(credentials).transpose()?,
+            auth_file: self.authfile.clone(),
+            cert_dir: self.cert_dir.clone(),
+            retries,
+        })
+    }
+}
+
+pub(crate) fn tls_verify(text: Option<&str>) -> Result<Option<bool>> {
+    text.map(|value| boolean::parse("--tls-verify", value)).transpose()
+}
+
+fn delay(text: &str) -> Result<Duration> {
+    let invalid = || {
+        Error::invalid(format!("invalid value {text:?} of --retry-delay"))
+            .hint("write it as 500ms, 2s or 1m30s")
+    };
+    let delay = crate::engine::logs::moment::parse_duration(text).ok_or_else(invalid)?;
+    delay.try_into().map_err(|_| invalid())
+}
+
+fn credentials(text: &str) -> Result<Credentials> {
+    // The text is not shown: it has a password.
+    let (user, password) = text
+        .split_once(':')
+        .filter(|(user, _)| !user.is_empty())
+        .ok_or_else(|| Error::invalid("--creds is not USER:PASSWORD"))?;
+    Ok(Credentials::password(user, password))
+}
