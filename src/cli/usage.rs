@@ -66,10 +66,12 @@ pub(crate) fn explain(path: &str, error: &clap::Error) -> Error {
         ErrorKind::MissingRequiredArgument | ErrorKind::TooManyValues => Error::invalid(message),
         _ => Error::usage(message),
     };
-    let suggestion = context(ContextKind::SuggestedArg).or_else(|| context(ContextKind::SuggestedSubcommand));
-    if let Some(suggestion) = suggestion {
-        result =
-            result.hint(format!("did you mean {}?", suggestion.split([' ', '=']).next().unwrap_or_default()));
+    let flag_meant = context(ContextKind::SuggestedArg)
+        .map(|flag| flag.split([' ', '=']).next().unwrap_or_default().to_owned());
+    // Of several verbs clap names the most similar one last.
+    let verb_meant = || context(ContextKind::SuggestedSubcommand)?.rsplit(' ').next().map(str::to_owned);
+    if let Some(meant) = flag_meant.or_else(verb_meant) {
+        result = result.hint(format!("did you mean {meant}?"));
     }
     result.hint(format!("see `{path} --help`"))
 }
