@@ -15,7 +15,7 @@ pub(crate) struct Orphans {
     pub(crate) blobs: Vec<Digest>,
     /// Chain ids.
     pub(crate) layers: Vec<Digest>,
-    /// On the disk, of both.
+    /// On the disk, of both and of the beginnings of blobs.
     pub(crate) bytes: u64,
 }
 
@@ -53,6 +53,7 @@ pub(super) fn find(store: &ImageStore, layers: &LayerStore, needed: &Needed) -> 
     if store.blobs().ingesting() {
         return Ok(orphans);
     }
+    orphans.bytes += store.blobs().partial_bytes();
     for (blob, bytes) in store.blobs().allocations()? {
         if !needed.blobs.contains(&blob) {
             orphans.blobs.push(blob);
@@ -73,5 +74,6 @@ pub(super) fn remove(store: &ImageStore, layers: &LayerStore, orphans: &Orphans)
     for layer in &orphans.layers {
         layers.remove(layer)?;
     }
+    store.blobs().forget_partials();
     orphans.blobs.iter().try_for_each(|blob| store.blobs().remove(blob))
 }

@@ -71,16 +71,29 @@ impl Blobs {
 
     /// Removes beginnings that were given up long ago.
     pub(crate) fn sweep_partials(&self) {
-        let Ok(entries) = std::fs::read_dir(self.partials()) else { return };
-        for entry in entries.flatten() {
-            let old = entry
-                .metadata()
-                .and_then(|meta| meta.modified())
-                .is_ok_and(|time| time.elapsed().is_ok_and(|age| age > GIVEN_UP));
-            if old && File::open(entry.path()).is_ok_and(|file| is_free(&file)) {
-                std::fs::remove_file(entry.path()).or_ignore();
+        for (path, meta) in self.free_partials() {
+            if meta.modified().is_ok_and(|time| time.elapsed().is_ok_and(|age| age > GIVEN_UP)) {
+                std::fs::remove_file(path).or_ignore();
             }
         }
+    }
+
+    /// Removes all beginnings that nobody goes on with just now.
+    pub(crate) fn forget_partials(&self) {
+        for (path, _) in self.free_partials() {
+            std::fs::remove_file(path).or_ignore();
+        }
+    }
+
+    /// Bytes on the disk of those.
+    pub(crate) fn partial_bytes(&self) -> u64 {
+        self.free_partials().iter().map(|(_, meta)| meta.blocks() * 512).sum()
+    }
+
+    fn free_partials(&self) -> Vec<(PathBuf, std::fs::Metadata)> {
+        let entries = std::fs::read_dir(self.partials()).into_iter().flatten().flatten();
+        let free = entries.filter(|entry| File::open(entry.path()).is_ok_and(|file| is_free(&file)));
+        free.filter_map(|entry| Some((entry.path(), entry.metadata().ok()?))).collect()
     }
 }
 

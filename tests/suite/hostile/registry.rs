@@ -162,6 +162,10 @@ fn wrong_and_endless_bodies_end_the_pull() {
         });
         let output = pull(&sandbox, &registry, &[]);
         assert!(output.code() != 0, "{what}: {output}");
+        if what == "too short" {
+            // Nobody knows yet that it is not the beginning of the blob: it is kept, until somebody prunes.
+            sandbox.ok(["image", "prune", "-f"]);
+        }
         nothing_is_left(&sandbox);
     }
     let registry = FakeRegistry::start(|_| Reply { endless: true, ..Reply::ok(&[b' '; 4096], MANIFEST) });
