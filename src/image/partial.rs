@@ -174,7 +174,9 @@ impl<R: Read> Read for Arrival<'_, R> {
             }
             count
         } else {
-            let count = self.rest.read(buffer).inspect_err(|_| self.cut = true)?;
+            // More than was promised is no cut: what came before it is as false.
+            let cut = |error: &io::Error| error.kind() != io::ErrorKind::InvalidData;
+            let count = self.rest.read(buffer).inspect_err(|error| self.cut = cut(error))?;
             self.partial.file.write_all_at(&buffer[..count], self.at)?;
             self.partial.have += count as u64;
             count

@@ -106,7 +106,10 @@ impl Read for BlobStream<'_> {
                     self.again(cut)?;
                 }
                 Ok(count) if self.at + count as u64 > self.size => {
-                    return Err(io::Error::other("the registry sent more than the blob has"));
+                    return Err(io::Error::new(
+                        io::ErrorKind::InvalidData,
+                        "the registry sent more than the blob has",
+                    ));
                 }
                 Ok(count) => {
                     self.at += count as u64;

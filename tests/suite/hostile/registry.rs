@@ -160,6 +160,7 @@ fn wrong_and_endless_bodies_end_the_pull() {
             let reply = image.answer(asked);
             if asked.path == image.layer_path() { spoil(&image, reply) } else { reply }
         });
+        println!("{what}");
         let output = pull(&sandbox, &registry, &[]);
         assert!(output.code() != 0, "{what}: {output}");
         if what == "too short" {
