@@ -49,7 +49,7 @@ pub(crate) struct LoginArgs {
     /// Say where the login is kept
     #[arg(long, short = 'v')]
     verbose: bool,
-    /// host[:port], or a part of it: host[:port]/namespace
+    /// host or host:port, or a part of it: host:port/namespace
     #[arg(value_name = "REGISTRY", default_value = DEFAULT, hide_default_value = true)]
     registry: String,
 }
@@ -62,7 +62,7 @@ pub(crate) struct LogoutArgs {
     /// The file in which the login is kept
     #[arg(long, value_name = "FILE")]
     authfile: Option<PathBuf>,
-    /// host[:port], or a part of it: host[:port]/namespace
+    /// host or host:port, or a part of it: host:port/namespace
     #[arg(value_name = "REGISTRY")]
     registry: Option<String>,
 }

@@ -45,7 +45,7 @@ pub(crate) struct PullArgs {
     variant: Option<String>,
     #[command(flatten)]
     registry: RegistryArgs,
-    /// Names, or places: docker://NAME, oci:DIR[:NAME], oci-archive:FILE[:NAME], docker-archive:FILE[:NAME], dir:DIR
+    /// Names, or places: docker://NAME, oci:DIR, oci-archive:FILE, docker-archive:FILE (each with :NAME or without), dir:DIR
     #[arg(value_name = "NAME[:TAG|@DIGEST]", required = true)]
     names: Vec<String>,
 }

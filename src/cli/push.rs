@@ -51,7 +51,7 @@ pub(crate) struct PushArgs {
     /// Name or id
     #[arg(value_name = "IMAGE", required = true)]
     image: String,
-    /// Where to, if not as the image is called: [docker://]REGISTRY/NAME[:TAG]
+    /// Where to, if not as the image is called: REGISTRY/NAME:TAG, with docker:// or without
     #[arg(value_name = "DESTINATION")]
     destination: Option<String>,
 }

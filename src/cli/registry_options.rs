@@ -23,7 +23,7 @@ pub(crate) struct RegistryArgs {
     /// Directory of certificates for the registry: *.crt, and a client's *.cert with *.key
     #[arg(long, value_name = "DIR")]
     cert_dir: Option<PathBuf>,
-    /// How often to try again what may succeed then [3]
+    /// How often to try again what may succeed then (3)
     #[arg(long, value_name = "N")]
     retry: Option<String>,
     /// Time between two tries, for example 2s; a growing one unless given
