@@ -314,6 +314,13 @@ impl Group {
         self.read("memory.events").ok().and_then(|text| value_of(&text, "oom_kill"))
     }
 
+    /// Has something urgent to read (POLLPRI) whenever one of those counters has
+    /// changed, and at first: cgroups(7), "memory.events" of the kernel's document.
+    pub(crate) fn memory_events(&self) -> Option<OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        rustix::fs::openat(&self.directory, "memory.events", flags, Mode::empty()).ok()
+    }
+
     /// Kills what is in it, and removes it.
     pub(crate) fn remove(&self) {
         let began = std::time::Instant::now();

@@ -9,6 +9,10 @@ use crate::runtime::plan::{Cgroup, Plan};
 use crate::types::cgroup::CgroupsMode;
 use crate::types::container::RecordedRoot;
 use crate::types::limits::Limits;
+use std::rc::Rc;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::task::JoinHandle;
 
 /// Characters of a unit's description.
 const DESCRIPTION: usize = 120;
@@ -99,6 +103,26 @@ pub(super) fn taken_by(group: Option<Group>, init: u32, warnings: &mut Vec<Strin
             .to_owned(),
     );
     None
+}
+
+/// Counts the kills for want of memory as they happen: systemd removes a scope,
+/// and its counters, as soon as its last process has ended.
+pub(super) fn watch_memory(container: &Rc<Container>) -> Option<JoinHandle<()>> {
+    let file = container.with_group(Group::memory_events)??;
+    // Deprecated for types that may change their fd: an `OwnedFd` does not.
+    #[allow(deprecated)]
+    let events = AsyncFd::with_interest(file, Interest::PRIORITY).ok()?;
+    let container = Rc::clone(container);
+    Some(tokio::task::spawn_local(async move {
+        while let Ok(mut guard) = events.ready(Interest::PRIORITY).await {
+            guard.clear_ready();
+            // What it has told is told again until it was read.
+            if rustix::io::pread(events.get_ref(), &mut [0; 512], 0).is_err() {
+                return;
+            }
+            container.count_oom_kills();
+        }
+    }))
 }
 
 /// What the record says of a run that ended because its user's manager did, as

@@ -46,6 +46,8 @@ pub(super) struct Container {
     live: RefCell<Option<LiveState>>,
     /// The control group of the present run.
     group: RefCell<Option<Group>>,
+    /// Kills for want of memory that were counted while this run's group was there.
+    oom_kills: Cell<u64>,
     /// As `update` has left them.
     limits: RefCell<Limits>,
     restart: Cell<RestartPolicy>,
@@ -83,15 +85,24 @@ impl Container {
         self.group.borrow().as_ref().map(action)
     }
 
+    /// Keeps what the kernel has counted, for when the group has gone.
+    pub(super) fn count_oom_kills(&self) {
+        if let Some(kills) = self.with_group(Group::oom_kills).flatten() {
+            self.oom_kills.set(kills);
+        }
+    }
+
     /// Kills what the run has left in its control group; whether it was short of
     /// memory. `code` is its exit code.
     pub(super) fn end_group(&self, code: u8) -> bool {
         /// That of a process that was killed.
         const KILLED: u8 = 137;
+        let counted = self.oom_kills.take();
         let group = self.group.borrow_mut().take();
         group.is_some_and(|group| {
             let short = match group.oom_kills() {
                 Some(kills) => kills > 0,
+                None if counted > 0 => true,
                 // systemd was faster than this process: a limit, and a kill that
                 // nobody asked for, tell the same.
                 None if group.is_scope() => {
@@ -178,6 +189,7 @@ fn open(order: &StartOrder) -> Result<Container> {
         outer: order.outer.clone(),
         live: RefCell::default(),
         group: RefCell::default(),
+        oom_kills: Cell::default(),
         stopped_before: RefCell::default(),
     })
 }

@@ -46,6 +46,7 @@ pub(super) struct Started {
     output: tokio::task::JoinHandle<()>,
     uplink: Option<Uplink>,
     resolv_conf: Option<tokio::task::JoinHandle<()>>,
+    memory: Option<tokio::task::JoinHandle<()>>,
     servers: Vec<Server>,
 }
 
@@ -149,7 +150,8 @@ async fn start_on(
     health::begin(container, at);
     let output = tokio::task::spawn_local(pump::pump(Rc::clone(container), Pipes { terminal, ..pipes }));
     let resolv_conf = resolv_conf::follow(container, addresses);
-    Ok(Started { process, pidfd, at, output, uplink, resolv_conf, servers: Vec::new() })
+    let memory = group::watch_memory(container);
+    Ok(Started { process, pidfd, at, output, uplink, resolv_conf, memory, servers: Vec::new() })
 }
 
 fn process_id(starting: &Starting) -> Result<ProcessId> {
@@ -160,7 +162,7 @@ fn process_id(starting: &Starting) -> Result<ProcessId> {
 
 /// Waits for the end of a run and for the last of its output.
 pub(super) async fn wait(container: &Rc<Container>, started: Started) -> Exit {
-    let Started { process, pidfd, at, output, uplink, resolv_conf, servers } = started;
+    let Started { process, pidfd, at, output, uplink, resolv_conf, memory, servers } = started;
     // Without a pid namespace the orphans of the container come to this process.
     let orphans = if container.record.config.pid == NamespaceMode::Host {
         signal(SignalKind::child()).ok()
@@ -170,7 +172,8 @@ pub(super) async fn wait(container: &Rc<Container>, started: Started) -> Exit {
     let timeout = container.record.config.timeout;
     let run = Run { container, pid: process.pid, pidfd: &pidfd, timeout, servers: &servers };
     let mut status = wait_for_exit(&run, uplink, orphans).await;
-    if let Some(task) = resolv_conf {
+    container.count_oom_kills();
+    for task in [resolv_conf, memory].into_iter().flatten() {
         task.abort();
     }
     let log_out = group::ended_by_log_out(container, status);

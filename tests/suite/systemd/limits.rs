@@ -92,6 +92,18 @@ fn each_limit_is_a_property_and_a_file() {
     sandbox.run(&["--cgroup-conf", "cgroup.procs=1", "busybox", "true"]).refused(&["no limit"]);
 }
 
+/// The container goes on, ends well, and its group is gone before anybody looks.
+#[test]
+fn a_child_that_was_killed_for_want_of_memory_is_told() {
+    let Some(sandbox) = machine() else { return };
+    let script = "tail /dev/zero; echo $?";
+    let limits = ["-m", "32m", "--memory-swap", "32m"];
+    let words = [&["run", "--network", "none", "--name", "c"][..], &limits, &["busybox", "sh", "-c", script]];
+    assert_eq!(sandbox.ok(words.concat()), "137");
+    let state = sandbox.inspect("c")["State"].clone();
+    assert_eq!((&state["OOMKilled"], &state["ExitCode"]), (&true.into(), &0.into()), "{state}");
+}
+
 #[test]
 #[ignore = "takes minutes under emulation: tests/vm/run --all"]
 fn a_container_is_killed_within_its_memory() {
