@@ -4,9 +4,9 @@ use super::command::{Entry, Kind, command, run_in, with_help};
 use super::global::GlobalArgs;
 use super::{
     archives, changes, check, complete, control, df, doctor, events, exec, exit, generate, global,
-    healthcheck, help, images, inspect, lifecycle, login, logs, mounts, overlay, pause, port, preparation,
-    prune, ps, pull, push, reference, run as run_command, secret, stats, system, top, ui, volume,
-    volume_archive, wait,
+    healthcheck, help, images, inspect, lifecycle, login, logs, manifest, mounts, overlay, pause, port,
+    preparation, prune, ps, pull, push, reference, run as run_command, secret, serve, stats, system, top, ui,
+    volume, volume_archive, wait,
 };
 use crate::error::Result;
 use clap::{Arg, ArgAction, Args, Command};
@@ -52,6 +52,13 @@ pub(crate) static ENTRIES: &[Entry] = &[
     archives::LOAD,
     archives::IMPORT,
     images::IMAGE_GROUP,
+    Entry {
+        name: "manifest",
+        aliases: &[],
+        about: "Manage lists of images",
+        kind: Kind::Group(manifest::MANIFEST),
+    },
+    Entry { name: "registry", aliases: &[], about: "Be a registry", kind: Kind::Group(serve::REGISTRY) },
     Entry { name: "secret", aliases: &[], about: "Manage secrets", kind: Kind::Group(secret::SECRET) },
     Entry { name: "volume", aliases: &[], about: "Manage volumes", kind: Kind::Group(VOLUME) },
     command!(

@@ -168,6 +168,21 @@ pub(crate) fn list(dirs: &Dirs, notes: &mut Vec<Error>) -> Result<Vec<ImageSumma
                 labels: image.config.config.labels,
                 id: image.id,
             }),
+            // A list has no image for this machine, or none at all: it is one all the same.
+            Err(_) if entry.is_list() => rows.push(ImageSummary {
+                size: 0,
+                created: None,
+                digest: entry.0.digest.clone(),
+                reference: entry.name(),
+                history: entry
+                    .name_text()
+                    .into_iter()
+                    .chain(entry.former_names())
+                    .map(str::to_owned)
+                    .collect(),
+                labels: std::collections::BTreeMap::new(),
+                id: entry.0.digest.clone(),
+            }),
             Err(error) => notes.push(error),
         }
     }

@@ -154,6 +154,12 @@ impl Running {
         });
     }
 
+    /// What it has said so far.
+    pub(crate) fn said(&mut self) -> String {
+        self.said.extend(self.stdout.try_iter().flatten());
+        String::from_utf8_lossy(&self.said).into_owned()
+    }
+
     /// Waits until it ends by itself; stdin is closed first.
     #[track_caller]
     pub(crate) fn wait(mut self) -> Output {

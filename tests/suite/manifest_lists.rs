@@ -1,0 +1,67 @@
+//! `manifest …`: lists of images for several platforms.
+
+use crate::harness::{Image, Need, Sandbox, sandbox};
+use serde_json::Value;
+
+fn shown(sandbox: &Sandbox, list: &str) -> Value {
+    serde_json::from_str(&sandbox.ok(["manifest", "inspect", list])).unwrap()
+}
+
+#[test]
+fn a_list_is_made_filled_annotated_and_removed() {
+    let Some(sandbox) = sandbox(&[Image("busybox"), Image("guest")]) else { return };
+    sandbox.ok(["manifest", "create", "many:1", "busybox"]);
+    sandbox.coracle(["manifest", "create", "many:1"]).fails(1, &["many:1", "--amend"]);
+    sandbox
+        .coracle(["manifest", "create", "busybox-too", "no-such-image-here:1"])
+        .refused(&["no-such-image-here"]);
+    sandbox.coracle(["manifest", "exists", "busybox-too"]).expect_code(1);
+    sandbox.ok([
+        "manifest",
+        "add",
+        "--arch",
+        "riscv64",
+        "--os",
+        "linux",
+        "--annotation",
+        "a=b",
+        "many:1",
+        "guest",
+    ]);
+    let list = shown(&sandbox, "many:1");
+    assert_eq!(list["mediaType"], "application/vnd.oci.image.index.v1+json");
+    let entries = list["manifests"].as_array().unwrap();
+    assert_eq!(entries.len(), 2);
+    assert_eq!(entries[1]["platform"]["architecture"], "riscv64");
+    assert_eq!(entries[1]["annotations"]["a"], "b");
+    sandbox.ok(["manifest", "annotate", "--variant", "v9", "many:1", "guest"]);
+    sandbox.ok(["manifest", "annotate", "--index", "--annotation", "of=list", "many:1"]);
+    let list = shown(&sandbox, "many:1");
+    assert_eq!(list["manifests"][1]["platform"]["variant"], "v9");
+    assert_eq!(list["annotations"]["of"], "list");
+    assert_eq!(sandbox.run(&["many:1", "echo", "x"]).ok().text(), "x", "this machine's image of the list");
+    sandbox.coracle(["manifest", "exists", "many:1"]).expect_code(0);
+    sandbox.coracle(["manifest", "exists", "busybox"]).expect_code(1);
+    let digest = list["manifests"][1]["digest"].as_str().unwrap();
+    sandbox.ok(["manifest", "remove", "many:1", digest]);
+    sandbox.coracle(["manifest", "remove", "many:1", digest]).fails(1, &["many:1"]);
+    assert_eq!(shown(&sandbox, "many:1")["manifests"].as_array().unwrap().len(), 1);
+    sandbox.ok(["manifest", "rm", "many:1"]);
+    sandbox.coracle(["manifest", "rm", "many:1"]).fails(1, &["many:1"]);
+    assert_eq!(sandbox.run(&["busybox", "echo", "x"]).ok().text(), "x", "its images stay");
+    assert!(sandbox.ok(["system", "check"]).ends_with("no damage"));
+}
+
+#[test]
+fn the_images_of_a_list_stay_as_long_as_it() {
+    let Some(sandbox) = sandbox(&[Image("busybox"), Need::Program("skopeo")]) else { return };
+    sandbox.ok(["manifest", "create", "many:1", "busybox"]);
+    sandbox.ok(["rmi", "busybox"]);
+    sandbox.ok(["image", "prune", "-f"]);
+    assert!(sandbox.ok(["system", "check"]).ends_with("no damage"));
+    assert_eq!(sandbox.run(&["many:1", "echo", "x"]).ok().text(), "x");
+    sandbox.ok(["manifest", "rm", "many:1"]);
+    assert_eq!(sandbox.ok(["images", "-q"]), "");
+    let left = std::fs::read_dir(sandbox.data().join("images/blobs/sha256")).unwrap().count();
+    assert_eq!(left, 0, "and go with it");
+}
