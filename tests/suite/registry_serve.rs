@@ -131,6 +131,9 @@ fn coracle_pushes_images_and_lists_to_it() {
     assert!(answer.contains(&digest) && answer.contains("riscv64"), "{answer}");
     assert_eq!(sandbox.run(&["localhost/made/many:1", "echo", "x"]).ok().text(), "x");
     elsewhere(&sandbox, &["pull", "-q", &list]).ok();
+    // Into the store that it comes from: neither waits for the other.
+    sandbox.ok(["push", "-q", "busybox", &format!("{}/again:1", server.address)]);
+    assert_eq!(sandbox.run(&["localhost/again:1", "echo", "x"]).ok().text(), "x");
     assert!(sandbox.ok(["system", "check"]).ends_with("no damage"));
 }
 

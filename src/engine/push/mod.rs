@@ -196,8 +196,11 @@ impl Push<'_> {
         let ingest = ingest.then(|| ImageStore::open(self.store.directory())?.ingest()).transpose()?;
         // Blobs that are being read must not be removed. Not before: a place for
         // new ones is made under the same lock.
-        let _pin = self.store.pin()?;
+        let pin = self.store.pin()?;
         let placed = self.blobs(&images, ingest.as_ref(), tell)?;
+        // All is read. The registry may be of this very store (`registry serve`),
+        // and could not take the manifest while this one is held.
+        drop(pin);
         let mut changed = BTreeMap::new();
         let mut last = None;
         for image in &images {
