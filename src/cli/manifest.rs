@@ -132,7 +132,7 @@ pub(crate) struct PushArgs {
     /// Name of the list
     #[arg(value_name = "LIST", required = true)]
     list: String,
-    /// Where to, if not as the list is called: [docker://]REGISTRY/NAME[:TAG]
+    /// Where to, if not as the list is called: REGISTRY/NAME:TAG, with docker:// or without
     #[arg(value_name = "DESTINATION")]
     destination: Option<String>,
 }
