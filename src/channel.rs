@@ -5,16 +5,33 @@
 //! a length (u32, little endian) and that many bytes of JSON, at most
 //! [`MAX_MESSAGE`]. End of file means that the peer is gone.
 
-use crate::error::{Context, Error, Result};
+use crate::error::{BestEffort, Context, Error, Result};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::io::{ErrorKind, Read, Write};
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
 
 /// Bytes; a longer message is refused before memory is taken for it.
 pub(crate) const MAX_MESSAGE: usize = 4 << 20;
+
+/// How one of coracle's own processes ends, with [`last_words`] where it failed.
+pub(crate) fn role_ended(result: Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            last_words(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What such a process says to its starter, which reads its stderr, in one write.
+pub(crate) fn last_words(error: &Error) {
+    rustix::io::write(rustix::stdio::stderr(), format!("{error}\n").as_bytes()).or_ignore();
+}
 
 /// One end of a typed conversation.
 #[derive(Debug)]

@@ -3,6 +3,7 @@
 use super::command::{Entry, command};
 use super::progress;
 use super::pull::ownership;
+use super::push;
 use super::registry_options::RegistryArgs;
 use super::ui;
 use crate::engine::Engine;
@@ -212,19 +213,12 @@ pub(crate) fn push(args: PushArgs) -> Result<u8> {
     let mut tell = progress::on_stderr(args.quiet);
     let pushed = push_image(&engine.dirs, &args.list, args.destination.as_deref(), &options, &mut tell)?;
     drop(tell);
-    if let Some(path) = &args.digestfile {
-        std::fs::write(path, pushed.digest.to_string()).context(|| format!("write {}", path.display()))?;
-    }
+    push::write_digest(&pushed, args.digestfile.as_deref())?;
     if args.purge {
         engine.enter()?;
         rmi::remove(&engine.dirs, &args.list, false, &|| engine.images_in_use(), &mut Vec::new())?;
     }
-    if args.quiet {
-        ui::line(&pushed.reference.to_string())?;
-    } else {
-        let name = pushed.reference.manifest_name();
-        ui::line(&format!("{name}: digest: {} size: {}", pushed.digest, pushed.size))?;
-    }
+    push::tell_pushed(&pushed, args.quiet)?;
     Ok(0)
 }
 

@@ -5,11 +5,11 @@ use super::progress;
 use super::registry_options::RegistryArgs;
 use super::ui;
 use crate::engine::Engine;
-use crate::engine::push::{Compress, Conversion, Form, PushOptions, push as push_image, tags_of};
+use crate::engine::push::{Compress, Conversion, Form, PushOptions, Pushed, push as push_image, tags_of};
 use crate::error::{Context, Error, Result};
 use crate::types::platform::Platform;
 use clap::Args;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub(crate) const PUSH: Entry = command!(
     "push",
@@ -81,18 +81,25 @@ pub(crate) fn push(args: PushArgs) -> Result<u8> {
         let mut tell = progress::on_stderr(args.quiet);
         let pushed = push_image(&engine.dirs, image, args.destination.as_deref(), &options, &mut tell)?;
         drop(tell);
-        if let Some(path) = &args.digestfile {
-            std::fs::write(path, pushed.digest.to_string())
-                .context(|| format!("write {}", path.display()))?;
-        }
-        if args.quiet {
-            ui::line(&pushed.reference.to_string())?;
-        } else {
-            let name = pushed.reference.manifest_name();
-            ui::line(&format!("{name}: digest: {} size: {}", pushed.digest, pushed.size))?;
-        }
+        write_digest(&pushed, args.digestfile.as_deref())?;
+        tell_pushed(&pushed, args.quiet)?;
     }
     Ok(0)
+}
+
+/// `--digestfile`
+pub(super) fn write_digest(pushed: &Pushed, file: Option<&Path>) -> Result<()> {
+    let Some(file) = file else { return Ok(()) };
+    std::fs::write(file, pushed.digest.to_string()).context(|| format!("write {}", file.display()))
+}
+
+/// What stands on stdout after a push.
+pub(super) fn tell_pushed(pushed: &Pushed, quiet: bool) -> Result<()> {
+    if quiet {
+        return ui::line(&pushed.reference.to_string());
+    }
+    let name = pushed.reference.manifest_name();
+    ui::line(&format!("{name}: digest: {} size: {}", pushed.digest, pushed.size))
 }
 
 impl PushArgs {

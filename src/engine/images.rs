@@ -153,18 +153,14 @@ pub(crate) fn list(dirs: &Dirs, notes: &mut Vec<Error>) -> Result<Vec<ImageSumma
     let mut rows = Vec::new();
     for entry in store.entries()? {
         let name = entry.name_text().map_or_else(|| entry.0.digest.to_string(), str::to_owned);
+        let history = entry.name_text().into_iter().chain(entry.former_names()).map(str::to_owned).collect();
         match store.read(&entry, None).context(|| format!("image {name}")) {
             Ok(image) => rows.push(ImageSummary {
                 size: layer_sizes(&layers, &image).iter().sum(),
                 created: image.config.created(),
                 digest: entry.source_digest(),
                 reference: entry.name(),
-                history: entry
-                    .name_text()
-                    .into_iter()
-                    .chain(entry.former_names())
-                    .map(str::to_owned)
-                    .collect(),
+                history,
                 labels: image.config.config.labels,
                 id: image.id,
             }),
@@ -174,12 +170,7 @@ pub(crate) fn list(dirs: &Dirs, notes: &mut Vec<Error>) -> Result<Vec<ImageSumma
                 created: None,
                 digest: entry.0.digest.clone(),
                 reference: entry.name(),
-                history: entry
-                    .name_text()
-                    .into_iter()
-                    .chain(entry.former_names())
-                    .map(str::to_owned)
-                    .collect(),
+                history,
                 labels: std::collections::BTreeMap::new(),
                 id: entry.0.digest.clone(),
             }),

@@ -1,7 +1,7 @@
 //! `manifest …`: lists of images for several platforms, made here. A list is an
 //! OCI index among the entries of the layout, with the images that it names.
 
-use super::images::no_such_image;
+use super::images::{self, no_such_image};
 use super::pull::{PullOptions, pull};
 use crate::dirs::Dirs;
 use crate::error::{Context, Error, Result};
@@ -173,13 +173,7 @@ pub(crate) fn remove(dirs: &Dirs, list: &str, image: &str) -> Result<Digest> {
 
 /// The list as it is written; of an image, its manifest.
 pub(crate) fn inspect(dirs: &Dirs, name: &str) -> Result<Value> {
-    let store = ImageStore::at(&dirs.images());
-    let entries = store.entries()?;
-    let at = match names::find(&entries, name)? {
-        Found::Name(at, _) => at,
-        Found::Image(all) => all[0],
-        Found::Nothing => return Err(no_such_image(name)),
-    };
+    let (store, entries, at) = images::locate(dirs, name)?;
     let bytes = store.blobs().document(&entries[at].manifest_digest(), MANIFEST_MAX)?;
     serde_json::from_slice(&bytes).context(|| format!("read the manifest of {name}"))
 }

@@ -8,7 +8,7 @@
 //! monitor. Until the mount is there, the device is the starter's, and goes
 //! with it.
 
-use crate::channel::Channel;
+use crate::channel::{Channel, role_ended};
 use crate::error::{BestEffort, Context, Error, Result};
 use crate::monitor::executable::{own_environment, read_only_executable};
 use crate::storage::fuse::{self, Layers, Options};
@@ -199,14 +199,7 @@ impl Server {
 
 /// The role's entry.
 pub(crate) fn main() -> ExitCode {
-    match serve() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let text = format!("{error}\n");
-            rustix::io::write(rustix::stdio::stderr(), text.as_bytes()).or_ignore();
-            ExitCode::FAILURE
-        }
-    }
+    role_ended(serve())
 }
 
 fn serve() -> Result<()> {

@@ -5,7 +5,7 @@
 // `BorrowedFd` does not.
 #![allow(deprecated)]
 
-use crate::channel::Channel;
+use crate::channel::{Channel, role_ended};
 use crate::error::{BestEffort, Context, Result};
 use crate::monitor::executable::{own_environment, read_only_executable};
 use crate::network::publish::{FromServer, ToServer, server};
@@ -174,14 +174,7 @@ fn prepare(socket: &UnixStream, null: &OwnedFd, stderr: &OwnedFd) -> Result<()> 
 
 /// The role's entry.
 pub(crate) fn main() -> ExitCode {
-    match serve() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let text = format!("{error}\n");
-            rustix::io::write(rustix::stdio::stderr(), text.as_bytes()).or_ignore();
-            ExitCode::FAILURE
-        }
-    }
+    role_ended(serve())
 }
 
 fn serve() -> Result<()> {

@@ -4,6 +4,7 @@
 //! is the first of a pid namespace, in which the helper runs: so the kernel ends
 //! the helper, whichever of them is killed.
 
+use crate::channel::last_words;
 use crate::error::{BestEffort, Context, Error, Result};
 use crate::sys::process::{self, Cloned};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
@@ -30,8 +31,7 @@ pub(crate) fn main() -> ExitCode {
     match guard(std::env::args_os().skip(2)) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            let text = format!("{error}\n");
-            rustix::io::write(rustix::stdio::stderr(), text.as_bytes()).or_ignore();
+            last_words(&error);
             ExitCode::from(125)
         }
     }

@@ -24,7 +24,8 @@ mod wire;
 
 use super::helper::{Call, Helper, Paths, check_tap};
 use super::{Addresses, guard};
-use crate::error::{BestEffort, Context, Error, Result};
+use crate::channel::role_ended;
+use crate::error::{Context, Error, Result};
 use crate::sys::process;
 use crate::types::uplink::{HostLoopback, SlirpOptions};
 use device::Device;
@@ -76,14 +77,7 @@ pub(super) fn start(options: &SlirpOptions, netns: BorrowedFd<'_>) -> Result<Hel
 
 /// The role's entry.
 pub(crate) fn main() -> ExitCode {
-    match serve() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let text = format!("{error}\n");
-            rustix::io::write(rustix::stdio::stderr(), text.as_bytes()).or_ignore();
-            ExitCode::FAILURE
-        }
-    }
+    role_ended(serve())
 }
 
 fn serve() -> Result<()> {
