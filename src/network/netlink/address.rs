@@ -28,6 +28,13 @@ pub(crate) struct Interface {
     pub(crate) prefix: u8,
 }
 
+impl Interface {
+    /// That address alone.
+    pub(crate) fn host(address: IpAddr) -> Self {
+        Self { address, prefix: if address.is_ipv4() { 32 } else { 128 } }
+    }
+}
+
 pub(super) fn family(address: IpAddr) -> u8 {
     match address {
         IpAddr::V4(_) => libc::AF_INET as u8,

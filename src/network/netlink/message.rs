@@ -179,6 +179,16 @@ mod tests {
     }
 
     #[test]
+    fn attributes_are_aligned() {
+        let bytes = Request::new(1, 0).with(22, &[17]).finish(7).expect("short");
+        assert_eq!(bytes.len(), 24);
+        assert_eq!(bytes[..4], 24u32.to_ne_bytes());
+        assert_eq!(bytes[16..18], 5u16.to_ne_bytes());
+        assert_eq!(bytes[18..20], 22u16.to_ne_bytes());
+        assert_eq!(bytes[20..24], [17, 0, 0, 0]);
+    }
+
+    #[test]
     fn replies_that_are_cut_short_end_the_reading() {
         let mut bytes = Request::new(TYPE_ERROR, 0).raw(&(-17i32).to_ne_bytes()).finish(3).expect("short");
         assert_eq!(replies(&bytes).next(), Some((3, Reply::End(Some(17)))));
