@@ -25,20 +25,20 @@ pub(crate) mod ports;
 pub(crate) mod pump;
 pub(crate) mod remove;
 mod resolv_conf;
+mod role;
 pub(crate) mod run;
 
 use crate::channel::Channel;
 use crate::error::{Context, Error, Result};
 use crate::sys::process;
 use messages::{FromMonitor, StartOrder};
-use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 
 /// `argv[1]` of the role.
 pub(crate) const ROLE: &str = "--monitor";
 
 /// The fd on which the starting process speaks to its monitor.
-pub(crate) const FRONT_FD: i32 = 3;
+pub(crate) const FRONT_FD: i32 = role::SOCKET_FD;
 
 /// The process that started this one.
 pub(crate) type Front = Channel<FromMonitor, StartOrder>;
@@ -53,10 +53,7 @@ pub(crate) fn main() -> ExitCode {
 }
 
 fn serve() -> Result<()> {
-    let socket =
-        process::inherited_fd(FRONT_FD).context(|| "this role is coracle's own: no order on fd 3")?;
-    rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC).context(|| "prepare the socket")?;
-    let mut front: Front = Channel::new(UnixStream::from(socket));
+    let mut front: Front = Channel::new(role::socket()?);
     let order = front.receive()?.ok_or_else(|| Error::failed("no order came"))?;
     leave_the_terminal()?;
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -13,7 +13,7 @@ use super::plan::{self, Planned};
 use super::pump::{self, Pipes};
 use super::{group, health, note, resolv_conf};
 use crate::error::{BestEffort, Context, Error, Result};
-use crate::network::uplink::{Netns, Uplink};
+use crate::network::uplink::{Chosen, Netns, Uplink};
 use crate::runtime::create::{self, Starting};
 use crate::state::store::{LiveState, this_process};
 use crate::sys::process::start_ticks;
@@ -94,15 +94,10 @@ async fn start_on(
     let cgroup = group.as_ref().map(|group| group.path().to_owned());
     container.set_group(group);
     let addresses = uplink.as_ref().map(|chosen| chosen.addresses().clone());
-    let connected = uplink.map(|chosen| Uplink::start(chosen, Netns::of(starting.pid)?)).transpose();
-    let served = match &connected {
-        Ok(uplink) => container.ports.serve(container, starting.pid, uplink.is_none()),
-        Err(_) => Ok(()),
-    };
-    let mut uplink = match (connected, served) {
-        (Ok(uplink), Ok(())) => uplink,
+    let mut uplink = match connect(container, uplink, starting.pid) {
+        Ok(uplink) => uplink,
         // An init that has died has no namespaces: what it met is the reason.
-        (Err(error), _) | (_, Err(error)) => {
+        Err(error) => {
             starting.wait_until_ready()?;
             return Err(error);
         }
@@ -152,6 +147,16 @@ async fn start_on(
     let resolv_conf = resolv_conf::follow(container, addresses);
     let memory = group::watch_memory(container);
     Ok(Started { process, pidfd, at, output, uplink, resolv_conf, memory, servers: Vec::new() })
+}
+
+/// Starts the way out of the container's network namespace, and gives that to
+/// whoever serves its ports.
+fn connect(container: &Rc<Container>, uplink: Option<Chosen>, init: u32) -> Result<Option<Uplink>> {
+    let netns = Netns::of(init)?;
+    let for_ports = netns.try_clone()?;
+    let uplink = uplink.map(|chosen| Uplink::start(chosen, netns)).transpose()?;
+    container.ports.serve(container, for_ports, uplink.is_none())?;
+    Ok(uplink)
 }
 
 fn process_id(starting: &Starting) -> Result<ProcessId> {

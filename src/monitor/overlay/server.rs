@@ -10,30 +10,23 @@
 
 use crate::channel::{Channel, role_ended};
 use crate::error::{BestEffort, Context, Error, Result};
-use crate::monitor::executable::{own_environment, read_only_executable};
+use crate::monitor::role::{self, Child};
 use crate::storage::fuse::{self, Layers, Options};
-use crate::sys::process::{self, Cloned};
+use crate::sys::process;
 use crate::sys::{namespace, socket};
 use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::fs::{Mode, OFlags};
 use rustix::mount::MountPropagationFlags;
-use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{WaitId, WaitIdOptions};
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
-use std::ffi::CString;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::io::unix::AsyncFd;
 
 /// `argv[1]` of the role.
 pub(crate) const ROLE: &str = "--overlay";
-
-/// The fd on which its order comes.
-const ORDER_FD: i32 = 3;
 
 /// How long the end of a server that has let go of its device may take.
 const MOMENT: Duration = Duration::from_secs(1);
@@ -98,35 +91,12 @@ fn hand_over(
 
 /// Executes coracle again as a server; our end of its socket.
 fn spawn() -> Result<(Channel<Order, ()>, Server)> {
-    let step = || "start the overlay's server";
-    let (here, there) = UnixStream::pair().context(step)?;
-    let executable = read_only_executable().map_err(|error| error.context(step()))?;
-    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).context(step)?;
-    // It never waits for who reads: what does not fit is lost.
-    let (said, stderr) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).context(step)?;
-    let args = ["coracle", ROLE].map(|word| CString::new(word).unwrap_or_default());
-    let env = own_environment();
-    match process::fork().context(step)? {
-        Cloned::Child => {
-            if prepare(&there, &null, &stderr).is_ok() {
-                process::fexecve(executable.as_fd(), &args, &env);
-            }
-            process::exit_now(127)
-        }
-        Cloned::Parent { pid, pidfd } => {
-            Ok((Channel::new(here), Server { pid, pidfd, said, end: RefCell::default() }))
-        }
-    }
+    let Child { pid, pidfd, socket, said } = role::spawn(ROLE, "start the overlay's server", stand_apart)?;
+    Ok((Channel::new(socket), Server { pid, pidfd, said, end: RefCell::default() }))
 }
 
-fn prepare(socket: &UnixStream, null: &OwnedFd, stderr: &OwnedFd) -> Result<()> {
-    let step = || "prepare the server's files";
-    rustix::stdio::dup2_stdin(null).context(step)?;
-    rustix::stdio::dup2_stdout(null).context(step)?;
-    rustix::stdio::dup2_stderr(stderr).context(step)?;
-    let high = rustix::io::fcntl_dupfd_cloexec(socket, ORDER_FD + 1).context(step)?;
-    process::close_on_exec_from(3).context(step)?;
-    process::place_fd(high.as_fd(), ORDER_FD).context(step)?;
+fn stand_apart() -> Result<()> {
+    let step = || "leave the starter's session and mounts";
     // No signal of the terminal reaches it.
     rustix::process::setsid().context(step)?;
     // Its starter may mount what it serves in its own mount namespace, which
@@ -209,10 +179,7 @@ fn serve() -> Result<()> {
     for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT] {
         process::ignore_signal(signal);
     }
-    let socket =
-        process::inherited_fd(ORDER_FD).context(|| "this role is coracle's own: no order on fd 3")?;
-    rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC).context(|| "prepare the socket")?;
-    let mut channel: Channel<(), Order> = Channel::new(UnixStream::from(socket));
+    let mut channel: Channel<(), Order> = Channel::new(role::socket()?);
     // Its starter has met something else and gone: nothing is to be served.
     let Some(order) = channel.receive()? else { return Ok(()) };
     let socket: OwnedFd = channel.into();

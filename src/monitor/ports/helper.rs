@@ -7,26 +7,18 @@
 
 use crate::channel::{Channel, role_ended};
 use crate::error::{BestEffort, Context, Result};
-use crate::monitor::executable::{own_environment, read_only_executable};
+use crate::monitor::role::{self, Child};
 use crate::network::publish::{FromServer, ToServer, server};
-use crate::sys::process::{self, Cloned};
 use crate::sys::socket::send_fd;
-use rustix::fs::{Mode, OFlags};
-use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Signal, WaitId, WaitIdOptions};
 use std::cell::RefCell;
-use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::io::unix::AsyncFd;
 
 /// `argv[1]` of the role.
 pub(crate) const ROLE: &str = "--ports";
-
-/// The fd on which the monitor speaks to it.
-const MONITOR_FD: i32 = 3;
 
 /// How long the monitor waits for it to take a word, or to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -45,28 +37,14 @@ pub(super) struct Helper {
 
 impl Helper {
     pub(super) fn start() -> Result<Self> {
-        let step = || "start the server of published ports";
-        let (here, there) = UnixStream::pair().context(step)?;
-        here.set_read_timeout(Some(PATIENCE)).context(step)?;
-        here.set_write_timeout(Some(PATIENCE)).context(step)?;
-        let executable = read_only_executable().map_err(|error| error.context(step()))?;
-        let null =
-            rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).context(step)?;
-        // It never waits for who reads: what does not fit is lost.
-        let (said, stderr) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).context(step)?;
-        let args = ["coracle", ROLE].map(|word| CString::new(word).unwrap_or_default());
-        let env = own_environment();
-        match process::fork().context(step)? {
-            Cloned::Child => {
-                if prepare(&there, &null, &stderr).is_ok() {
-                    process::fexecve(executable.as_fd(), &args, &env);
-                }
-                process::exit_now(127)
-            }
-            Cloned::Parent { pid, pidfd } => {
-                Ok(Self { pid, pidfd, channel: RefCell::new(Channel::new(here)), said })
-            }
-        }
+        const WHAT: &str = "start the server of published ports";
+        let step = || WHAT;
+        let die_with_the_monitor =
+            || rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).context(step);
+        let Child { pid, pidfd, socket, said } = role::spawn(ROLE, WHAT, die_with_the_monitor)?;
+        socket.set_read_timeout(Some(PATIENCE)).context(step)?;
+        socket.set_write_timeout(Some(PATIENCE)).context(step)?;
+        Ok(Self { pid, pidfd, channel: RefCell::new(Channel::new(socket)), said })
     }
 
     pub(super) fn pid(&self) -> u32 {
@@ -161,25 +139,11 @@ enum Words {
     Ended,
 }
 
-fn prepare(socket: &UnixStream, null: &OwnedFd, stderr: &OwnedFd) -> Result<()> {
-    let step = || "prepare the server's files";
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).context(step)?;
-    rustix::stdio::dup2_stdin(null).context(step)?;
-    rustix::stdio::dup2_stdout(null).context(step)?;
-    rustix::stdio::dup2_stderr(stderr).context(step)?;
-    let high = rustix::io::fcntl_dupfd_cloexec(socket, MONITOR_FD + 1).context(step)?;
-    process::close_on_exec_from(3).context(step)?;
-    process::place_fd(high.as_fd(), MONITOR_FD).context(step)
-}
-
 /// The role's entry.
 pub(crate) fn main() -> ExitCode {
     role_ended(serve())
 }
 
 fn serve() -> Result<()> {
-    let socket =
-        process::inherited_fd(MONITOR_FD).context(|| "this role is coracle's own: no order on fd 3")?;
-    rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC).context(|| "prepare the socket")?;
-    server::serve(Channel::new(UnixStream::from(socket)))
+    server::serve(Channel::new(role::socket()?))
 }

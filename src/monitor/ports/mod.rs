@@ -121,8 +121,8 @@ impl Ports {
     }
 
     /// Gives the server what it is to serve, from here on until [`Ports::close`].
-    pub(super) fn serve(&self, container: &Rc<Container>, init: u32, loopback_only: bool) -> Result<()> {
-        *self.place.borrow_mut() = Some(Place { netns: Netns::of(init)?, loopback_only });
+    pub(super) fn serve(&self, container: &Rc<Container>, netns: Netns, loopback_only: bool) -> Result<()> {
+        *self.place.borrow_mut() = Some(Place { netns, loopback_only });
         if let Some(helper) = self.helper.borrow().as_ref() {
             self.hand_over(helper)?;
         }

@@ -44,6 +44,10 @@ impl Netns {
         let file = std::fs::File::open(&path).context(|| format!("open {path}"))?;
         Ok(Self(file.into()))
     }
+
+    pub(crate) fn try_clone(&self) -> Result<Self> {
+        self.0.try_clone().context(|| "keep a network namespace").map(Self)
+    }
 }
 
 impl AsFd for Netns {
