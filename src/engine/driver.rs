@@ -2,7 +2,6 @@
 //! settings, else `auto`.
 
 use super::Engine;
-use crate::config;
 use crate::dirs::create_private;
 use crate::error::{BestEffort, Error, Result};
 use crate::monitor::overlay::{Mounted, Overlays};
@@ -34,7 +33,7 @@ impl Engine {
                 let word = word.to_str().ok_or_else(|| Error::invalid(format!("{VARIABLE} is not UTF-8")))?;
                 DriverChoice::parse(word).map_err(|error| error.context(VARIABLE))
             }
-            None => Ok(config::read(&self.dirs.config)?.driver),
+            None => Ok(self.settings()?.driver),
         }
     }
 

@@ -16,19 +16,19 @@ impl Engine {
     /// The warning, where this user's containers end with the last session.
     pub(super) fn log_out_warning(&self, uid: u32) -> Option<String> {
         let said = self.dirs.runtime.join(SAID);
-        if said.exists() || cgroup::manager(uid).is_none() || lingers(uid) {
+        if said.exists() || cgroup::manager(uid).is_none() {
+            return None;
+        }
+        let name = login_name(uid);
+        // The manager of who lingers runs without a session.
+        if name.as_ref().is_some_and(|name| Path::new(LINGER).join(name).exists()) {
             return None;
         }
         // Where it cannot be noted it is said again.
         std::fs::write(said, "").unwrap_or(());
-        let name = login_name(uid).unwrap_or_else(|| uid.to_string());
+        let name = name.unwrap_or_else(|| uid.to_string());
         Some(format!(
             "containers end when you log out, as your user manager does; to keep them: loginctl enable-linger {name}"
         ))
     }
-}
-
-/// Whether the user's manager runs without a session.
-fn lingers(uid: u32) -> bool {
-    login_name(uid).is_some_and(|name| Path::new(LINGER).join(name).exists())
 }

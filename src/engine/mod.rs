@@ -61,6 +61,7 @@ pub(crate) mod wait;
 #[cfg(test)]
 mod image_tests;
 
+use crate::config::{self, Config};
 use crate::dirs::Dirs;
 use crate::error::Result;
 use crate::state::store::Store;
@@ -75,6 +76,7 @@ pub(crate) struct Engine {
     pub(crate) dirs: Dirs,
     pub(crate) store: Store,
     outer: OnceCell<Outer>,
+    settings: OnceCell<Config>,
 }
 
 impl Engine {
@@ -83,7 +85,19 @@ impl Engine {
         let umask = rustix::process::umask(Mode::from_raw_mode(0o077));
         rustix::process::umask(umask & Mode::from_raw_mode(0o077));
         let dirs = Dirs::from_environment(rustix::process::getuid().as_raw())?;
-        Ok(Self { store: Store::new(dirs.clone()), dirs, outer: OnceCell::new() })
+        Ok(Self { store: Store::new(dirs.clone()), dirs, outer: OnceCell::new(), settings: OnceCell::new() })
+    }
+
+    /// The user's settings, read by the first who asks.
+    ///
+    /// # Errors
+    /// `Invalid` with file and line for what is no setting.
+    fn settings(&self) -> Result<&Config> {
+        if let Some(settings) = self.settings.get() {
+            return Ok(settings);
+        }
+        let settings = config::read(&self.dirs.config)?;
+        Ok(self.settings.get_or_init(|| settings))
     }
 
     /// Puts this process into the user's outer namespace, once.

@@ -3,7 +3,6 @@
 use super::Engine;
 use super::attach::{self, AttachEnd, AttachOptions};
 use crate::channel::Channel;
-use crate::config;
 use crate::error::{Context, Error, Kind, Result};
 use crate::monitor::executable::read_only_executable;
 use crate::monitor::messages::{FromMonitor, StartOrder};
@@ -82,7 +81,7 @@ impl Engine {
     /// The settings are read only where they count: not for a way out by name.
     fn uplink_preference(&self, config: &ContainerConfig) -> Result<Preference> {
         match config.network {
-            NetworkMode::Default => Ok(config::read(&self.dirs.config)?.uplink),
+            NetworkMode::Default => Ok(self.settings()?.uplink),
             _ => Ok(Preference::Auto),
         }
     }
