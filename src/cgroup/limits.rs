@@ -21,7 +21,7 @@ pub(super) struct Setting {
 }
 
 /// Where an administrator delegates controllers, and what is to be in it.
-const DROP_IN: (&str, &str) =
+pub(crate) const DROP_IN: (&str, &str) =
     ("/etc/systemd/system/user@.service.d/delegate.conf", "[Service]\nDelegate=cpu cpuset io memory pids\n");
 
 /// What to write for these limits.

@@ -21,6 +21,7 @@ mod scope;
 mod stats;
 
 pub(crate) use delegate::{Delegation, delegation, manager};
+pub(crate) use limits::DROP_IN;
 pub(crate) use stats::{pressure, stats};
 
 use crate::error::{BestEffort, Context, Result};

@@ -20,8 +20,7 @@ impl Engine {
             return None;
         }
         let name = login_name(uid);
-        // The manager of who lingers runs without a session.
-        if name.as_ref().is_some_and(|name| Path::new(LINGER).join(name).exists()) {
+        if name.as_deref().is_some_and(lingers) {
             return None;
         }
         // Where it cannot be noted it is said again.
@@ -31,4 +30,9 @@ impl Engine {
             "containers end when you log out, as your user manager does; to keep them: loginctl enable-linger {name}"
         ))
     }
+}
+
+/// Whether the manager of the user with this name runs without a session.
+pub(super) fn lingers(name: &str) -> bool {
+    Path::new(LINGER).join(name).exists()
 }

@@ -2,12 +2,19 @@
 //! which controllers it would have.
 
 use super::check::Check;
-use crate::cgroup::{delegation, manager};
+use crate::cgroup::{DROP_IN, delegation, manager};
 use crate::sys::errno::Reader;
+use std::path::Path;
 
-const DROP_IN: &str = "sudo mkdir -p /etc/systemd/system/user@.service.d && \
-     printf '[Service]\\nDelegate=cpu cpuset io memory pids\\n' | \
-     sudo tee /etc/systemd/system/user@.service.d/delegate.conf && sudo systemctl daemon-reload, then log in again";
+/// A command that makes the file which passes the controllers on.
+fn drop_in() -> String {
+    let (path, text) = DROP_IN;
+    let directory = Path::new(path).parent().unwrap_or(Path::new("/")).display();
+    format!(
+        "sudo mkdir -p {directory} && printf '{}' | sudo tee {path} && sudo systemctl daemon-reload, then log in again",
+        text.replace('\n', "\\n")
+    )
+}
 
 pub(super) fn checks(read: Reader<'_>) -> Vec<Check> {
     let hierarchy = hierarchy(read);
@@ -58,14 +65,14 @@ fn controllers(read: Reader<'_>) -> Check {
             format!("{path} has no {}", missing.join(", ")),
             format!("{} are errors", flags.join(", ")),
         )
-        .admin(DROP_IN)
+        .admin(drop_in())
     } else if !rare.is_empty() {
         Check::note(
             NAME,
             format!("{path}: {}", passed.trim()),
             format!("limits of {} are errors", rare.join(" and ")),
         )
-        .admin(DROP_IN)
+        .admin(drop_in())
     } else {
         Check::good(NAME, format!("{path}: {}", passed.trim()))
     }
@@ -117,7 +124,13 @@ mod tests {
         assert_eq!(check.severity, Severity::Limited);
         assert!(check.found.ends_with("user@1000.service has no cpu"), "{check:?}");
         assert_eq!(check.cost.as_deref(), Some("--cpus are errors"));
-        assert!(matches!(check.remedy, Some(Remedy::Administrator(text)) if text.contains("delegate.conf")));
+        assert!(matches!(&check.remedy, Some(Remedy::Administrator(text)) if text.contains("delegate.conf")));
         assert!(!hierarchy(&|_| None).is_ok());
+        assert_eq!(
+            drop_in(),
+            "sudo mkdir -p /etc/systemd/system/user@.service.d && \
+             printf '[Service]\\nDelegate=cpu cpuset io memory pids\\n' | \
+             sudo tee /etc/systemd/system/user@.service.d/delegate.conf && sudo systemctl daemon-reload, then log in again"
+        );
     }
 }

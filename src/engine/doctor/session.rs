@@ -2,6 +2,7 @@
 
 use super::check::{Check, Mend, words};
 use crate::dirs::Dirs;
+use crate::engine::logout::lingers;
 use crate::sys::errno::Reader;
 use crate::userns::subid::login_name;
 use std::os::unix::net::UnixStream;
@@ -44,14 +45,13 @@ fn manager(systemd: bool, uid: u32) -> Check {
     }
 }
 
-/// Source: loginctl(1); the file is what systemd-logind keeps.
 fn linger(systemd: bool, uid: u32) -> Check {
     const NAME: &str = "linger";
     if !systemd {
         return Check::good(NAME, "no systemd on this host: a log-out ends nothing");
     }
     let name = login_name(uid).unwrap_or_else(|| uid.to_string());
-    if uid == 0 || Path::new("/var/lib/systemd/linger").join(&name).exists() {
+    if uid == 0 || lingers(&name) {
         Check::good(NAME, "containers outlive your sessions")
     } else {
         Check::note(
