@@ -21,7 +21,8 @@ use crate::types::limits::Limits;
 use crate::types::status::{Exit, ProcessId, RestartPolicy};
 use crate::userns::{self, Outer};
 use jiff::Timestamp;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -53,6 +54,8 @@ pub(super) struct Container {
     restart: Cell<RestartPolicy>,
     /// What a pause without a control group found stopped already.
     pub(super) stopped_before: RefCell<Vec<u32>>,
+    /// What watches the host's resolv.conf, once something does.
+    pub(super) watch: OnceCell<OwnedFd>,
 }
 
 impl Container {
@@ -191,6 +194,7 @@ fn open(order: &StartOrder) -> Result<Container> {
         group: RefCell::default(),
         oom_kills: Cell::default(),
         stopped_before: RefCell::default(),
+        watch: OnceCell::new(),
     })
 }
 

@@ -22,6 +22,8 @@ use tokio::io::unix::AsyncFd;
 
 /// Whoever changes the host's file does so in several steps.
 const MOMENT: Duration = Duration::from_millis(100);
+/// A container that has ended by then needs nothing that is watched.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// Follows the host's file until it is aborted.
 pub(super) fn follow(
@@ -40,10 +42,11 @@ pub(super) fn follow(
 
 async fn watch(container: &Container, addresses: Option<&Addresses>) -> Result<()> {
     let step = || "watch resolv.conf";
-    let fd = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).context(step)?;
-    let fd = AsyncFd::new(fd).context(step)?;
     let file = container.dirs.container(&container.record.id).join("resolv.conf");
+    // Before the container may have changed it.
     let mut written = std::fs::read(&file).context(step)?;
+    tokio::time::sleep(GRACE).await;
+    let fd = AsyncFd::new(instance(container).context(step)?).context(step)?;
     loop {
         // Anew each time: a link may lead elsewhere now. What is watched already
         // is not watched twice.
@@ -64,6 +67,21 @@ async fn watch(container: &Container, addresses: Option<&Addresses>) -> Result<(
         }
         changed(&fd).await.context(step)?;
     }
+}
+
+/// The monitor's inotify instance. The last close of one takes the kernel some
+/// ten milliseconds (it waits until nobody reads the list of marks:
+/// `fsnotify_destroy_group`): it comes with the monitor's own end, when the
+/// container's has been told.
+fn instance(container: &Container) -> std::io::Result<OwnedFd> {
+    let kept = match container.watch.get() {
+        Some(kept) => kept,
+        None => {
+            let made = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
+            container.watch.get_or_init(|| made)
+        }
+    };
+    kept.try_clone()
 }
 
 /// The directories in which something changes when the resolvers do.
