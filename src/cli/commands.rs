@@ -4,9 +4,9 @@ use super::command::{Entry, Kind, command, run_in, with_help};
 use super::global::GlobalArgs;
 use super::{
     archives, changes, check, complete, control, df, doctor, events, exec, exit, generate, global,
-    healthcheck, help, images, inspect, lifecycle, login, logs, manifest, mounts, overlay, pause, port,
-    preparation, prune, ps, pull, push, reference, run as run_command, secret, serve, stats, system, top, ui,
-    volume, volume_archive, wait,
+    healthcheck, help, images, inspect, lifecycle, login, logs, manifest, mounts, network, overlay, pause,
+    port, preparation, prune, ps, pull, push, reference, run as run_command, secret, serve, stats, system,
+    top, ui, volume, volume_archive, wait,
 };
 use crate::error::Result;
 use clap::{Arg, ArgAction, Args, Command};
@@ -58,6 +58,7 @@ pub(crate) static ENTRIES: &[Entry] = &[
         about: "Manage lists of images",
         kind: Kind::Group(manifest::MANIFEST),
     },
+    Entry { name: "network", aliases: &[], about: "Manage networks", kind: Kind::Group(NETWORK) },
     Entry { name: "registry", aliases: &[], about: "Be a registry", kind: Kind::Group(serve::REGISTRY) },
     Entry { name: "secret", aliases: &[], about: "Manage secrets", kind: Kind::Group(secret::SECRET) },
     Entry { name: "volume", aliases: &[], about: "Manage volumes", kind: Kind::Group(VOLUME) },
@@ -125,6 +126,67 @@ pub(crate) static ENTRIES: &[Entry] = &[
     .hidden(),
     command!("generate-man", &[], "Write the manual pages", "DIR", generate::ManArgs, generate::generate_man)
         .hidden(),
+];
+
+static NETWORK: &[Entry] = &[
+    command!(
+        "connect",
+        &[],
+        "Connect a container to a network",
+        "[OPTIONS] NETWORK CONTAINER",
+        network::ConnectArgs,
+        network::connect
+    ),
+    command!("create", &[], "Make a network", "[OPTIONS] NETWORK", network::CreateArgs, network::create),
+    command!(
+        "disconnect",
+        &[],
+        "Disconnect a container from a network",
+        "[OPTIONS] NETWORK CONTAINER",
+        network::DisconnectArgs,
+        network::disconnect
+    ),
+    command!(
+        "exists",
+        &[],
+        "Tell by the exit code if a network exists",
+        "NETWORK",
+        network::ExistsArgs,
+        network::exists
+    ),
+    command!(
+        "inspect",
+        &[],
+        "Show everything about networks",
+        "[OPTIONS] NETWORK [NETWORK...]",
+        network::InspectArgs,
+        network::inspect
+    ),
+    command!("ls", &["list"], "List networks", "[OPTIONS]", network::ListArgs, network::list),
+    command!(
+        "prune",
+        &[],
+        "Remove the networks that no container is on",
+        "[OPTIONS]",
+        network::PruneArgs,
+        network::prune
+    ),
+    command!(
+        "reload",
+        &[],
+        "Make the interfaces of running containers anew",
+        "[OPTIONS] [CONTAINER...]",
+        network::ReloadArgs,
+        network::reload
+    ),
+    command!(
+        "rm",
+        &["remove"],
+        "Remove networks",
+        "[OPTIONS] NETWORK [NETWORK...]",
+        network::RemoveArgs,
+        network::remove
+    ),
 ];
 
 static VOLUME: &[Entry] = &[

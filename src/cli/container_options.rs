@@ -7,6 +7,7 @@ mod files;
 mod health;
 mod limits;
 mod namespaces;
+mod networks;
 mod request;
 mod resources;
 mod security;
@@ -104,6 +105,18 @@ pub(crate) struct ContainerOptions {
     /// Read labels from a file
     #[arg(long, value_name = "FILE")]
     pub(crate) label_file: Vec<String>,
+    /// Call another container of the same network by another name
+    #[arg(long, value_name = "CONTAINER[:NAME]")]
+    pub(crate) link: Vec<String>,
+    /// Choose the IPv4 address on the network
+    #[arg(long, value_name = "IP")]
+    pub(crate) ip: Option<String>,
+    /// Choose the IPv6 address on the network
+    #[arg(long, value_name = "IP")]
+    pub(crate) ip6: Option<String>,
+    /// Choose the Ethernet address on the network
+    #[arg(long, value_name = "MAC")]
+    pub(crate) mac_address: Option<String>,
     /// Log with json-file, k8s-file, none or passthrough
     #[arg(long, value_name = "DRIVER")]
     pub(crate) log_driver: Option<String>,
@@ -116,9 +129,12 @@ pub(crate) struct ContainerOptions {
     /// Give the container a name
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
-    /// Choose the network: none, host, slirp4netns, pasta, builtin, container:NAME, ns:PATH
+    /// Choose the network: NAME[:ip=IP,ip6=IP,mac=MAC,alias=NAME,interface_name=NAME] (several times), none, host, slirp4netns, pasta, builtin, container:NAME, ns:PATH
     #[arg(long, alias = "net", value_name = "MODE")]
     pub(crate) network: Vec<String>,
+    /// Add a name of the container on its networks
+    #[arg(long, alias = "net-alias", value_name = "NAME")]
+    pub(crate) network_alias: Vec<String>,
     /// Leave /etc/hosts as the image has it
     #[arg(long)]
     pub(crate) no_hosts: bool,

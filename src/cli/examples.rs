@@ -105,6 +105,34 @@ const EXAMPLES: &[(&str, &str, &str)] = &[
         "as an archive",
         "coracle volume create data && coracle volume export -o data.tar data",
     ),
+    (
+        "coracle network create",
+        "for containers that find each other by name",
+        "coracle network create web && coracle run -d --name front --network web busybox sleep 1000 && \
+         coracle run --rm --network web busybox nslookup front",
+    ),
+    (
+        "coracle network create",
+        "with no way out, and addresses of your choice",
+        "coracle network create --internal --subnet 10.99.7.0/24 inside",
+    ),
+    (
+        "coracle network connect",
+        "a running container, under a second name",
+        "coracle run -d --name app --network bridge busybox sleep 1000 && \
+         coracle network create back && coracle network connect --alias site back app",
+    ),
+    (
+        "coracle network disconnect",
+        "a running container, which nobody there finds any more",
+        "coracle run -d --name job --network bridge busybox sleep 1000 && coracle network disconnect bridge job",
+    ),
+    (
+        "coracle network inspect",
+        "the subnet",
+        "coracle network inspect -f '{{(index .IPAM.Config 0).Subnet}}' bridge",
+    ),
+    ("coracle network reload", "after its interfaces were changed inside", "coracle network reload --all"),
     ("coracle secret create", "of what a command prints", "echo hunter2 | coracle secret create pw -"),
     (
         "coracle run",

@@ -53,7 +53,7 @@ enum Object {
 /// `Invalid` for an unknown kind and a wrong template.
 pub(crate) fn any(args: InspectArgs) -> Result<u8> {
     let objects = match args.r#type.as_deref() {
-        None | Some("" | "all") => vec![Object::Container, Object::Image, Object::Volume],
+        None | Some("" | "all") => vec![Object::Container, Object::Image, Object::Volume, Object::Network],
         Some("container") => vec![Object::Container],
         Some("image") => vec![Object::Image],
         Some("volume") => vec![Object::Volume],
@@ -148,7 +148,7 @@ fn find(engine: &Engine, name: &str, objects: &[Object], size: bool) -> Result<F
             Object::Volume => {
                 engine.volume(name).and_then(|volume| engine.volume_document(&volume)).map(Found::Document)
             }
-            Object::Network => Err(Error::not_found(format!("no such network: {name}"))),
+            Object::Network => engine.network_document(name).map(Found::Document),
         };
         match found {
             // A name that one kind cannot have may be good for the next.

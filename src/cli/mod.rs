@@ -30,7 +30,8 @@ pub(crate) mod lifecycle;
 pub(crate) mod login;
 pub(crate) mod logs;
 pub(crate) mod manifest;
-mod mounts;
+pub(crate) mod mounts;
+pub(crate) mod network;
 pub(crate) mod overlay;
 pub(crate) mod pause;
 pub(crate) mod port;
@@ -72,6 +73,9 @@ pub fn main() -> ExitCode {
     if let Some(word) = std::env::args_os().nth(1) {
         if word == crate::monitor::ROLE {
             return crate::monitor::main();
+        }
+        if word == crate::monitor::netd::ROLE {
+            return crate::monitor::netd::main();
         }
         if word == crate::monitor::overlay::ROLE {
             return crate::monitor::overlay::main();

@@ -209,7 +209,7 @@ impl Report {
 
 /// Asks as docker does: on stdout, and a line of stdin is the answer, wherever
 /// it comes from. Its end is a no.
-fn confirmed(warning: &str) -> Result<bool> {
+pub(super) fn confirmed(warning: &str) -> Result<bool> {
     ui::write(format!("{warning}\nAre you sure you want to continue? [y/N] ").as_bytes())?;
     let mut answer = Vec::new();
     // What cannot be read is no yes.

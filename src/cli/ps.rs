@@ -6,7 +6,7 @@ mod order;
 use super::template::{Format, Scope, Template};
 use super::{table, ui};
 use crate::engine::Engine;
-use crate::engine::list::{Container, Filters, Selection, network_name, select};
+use crate::engine::list::{Container, Filters, Selection, network_names, select};
 use crate::error::{Error, Result};
 use crate::types::mount::MountSource;
 use crate::types::namespace::NetworkMode;
@@ -238,7 +238,7 @@ fn row(container: &Container, now: Timestamp, zone: &TimeZone, whole: bool) -> V
         ("LocalVolumes", local_volumes(container).to_string()),
         ("Mounts", mounts.join(",")),
         ("Names", record.name.clone()),
-        ("Networks", network_name(&record.config.network)),
+        ("Networks", network_names(&record.config).join(",")),
         ("Ports", ports(container)),
         ("RunningFor", human_age(record.created, now)),
         ("Size", size(container)),

@@ -4,6 +4,7 @@
 use super::Engine;
 use crate::image::store::ImageStore;
 use crate::types::id::ContainerId;
+use crate::types::network::DEFAULT;
 use std::path::Path;
 
 /// Which containers a command can do something with.
@@ -52,6 +53,13 @@ impl Engine {
 
     pub(crate) fn names_of_volumes(&self) -> Vec<String> {
         file_names(&self.dirs.volumes())
+    }
+
+    /// The default one may not be made yet.
+    pub(crate) fn names_of_networks(&self) -> Vec<String> {
+        let all = crate::state::networks::Networks::new(&self.dirs).all().unwrap_or_default();
+        let made = all.into_iter().map(|network| network.name).filter(|name| name != DEFAULT);
+        std::iter::once(DEFAULT.to_owned()).chain(made).take(MAX_NAMES).collect()
     }
 }
 

@@ -81,6 +81,8 @@ impl Engine {
         self.take_volumes_from(config)?;
         self.resolve_shared_namespaces(config)?;
         settle_ports(config, tell)?;
+        self.check_networks(config)?;
+        self.check_networks(config)?;
         let mut random = [0; 32];
         rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
             .context(|| "get random bytes for the id")?;
@@ -94,6 +96,7 @@ impl Engine {
             config: config.clone(),
             anonymous_volumes: Vec::new(),
         };
+        self.lease_static(&record.id, config)?;
         let hold = self.make_volumes(&mut record)?;
         let published = self.publish(request, &mut record);
         drop(hold);

@@ -184,7 +184,7 @@ fn cgroup_version() -> &'static str {
 }
 
 /// Modes of `--network`, and log drivers.
-const NETWORKS: &[&str] = &["slirp4netns", "pasta", "builtin", "host", "none", "container"];
+const NETWORKS: &[&str] = &["bridge", "slirp4netns", "pasta", "builtin", "host", "none", "container"];
 const LOGS: &[&str] = &["json-file", "k8s-file", "none", "passthrough"];
 
 /// The file system of the store.

@@ -5,12 +5,15 @@
 mod host_config;
 mod mounts;
 
-use super::list::{Container, network_name};
+use super::list::{Container, network_names};
 use crate::dirs::Dirs;
 use crate::monitor::log_file::log_path;
+use crate::state::networks::Networks;
+use crate::state::store::Store;
 use crate::types::container::{ContainerConfig, ContainerRecord, RecordedRoot};
 use crate::types::digest::Digest;
 use crate::types::health::{LOG_COUNT, LOG_SIZE};
+use crate::types::network::{Attachment, DEFAULT, Endpoint};
 use crate::types::platform::Platform;
 use crate::types::port::{self, Binding, Port};
 use crate::types::reference::Reference;
@@ -58,7 +61,7 @@ pub(crate) fn document(container: &Container, dirs: &Dirs) -> Value {
         "GraphDriver": graph_driver(container, dirs),
         "Mounts": mounts::document(record, &dirs.volumes()),
         "Config": config(container),
-        "NetworkSettings": network_settings(container),
+        "NetworkSettings": network_settings(container, dirs),
         "Architecture": Platform::host().architecture,
     });
     if let RecordedRoot::Directory { path, .. } = &record.root {
@@ -226,21 +229,49 @@ fn secrets(config: &ContainerConfig) -> Value {
     config.secrets.iter().map(secret).collect()
 }
 
-/// Docker's shape, without the addresses that containers have on bridges.
-fn network_settings(container: &Container) -> Value {
-    let mode = network_name(&container.record.config.network);
-    let network = json!({
-        "Aliases": null, "Links": null, "MacAddress": "", "NetworkID": "", "EndpointID": "", "Gateway": "",
-        "IPAddress": "", "IPPrefixLen": 0, "IPv6Gateway": "", "GlobalIPv6Address": "", "GlobalIPv6PrefixLen": 0,
-    });
+/// Docker's shape.
+fn network_settings(container: &Container, dirs: &Dirs) -> Value {
+    let config = &container.record.config;
+    let live = Store::new(dirs.clone()).live(&container.record.id).ok().flatten();
+    let endpoints = live.map(|live| live.endpoints).unwrap_or_default();
+    let mut networks = serde_json::Map::new();
+    for name in network_names(config) {
+        let endpoint = endpoints.iter().find(|endpoint| endpoint.network == name);
+        let wish = config.networks.iter().find(|wish| wish.network == name);
+        networks.insert(name, network_place(endpoint, wish, dirs));
+    }
     let sandbox = match &container.status {
         Status::Running { init, .. } => format!("/proc/{}/ns/net", init.pid),
         Status::Created | Status::Restarting { .. } | Status::Exited(_) => String::new(),
     };
+    let default = networks.get(DEFAULT).cloned().unwrap_or_else(|| network_place(None, None, dirs));
+    let of = |key: &str| default[key].clone();
     json!({
-        "Bridge": "", "SandboxID": "", "SandboxKey": sandbox, "Ports": ports(container), "EndpointID": "", "Gateway": "",
-        "IPAddress": "", "IPPrefixLen": 0, "IPv6Gateway": "", "GlobalIPv6Address": "", "GlobalIPv6PrefixLen": 0,
-        "MacAddress": "", "Networks": {mode: network},
+        "Bridge": "", "SandboxID": "", "SandboxKey": sandbox, "Ports": ports(container), "EndpointID": "", "Gateway": of("Gateway"),
+        "IPAddress": of("IPAddress"), "IPPrefixLen": of("IPPrefixLen"), "IPv6Gateway": of("IPv6Gateway"),
+        "GlobalIPv6Address": of("GlobalIPv6Address"), "GlobalIPv6PrefixLen": of("GlobalIPv6PrefixLen"),
+        "MacAddress": of("MacAddress"), "Networks": networks,
+    })
+}
+
+/// How the container is on one network, or is to be.
+fn network_place(endpoint: Option<&Endpoint>, wish: Option<&Attachment>, dirs: &Dirs) -> Value {
+    let network = endpoint.and_then(|endpoint| Networks::new(dirs).find(&endpoint.network).ok());
+    let text = |address: Option<std::net::IpAddr>| address.map(|a| a.to_string()).unwrap_or_default();
+    let pool = |address: Option<std::net::IpAddr>| {
+        let pools = network.iter().flat_map(|network| &network.pools);
+        address.and_then(|address| pools.into_iter().find(|pool| pool.subnet.contains(address)))
+    };
+    let (v4, v6) = (endpoint.and_then(Endpoint::ipv4), endpoint.and_then(Endpoint::ipv6));
+    let aliases = wish.map(|wish| &wish.aliases).filter(|aliases| !aliases.is_empty());
+    let gateway = |address| text(pool(address).map(|pool| pool.gateway));
+    let prefix = |address| pool(address).map_or(0, |pool| pool.subnet.prefix());
+    json!({
+        "IPAMConfig": null, "Aliases": aliases, "Links": null,
+        "MacAddress": endpoint.map(|endpoint| endpoint.mac.to_string()).unwrap_or_default(),
+        "NetworkID": endpoint.map(|endpoint| endpoint.network_id.clone()).unwrap_or_default(), "EndpointID": "",
+        "Gateway": gateway(v4), "IPAddress": text(v4), "IPPrefixLen": prefix(v4), "IPv6Gateway": gateway(v6),
+        "GlobalIPv6Address": text(v6), "GlobalIPv6PrefixLen": prefix(v6),
     })
 }
 

@@ -11,7 +11,7 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::state::store::{Snapshot, Store};
 use crate::storage::layers::LayerStore;
 use crate::storage::usage::disk_usage;
-use crate::types::container::{ContainerRecord, RecordedRoot};
+use crate::types::container::{ContainerConfig, ContainerRecord, RecordedRoot};
 use crate::types::driver::Driver;
 use crate::types::health::HealthState;
 use crate::types::id::ContainerId;
@@ -124,11 +124,18 @@ pub(crate) fn network_name(mode: &NetworkMode) -> String {
         NetworkMode::Pasta { options } => format!("pasta:{}", options.join(",")),
         NetworkMode::Builtin { options } if options.is_empty() => "builtin".into(),
         NetworkMode::Builtin { options } => format!("builtin:{}", options.join(",")),
+        NetworkMode::Bridge => "bridge".into(),
         NetworkMode::None => "none".into(),
         NetworkMode::Host => "host".into(),
         NetworkMode::Container(id) => format!("container:{id}"),
         NetworkMode::Path(path) => format!("ns:{path}"),
     }
+}
+
+/// The networks that a container is on, or `--network` as a word.
+pub(crate) fn network_names(config: &ContainerConfig) -> Vec<String> {
+    let own = (config.network != NetworkMode::Bridge).then(|| network_name(&config.network));
+    own.into_iter().chain(config.networks.iter().map(|one| one.network.clone())).collect()
 }
 
 /// Which containers are wanted.

@@ -35,6 +35,7 @@ pub(crate) mod logs;
 pub(crate) mod merge;
 pub(crate) mod mount;
 pub(crate) mod names;
+pub(crate) mod networks;
 pub(crate) mod orphans;
 pub(crate) mod overlay;
 pub(crate) mod pause;

@@ -81,7 +81,7 @@ impl Engine {
     /// The settings are read only where they count: not for a way out by name.
     fn uplink_preference(&self, config: &ContainerConfig) -> Result<Preference> {
         match config.network {
-            NetworkMode::Default => Ok(self.settings()?.uplink),
+            NetworkMode::Default | NetworkMode::Bridge => Ok(self.settings()?.uplink),
             _ => Ok(Preference::Auto),
         }
     }

@@ -7,7 +7,7 @@ use super::exec;
 use super::life::Container;
 use super::messages::{Reply, Request};
 use super::pause;
-use super::{health, note};
+use super::{health, networks, note};
 use crate::channel::{MAX_MESSAGE, encode};
 use crate::error::{BestEffort, Context, Error, Result};
 use crate::types::signal;
@@ -260,6 +260,7 @@ async fn answer(container: Rc<Container>, mut stream: UnixStream) {
             Ok(published) => Reply::Published(published),
             Err(error) => done(Err(error)),
         },
+        Request::Networks(attachments, how) => done(networks::change(&container, &attachments, how)),
         Request::CheckHealth => match health::check(&container).await {
             Ok(health::Verdict { passed, status }) => Reply::Health { passed, status },
             Err(error) => Reply::Failed(error.to_string()),

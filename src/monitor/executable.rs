@@ -39,7 +39,7 @@ pub(crate) fn read_only_executable() -> Result<OwnedFd> {
 pub(super) fn own_environment() -> Vec<CString> {
     std::env::vars_os()
         .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
-        .filter(|(key, _)| key.starts_with("CORACLE_") || key == "RUST_BACKTRACE")
+        .filter(|(key, _)| key.starts_with("CORACLE_") || key == "RUST_BACKTRACE" || key == "PATH")
         .filter_map(|(key, value)| CString::new(format!("{key}={value}")).ok())
         .collect()
 }

@@ -6,6 +6,7 @@ use super::exec::Execs;
 use super::health::Health;
 use super::log_file::LogWriter;
 use super::messages::{FromMonitor, StartOrder};
+use super::networks::Place;
 use super::ports::Ports;
 use super::remove::Hidden;
 use super::run::{self, Started};
@@ -19,6 +20,7 @@ use crate::types::container::ContainerRecord;
 use crate::types::driver::Driver;
 use crate::types::limits::Limits;
 use crate::types::status::{Exit, ProcessId, RestartPolicy};
+use crate::types::uplink::Preference;
 use crate::userns::{self, Outer};
 use jiff::Timestamp;
 use std::cell::{Cell, OnceCell, RefCell};
@@ -43,6 +45,9 @@ pub(super) struct Container {
     pub(super) execs: Execs,
     pub(super) health: Health,
     pub(super) ports: Ports,
+    pub(super) networks: Place,
+    /// What serves where no way out is named.
+    pub(super) uplink: Preference,
     /// As last written to `state.json`.
     live: RefCell<Option<LiveState>>,
     /// The control group of the present run.
@@ -184,6 +189,8 @@ fn open(order: &StartOrder) -> Result<Container> {
         execs: Execs::default(),
         health: Health::default(),
         ports: Ports::of(&record),
+        networks: Place::default(),
+        uplink: order.uplink,
         dirs,
         store,
         limits: RefCell::new(record.config.limits.clone()),
@@ -301,6 +308,7 @@ fn publish(container: &Container, init: Option<crate::types::status::ProcessId>,
             uid_map: None,
             driver: Driver::default(),
             ports: Vec::new(),
+            endpoints: Vec::new(),
         };
         container.publish(state).or_ignore();
     }

@@ -11,6 +11,7 @@ use crate::types::exec::ExecRequest;
 use crate::types::health::HealthStatus;
 use crate::types::id::ContainerId;
 use crate::types::limits::Limits;
+use crate::types::network::Attachment;
 use crate::types::port::{Publish, Unpublish};
 use crate::types::status::{Exit, ProcessId, RestartPolicy};
 use crate::types::uplink::Preference;
@@ -53,6 +54,8 @@ pub(crate) enum Request {
     /// Stops all processes of the container where they are.
     Pause,
     Unpause,
+    /// Is on these networks from now on.
+    Networks(Vec<Attachment>, Change),
     /// The record was changed: these hold from now on.
     Update {
         limits: Box<Limits>,
@@ -83,6 +86,15 @@ pub(crate) enum Reply {
     Sessions(Vec<String>),
     /// What is published from now on.
     Published(Vec<Publish>),
+}
+
+/// How a container comes to its networks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Change {
+    /// What it has already stays untouched.
+    Differences,
+    /// All is taken away and made anew.
+    Reload,
 }
 
 /// What the process that starts a monitor tells it first.

@@ -17,6 +17,8 @@ pub(crate) mod life;
 pub(crate) mod log_file;
 pub(crate) mod log_reader;
 pub(crate) mod messages;
+pub(crate) mod netd;
+mod networks;
 mod note;
 pub(crate) mod overlay;
 pub(crate) mod pause;

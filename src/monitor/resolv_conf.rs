@@ -45,7 +45,10 @@ async fn watch(container: &Container, addresses: Option<&Addresses>) -> Result<(
     let file = container.dirs.container(&container.record.id).join("resolv.conf");
     // Before the container may have changed it.
     let mut written = std::fs::read(&file).context(step)?;
-    tokio::time::sleep(GRACE).await;
+    tokio::select! {
+        () = tokio::time::sleep(GRACE) => {}
+        () = container.networks.changed.notified() => {}
+    }
     let fd = AsyncFd::new(instance(container).context(step)?).context(step)?;
     loop {
         // Anew each time: a link may lead elsewhere now. What is watched already
@@ -58,6 +61,8 @@ async fn watch(container: &Container, addresses: Option<&Addresses>) -> Result<(
                 .or_ignore();
         }
         // At first too: it may have changed since the plan was made.
+        let on_networks = container.networks.addresses();
+        let addresses = on_networks.as_ref().or(addresses);
         let text = plan::resolv_conf(&container.dirs, &container.store, &container.record, addresses);
         if let Ok(Some(text)) = text {
             if text.as_bytes() != written && std::fs::read(&file).is_ok_and(|present| present == written) {
@@ -65,7 +70,10 @@ async fn watch(container: &Container, addresses: Option<&Addresses>) -> Result<(
                 written = text.into_bytes();
             }
         }
-        changed(&fd).await.context(step)?;
+        tokio::select! {
+            result = changed(&fd) => result.context(step)?,
+            () = container.networks.changed.notified() => {}
+        }
     }
 }
 

@@ -8,10 +8,11 @@ use super::Front;
 use super::life::Container;
 use super::log_file::Stream;
 use super::messages::{FromMonitor, StartOrder};
+use super::netd::Wanted;
 use super::overlay::{self, Overlays, Server};
 use super::plan::{self, Planned};
 use super::pump::{self, Pipes};
-use super::{group, health, note, resolv_conf};
+use super::{group, health, networks, note, resolv_conf};
 use crate::error::{BestEffort, Context, Error, Result};
 use crate::network::uplink::{Chosen, Netns, Uplink};
 use crate::runtime::create::{self, Starting};
@@ -61,6 +62,7 @@ pub(super) async fn start(
         Ok(started) => Ok(Started { servers: overlays.into_servers(), ..started }),
         Err(error) => {
             container.ports.close();
+            container.networks.leave();
             Err(overlays.blame(error))
         }
     }
@@ -76,10 +78,13 @@ async fn start_on(
     // First of all: a port that is taken is found out before anything is made.
     container.ports.bind(container)?;
     let (stdio, pipes) = pump::make(config)?;
+    // Its name and its networks may be others by now.
+    let present = (container.control.restarts() > 0).then(|| container.present_record());
+    let record = present.as_ref().unwrap_or(&container.record);
     let context = plan::Context {
         dirs: &container.dirs,
         store: &container.store,
-        record: &container.record,
+        record,
         outer: &container.outer,
         overlays,
         uplink: order.uplink,
@@ -87,15 +92,18 @@ async fn start_on(
     let limits = container.limits();
     // systemd works while the plan is made.
     let group = group::begin(container, &limits)?;
-    let Planned { mut plan, uplink, uid_map, driver, mut warnings } = plan::make(&context, stdio)?;
+    let Planned { mut plan, uplink, networks, uid_map, driver, mut warnings } = plan::make(&context, stdio)?;
     let group = group.finish(&mut plan, &mut warnings)?;
     let mut starting = create::create(plan)?;
     let group = group::taken_by(group, starting.pid, &mut warnings);
     let cgroup = group.as_ref().map(|group| group.path().to_owned());
     container.set_group(group);
     let addresses = uplink.as_ref().map(|chosen| chosen.addresses().clone());
-    let mut uplink = match connect(container, uplink, starting.pid) {
-        Ok(uplink) => uplink,
+    let mut uplink = match connect(container, uplink, networks, starting.pid) {
+        Ok((uplink, told)) => {
+            warnings.extend(told);
+            uplink
+        }
         // An init that has died has no namespaces: what it met is the reason.
         Err(error) => {
             starting.wait_until_ready()?;
@@ -134,6 +142,7 @@ async fn start_on(
         uid_map,
         driver,
         ports: container.ports.bindings(),
+        endpoints: container.networks.endpoints(),
     };
     container.publish(state)?;
     // After it: who finds this mark without a living monitor takes the run for lost.
@@ -143,6 +152,7 @@ async fn start_on(
     container.control.set_running(Some(keep));
     note::started(container);
     health::begin(container, at);
+    networks::watch(container);
     let output = tokio::task::spawn_local(pump::pump(Rc::clone(container), Pipes { terminal, ..pipes }));
     let resolv_conf = resolv_conf::follow(container, addresses);
     let memory = group::watch_memory(container);
@@ -150,13 +160,20 @@ async fn start_on(
 }
 
 /// Starts the way out of the container's network namespace, and gives that to
-/// whoever serves its ports.
-fn connect(container: &Rc<Container>, uplink: Option<Chosen>, init: u32) -> Result<Option<Uplink>> {
+/// whoever serves its ports; or joins it to networks. What is to be told of it.
+fn connect(
+    container: &Rc<Container>,
+    uplink: Option<Chosen>,
+    networks: Option<Wanted>,
+    init: u32,
+) -> Result<(Option<Uplink>, Vec<String>)> {
     let netns = Netns::of(init)?;
     let for_ports = netns.try_clone()?;
+    let loopback_only = uplink.is_none() && networks.is_none();
+    let warnings = container.networks.enter(&container.dirs, netns.try_clone()?, networks)?;
     let uplink = uplink.map(|chosen| Uplink::start(chosen, netns)).transpose()?;
-    container.ports.serve(container, for_ports, uplink.is_none())?;
-    Ok(uplink)
+    container.ports.serve(container, for_ports, loopback_only)?;
+    Ok((uplink, warnings))
 }
 
 fn process_id(starting: &Starting) -> Result<ProcessId> {
@@ -185,10 +202,12 @@ pub(super) async fn wait(container: &Rc<Container>, started: Started) -> Exit {
     let oom_killed = container.end_group(status);
     container.control.set_running(None);
     container.ports.close();
+    let holder = container.networks.pid();
+    container.networks.leave();
     health::end(container);
     container.execs.end_all().await;
     if container.record.config.pid == NamespaceMode::Host {
-        end_orphans(&servers);
+        end_orphans(&servers, holder);
     }
     let fault = overlay::end(&servers).await.map(|fault| fault.context("the container has lost its files"));
     if let Some(fault) = &fault {
@@ -269,6 +288,7 @@ async fn wait_for_exit(run: &Run<'_>, mut uplink: Option<Uplink>, mut orphans: O
                 let own = [Some(run.pid), helper].into_iter().flatten();
                 let own = own.chain(run.servers.iter().map(Server::pid));
                 let own = own.chain(run.container.execs.pids()).chain(run.container.ports.pid());
+                let own = own.chain(run.container.networks.pid());
                 reap_orphans(&own.collect::<Vec<_>>());
             }
         }
@@ -305,8 +325,9 @@ fn reap_orphans(others: &[u32]) {
 
 /// Ends what a container without a pid namespace has left: the kernel gave it
 /// to this process, the subreaper.
-fn end_orphans(servers: &[Server]) {
-    let is_server = |pid: &Pid| servers.iter().any(|s| s.pid() == pid.as_raw_nonzero().get().cast_unsigned());
+fn end_orphans(servers: &[Server], holder: Option<u32>) {
+    let spared: Vec<u32> = servers.iter().map(Server::pid).chain(holder).collect();
+    let is_server = |pid: &Pid| spared.contains(&pid.as_raw_nonzero().get().cast_unsigned());
     for _ in 0..64 {
         let pids: Vec<Pid> = children().into_iter().filter(|pid| !is_server(pid)).collect();
         if pids.is_empty() {

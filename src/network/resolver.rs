@@ -254,6 +254,7 @@ mod tests {
         guest: Some(Ipv4Addr::new(10, 0, 2, 100).into()),
         dns: vec![Ipv4Addr::new(10, 0, 2, 3).into()],
         host: Some(Ipv4Addr::new(10, 0, 2, 2).into()),
+        on_networks: false,
     });
 
     fn slirp() -> Way<'static> {

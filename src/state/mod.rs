@@ -18,7 +18,6 @@
 pub(crate) mod events;
 pub(crate) mod health;
 pub(crate) mod lock;
-#[allow(dead_code, reason = "for `network`, which comes next")]
 pub(crate) mod networks;
 pub(crate) mod secrets;
 pub(crate) mod store;

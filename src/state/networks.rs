@@ -146,11 +146,6 @@ impl Networks {
         std::fs::remove_dir_all(&gone).context(|| format!("remove the network {name}"))
     }
 
-    /// Says anew what a network is.
-    pub(crate) fn save(&self, network: &Network) -> Result<()> {
-        write_json(&self.path(&network.name).join("network.json"), network, Durable::Yes)
-    }
-
     /// Gives a container its addresses on a network: those it has already,
     /// those it asks for, or free ones.
     ///

@@ -11,6 +11,7 @@ use crate::types::health::{HealthConfig, HealthState};
 use crate::types::id::ContainerId;
 use crate::types::idmap::IdMap;
 use crate::types::mount::MountSource;
+use crate::types::network::Endpoint;
 use crate::types::port::Binding;
 use crate::types::status::{Exit, ProcessId, Status};
 use jiff::Timestamp;
@@ -59,6 +60,9 @@ pub(crate) struct LiveState {
     /// The sockets of the host that lead to it.
     #[serde(default)]
     pub(crate) ports: Vec<Binding>,
+    /// Where it is on networks.
+    #[serde(default)]
+    pub(crate) endpoints: Vec<Endpoint>,
 }
 
 /// `containers/<id>/exit.json`.

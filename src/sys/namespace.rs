@@ -43,13 +43,11 @@ pub(crate) fn unshare_mount_namespace() -> io::Result<()> {
     Ok(nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS)?)
 }
 
-#[allow(dead_code, reason = "for the holder of the bridges, which comes next")]
 /// unshare(2) with CLONE_NEWNET, of the calling thread alone.
 pub(crate) fn unshare_network_namespace() -> io::Result<()> {
     Ok(nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET)?)
 }
 
-#[allow(dead_code, reason = "for the holder of the bridges, which comes next")]
 /// setns(2) with CLONE_NEWNET, of the calling thread alone. To come back it
 /// needs power over the namespace that it has left.
 pub(crate) fn join_network_namespace(netns: BorrowedFd<'_>) -> io::Result<()> {

@@ -9,6 +9,7 @@ use super::idmap::IdMap;
 use super::limits::Limits;
 use super::mount::MountSpec;
 use super::namespace::{IpcMode, NamespaceMode, NetworkMode, UsernsMode};
+use super::network::Attachment;
 use super::platform::Platform;
 use super::port::Publish;
 use super::secret::SecretUse;
@@ -129,6 +130,10 @@ pub(crate) struct ContainerConfig {
     pub(crate) uid_map: IdMap,
     pub(crate) gid_map: IdMap,
     pub(crate) network: NetworkMode,
+    /// With [`NetworkMode::Bridge`].
+    pub(crate) networks: Vec<Attachment>,
+    /// `--link`: a container, and how it is called here.
+    pub(crate) links: Vec<(String, String)>,
     pub(crate) log: LogConfig,
     /// `--timeout`: seconds until the container is killed; 0 means never.
     pub(crate) timeout: u64,

@@ -16,7 +16,6 @@ pub(crate) mod idmap;
 pub(crate) mod limits;
 pub(crate) mod mount;
 pub(crate) mod namespace;
-#[allow(dead_code, reason = "for `network`, which comes next")]
 pub(crate) mod network;
 pub(crate) mod platform;
 pub(crate) mod port;

@@ -69,6 +69,8 @@ pub(crate) enum NetworkMode {
     Builtin {
         options: Vec<String>,
     },
+    /// Own namespace, on the networks of the container's config.
+    Bridge,
     /// Own namespace with loopback alone.
     None,
     Host,
@@ -193,9 +195,6 @@ impl NetworkMode {
                 Err(Error::invalid(format!("--network {text}: the path of a namespace must be absolute"))
                     .hint("for example --network ns:/run/user/1000/netns/web"))
             }
-            ("bridge", _) => Err(Error::invalid("--network bridge: there are no bridges yet").hint(
-                "leave the flag out for outbound access, or use --network container:NAME to share one",
-            )),
             _ => Err(unknown(
                 "--network",
                 text,
@@ -206,6 +205,16 @@ impl NetworkMode {
 }
 
 impl NetworkMode {
+    /// Whether the container has a network namespace that may be joined to more.
+    pub(crate) fn has_own_interfaces(&self) -> bool {
+        match self {
+            Self::Default | Self::Slirp { .. } | Self::Pasta { .. } | Self::Builtin { .. } | Self::Bridge => {
+                true
+            }
+            Self::None | Self::Host | Self::Container(_) | Self::Path(_) => false,
+        }
+    }
+
     /// Whether a container on this network may publish ports.
     ///
     /// # Errors

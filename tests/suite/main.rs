@@ -47,6 +47,7 @@ mod mount;
 mod namespaces;
 mod neighbours;
 mod network;
+mod networks;
 mod overlay_load;
 mod overlays;
 mod pause;

@@ -56,7 +56,7 @@ fn the_default_network_leads_out() {
 }
 
 /// The address that this machine would send from; no packet is sent.
-fn own_address() -> Option<String> {
+pub(crate) fn own_address() -> Option<String> {
     let socket = std::net::UdpSocket::bind("0.0.0.0:0").ok()?;
     socket.connect("192.0.2.1:9").ok()?;
     Some(socket.local_addr().ok()?.ip().to_string()).filter(|a| a != "0.0.0.0")

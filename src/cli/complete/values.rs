@@ -18,7 +18,6 @@ const FIXED: &[(&str, &[&str])] = &[
     ("log-level", &["debug", "info", "warn", "error", "fatal"]),
     ("log-opt", &["max-size=", "max-file=", "tag="]),
     ("mount", &["type=bind,", "type=volume,", "type=tmpfs,"]),
-    ("network", &["none", "host", "slirp4netns", "pasta", "builtin", "container:", "ns:"]),
     ("pid", &["private", "host", "container:"]),
     (
         "platform",
@@ -40,6 +39,9 @@ const FIXED: &[(&str, &[&str])] = &[
     ("userns", &["host", "keep-id", "nomap", "auto", "container:"]),
     ("uts", &["private", "host", "container:"]),
 ];
+
+/// Of `--network`, beside names.
+const NETWORK_MODES: &[&str] = &["none", "host", "slirp4netns", "pasta", "builtin", "container:", "ns:"];
 
 /// Keys of `--filter`, by command.
 const FILTERS: &[(&str, &[&str])] = &[
@@ -91,6 +93,7 @@ impl<'a> Values<'a> {
             "cap-add" | "cap-drop" => Some(Answer::words(
                 ["ALL"].into_iter().chain(crate::runtime::capabilities::names().iter().copied()),
             )),
+            "network" => Some(networks().and(Answer::words(NETWORK_MODES.iter().copied()))),
             "volumes-from" => Some(containers(Which::All)),
             // A path begins with `/` or `.`, a volume with a letter.
             "volume" if current.starts_with(['/', '.', '~']) => Some(Answer::files()),
@@ -143,6 +146,8 @@ impl<'a> Values<'a> {
             "CONTAINER" => containers(which(verb)),
             "IMAGE" => images(),
             "VOLUME" => volumes(),
+            // That of `create` is a new name.
+            "NETWORK" if verb != "create" => networks(),
             // `inspect NAME|ID` is of any kind; `load NAME` and others are new names.
             "NAME" if verb == "inspect" => containers(Which::All).and(images()).and(volumes()),
             "NAME" if matches!(verb, "pull" | "tag" | "untag") => images(),
@@ -183,6 +188,10 @@ fn images() -> Answer {
 
 fn volumes() -> Answer {
     Answer::words(Engine::open().map(|engine| engine.names_of_volumes()).unwrap_or_default())
+}
+
+fn networks() -> Answer {
+    Answer::words(Engine::open().map(|engine| engine.names_of_networks()).unwrap_or_default())
 }
 
 fn filter(verb: &str, current: &str) -> Answer {

@@ -15,14 +15,7 @@ const MAX_RANGES: usize = 340;
 /// # Errors
 /// `Invalid`, naming the flag.
 pub(super) fn apply(options: &ContainerOptions, config: &mut ContainerConfig) -> Result<()> {
-    config.network = match options.network.as_slice() {
-        [] => NetworkMode::default(),
-        [mode] => NetworkMode::parse(mode)?,
-        _ => {
-            return Err(Error::invalid("--network was given more than once")
-                .hint("a container has one network for now"));
-        }
-    };
+    super::networks::apply(options, config)?;
     apply_ports(options, config)?;
     check_names(config)?;
     if let Some(mode) = &options.pid {

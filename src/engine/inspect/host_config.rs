@@ -1,7 +1,7 @@
 //! `HostConfig`: what was asked of the host.
 
 use super::mounts;
-use crate::engine::list::network_name;
+use crate::engine::list::network_names;
 use crate::types::container::{ContainerConfig, ContainerRecord, LogDriver, SeccompChoice};
 use crate::types::limits::Limits;
 use crate::types::namespace::{IpcMode, NamespaceMode, UsernsMode};
@@ -23,7 +23,7 @@ pub(super) fn document(record: &ContainerRecord, log_path: Option<&str>) -> Valu
         "Binds": mounts::binds(record),
         "ContainerIDFile": "",
         "LogConfig": log(config, log_path),
-        "NetworkMode": network_name(&config.network),
+        "NetworkMode": network_names(config).first(),
         "PortBindings": port_bindings(config),
         "RestartPolicy": restart(config.restart),
         "AutoRemove": config.auto_remove,

@@ -2,7 +2,7 @@
 //! `label` all must hold), several keys must all hold.
 
 use super::pattern::Pattern;
-use super::{Container, network_name};
+use super::{Container, network_names};
 use crate::engine::logs::moment;
 use crate::error::{Error, Result};
 use crate::types::container::{ContainerRecord, RecordedRoot};
@@ -171,7 +171,7 @@ impl Filters {
             && any(&self.exit_codes, |wanted| code == Some(*wanted))
             && any(&self.ancestors, |image| is_ancestor(record, image))
             && any(&self.volumes, |volume| has_volume(record, volume))
-            && any(&self.networks, |network| network_name(&config.network) == *network)
+            && any(&self.networks, |network| network_names(config).contains(network))
             && any(&self.healths, |health| container.health() == health)
             && bounds.before.is_none_or(|moment| record.created < moment)
             && bounds.since.is_none_or(|moment| record.created > moment)

@@ -5,7 +5,7 @@ use super::Context as PlanContext;
 use crate::dirs::Dirs;
 use crate::error::{Context, Result};
 use crate::network::resolver::{self, HostsRequest, ResolvRequest, Way};
-use crate::network::uplink::{Addresses, Chosen};
+use crate::network::uplink::Addresses;
 use crate::state::store::Store;
 use crate::types::container::{ContainerConfig, ContainerRecord, RecordedRoot};
 use crate::types::namespace::NetworkMode;
@@ -31,12 +31,12 @@ const MARK: (&str, &str) = ("containerenv", "/run/.containerenv");
 pub(super) fn write(
     context: &PlanContext<'_>,
     hostname: Option<&str>,
-    uplink: Option<&Chosen>,
+    addresses: Option<&Addresses>,
 ) -> Result<()> {
     let config = &context.record.config;
     let directory = context.dirs.container(&context.record.id);
     put(&directory.join(MARK.0), Some(mark(context.record)))?;
-    let resolv = resolv_conf(context.dirs, context.store, context.record, uplink.map(Chosen::addresses))?;
+    let resolv = resolv_conf(context.dirs, context.store, context.record, addresses)?;
     put(&directory.join("resolv.conf"), resolv)?;
     // With another container's network come its files.
     if let NetworkMode::Container(word) = &config.network {
@@ -47,7 +47,7 @@ pub(super) fn write(
         }
         return Ok(());
     }
-    let way = way(&config.network, uplink.map(Chosen::addresses));
+    let way = way(&config.network, addresses);
     let node = rustix::system::uname();
     let hostname = hostname.or(node.nodename().to_str().ok()).unwrap_or("localhost");
     let hosts = if config.no_hosts {
@@ -74,21 +74,29 @@ pub(in crate::monitor) fn resolv_conf(
     dirs: &Dirs,
     store: &Store,
     record: &ContainerRecord,
-    uplink: Option<&Addresses>,
+    addresses: Option<&Addresses>,
 ) -> Result<Option<String>> {
     let config = &record.config;
     if let NetworkMode::Container(word) = &config.network {
         let text = read(&dirs.container(&store.resolve(word)?).join("resolv.conf"));
         return Ok(Some(text).filter(|text| !text.is_empty()));
     }
+    // On networks their gateways alone are asked: they know the containers, and
+    // ask those of --dns for all else.
+    let gateways: Vec<String> = match addresses.filter(|addresses| addresses.on_networks) {
+        Some(addresses) if !config.dns.iter().any(|value| value == "none") => {
+            addresses.dns.iter().map(ToString::to_string).collect()
+        }
+        _ => Vec::new(),
+    };
     let systemd = read(Path::new(SYSTEMD_RESOLVERS));
     resolver::resolv_conf(&ResolvRequest {
         host: &read(Path::new("/etc/resolv.conf")),
         systemd: Some(systemd.as_str()).filter(|text| !text.is_empty()),
-        dns: &config.dns,
+        dns: if gateways.is_empty() { &config.dns } else { &gateways },
         search: &config.dns_search,
         options: &config.dns_options,
-        way: way(&config.network, uplink),
+        way: way(&config.network, addresses),
     })
 }
 

@@ -19,6 +19,8 @@ mod uplink;
 pub(crate) use exec::{Target, for_exec};
 pub(super) use files::{SYSTEMD_RESOLVERS, follows_host, resolv_conf};
 
+use super::netd::Wanted;
+use super::networks;
 use super::overlay::Overlays;
 use crate::dirs::Dirs;
 use crate::error::Result;
@@ -47,6 +49,8 @@ pub(crate) struct Planned {
     pub(crate) plan: Plan,
     /// The way out of its own network namespace, to be started.
     pub(crate) uplink: Option<Chosen>,
+    /// The networks that its namespace is to be joined to.
+    pub(crate) networks: Option<Wanted>,
     /// For others' `--userns=auto`.
     pub(crate) uid_map: Option<IdMap>,
     /// What shows the root file system.
@@ -72,8 +76,15 @@ pub(crate) fn make(context: &Context<'_>, stdio: Stdio) -> Result<Planned> {
         capabilities::available(),
     )?;
     let uplink = uplink::choose(&config.network, context.uplink, &mut warnings)?;
+    let networks = if config.networks.is_empty() {
+        None
+    } else {
+        Some(networks::want(context.dirs, context.record, &config.networks, context.uplink)?)
+    };
+    let addresses = networks.as_ref().map(networks::addresses);
+    let addresses = addresses.as_ref().or(uplink.as_ref().map(Chosen::addresses));
     let hostname = namespaces::hostname(context);
-    files::write(context, hostname.as_deref(), uplink.as_ref())?;
+    files::write(context, hostname.as_deref(), addresses)?;
     let mounts = mounts::list(context, &root, &joined, &user, maps.as_ref())?;
     let devices = mounts::devices(config)?;
     let process =
@@ -95,5 +106,5 @@ pub(crate) fn make(context: &Context<'_>, stdio: Stdio) -> Result<Planned> {
         cgroup: None,
     };
     let uid_map = maps.map(|ContainerMaps { uid, .. }| uid);
-    Ok(Planned { plan, uplink, uid_map, driver, warnings })
+    Ok(Planned { plan, uplink, networks, uid_map, driver, warnings })
 }

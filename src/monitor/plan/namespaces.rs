@@ -170,6 +170,7 @@ fn has_fresh_network(network: &NetworkMode) -> bool {
         | NetworkMode::Slirp { .. }
         | NetworkMode::Pasta { .. }
         | NetworkMode::Builtin { .. }
+        | NetworkMode::Bridge
         | NetworkMode::None => true,
         NetworkMode::Host | NetworkMode::Container(_) | NetworkMode::Path(_) => false,
     }

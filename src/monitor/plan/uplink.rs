@@ -20,7 +20,11 @@ pub(super) fn choose(
         NetworkMode::Slirp { options } => Wish::Slirp(SlirpOptions::parse("slirp4netns", options)?),
         NetworkMode::Pasta { options } => Wish::Pasta(PastaOptions::parse(options)?),
         NetworkMode::Builtin { options } => Wish::Builtin(SlirpOptions::parse("builtin", options)?),
-        NetworkMode::None | NetworkMode::Host | NetworkMode::Container(_) | NetworkMode::Path(_) => {
+        NetworkMode::Bridge
+        | NetworkMode::None
+        | NetworkMode::Host
+        | NetworkMode::Container(_)
+        | NetworkMode::Path(_) => {
             return Ok(None);
         }
     };

@@ -16,6 +16,8 @@ pub(crate) struct Member {
     pub(crate) names: Vec<String>,
     /// `--dns`: who is asked for other names.
     pub(crate) dns: Vec<IpAddr>,
+    /// `--link`: the names of others, and what they are called here.
+    pub(crate) links: Vec<(String, String)>,
     pub(crate) endpoints: Vec<Endpoint>,
 }
 
@@ -48,11 +50,6 @@ impl Names {
         self.members.remove(&key);
     }
 
-    /// Whether nobody is on the network any more.
-    pub(crate) fn is_empty(&self, network: &str) -> bool {
-        !self.members.values().any(|member| member.endpoints.iter().any(|e| e.network == network))
-    }
-
     /// What is to be done with a query that came to the gateway of `network`
     /// from this address.
     pub(crate) fn decide(&self, network: &str, source: IpAddr, query: &Query) -> Verdict {
@@ -65,7 +62,7 @@ impl Names {
             None => BTreeSet::from([network]),
         };
         if query.is_internet() {
-            if let Some(verdict) = self.own(&visible, query) {
+            if let Some(verdict) = self.own(&visible, asker, query) {
                 return verdict;
             }
         }
@@ -82,14 +79,17 @@ impl Names {
         Verdict::Forward(if given.is_empty() { of_networks() } else { given })
     }
 
-    fn own(&self, visible: &BTreeSet<&str>, query: &Query) -> Option<Verdict> {
+    fn own(&self, visible: &BTreeSet<&str>, asker: Option<&Member>, query: &Query) -> Option<Verdict> {
         if query.kind == TYPE_PTR || query.reverse().is_some() {
             return self.reverse(visible, query);
         }
+        let links = asker.into_iter().flat_map(|member| &member.links);
+        let linked = links.into_iter().find(|(_, called)| called.eq_ignore_ascii_case(&query.name));
+        let wanted = linked.map_or(query.name.as_str(), |(target, _)| target.as_str());
         let mut known = false;
         let mut records = Vec::new();
         for (member, endpoint) in self.seen(visible) {
-            let is_called = |name: &String| name.eq_ignore_ascii_case(&query.name);
+            let is_called = |name: &String| name.eq_ignore_ascii_case(wanted);
             if !is_called(&member.name)
                 && !member.names.iter().any(is_called)
                 && !endpoint.aliases.iter().any(is_called)
@@ -168,6 +168,7 @@ mod tests {
             name: name.into(),
             names: vec![format!("{name}-id")],
             dns: Vec::new(),
+            links: Vec::new(),
             endpoints: on.iter().map(endpoint).collect(),
         }
     }

@@ -6,7 +6,6 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 const NEW_ADDRESS: u16 = 20;
-const DELETE_ADDRESS: u16 = 21;
 const GET_ADDRESS: u16 = 22;
 const NEW_NEIGHBOUR: u16 = 28;
 const DELETE_NEIGHBOUR: u16 = 29;
@@ -81,11 +80,6 @@ impl Netlink {
             request.put(IFA_BROADCAST, &(u32::from(address) | host_bits).to_be_bytes());
         }
         self.ask(request)
-    }
-
-    pub(crate) fn delete_address(&mut self, link: u32, interface: Interface) -> io::Result<()> {
-        let bytes = octets(interface.address);
-        self.ask(Request::new(DELETE_ADDRESS, 0).raw(&header(link, interface)).with(IFA_LOCAL, &bytes))
     }
 
     /// All addresses, each with the number of its link.

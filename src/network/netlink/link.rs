@@ -1,7 +1,7 @@
 //! Links: bridges, veth pairs, and what changes on any of them.
 
 use super::Netlink;
-use super::message::{CREATE, EXCLUSIVE, Request, attributes, u32_at};
+use super::message::{CREATE, EXCLUSIVE, Request, u32_at};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
@@ -99,20 +99,6 @@ impl Netlink {
         index.ok_or_else(|| io::Error::from_raw_os_error(libc::ENODEV))
     }
 
-    /// Names and numbers of all links.
-    pub(crate) fn links(&mut self) -> io::Result<Vec<(String, u32)>> {
-        let mut links = Vec::new();
-        let request = Request::new(GET_LINK, super::message::DUMP).raw(&header(0, 0, 0));
-        self.dump(request, |_, body| {
-            let attributes = body.get(16..).unwrap_or_default();
-            let name = attributes_name(attributes);
-            if let (Some(name), Some(index)) = (name, u32_at(body, 4)) {
-                links.push((name, index));
-            }
-        })?;
-        Ok(links)
-    }
-
     pub(crate) fn change_link(&mut self, index: u32, change: &LinkChange<'_>) -> io::Result<()> {
         let (flags, mask) = match change.up {
             Some(true) => (IFF_UP, IFF_UP),
@@ -145,10 +131,4 @@ impl Netlink {
 
 fn new_link() -> Request {
     Request::new(NEW_LINK, CREATE | EXCLUSIVE).raw(&header(0, 0, 0))
-}
-
-fn attributes_name(bytes: &[u8]) -> Option<String> {
-    let (_, name) = attributes(bytes).find(|(kind, _)| *kind == IFLA_NAME)?;
-    let name = name.split(|byte| *byte == 0).next()?;
-    Some(String::from_utf8_lossy(name).into_owned())
 }

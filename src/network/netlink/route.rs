@@ -45,7 +45,6 @@ pub(crate) enum Kind {
     Unicast = 1,
     /// To this machine itself.
     Local = 2,
-    Unreachable = 7,
 }
 
 /// A route. `destination` of `None` is everything: the default.

@@ -49,8 +49,8 @@ fn in_a_namespace_of_its_own() {
     let up = LinkChange { up: Some(true), ..LinkChange::default() };
     netlink.change_link(bridge, &up).expect("up");
     netlink.change_link(eth0, &up).expect("up");
-    let names: Vec<String> = netlink.links().expect("links").into_iter().map(|(name, _)| name).collect();
-    assert!(["lo", "br0", "veth0", "eth0"].iter().all(|name| names.iter().any(|n| n == name)), "{names:?}");
+    let links = proc_net("dev");
+    assert!(["lo:", "br0:", "veth0:", "eth0:"].iter().all(|name| links.contains(name)), "{links}");
     netlink.add_address(bridge, interface("10.9.8.1/24")).expect("v4");
     netlink.add_address(eth0, interface("fd00:9::2/64")).expect("v6");
     let all = netlink.addresses().expect("addresses");
@@ -97,7 +97,6 @@ fn in_a_namespace_of_its_own() {
     let neighbour: IpAddr = "fd00:9::7".parse().expect("v6");
     netlink.add_proxy(bridge, neighbour).expect("answers");
     netlink.delete_proxy(bridge, neighbour).expect("no more");
-    netlink.delete_address(bridge, interface("10.9.8.1/24")).expect("away");
     netlink.delete_link(port).expect("away");
     assert!(netlink.index("eth0").is_err(), "both ends go");
     or_gone(netlink.delete_link(port)).expect("it is gone");

@@ -71,6 +71,8 @@ pub(crate) struct Addresses {
     pub(crate) dns: Vec<IpAddr>,
     /// Where the host itself is reached.
     pub(crate) host: Option<IpAddr>,
+    /// They are of networks: those of `dns` know the containers there.
+    pub(crate) on_networks: bool,
 }
 
 /// An uplink that has been decided and can be started.
@@ -185,7 +187,7 @@ pub(crate) enum News {
 
 impl Uplink {
     /// Starts it and returns at once: see [`Uplink::ready`]. Needs a tokio
-    /// runtime in a process of one thread, which is root of a user namespace
+    /// runtime in a process no other thread of which forks, which is root of a user namespace
     /// that owns the network namespace or is an ancestor of its owner.
     pub(crate) fn start(chosen: Chosen, netns: Netns) -> Result<Self> {
         let state = State::Starting(chosen.start(netns.as_fd())?);

@@ -58,7 +58,7 @@ impl Pasta {
             // Without it the host's own address is the namespace's.
             self.maps_host.then_some(HOST.into())
         };
-        Addresses { guest, dns, host }
+        Addresses { guest, dns, host, on_networks: false }
     }
 
     pub(super) fn start(&self, options: &PastaOptions, netns: BorrowedFd<'_>) -> Result<Helper> {

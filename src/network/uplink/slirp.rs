@@ -31,6 +31,7 @@ pub(super) fn addresses(options: &SlirpOptions) -> Addresses {
         // It asks whatever the host asks, stubs on loopback included.
         dns: vec![options.cidr.nth(3).into()],
         host,
+        on_networks: false,
     }
 }
 

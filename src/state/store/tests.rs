@@ -141,6 +141,7 @@ fn a_run_without_monitor_and_end_is_lost_and_keeps_its_count() {
         uid_map: None,
         driver: Driver::Fuse,
         ports: Vec::new(),
+        endpoints: Vec::new(),
     };
     // Killed before the mark: the command has not run.
     monitor.start_ticks += 1;

@@ -60,7 +60,12 @@ pub(super) fn addresses(options: &SlirpOptions) -> Addresses {
         HostLoopback::Reachable => Some(policy.gateway().into()),
         HostLoopback::Hidden => super::host_address(),
     };
-    Addresses { guest: Some(policy.guest().0.into()), dns: vec![policy.resolver().into()], host }
+    Addresses {
+        guest: Some(policy.guest().0.into()),
+        dns: vec![policy.resolver().into()],
+        host,
+        on_networks: false,
+    }
 }
 
 pub(super) fn start(options: &SlirpOptions, netns: BorrowedFd<'_>) -> Result<Helper> {

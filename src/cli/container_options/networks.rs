@@ -1,0 +1,121 @@
+//! `--network` and what belongs to it: `--ip`, `--ip6`, `--mac-address`,
+//! `--network-alias`, `--link`.
+
+use super::ContainerOptions;
+use crate::error::{Error, Result};
+use crate::types::container::ContainerConfig;
+use crate::types::namespace::NetworkMode;
+use crate::types::network::{Attachment, RESERVED, checked_alias, parse_ip, parse_ip6, parse_mac};
+
+/// Fills in the networks that the flags ask for.
+///
+/// # Errors
+/// `Invalid`, naming the flag.
+pub(super) fn apply(options: &ContainerOptions, config: &mut ContainerConfig) -> Result<()> {
+    let is_mode = |text: &&String| {
+        let word = text.split(':').next().unwrap_or_default();
+        word.is_empty() || RESERVED.contains(&word)
+    };
+    let (modes, names): (Vec<&String>, Vec<&String>) = options.network.iter().partition(is_mode);
+    match (modes.as_slice(), names.is_empty()) {
+        ([], true) => config.network = NetworkMode::default(),
+        ([mode], true) => config.network = NetworkMode::parse(mode)?,
+        ([], false) => {
+            config.network = NetworkMode::Bridge;
+            config.networks = names.into_iter().map(|text| Attachment::parse(text)).collect::<Result<_>>()?;
+        }
+        ([mode, ..], _) => {
+            return Err(Error::invalid(format!(
+                "conflicting options: --network {mode} and another --network"
+            ))
+            .hint("several networks are possible where all are networks of `coracle network ls`"));
+        }
+    }
+    apply_details(options, config)
+}
+
+fn apply_details(options: &ContainerOptions, config: &mut ContainerConfig) -> Result<()> {
+    let given = [
+        ("--ip", options.ip.is_some()),
+        ("--ip6", options.ip6.is_some()),
+        ("--mac-address", options.mac_address.is_some()),
+        ("--network-alias", !options.network_alias.is_empty()),
+        ("--link", !options.link.is_empty()),
+    ];
+    let Some(first) = config.networks.first_mut() else {
+        return match given.iter().find(|(_, given)| *given) {
+            Some((flag, _)) => Err(Error::invalid(format!(
+                "{flag}: it is supported on networks of `coracle network ls` only"
+            ))
+            .hint("give --network NAME too, for example --network bridge")),
+            None => Ok(()),
+        };
+    };
+    first.ip = first.ip.or(options.ip.as_deref().map(|ip| parse_ip("--ip", ip)).transpose()?);
+    first.ip6 = first.ip6.or(options.ip6.as_deref().map(|ip| parse_ip6("--ip6", ip)).transpose()?);
+    first.mac = first.mac.or(options.mac_address.as_deref().map(parse_mac).transpose()?);
+    for alias in &options.network_alias {
+        let alias = checked_alias(alias)?;
+        config.networks.iter_mut().for_each(|network| network.aliases.push(alias.clone()));
+    }
+    for link in &options.link {
+        let (target, called) = link.split_once(':').unwrap_or((link, link));
+        if target.is_empty() {
+            return Err(
+                Error::invalid(format!("invalid --link {link:?}")).hint("the form is CONTAINER[:NAME]")
+            );
+        }
+        config.links.push((target.to_owned(), checked_alias(called)?));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn applied(change: impl FnOnce(&mut ContainerOptions)) -> Result<ContainerConfig> {
+        let mut options = ContainerOptions::default();
+        change(&mut options);
+        let mut config = ContainerConfig::default();
+        apply(&options, &mut config).map(|()| config)
+    }
+
+    #[test]
+    fn modes_and_networks() {
+        let both = applied(|o| o.network = vec!["a:ip=10.0.0.2".into(), "b".into()]).expect("valid");
+        assert_eq!(both.network, NetworkMode::Bridge);
+        assert_eq!(both.networks.len(), 2);
+        assert_eq!(applied(|_| {}).expect("valid").network, NetworkMode::Default);
+        assert_eq!(applied(|o| o.network = vec!["none".into()]).expect("valid").network, NetworkMode::None);
+        for bad in [["none", "host"], ["a", "none"], ["host", "a"]] {
+            assert!(applied(|o| o.network = bad.map(String::from).to_vec()).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn details_need_a_network() {
+        assert!(applied(|o| o.ip = Some("10.0.0.2".into())).is_err());
+        assert!(applied(|o| o.link = vec!["db".into()]).is_err());
+        let config = applied(|o| {
+            o.network = vec!["a".into(), "b".into()];
+            o.ip = Some("10.0.0.2".into());
+            o.network_alias = vec!["x".into()];
+            o.link = vec!["db:database".into(), "web".into()];
+        })
+        .expect("valid");
+        assert!(config.networks[0].ip.is_some() && config.networks[1].ip.is_none());
+        assert!(config.networks.iter().all(|network| network.aliases == ["x"]));
+        assert_eq!(config.links[0], ("db".to_owned(), "database".to_owned()));
+        for bad in ["", ":x", "db:a b"] {
+            assert!(
+                applied(|o| {
+                    o.network = vec!["a".into()];
+                    o.link = vec![bad.into()];
+                })
+                .is_err(),
+                "{bad:?}"
+            );
+        }
+    }
+}

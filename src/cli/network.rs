@@ -1,0 +1,434 @@
+//! `coracle network`.
+
+use super::inspect::render as render_documents;
+use super::prune::confirmed;
+use super::template::{Format, Scope, Template};
+use super::{table, ui};
+use crate::engine::Engine;
+use crate::engine::networks::{NetworkFilters, NetworkRequest, Shown};
+use crate::engine::remove::RemoveOptions;
+use crate::error::{Error, Kind, Result};
+use crate::state::networks::PoolWish;
+use crate::types::network::{
+    Attachment, Subnet, checked_alias, checked_interface, parse_ip, parse_ip6, parse_mac,
+};
+use clap::Args;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+#[derive(Args, Debug, Default)]
+pub(crate) struct CreateArgs {
+    /// The driver: bridge is the only one
+    #[arg(long, short = 'd', value_name = "DRIVER")]
+    driver: Option<String>,
+    /// The addresses of the network, for example 10.5.0.0/24; once for IPv4, once for IPv6
+    #[arg(long, value_name = "SUBNET")]
+    subnet: Vec<String>,
+    /// The gateway's address in the subnet; the first where missing
+    #[arg(long, value_name = "IP")]
+    gateway: Vec<String>,
+    /// The part of the subnet from which containers get addresses
+    #[arg(long, value_name = "SUBNET")]
+    ip_range: Vec<String>,
+    /// Add an IPv6 subnet
+    #[arg(long)]
+    ipv6: bool,
+    /// No way out of the network, not even for names
+    #[arg(long)]
+    internal: bool,
+    /// Set a label
+    #[arg(long, value_name = "KEY=VALUE")]
+    label: Vec<String>,
+    /// Set an option: mtu, com.docker.network.driver.mtu, com.docker.network.bridge.name
+    #[arg(long = "opt", short = 'o', value_name = "KEY=VALUE")]
+    options: Vec<String>,
+    /// Ask these resolvers for names that are no containers'
+    #[arg(long, value_name = "IP")]
+    dns: Vec<String>,
+    /// Answer no names on the network
+    #[arg(long)]
+    disable_dns: bool,
+    /// It is no error where there is a network of that name
+    #[arg(long)]
+    ignore: bool,
+    #[arg(value_name = "NETWORK")]
+    name: String,
+}
+
+/// Makes a network and prints its id.
+///
+/// # Errors
+/// `Invalid` for bad input; `Conflict` where something is taken.
+pub(crate) fn create(args: CreateArgs) -> Result<u8> {
+    if let Some(driver) = args.driver.as_deref().filter(|driver| *driver != "bridge") {
+        return Err(
+            Error::not_found(format!("plugin {driver:?} not found")).hint("the only driver is bridge")
+        );
+    }
+    let engine = Engine::open()?;
+    if args.ignore {
+        if let Ok(network) = engine.network(&args.name) {
+            ui::line(&network.id)?;
+            return Ok(0);
+        }
+    }
+    let dns =
+        args.dns.iter().flat_map(|text| text.split(',')).map(|text| {
+            text.parse().map_err(|_| Error::invalid(format!("--dns {text:?} is not an IP address")))
+        });
+    let request = NetworkRequest {
+        pools: pools(&args)?,
+        internal: args.internal,
+        no_dns: args.disable_dns,
+        dns_servers: dns.collect::<Result<_>>()?,
+        labels: pairs(&args.label),
+        options: pairs(&args.options),
+        name: args.name,
+    };
+    ui::line(&engine.create_network(&request)?.id)?;
+    Ok(0)
+}
+
+/// Each `--gateway` and `--ip-range` belongs to the subnet that it lies in.
+fn pools(args: &CreateArgs) -> Result<Vec<PoolWish>> {
+    let subnet = |text: &String| {
+        Subnet::parse(text).ok_or_else(|| Error::invalid(format!("invalid CIDR address: {text}")))
+    };
+    let mut pools: Vec<PoolWish> = args
+        .subnet
+        .iter()
+        .map(|text| {
+            subnet(text).map(|subnet| PoolWish {
+                subnet: Some(subnet),
+                ipv6: subnet.is_ipv6(),
+                ..PoolWish::default()
+            })
+        })
+        .collect::<Result<_>>()?;
+    if !pools.iter().any(|pool| !pool.ipv6) && (args.subnet.is_empty() || !args.ipv6) && pools.is_empty() {
+        pools.push(PoolWish::default());
+    }
+    if args.ipv6 && !pools.iter().any(|pool| pool.ipv6) {
+        pools.push(PoolWish { ipv6: true, ..PoolWish::default() });
+    }
+    for ipv6 in [false, true] {
+        if pools.iter().filter(|pool| pool.ipv6 == ipv6).count() > 1 {
+            let family = if ipv6 { "IPv6" } else { "IPv4" };
+            return Err(Error::invalid(format!(
+                "bridge driver doesn't support multiple subnets of {family}"
+            )));
+        }
+    }
+    for text in &args.gateway {
+        let gateway: IpAddr =
+            text.parse().map_err(|_| Error::invalid(format!("invalid gateway address: {text}")))?;
+        let pool = pools.iter_mut().find(|pool| pool.subnet.is_some_and(|subnet| subnet.contains(gateway)));
+        let pool = pool.filter(|pool| pool.gateway.is_none());
+        pool.ok_or_else(|| Error::invalid(format!("no matching subnet for gateway {gateway}")))?.gateway =
+            Some(gateway);
+    }
+    for text in &args.ip_range {
+        let range = subnet(text)?;
+        let pool =
+            pools.iter_mut().find(|pool| pool.subnet.is_some_and(|subnet| subnet.contains(range.base())));
+        let pool = pool.filter(|pool| pool.range.is_none());
+        pool.ok_or_else(|| Error::invalid(format!("no matching subnet for range {range}")))?.range =
+            Some(range);
+    }
+    Ok(pools)
+}
+
+/// A key without a value has an empty one; the last of several holds.
+fn pairs(words: &[String]) -> BTreeMap<String, String> {
+    let pair = |word: &String| {
+        let (key, value) = word.split_once('=').unwrap_or((word, ""));
+        (key.to_owned(), value.to_owned())
+    };
+    words.iter().map(pair).collect()
+}
+
+#[derive(Args, Debug, Default)]
+pub(crate) struct ListArgs {
+    /// Show those for which KEY=VALUE holds: name, id, driver, label, until, dangling, scope, type
+    #[arg(long, short = 'f', value_name = "KEY=VALUE")]
+    filter: Vec<String>,
+    /// Print with a Go template, `table TEMPLATE` or `json`
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<String>,
+    /// Print whole ids
+    #[arg(long)]
+    no_trunc: bool,
+    /// Print ids alone
+    #[arg(long, short = 'q')]
+    quiet: bool,
+    /// Print no headings
+    #[arg(long, short = 'n')]
+    noheading: bool,
+}
+
+/// Lists networks.
+///
+/// # Errors
+/// `Invalid` for wrong filters and templates.
+pub(crate) fn list(args: ListArgs) -> Result<u8> {
+    let format = Format::of_list(args.format.as_deref())?;
+    let networks = Engine::open()?.networks(&NetworkFilters::parse(&args.filter)?)?;
+    let rows: Vec<(Value, &Shown)> =
+        networks.iter().map(|network| (row(network, args.no_trunc), network)).collect();
+    if args.quiet && format.is_none() {
+        let ids: String =
+            rows.iter().filter_map(|(row, _)| row["ID"].as_str()).map(|id| format!("{id}\n")).collect();
+        ui::write(ids.as_bytes())?;
+        return Ok(0);
+    }
+    ui::write(table::body(&render(&rows, format)?, args.noheading).as_bytes())?;
+    Ok(0)
+}
+
+/// What a template sees of one network.
+fn row(network: &Shown, whole: bool) -> Value {
+    let labels: Vec<String> = network.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let id = if whole { network.id.as_str() } else { network.id.get(..12).unwrap_or(&network.id) };
+    json!({
+        "ID": id, "Name": network.name, "Driver": network.driver, "Scope": "local",
+        "CreatedAt": network.created.map(|created| created.to_string()).unwrap_or_default(),
+        "IPv4": "true", "IPv6": network.ipv6.to_string(), "Internal": network.internal.to_string(),
+        "Labels": labels.join(","),
+    })
+}
+
+fn render(rows: &[(Value, &Shown)], format: Option<Format>) -> Result<String> {
+    let rendered = |template: &Template| -> Result<Vec<String>> {
+        rows.iter()
+            .map(|(row, network)| {
+                template.render(row, Scope { labels: Some(&network.labels), ..Scope::default() })
+            })
+            .collect()
+    };
+    let lines = |texts: Vec<String>| texts.iter().map(|text| format!("{text}\n")).collect();
+    let template = match format {
+        Some(Format::Json) => return Ok(lines(rows.iter().map(|(row, _)| row.to_string()).collect())),
+        Some(Format::Template(template)) => return Ok(lines(rendered(&template)?)),
+        Some(Format::Table(template)) => template,
+        None => Template::parse("{{.ID}}\t{{.Name}}\t{{.Driver}}\t{{.Scope}}")?,
+    };
+    let headings = json!({
+        "ID": "NETWORK ID", "Name": "NAME", "Driver": "DRIVER", "Scope": "SCOPE", "CreatedAt": "CREATED AT",
+        "IPv4": "IPV4", "IPv6": "IPV6", "Internal": "INTERNAL", "Labels": "LABELS",
+    });
+    let mut all = vec![template.render(&headings, Scope { headings: true, ..Scope::default() })?];
+    all.extend(rendered(&template)?);
+    Ok(table::align(&all))
+}
+
+#[derive(Args, Debug, Default)]
+pub(crate) struct InspectArgs {
+    /// Print with a Go template or `json`
+    #[arg(long, short = 'f', value_name = "FORMAT")]
+    format: Option<String>,
+    #[arg(value_name = "NETWORK", required = true)]
+    networks: Vec<String>,
+}
+
+/// Shows everything about networks: what was found is printed, what was not is
+/// an error.
+///
+/// # Errors
+/// `Invalid` for a wrong template.
+pub(crate) fn inspect(args: InspectArgs) -> Result<u8> {
+    let format = Format::of_document(args.format.as_deref())?;
+    let engine = Engine::open()?;
+    let mut documents = Vec::new();
+    let mut failures = Vec::new();
+    for name in &args.networks {
+        match engine.network_document(name) {
+            Ok(document) => documents.push(document),
+            Err(error) => failures.push(error),
+        }
+    }
+    ui::write(render_documents(&documents, format.as_ref())?.as_bytes())?;
+    Ok(show(&failures))
+}
+
+/// The exit code of the last.
+fn show(failures: &[Error]) -> u8 {
+    failures.iter().for_each(ui::error);
+    failures.last().map_or(0, super::exit::code)
+}
+
+#[derive(Args, Debug, Default)]
+pub(crate) struct RemoveArgs {
+    /// Remove the containers on it first, and do not complain about what does not exist
+    #[arg(long, short = 'f')]
+    force: bool,
+    /// Seconds to stop those containers in before they are killed
+    #[arg(long, short = 't', value_name = "SECONDS", requires = "force", allow_negative_numbers = true)]
+    time: Option<i64>,
+    #[arg(value_name = "NETWORK", required = true)]
+    networks: Vec<String>,
+}
+
+/// Removes networks: each that can be.
+///
+/// # Errors
+/// Where the engine cannot be opened.
+pub(crate) fn remove(args: RemoveArgs) -> Result<u8> {
+    let engine = Engine::open()?;
+    let force =
+        args.force.then(|| RemoveOptions { force: true, time: args.time, ..RemoveOptions::default() });
+    let mut failures = Vec::new();
+    for name in &args.networks {
+        match engine.remove_network(name, force.as_ref()) {
+            Ok(_) => ui::line(name)?,
+            Err(error) if args.force && error.kind() == Kind::NotFound => {}
+            Err(error) => failures.push(error),
+        }
+    }
+    Ok(show(&failures))
+}
+
+#[derive(Args, Debug, Default)]
+pub(crate) struct PruneArgs {
+    /// Remove those for which KEY=VALUE holds: until=TIME, label=KEY[=VALUE], label!=KEY[=VALUE]
+    #[arg(long, value_name = "KEY=VALUE")]
+    filter: Vec<String>,
+    /// Do not ask
+    #[arg(long, short = 'f')]
+    force: bool,
+}
+
+/// Removes the networks that no container is on.
+///
+/// # Errors
+/// `Invalid` for wrong filters.
+pub(crate) fn prune(args: PruneArgs) -> Result<u8> {
+    let filters = NetworkFilters::for_prune(&args.filter)?;
+    if !args.force
+        && !confirmed("WARNING! This will remove all custom networks not used by at least one container.")?
+    {
+        return Ok(0);
+    }
+    let removed = Engine::open()?.prune_networks(&filters)?;
+    if !removed.is_empty() {
+        ui::line(&format!("Deleted Networks:\n{}\n", removed.join("\n")))?;
+    }
+    Ok(0)
+}
+
+#[derive(Args, Debug, Default)]
+pub(crate) struct ExistsArgs {
+    #[arg(value_name = "NETWORK")]
+    network: String,
+}
+
+/// 0 where there is a network of that name, 1 where there is none.
+///
+/// # Errors
+/// Where that cannot be found out.
+pub(crate) fn exists(args: ExistsArgs) -> Result<u8> {
+    match Engine::open()?.network_document(&args.network) {
+        Ok(_) => Ok(0),
+        Err(error) if error.kind() == Kind::NotFound => Ok(1),
+        Err(error) => Err(error),
+    }
+}
+
+#[derive(Args, Debug, Default)]
+pub(crate) struct ConnectArgs {
+    /// A further name of the container on the network
+    #[arg(long, value_name = "NAME")]
+    alias: Vec<String>,
+    /// An IPv4 address of the network
+    #[arg(long, value_name = "IP")]
+    ip: Option<String>,
+    /// An IPv6 address of the network
+    #[arg(long, value_name = "IP")]
+    ip6: Option<String>,
+    /// The Ethernet address
+    #[arg(long, value_name = "MAC")]
+    mac_address: Option<String>,
+    /// The name of the interface in the container
+    #[arg(long, value_name = "NAME")]
+    interface_name: Option<String>,
+    #[arg(value_name = "NETWORK")]
+    network: String,
+    #[arg(value_name = "CONTAINER")]
+    container: String,
+}
+
+/// Puts a container on a network.
+///
+/// # Errors
+/// `NotFound`, `Conflict`.
+pub(crate) fn connect(args: ConnectArgs) -> Result<u8> {
+    let attachment = Attachment {
+        network: args.network,
+        aliases: args.alias.iter().map(|alias| checked_alias(alias)).collect::<Result<_>>()?,
+        ip: args.ip.as_deref().map(|ip| parse_ip("--ip", ip)).transpose()?,
+        ip6: args.ip6.as_deref().map(|ip| parse_ip6("--ip6", ip)).transpose()?,
+        mac: args.mac_address.as_deref().map(parse_mac).transpose()?,
+        interface: args.interface_name.as_deref().map(checked_interface).transpose()?,
+    };
+    let engine = Engine::open()?;
+    let id = engine.resolve(&args.container)?;
+    engine.connect_network(&id, attachment)?;
+    Ok(0)
+}
+
+#[derive(Args, Debug, Default)]
+pub(crate) struct ReloadArgs {
+    /// All running containers that are on networks
+    #[arg(long, short = 'a')]
+    all: bool,
+    /// The one that was made last
+    #[arg(long, short = 'l', conflicts_with = "all")]
+    latest: bool,
+    #[arg(value_name = "CONTAINER", required_unless_present_any = ["all", "latest"], conflicts_with_all = ["all", "latest"])]
+    containers: Vec<String>,
+}
+
+/// Makes the interfaces of running containers anew; prints the ids.
+///
+/// # Errors
+/// Where the engine cannot be opened.
+pub(crate) fn reload(args: ReloadArgs) -> Result<u8> {
+    let engine = Engine::open()?;
+    let ids = if args.all {
+        engine.on_networks()?
+    } else if args.latest {
+        vec![engine.latest()?]
+    } else {
+        args.containers.iter().map(|word| engine.resolve(word)).collect::<Result<_>>()?
+    };
+    let mut failures = Vec::new();
+    for id in ids {
+        match engine.reload_networks(&id) {
+            Ok(()) => ui::line(id.as_str())?,
+            Err(error) => failures.push(error),
+        }
+    }
+    Ok(show(&failures))
+}
+
+#[derive(Args, Debug, Default)]
+pub(crate) struct DisconnectArgs {
+    /// Accepted: the end of a connection is never refused
+    #[arg(long, short = 'f')]
+    force: bool,
+    #[arg(value_name = "NETWORK")]
+    network: String,
+    #[arg(value_name = "CONTAINER")]
+    container: String,
+}
+
+/// Takes a container off a network.
+///
+/// # Errors
+/// `NotFound`, `Conflict`.
+pub(crate) fn disconnect(args: DisconnectArgs) -> Result<u8> {
+    let engine = Engine::open()?;
+    let id = engine.resolve(&args.container)?;
+    engine.disconnect_network(&id, &args.network)?;
+    Ok(0)
+}

@@ -1,0 +1,379 @@
+//! Networks: create, list, inspect, remove, prune, connect, disconnect.
+
+mod shown;
+
+pub(crate) use shown::{NetworkFilters, Shown};
+
+use super::Engine;
+use super::remove::RemoveOptions;
+use crate::error::{BestEffort, Error, Kind, Result};
+use crate::monitor::messages::{Change, Reply, Request};
+use crate::network::netlink::Netlink;
+use crate::state::networks::{Networks, PoolWish, new_id};
+use crate::state::{events, lock};
+use crate::types::container::{ContainerConfig, ContainerRecord};
+use crate::types::event::{Event, EventKind};
+use crate::types::id::ContainerId;
+use crate::types::network::{Attachment, DEFAULT, Network, Subnet};
+use crate::types::status::Status;
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+/// What `network create` asks for.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct NetworkRequest {
+    pub(crate) name: String,
+    pub(crate) pools: Vec<PoolWish>,
+    pub(crate) internal: bool,
+    pub(crate) no_dns: bool,
+    pub(crate) dns_servers: Vec<IpAddr>,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) options: BTreeMap<String, String>,
+}
+
+/// Networks that are no bridges, and always there.
+const PREDEFINED: [&str; 2] = ["host", "none"];
+
+impl Engine {
+    /// The networks that are kept; the default one is made where it is missing.
+    fn networks_kept(&self) -> Result<Networks> {
+        let networks = Networks::new(&self.dirs);
+        networks.ensure_default(routes_of_host)?;
+        Ok(networks)
+    }
+
+    /// Makes a network.
+    ///
+    /// # Errors
+    /// `Conflict` where its name or a subnet is taken; `Invalid` for bad input.
+    pub(crate) fn create_network(&self, request: &NetworkRequest) -> Result<Network> {
+        check_options(&request.options)?;
+        let network = Network {
+            version: 1,
+            id: new_id()?,
+            name: request.name.clone(),
+            created: Timestamp::now(),
+            pools: Vec::new(),
+            internal: request.internal,
+            dns: !request.no_dns,
+            dns_servers: request.dns_servers.clone(),
+            labels: request.labels.clone(),
+            options: request.options.clone(),
+        };
+        let network = self.networks_kept()?.create(network, &request.pools, &routes_of_host())?;
+        self.note_network("create", &network, None);
+        Ok(network)
+    }
+
+    pub(crate) fn networks(&self, filters: &NetworkFilters) -> Result<Vec<Shown>> {
+        let users = self.network_users()?;
+        let mut all: Vec<Shown> = self.networks_kept()?.all()?.iter().map(Shown::from).collect();
+        all.push(Shown::fixed("host", "host", "a"));
+        all.push(Shown::fixed("none", "null", "b"));
+        all.sort_by(|one, other| one.name.cmp(&other.name));
+        all.retain(|network| filters.admits(network, users.contains_key(&network.name)));
+        Ok(all)
+    }
+
+    /// The network with this name, id or beginning of an id.
+    ///
+    /// # Errors
+    /// `NotFound` where there is none.
+    pub(crate) fn network(&self, word: &str) -> Result<Network> {
+        self.networks_kept()?.find(word)
+    }
+
+    /// Docker's document of a network.
+    pub(crate) fn network_document(&self, word: &str) -> Result<Value> {
+        if PREDEFINED.contains(&word) {
+            let fixed = if word == "host" {
+                Shown::fixed("host", "host", "a")
+            } else {
+                Shown::fixed("none", "null", "b")
+            };
+            return Ok(json!({
+                "Name": fixed.name, "Id": fixed.id, "Scope": "local", "Driver": fixed.driver, "EnableIPv4": true,
+                "EnableIPv6": false, "IPAM": {"Driver": "default", "Options": null, "Config": null},
+                "Internal": false, "Attachable": false, "Ingress": false, "ConfigFrom": {"Network": ""},
+                "ConfigOnly": false, "Containers": {}, "Options": {}, "Labels": {},
+            }));
+        }
+        let network = self.network(word)?;
+        let config: Vec<Value> = network
+            .pools
+            .iter()
+            .map(|pool| {
+                let mut config =
+                    json!({"Subnet": pool.subnet.to_string(), "Gateway": pool.gateway.to_string()});
+                if let Some(range) = pool.range {
+                    config["IPRange"] = range.to_string().into();
+                }
+                config
+            })
+            .collect();
+        let mut containers = Map::new();
+        for id in self.store.ids()? {
+            let Some(live) = self.store.live(&id)? else { continue };
+            let Some(endpoint) = live.endpoints.iter().find(|endpoint| endpoint.network == network.name)
+            else {
+                continue;
+            };
+            let Ok(record) = self.store.record(&id) else { continue };
+            let with_prefix = |address: Option<IpAddr>| {
+                let pool = address.and_then(|a| network.pools.iter().find(|pool| pool.subnet.contains(a)));
+                address.zip(pool).map_or(String::new(), |(a, pool)| format!("{a}/{}", pool.subnet.prefix()))
+            };
+            let shown = json!({
+                "Name": record.name, "EndpointID": "", "MacAddress": endpoint.mac.to_string(),
+                "IPv4Address": with_prefix(endpoint.ipv4()), "IPv6Address": with_prefix(endpoint.ipv6()),
+            });
+            containers.insert(id.to_string(), shown);
+        }
+        Ok(json!({
+            "Name": network.name, "Id": network.id, "Created": network.created.to_string(), "Scope": "local",
+            "Driver": "bridge", "EnableIPv4": network.pools.iter().any(|pool| !pool.subnet.is_ipv6()),
+            "EnableIPv6": network.has_ipv6(),
+            "IPAM": {"Driver": "default", "Options": {}, "Config": config}, "Internal": network.internal,
+            "Attachable": false, "Ingress": false, "ConfigFrom": {"Network": ""}, "ConfigOnly": false,
+            "Containers": containers, "Options": network.options, "Labels": network.labels,
+        }))
+    }
+
+    /// The containers on each network, by the networks' names.
+    fn network_users(&self) -> Result<BTreeMap<String, Vec<ContainerRecord>>> {
+        let mut users: BTreeMap<String, Vec<ContainerRecord>> = BTreeMap::new();
+        for id in self.store.ids()? {
+            let Ok(record) = self.store.record(&id) else { continue };
+            for attachment in &record.config.networks {
+                users.entry(attachment.network.clone()).or_default().push(record.clone());
+            }
+        }
+        Ok(users)
+    }
+
+    /// Removes a network; with `force` the containers on it first.
+    ///
+    /// # Errors
+    /// `NotFound`; `Conflict` where containers are on it; `Invalid` for those
+    /// that are always there.
+    pub(crate) fn remove_network(&self, word: &str, force: Option<&RemoveOptions>) -> Result<String> {
+        if PREDEFINED.contains(&word) || word == DEFAULT || word == "podman" {
+            return Err(Error::invalid(format!("{word} is a pre-defined network and cannot be removed")));
+        }
+        let networks = self.networks_kept()?;
+        let network = networks.find(word)?;
+        let users = self.network_users()?.remove(&network.name).unwrap_or_default();
+        if let (Some(user), None) = (users.first(), force) {
+            return Err(Error::conflict(format!(
+                "error while removing network: network {} id {} has active endpoints (name:{:?} id:{:?})",
+                network.name,
+                network.id.get(..12).unwrap_or_default(),
+                user.name,
+                user.id.short()
+            ))
+            .hint(format!(
+                "`coracle network disconnect {} {}`, or `network rm -f` removes its containers",
+                network.name, user.name
+            )));
+        }
+        for (user, options) in users.iter().zip(force.into_iter().cycle()) {
+            self.remove(&user.id, options)?;
+        }
+        networks.remove(&network.name)?;
+        self.note_network("destroy", &network, None);
+        Ok(network.name)
+    }
+
+    /// Removes the networks that no container is on.
+    pub(crate) fn prune_networks(&self, filters: &NetworkFilters) -> Result<Vec<String>> {
+        let users = self.network_users()?;
+        let mut removed = Vec::new();
+        for network in self.networks(filters)? {
+            if network.is_custom() && !users.contains_key(&network.name) {
+                removed.push(self.remove_network(&network.name, None)?);
+            }
+        }
+        Ok(removed)
+    }
+
+    /// Puts a container on a network, at once where it runs.
+    ///
+    /// # Errors
+    /// `Conflict` where it is on it already or has no network of its own.
+    pub(crate) fn connect_network(&self, id: &ContainerId, mut attachment: Attachment) -> Result<()> {
+        let network = self.network(&attachment.network)?;
+        attachment.network.clone_from(&network.name);
+        let _lock = lock::container(&self.dirs.container(id))?;
+        let snapshot = self.snapshot_locked(id)?;
+        let mut record = snapshot.record;
+        if !record.config.network.has_own_interfaces() {
+            return Err(Error::conflict(format!(
+                "container {} cannot be connected to a network: it has network mode {}",
+                record.name,
+                super::list::network_name(&record.config.network)
+            ))
+            .hint("a container with a network of its own can be: one of `--network NAME`, or without `--network`"));
+        }
+        if record.config.networks.iter().any(|other| other.network == network.name) {
+            return Err(Error::conflict(format!(
+                "endpoint with name {} already exists in network {}",
+                record.name, network.name
+            )));
+        }
+        record.config.networks.push(attachment);
+        self.apply_networks(&record, &snapshot.status, Change::Differences)?;
+        self.note_network("connect", &network, Some(id));
+        Ok(())
+    }
+
+    /// Takes a container off a network.
+    ///
+    /// # Errors
+    /// `Conflict` where it is not on it.
+    pub(crate) fn disconnect_network(&self, id: &ContainerId, word: &str) -> Result<()> {
+        let network = self.network(word)?;
+        let _lock = lock::container(&self.dirs.container(id))?;
+        let snapshot = self.snapshot_locked(id)?;
+        let mut record = snapshot.record;
+        let before = record.config.networks.len();
+        record.config.networks.retain(|other| other.network != network.name);
+        if record.config.networks.len() == before {
+            return Err(Error::conflict(format!(
+                "container {} is not connected to network {}",
+                record.name, network.name
+            )));
+        }
+        self.apply_networks(&record, &snapshot.status, Change::Differences)?;
+        Networks::new(&self.dirs).release(&network.name, id);
+        self.note_network("disconnect", &network, Some(id));
+        Ok(())
+    }
+
+    /// The running containers that are on networks.
+    pub(crate) fn on_networks(&self) -> Result<Vec<ContainerId>> {
+        let on_any = |id: &ContainerId| {
+            self.store.live(id).ok().flatten().is_some_and(|live| !live.endpoints.is_empty())
+        };
+        Ok(self.store.ids()?.into_iter().filter(on_any).collect())
+    }
+
+    /// Makes the interfaces, addresses and routes of a running container anew.
+    ///
+    /// # Errors
+    /// `Conflict` where it does not run or is on no network.
+    pub(crate) fn reload_networks(&self, id: &ContainerId) -> Result<()> {
+        let _lock = lock::container(&self.dirs.container(id))?;
+        let snapshot = self.snapshot_locked(id)?;
+        let record = snapshot.record;
+        if record.config.networks.is_empty() {
+            return Err(Error::conflict(format!(
+                "container {} is on no network that can be reloaded: it has network mode {}",
+                record.name,
+                super::list::network_name(&record.config.network)
+            )));
+        }
+        if !matches!(snapshot.status, Status::Running { .. }) {
+            return Err(self.not_running(id));
+        }
+        self.apply_networks(&record, &snapshot.status, Change::Reload)
+    }
+
+    /// Makes it so: first where it runs, then for its next start.
+    fn apply_networks(&self, record: &ContainerRecord, status: &Status, how: Change) -> Result<()> {
+        match status {
+            Status::Running { .. } | Status::Restarting { .. } => {
+                let request = Request::Networks(record.config.networks.clone(), how);
+                match self.ask(&record.id, &request)? {
+                    Some(Reply::Done) => {}
+                    Some(Reply::Refused { message, hints, .. }) => {
+                        return Err(hints.into_iter().fold(Error::new(Kind::Conflict, message), Error::hint));
+                    }
+                    Some(Reply::Failed(text)) => return Err(Error::failed(text)),
+                    Some(_) | None => return Err(self.not_running(&record.id)),
+                }
+            }
+            Status::Created | Status::Exited(_) => self.lease_static(&record.id, &record.config)?,
+        }
+        self.store.save(record)
+    }
+
+    /// Checks what a container asks of networks, before anything is made of it.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown network; `Conflict` for an address that is taken.
+    pub(crate) fn check_networks(&self, config: &mut ContainerConfig) -> Result<()> {
+        if config.networks.is_empty() {
+            return Ok(());
+        }
+        let networks = self.networks_kept()?;
+        for attachment in &mut config.networks {
+            attachment.network = networks.find(&attachment.network)?.name;
+        }
+        for (at, attachment) in config.networks.iter().enumerate() {
+            if config.networks[..at].iter().any(|other| other.network == attachment.network) {
+                return Err(Error::invalid(format!(
+                    "network {} was given more than once",
+                    attachment.network
+                )));
+            }
+        }
+        for (target, _) in &config.links {
+            self.store.resolve(target)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the addresses that were asked for by number.
+    pub(crate) fn lease_static(&self, id: &ContainerId, config: &ContainerConfig) -> Result<()> {
+        let networks = Networks::new(&self.dirs);
+        for attachment in config.networks.iter().filter(|one| one.ip.is_some() || one.ip6.is_some()) {
+            networks.lease(&networks.find(&attachment.network)?, id, attachment, "")?;
+        }
+        Ok(())
+    }
+
+    fn note_network(&self, action: &str, network: &Network, container: Option<&ContainerId>) {
+        let mut event = Event::now(EventKind::Network, action, &network.id)
+            .with("name", &network.name)
+            .with("type", "bridge");
+        if let Some(id) = container {
+            event = event.with("container", id.as_str());
+        }
+        events::append(&self.dirs, &event).or_ignore();
+    }
+}
+
+/// Where the host routes to: no network of ours shall hide that.
+fn routes_of_host() -> Vec<Subnet> {
+    let routes = Netlink::open().and_then(|mut netlink| netlink.destinations()).unwrap_or_default();
+    routes.into_iter().filter_map(|route| Subnet::new(route.address, route.prefix)).collect()
+}
+
+fn check_options(options: &BTreeMap<String, String>) -> Result<()> {
+    for (key, value) in options {
+        match key.as_str() {
+            "mtu" | "com.docker.network.driver.mtu" => {
+                let fits = value.parse::<u32>().is_ok_and(|mtu| (68..=65535).contains(&mtu));
+                if !fits {
+                    return Err(Error::invalid(format!("invalid mtu {value:?}")).hint("68 to 65535"));
+                }
+            }
+            "com.docker.network.bridge.name" => drop(crate::types::network::checked_interface(value)?),
+            // So it is here whatever is said of it: networks cannot reach each other.
+            "isolate" if matches!(value.as_str(), "true" | "strict") => {}
+            "isolate" => {
+                return Err(Error::invalid(format!(
+                    "isolate={value}: networks are always isolated from each other"
+                ))
+                .hint("connect a container to both: `coracle network connect`"));
+            }
+            _ => {
+                return Err(Error::invalid(format!("unsupported bridge network option {key}"))
+                    .hint("the options are mtu, isolate, com.docker.network.driver.mtu and com.docker.network.bridge.name"));
+            }
+        }
+    }
+    Ok(())
+}

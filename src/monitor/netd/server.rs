@@ -1,0 +1,387 @@
+//! The holder's own side.
+
+// `AsyncFd::new` is deprecated for types that may change their fd; an `OwnedFd`
+// does not.
+#![allow(deprecated)]
+
+use super::messages::{FromHolder, HolderOrder, ToHolder, Wanted};
+use super::wire::{hear, hear_fd, say};
+use super::{directory, open_lock};
+use crate::channel::{Channel, role_ended};
+use crate::error::{BestEffort, Context, Error, Result};
+use crate::monitor::control::socket_path;
+use crate::monitor::role;
+use crate::network::bridge::{Bridges, DefaultRoute, Listening};
+use crate::network::dns::server::{self as dns, Shared};
+use crate::network::uplink::{self, Chosen, Netns, News, Uplink};
+use crate::sys::socket;
+use crate::types::network::{Endpoint, Network};
+use crate::types::uplink::{Preference, SlirpOptions, Wish};
+use crate::userns;
+use rustix::fs::FlockOperation;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+/// `argv[1]` of the role.
+pub(crate) const ROLE: &str = "--netd";
+
+/// Between two tries to end, while somebody looks for this holder.
+const RETRY: Duration = Duration::from_millis(20);
+
+/// Work for the thread that lives among the bridges.
+type Job = Box<dyn FnOnce(&mut Bridges) + Send>;
+
+struct Holder {
+    jobs: mpsc::UnboundedSender<Job>,
+    names: Rc<Shared>,
+    netns: OwnedFd,
+    clients: Cell<usize>,
+    next: Cell<u64>,
+    left: Notify,
+    /// How many containers are on a network, or about to be.
+    users: RefCell<BTreeMap<String, usize>>,
+    /// Those who answer names on a network.
+    servers: RefCell<BTreeMap<String, Vec<JoinHandle<()>>>>,
+    /// `None` until the first network wants out; then why there is none.
+    uplink: tokio::sync::Mutex<Option<Result<(), String>>>,
+}
+
+/// The role's entry.
+pub(crate) fn main() -> ExitCode {
+    role_ended(run())
+}
+
+fn run() -> Result<()> {
+    let mut channel: Channel<FromHolder, HolderOrder> = Channel::new(role::socket()?);
+    let Some(order) = channel.receive()? else { return Ok(()) };
+    let netns = if order.netns {
+        socket::receive_fd(channel.as_fd()).context(|| "receive the namespace of the bridges")?
+    } else {
+        None
+    };
+    let begun = begin(&order, netns);
+    let (jobs, netns, listener) = match begun {
+        Ok(begun) => begun,
+        Err(error) => {
+            channel
+                .send(&FromHolder::Failed { message: error.to_string(), hints: error.hints().to_vec() })
+                .or_ignore();
+            return Err(error);
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context(|| "start the holder of the bridges")?;
+    let holder = Rc::new(Holder {
+        jobs,
+        names: Shared::new("/etc/resolv.conf"),
+        netns,
+        clients: Cell::new(0),
+        next: Cell::new(0),
+        left: Notify::new(),
+        users: RefCell::default(),
+        servers: RefCell::default(),
+        uplink: tokio::sync::Mutex::new(None),
+    });
+    let local = tokio::task::LocalSet::new();
+    runtime.block_on(local.run_until(serve(holder, &order, listener, channel.into_stream())))
+}
+
+type Begun = (mpsc::UnboundedSender<Job>, OwnedFd, UnixListener);
+
+fn begin(order: &HolderOrder, netns: Option<OwnedFd>) -> Result<Begun> {
+    userns::register_holder(&order.dirs.runtime)?;
+    let (jobs, mut todo) = mpsc::unbounded_channel::<Job>();
+    let (tell, told) = std::sync::mpsc::channel();
+    let thread = std::thread::Builder::new().name("bridges".into());
+    thread
+        .spawn(move || {
+            let mut bridges = match Bridges::enter(netns).and_then(|b| b.netns().map(|fd| (b, fd))) {
+                // Whoever waits for this word is there until it has come.
+                Ok((bridges, fd)) => {
+                    drop(tell.send(Ok(fd)));
+                    bridges
+                }
+                Err(error) => return drop(tell.send(Err(error))),
+            };
+            while let Some(job) = todo.blocking_recv() {
+                job(&mut bridges);
+            }
+        })
+        .context(|| "start the thread of the bridges")?;
+    let netns = told.recv().map_err(|_| Error::failed("the thread of the bridges has ended"))??;
+    let directory = directory(&order.dirs);
+    let (_open, path) = socket_path(&directory)?;
+    // Left by a holder that was killed; whoever started this one has the lock.
+    std::fs::remove_file(&path).or_ignore();
+    let listener = UnixListener::bind(&path).context(|| format!("listen in {}", directory.display()))?;
+    Ok((jobs, netns, listener))
+}
+
+async fn serve(
+    holder: Rc<Holder>,
+    order: &HolderOrder,
+    listener: UnixListener,
+    first: UnixStream,
+) -> Result<()> {
+    let step = || "listen for monitors";
+    listener.set_nonblocking(true).context(step)?;
+    let listener = AsyncFd::new(listener).context(step)?;
+    holder.take(first)?;
+    loop {
+        tokio::select! {
+            ready = listener.readable() => {
+                let mut ready = ready.context(step)?;
+                match listener.get_ref().accept() {
+                    Ok((stream, _)) => holder.take(stream)?,
+                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => ready.clear_ready(),
+                    // Out of fds: it is tried again.
+                    Err(_) => tokio::time::sleep(RETRY).await,
+                }
+            }
+            () = holder.left.notified() => {
+                while holder.clients.get() == 0 {
+                    if let Some(lock) = try_lock(order)? {
+                        // Who has connected before the lock was taken is served.
+                        if let Ok((stream, _)) = listener.get_ref().accept() {
+                            holder.take(stream)?;
+                            break;
+                        }
+                        let socket = directory(&order.dirs).join(crate::monitor::control::SOCKET);
+                        std::fs::remove_file(socket).or_ignore();
+                        userns::unregister_holder(&order.dirs.runtime).or_ignore();
+                        drop(lock);
+                        return Ok(());
+                    }
+                    tokio::time::sleep(RETRY).await;
+                    if let Ok((stream, _)) = listener.get_ref().accept() {
+                        holder.take(stream)?;
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn try_lock(order: &HolderOrder) -> Result<Option<OwnedFd>> {
+    let lock = open_lock(&order.dirs)?;
+    match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(lock)),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+        Err(errno) => Err(errno).context(|| "lock the holder of the bridges"),
+    }
+}
+
+impl Holder {
+    /// Serves a monitor from now on.
+    fn take(self: &Rc<Self>, stream: UnixStream) -> Result<()> {
+        stream.set_nonblocking(true).context(|| "prepare a monitor's connection")?;
+        self.clients.set(self.clients.get() + 1);
+        let key = self.next.get();
+        self.next.set(key + 1);
+        let holder = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            let mut client = Client { key, id: String::new(), endpoints: Vec::new() };
+            holder.converse(stream, &mut client).await.or_ignore();
+            holder.names.names.borrow_mut().remove(key);
+            holder.detach(&client.id, client.endpoints).await;
+            holder.clients.set(holder.clients.get() - 1);
+            holder.left.notify_one();
+        });
+        Ok(())
+    }
+
+    async fn converse(&self, stream: UnixStream, client: &mut Client) -> Result<()> {
+        let stream = AsyncFd::new(stream).context(|| "listen to a monitor")?;
+        say(&stream, &FromHolder::Welcome).await?;
+        socket::send_fd(stream.get_ref().as_fd(), self.netns.as_fd())
+            .context(|| "send the namespace of the bridges")?;
+        while let Some(order) = hear(&stream).await? {
+            let ToHolder::Set(wanted) = order else {
+                self.names.names.borrow_mut().remove(client.key);
+                return say(&stream, &FromHolder::Done { warnings: Vec::new() }).await;
+            };
+            let netns = hear_fd(&stream).await?;
+            let reply = match self.set(client, *wanted, netns).await {
+                Ok(warnings) => FromHolder::Done { warnings },
+                Err(error) => {
+                    FromHolder::Failed { message: error.to_string(), hints: error.hints().to_vec() }
+                }
+            };
+            say(&stream, &reply).await?;
+        }
+        Ok(())
+    }
+
+    async fn set(&self, client: &mut Client, wanted: Wanted, netns: OwnedFd) -> Result<Vec<String>> {
+        let Wanted { member, networks, leads_out, uplink } = wanted;
+        client.id.clone_from(&member.id);
+        let endpoints = member.endpoints.clone();
+        let gone = std::mem::replace(&mut client.endpoints, endpoints.clone());
+        // From here on no other client's end takes their bridges away.
+        for network in differences(&endpoints, &gone) {
+            *self.users.borrow_mut().entry(network.network.clone()).or_default() += 1;
+        }
+        for network in &networks {
+            self.lay(network).await?;
+        }
+        let mut warnings = Vec::new();
+        if leads_out && networks.iter().any(|network| !network.internal) {
+            warnings.extend(self.want_uplink(uplink).await.err());
+        }
+        let first_out = networks.iter().position(|network| leads_out && !network.internal);
+        let id = client.id.clone();
+        let attached = self
+            .work(move |bridges| {
+                for (at, endpoint) in endpoints.iter().enumerate() {
+                    let leads =
+                        if Some(at) == first_out { DefaultRoute::Here } else { DefaultRoute::Elsewhere };
+                    bridges.attach(&id, &netns, endpoint, leads)?;
+                }
+                Ok(())
+            })
+            .await;
+        // Names come last and go first: no name without its address.
+        if attached.is_ok() {
+            self.names.names.borrow_mut().set(client.key, member);
+        }
+        self.detach(&client.id, differences(&gone, &client.endpoints)).await;
+        attached.map(|()| warnings)
+    }
+
+    /// Takes a container off networks, and away the bridges of those that nobody
+    /// is on any more.
+    async fn detach(&self, id: &str, gone: Vec<Endpoint>) {
+        if gone.is_empty() {
+            return;
+        }
+        let mut empty = Vec::new();
+        for endpoint in &gone {
+            let mut users = self.users.borrow_mut();
+            let left = users.get_mut(&endpoint.network).map_or(0, |count| {
+                *count -= 1;
+                *count
+            });
+            if left == 0 {
+                users.remove(&endpoint.network);
+                let servers = self.servers.borrow_mut().remove(&endpoint.network);
+                servers.into_iter().flatten().for_each(|task| task.abort());
+                empty.push(endpoint.network.clone());
+            }
+        }
+        let id = id.to_owned();
+        self.work(move |bridges| {
+            for endpoint in &gone {
+                bridges.detach(&id, endpoint).or_ignore();
+            }
+            for network in &empty {
+                bridges.lift(network).or_ignore();
+            }
+            Ok(())
+        })
+        .await
+        .or_ignore();
+    }
+
+    async fn lay(&self, network: &Network) -> Result<()> {
+        let wanted = network.clone();
+        let listening = self.work(move |bridges| bridges.lay(&wanted)).await?;
+        let Some(Listening { datagrams, connections }) = listening else { return Ok(()) };
+        self.names.names.borrow_mut().set_network(network.clone());
+        let mut tasks = Vec::new();
+        for socket in datagrams {
+            let served = dns::datagrams(Rc::clone(&self.names), network.name.clone(), socket);
+            tasks.push(tokio::task::spawn_local(served));
+        }
+        for listener in connections {
+            let served = dns::connections(Rc::clone(&self.names), network.name.clone(), listener);
+            tasks.push(tokio::task::spawn_local(served));
+        }
+        self.servers.borrow_mut().insert(network.name.clone(), tasks);
+        Ok(())
+    }
+
+    /// Starts the uplink once; why there is none.
+    async fn want_uplink(&self, preference: Preference) -> Result<(), String> {
+        let mut state = self.uplink.lock().await;
+        if let Some(known) = &*state {
+            return known.clone();
+        }
+        let result = self.start_uplink(preference).await.map_err(|error| {
+            let hint = error.hints().first().map(|hint| format!(" ({hint})")).unwrap_or_default();
+            format!("the networks have no way out: {error}{hint}")
+        });
+        *state = Some(result.clone());
+        result
+    }
+
+    async fn start_uplink(&self, preference: Preference) -> Result<()> {
+        let chosen = chosen(preference)?;
+        let netns = self.netns.try_clone().context(|| "keep the namespace of the bridges")?;
+        let mut uplink = Uplink::start(chosen, Netns::from(netns))?;
+        uplink.ready().await?;
+        self.work(|bridges| bridges.connect_uplink(uplink::INTERFACE)).await?;
+        let jobs = self.jobs.clone();
+        tokio::task::spawn_local(async move {
+            loop {
+                if let News::Restarted = uplink.news().await {
+                    let job: Job = Box::new(|bridges| bridges.connect_uplink(uplink::INTERFACE).or_ignore());
+                    if jobs.send(job).is_err() {
+                        return;
+                    }
+                }
+            }
+        });
+        Ok(())
+    }
+
+    async fn work<T: Send + 'static>(
+        &self,
+        act: impl FnOnce(&mut Bridges) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let gone = || Error::failed("the thread of the bridges has ended");
+        let (tell, told) = oneshot::channel();
+        let job: Job = Box::new(move |bridges| {
+            // Whoever has asked may be gone.
+            tell.send(act(bridges)).unwrap_or(());
+        });
+        self.jobs.send(job).map_err(|_| gone())?;
+        told.await.map_err(|_| gone())?
+    }
+}
+
+/// One that takes packets from any address, as pasta does not.
+fn chosen(preference: Preference) -> Result<Chosen> {
+    let slirp = Wish::Slirp(SlirpOptions::default());
+    let builtin = Wish::Builtin(SlirpOptions::default());
+    match preference {
+        Preference::Builtin => Chosen::of(&builtin, preference),
+        Preference::Slirp => Chosen::of(&slirp, preference),
+        Preference::Auto | Preference::Pasta => {
+            Chosen::of(&slirp, preference).or_else(|_| Chosen::of(&builtin, preference))
+        }
+    }
+}
+
+/// One monitor's container.
+struct Client {
+    key: u64,
+    /// The container's.
+    id: String,
+    endpoints: Vec<Endpoint>,
+}
+
+/// Those of `these` on whose networks none of `others` is.
+fn differences(these: &[Endpoint], others: &[Endpoint]) -> Vec<Endpoint> {
+    let is_there = |one: &&Endpoint| others.iter().any(|other| other.network_id == one.network_id);
+    these.iter().filter(|one| !is_there(one)).cloned().collect()
+}

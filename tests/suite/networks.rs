@@ -1,0 +1,377 @@
+//! Networks with bridges and names.
+
+use crate::harness::leaks::processes_of;
+use crate::harness::{Image, Output, Sandbox, Slirp, sandbox, until};
+use std::io::Write;
+use std::net::TcpListener;
+
+const SERVE: &str = "mkdir -p /tmp/w; hostname >/tmp/w/index.html; exec httpd -f -p 80 -h /tmp/w";
+
+/// A web server that is ready.
+fn server(sandbox: &Sandbox, name: &str, options: &[&str]) {
+    let mut words = vec!["run", "-d", "--name", name, "--hostname", name];
+    words.extend(options);
+    words.extend(["busybox", "sh", "-c", SERVE]);
+    sandbox.ok(words);
+    until("the server to listen", || get(sandbox, name, "127.0.0.1").status.success().then_some(()));
+}
+
+fn get(sandbox: &Sandbox, from: &str, host: &str) -> Output {
+    let url = format!("http://{host}/index.html");
+    sandbox.coracle(["exec", from, "timeout", "5", "wget", "-q", "-O", "-", &url])
+}
+
+fn address(sandbox: &Sandbox, name: &str, network: &str) -> String {
+    let format = format!("{{{{(index .NetworkSettings.Networks {network:?}).IPAddress}}}}");
+    sandbox.ok(["inspect", "-f", &format, name]).trim().to_owned()
+}
+
+fn holder(sandbox: &Sandbox) -> Option<i32> {
+    processes_of(sandbox.root())
+        .into_iter()
+        .find(|process| process.command.contains("--netd"))
+        .map(|process| process.pid)
+}
+
+fn monitor_of(sandbox: &Sandbox, name: &str) -> i32 {
+    let id = sandbox.ok(["inspect", "-f", "{{.Id}}", name]);
+    let state = std::fs::read(sandbox.path("run/coracle").join(&id[..12]).join("state.json")).unwrap();
+    let state: serde_json::Value = serde_json::from_slice(&state).unwrap();
+    state["monitor"]["pid"].as_i64().unwrap() as i32
+}
+
+fn kill(pid: i32) {
+    let pid = rustix::process::Pid::from_raw(pid).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+}
+
+#[test]
+fn containers_find_each_other_by_name_alias_and_id_on_shared_networks_alone() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    for network in ["front", "back"] {
+        sandbox.ok(["network", "create", network]);
+    }
+    server(&sandbox, "web", &["--network", "front:alias=www"]);
+    server(&sandbox, "db", &["--network", "back", "--network-alias", "data"]);
+    server(&sandbox, "app", &["--network", "front", "--network", "back", "--link", "db:linked"]);
+    let id = sandbox.ok(["inspect", "-f", "{{.Id}}", "web"])[..12].to_owned();
+    for (from, name, is) in [
+        ("app", "web", "web"),
+        ("app", "www", "web"),
+        ("app", "WEB", "web"),
+        ("app", id.as_str(), "web"),
+        ("app", "data", "db"),
+        ("app", "linked", "db"),
+        ("web", "app", "app"),
+        ("db", "app", "app"),
+        ("web", "web", "web"),
+    ] {
+        let output = get(&sandbox, from, name).ok();
+        assert_eq!(output.text(), is, "{name} from {from}");
+    }
+    // Neither the name nor the address leads to another network.
+    let db = address(&sandbox, "db", "back");
+    for host in ["db", "data", "linked", db.as_str()] {
+        assert!(!get(&sandbox, "web", host).status.success(), "{host} is reached from another network");
+    }
+    // A name without an IPv6 address is a name: no error, and no address.
+    let output = sandbox.coracle(["exec", "app", "nslookup", "-type=aaaa", "web"]);
+    assert!(!output.stdout.contains("NXDOMAIN"), "{output}");
+    let web = address(&sandbox, "web", "front");
+    let output = sandbox.ok(["exec", "app", "nslookup", &web]);
+    assert!(output.contains("name = web"), "{output}");
+    // An IPv4 network has no IPv6, not even of the link (CVE-2024-32473).
+    let output = sandbox.ok(["exec", "web", "ip", "-6", "addr", "show", "dev", "eth0"]);
+    assert_eq!(output.trim(), "");
+}
+
+#[test]
+fn addresses_and_names_are_as_asked_and_survive_a_restart() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    sandbox.ok(["network", "create", "--subnet", "10.201.7.0/24", "--subnet", "fd12:7::/64", "lan"]);
+    let options =
+        ["--network", "lan:interface_name=lan0", "--ip", "10.201.7.77", "--mac-address", "02:00:00:00:07:07"];
+    server(&sandbox, "fixed", &options);
+    server(&sandbox, "free", &["--network", "lan"]);
+    let before = address(&sandbox, "free", "lan");
+    assert_eq!(address(&sandbox, "fixed", "lan"), "10.201.7.77");
+    let output = sandbox.ok(["exec", "fixed", "ip", "addr", "show", "dev", "lan0"]);
+    for word in ["10.201.7.77/24", "fd12:7::", "02:00:00:00:07:07"] {
+        assert!(output.contains(word), "{word}: {output}");
+    }
+    sandbox
+        .coracle(["run", "--rm", "--network", "lan", "--ip", "10.201.7.77", "busybox", "true"])
+        .refused(&["in use"]);
+    sandbox.ok(["restart", "-t", "0", "free"]);
+    until("the server to listen", || get(&sandbox, "free", "127.0.0.1").status.success().then_some(()));
+    assert_eq!(address(&sandbox, "free", "lan"), before);
+    assert_eq!(get(&sandbox, "fixed", "free").ok().text(), "free");
+    let six = get(&sandbox, "fixed", "[fd12:7::1]");
+    assert!(!six.stderr.contains("unreachable"), "{six}");
+}
+
+#[test]
+fn connecting_and_disconnecting_live() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    for network in ["one", "two"] {
+        sandbox.ok(["network", "create", network]);
+    }
+    server(&sandbox, "a", &["--network", "one"]);
+    server(&sandbox, "b", &["--network", "two"]);
+    assert!(!get(&sandbox, "a", "b").status.success());
+    sandbox.ok(["network", "connect", "--alias", "other", "two", "a"]);
+    assert_eq!(get(&sandbox, "b", "other").ok().text(), "a");
+    assert_eq!(get(&sandbox, "a", "b").ok().text(), "b");
+    assert!(sandbox.ok(["exec", "a", "ip", "addr", "show", "dev", "eth1"]).contains("UP"));
+    assert_eq!(sandbox.ok(["ps", "--filter", "network=two", "--format", "{{.Names}}"]).lines().count(), 2);
+    sandbox.coracle(["network", "connect", "two", "a"]).fails(1, &["already exists in network two"]);
+    sandbox.coracle(["network", "rm", "two"]).fails(1, &["has active endpoints"]);
+    sandbox.ok(["network", "disconnect", "two", "a"]);
+    assert!(!get(&sandbox, "b", "other").status.success());
+    assert!(!sandbox.coracle(["exec", "a", "ip", "addr", "show", "dev", "eth1"]).status.success());
+    sandbox.coracle(["network", "disconnect", "two", "a"]).fails(1, &["is not connected"]);
+    // At rest it is recorded.
+    sandbox.ok(["stop", "-t", "0", "a"]);
+    sandbox.ok(["network", "connect", "two", "a"]);
+    sandbox.ok(["start", "a"]);
+    until("the name", || get(&sandbox, "b", "a").status.success().then_some(()));
+    sandbox.ok(["network", "rm", "-f", "two"]);
+    assert_eq!(sandbox.ok(["ps", "-aq"]).lines().count(), 0, "both were on it");
+}
+
+#[test]
+fn nothing_leaves_an_internal_network() {
+    let Some(sandbox) = sandbox(&[Image("busybox"), Slirp]) else { return };
+    let Some(own) = crate::network::own_address() else { return };
+    let listener = TcpListener::bind((own.as_str(), 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    listener.set_nonblocking(true).unwrap();
+    sandbox.ok(["network", "create", "--internal", "inside"]);
+    sandbox.ok(["network", "create", "outside"]);
+    server(&sandbox, "in", &["--network", "inside", "--cap-add", "NET_ADMIN"]);
+    server(&sandbox, "out", &["--network", "outside"]);
+    let gateway = sandbox.ok(["network", "inspect", "-f", "{{(index .IPAM.Config 0).Gateway}}", "inside"]);
+    // Root in the container may set any route: it leads nowhere.
+    sandbox.ok(["exec", "in", "ip", "route", "add", "default", "via", gateway.trim()]);
+    let other = address(&sandbox, "out", "outside");
+    let fetch = format!(
+        "for url in http://{own}:{port}/ http://{other}/index.html http://10.0.2.2/; do \
+         timeout 3 wget -q -O - $url && echo REACHED; done; nslookup example.com 2>&1; true"
+    );
+    let output = sandbox.ok(["exec", "in", "sh", "-c", &fetch]);
+    assert!(!output.contains("REACHED"), "{output}");
+    assert!(output.contains("NXDOMAIN"), "{output}");
+    assert!(listener.accept().is_err(), "a connection came out of an internal network");
+}
+
+#[test]
+fn the_outside_is_reached_through_the_bridge() {
+    let Some(sandbox) = sandbox(&[Image("busybox"), Image("guest"), Slirp]) else { return };
+    let Some(own) = crate::network::own_address() else { return };
+    let listener = TcpListener::bind((own.as_str(), 0)).unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            stream.write_all(b"the way out").ok();
+        }
+    });
+    for network in ["bridge", "podman"] {
+        let output = sandbox.ok(["run", "--rm", "--network", network, "guest", "connect", &own, &port]);
+        assert_eq!(output, "the way out");
+    }
+}
+
+#[test]
+fn a_killed_holder_is_replaced_and_a_killed_monitor_takes_its_names_along() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    sandbox.ok(["network", "create", "n"]);
+    server(&sandbox, "a", &["--network", "n"]);
+    server(&sandbox, "b", &["--network", "n"]);
+    let b = address(&sandbox, "b", "n");
+    for _ in 0..3 {
+        let old = holder(&sandbox).unwrap();
+        kill(old);
+        // Its bridges are still there, whoever holds them.
+        assert_eq!(get(&sandbox, "a", &b).ok().text(), "b");
+        until("another holder", || holder(&sandbox).filter(|pid| *pid != old));
+        until("names", || get(&sandbox, "a", "b").status.success().then_some(()));
+    }
+    sandbox.ok(["run", "--rm", "--network", "n", "busybox", "wget", "-q", "-O", "-", "http://a/index.html"]);
+    let monitor = monitor_of(&sandbox, "b");
+    kill(monitor);
+    until("its name to go", || (!get(&sandbox, "a", "b").status.success()).then_some(()));
+    sandbox.ok(["rm", "-f", "a", "b"]);
+    until("the holder to end", || holder(&sandbox).is_none().then_some(()));
+}
+
+#[test]
+fn bad_input_is_refused_before_anything_is_made() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    sandbox.ok(["network", "create", "--subnet", "10.202.0.0/24", "n"]);
+    for (words, said) in [
+        (&["n"][..], "already exists"),
+        (&["host"], "predefined host network"),
+        (&["--subnet", "10.202.0.0/16", "m"], "overlaps"),
+        (&["--subnet", "10.202", "m"], "invalid CIDR address"),
+        (&["--subnet", "10.203.0.0/24", "--gateway", "10.9.0.1", "m"], "no matching subnet for gateway"),
+        (&["--subnet", "10.203.0.0/24", "--ip-range", "10.9.0.0/24", "m"], "no matching subnet for range"),
+        (&["-d", "overlay", "m"], "plugin \"overlay\" not found"),
+        (&["-o", "foo=bar", "m"], "unsupported bridge network option"),
+        (&["-o", "mtu=9", "m"], "invalid mtu"),
+        (&["../m"], "invalid"),
+    ] {
+        let mut all = vec!["network", "create"];
+        all.extend(words);
+        sandbox.coracle(all).fails(1, &[said]);
+    }
+    for (words, said) in [
+        (&["--network", "nope"][..], "network nope not found"),
+        (&["--network", "n", "--network", "n"], "more than once"),
+        (&["--network", "n", "--network", "host"], "conflicting options"),
+        (&["--network", "n", "--ip", "10.9.9.9"], "no configured subnet contains IP"),
+        (&["--network", "n", "--ip", "10.202.0.1"], "in use"),
+        (&["--network", "n:foo=bar"], "unknown option"),
+        (&["--ip", "10.202.0.5"], "--network NAME"),
+        (&["--network", "n", "--mac-address", "zz"], "not a valid mac address"),
+        (&["--network", "n", "--link", "nope"], "no such container"),
+    ] {
+        let mut all = vec!["run", "--name", "c"];
+        all.extend(words);
+        all.extend(["busybox", "true"]);
+        sandbox.coracle(all).fails(125, &[said]);
+        assert_eq!(sandbox.ok(["ps", "-aq"]).lines().count(), 0, "{words:?}");
+    }
+    sandbox.coracle(["network", "rm", "bridge"]).fails(1, &["pre-defined"]);
+    sandbox.coracle(["network", "inspect", "nope"]).fails(1, &["not found"]);
+    sandbox.coracle(["network", "exists", "nope"]).expect_code(1);
+    sandbox.ok(["network", "exists", "n"]);
+    let names = sandbox.ok(["network", "ls", "--format", "{{.Name}}"]);
+    assert_eq!(names.lines().collect::<Vec<_>>(), ["bridge", "host", "n", "none"]);
+    sandbox.ok(["network", "prune", "-f"]);
+    assert_eq!(sandbox.ok(["network", "ls", "-q"]).lines().count(), 3);
+}
+
+#[test]
+fn a_container_with_a_way_out_of_its_own_is_connected_too() {
+    let Some(sandbox) = sandbox(&[Image("busybox"), Slirp]) else { return };
+    sandbox.ok(["network", "create", "n"]);
+    server(&sandbox, "a", &["--network", "n"]);
+    server(&sandbox, "b", &["--restart", "always"]);
+    sandbox.ok(["network", "connect", "n", "b"]);
+    // Names are asked of the network from now on.
+    until("the name of a", || get(&sandbox, "b", "a").status.success().then_some(()));
+    assert_eq!(get(&sandbox, "a", "b").ok().text(), "b");
+    let routes = sandbox.ok(["exec", "b", "ip", "route"]);
+    let default: Vec<&str> = routes.lines().filter(|line| line.starts_with("default ")).collect();
+    assert!(default.len() == 1 && default[0].contains("dev tap0"), "{routes}");
+    assert_eq!(sandbox.ok(["ps", "--filter", "name=b", "--format", "{{.Networks}}"]).trim(), "default,n");
+    // A run that its policy begins is where the last one was connected.
+    sandbox.ok(["exec", "b", "kill", "-9", "1"]);
+    sandbox.coracle(["kill", "-s", "KILL", "b"]);
+    sandbox.ok(["start", "b"]);
+    until("b", || get(&sandbox, "a", "b").status.success().then_some(()));
+    sandbox.ok(["network", "disconnect", "n", "b"]);
+    assert!(!get(&sandbox, "a", "b").status.success());
+    for mode in ["none", "host"] {
+        sandbox.ok(["create", "--name", mode, "--network", mode, "busybox", "true"]);
+        sandbox.coracle(["network", "connect", "n", mode]).fails(1, &["network mode", mode]);
+    }
+}
+
+#[test]
+fn what_was_broken_inside_is_made_anew_by_reload() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    sandbox.ok(["network", "create", "n"]);
+    server(&sandbox, "a", &["--network", "n", "--cap-add", "NET_ADMIN"]);
+    server(&sandbox, "b", &["--network", "n"]);
+    let address = address(&sandbox, "a", "n");
+    sandbox.ok(["exec", "a", "ip", "addr", "flush", "dev", "eth0"]);
+    assert!(!get(&sandbox, "b", &address).status.success());
+    let id = sandbox.ok(["inspect", "-f", "{{.Id}}", "a"]);
+    assert_eq!(sandbox.ok(["network", "reload", "a"]), id);
+    assert_eq!(get(&sandbox, "b", &address).ok().text(), "a");
+    assert_eq!(sandbox.ok(["network", "reload", "--all"]).lines().count(), 2);
+    assert_eq!(get(&sandbox, "b", "a").ok().text(), "a");
+    sandbox.ok(["stop", "-t", "0", "a"]);
+    sandbox.coracle(["network", "reload", "a"]).fails(1, &["not running"]);
+}
+
+#[test]
+fn a_published_port_leads_to_a_container_on_a_network() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    sandbox.ok(["network", "create", "--internal", "n"]);
+    server(&sandbox, "web", &["--network", "n", "-p", "127.0.0.1::80"]);
+    let binding = sandbox.ok(["port", "web", "80"]);
+    let mut stream = std::net::TcpStream::connect(binding.trim()).unwrap();
+    stream.write_all(b"GET /index.html HTTP/1.0\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    std::io::Read::read_to_string(&mut stream, &mut answer).unwrap();
+    assert!(answer.ends_with("web\n"), "{answer}");
+}
+
+#[test]
+fn the_built_in_uplink_serves_bridges_and_one_that_dies_is_started_again() {
+    let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
+    let Some(own) = crate::network::own_address() else { return };
+    let listener = TcpListener::bind((own.as_str(), 0)).unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            stream.write_all(b"the way out").ok();
+        }
+    });
+    let config = sandbox.path("config/coracle");
+    std::fs::create_dir_all(&config).unwrap();
+    std::fs::write(config.join("config.toml"), "[network]\nuplink = \"builtin\"\n").unwrap();
+    sandbox.ok(["network", "create", "--ipv6", "n"]);
+    sandbox.ok(["run", "-d", "--name", "keep", "--network", "n", "guest", "sleep"]);
+    let reach = || sandbox.coracle(["run", "--rm", "--network", "n", "guest", "connect", &own, &port]);
+    assert_eq!(reach().ok().text(), "the way out");
+    // A child of the holder, which has no word of the sandbox.
+    let uplink = || {
+        let children =
+            std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", holder(&sandbox)?)).ok()?;
+        let is_uplink = |pid: &i32| {
+            std::fs::read_to_string(format!("/proc/{pid}/cmdline"))
+                .is_ok_and(|words| words.contains("--uplink"))
+        };
+        children.split_whitespace().filter_map(|pid| pid.parse().ok()).find(is_uplink)
+    };
+    let old = uplink().unwrap();
+    kill(old);
+    until("another uplink", || uplink().filter(|pid| *pid != old));
+    until("the way out", || (reach().text() == "the way out").then_some(()));
+    sandbox.ok(["rm", "-ft", "0", "keep"]);
+    until("the uplink to end", || uplink().is_none().then_some(()));
+}
+
+/// Answers for one that stays are always right, and those for others are right
+/// or none, while others come and go.
+#[test]
+fn no_answer_is_wrong_while_containers_come_and_go() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    sandbox.ok(["network", "create", "n"]);
+    server(&sandbox, "stays", &["--network", "n"]);
+    let right = address(&sandbox, "stays", "n");
+    let script = format!(
+        "while [ ! -e /tmp/end ]; do nslookup -type=a stays >/tmp/a 2>&1 && grep -q 'Address: {right}$' /tmp/a || \
+         {{ cat /tmp/a; echo WRONG; }}; echo . >>/tmp/count; done; wc -l </tmp/count"
+    );
+    let asks = sandbox.spawn(["run", "--name", "asks", "--network", "n", "busybox", "sh", "-c", &script]);
+    for round in 0..20 {
+        let name = format!("c{}", round % 4);
+        sandbox.ok(["run", "-d", "--name", &name, "--network", "n", "busybox", "sleep", "1000"]);
+        let own = address(&sandbox, &name, "n");
+        assert_ne!(own, right);
+        let said = sandbox.ok(["exec", "stays", "nslookup", "-type=a", &name]);
+        let answer = format!("Address: {own}");
+        assert!(said.lines().any(|line| line == answer), "{said}");
+        sandbox.ok(["rm", "-ft", "0", &name]);
+        let said = sandbox.coracle(["exec", "stays", "nslookup", "-type=a", &name]);
+        assert!(!said.lines().contains(&answer.as_str()), "{said}");
+    }
+    sandbox.ok(["exec", "asks", "touch", "/tmp/end"]);
+    let output = asks.wait();
+    assert!(!output.stdout.contains("WRONG"), "{output}");
+    assert!(output.text().trim().parse::<u32>().unwrap() >= 20, "{output}");
+}
