@@ -4,6 +4,7 @@ pub(crate) mod bridge;
 pub(crate) mod dns;
 pub(crate) mod loopback;
 pub(crate) mod netlink;
+mod power;
 pub(crate) mod publish;
 pub(crate) mod resolver;
 pub(crate) mod uplink;

@@ -123,6 +123,23 @@ fn cve_2021_20199_the_server_sees_who_the_client_is() {
     assert_eq!(answers[0], format!("{} {}\none", client.ip(), client.port()));
 }
 
+#[test]
+fn the_server_of_ports_keeps_no_power_but_over_networks() {
+    let Some(sandbox) = server_sandbox() else { return };
+    serve(&sandbox, "web", &["-p", "80"]);
+    // It has served somebody: it is past its beginning.
+    greet(([127, 0, 0, 1], host_port(&sandbox, "web", "80")).into());
+    let status = std::fs::read_to_string(format!("/proc/{}/status", helper(&sandbox).unwrap())).unwrap();
+    let field = |name: &str| {
+        let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+        line.split_whitespace().nth(1).unwrap().to_owned()
+    };
+    // capabilities(7): CAP_NET_BIND_SERVICE is 10, CAP_NET_ADMIN 12.
+    let network = format!("{:016x}", (1 << 10) | (1 << 12));
+    assert_eq!([field("CapPrm:"), field("CapEff:")], [network.clone(), network]);
+    assert_eq!([field("CapInh:"), field("NoNewPrivs:")], ["0000000000000000", "1"]);
+}
+
 /// A network of the test's own, with addresses of documentation, and the tool in it.
 const NETWORK: &str = r#"
 set -eu

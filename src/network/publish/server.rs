@@ -10,6 +10,7 @@ use super::udp::{self, Flows};
 use super::{FromServer, ToServer};
 use crate::channel::Channel;
 use crate::error::{BestEffort, Context, Error, Result};
+use crate::network::power;
 use crate::sys::namespace::bring_interface_up;
 use crate::sys::socket::receive_fd;
 use crate::types::port::{Port, Protocol};
@@ -17,7 +18,7 @@ use rustix::event::epoll::Event;
 use rustix::io::Errno;
 use rustix::net::SocketFlags;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use rustix::thread::{CapabilitySet, LinkNameSpaceType, move_into_link_name_space};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -62,6 +63,8 @@ pub(crate) fn serve(mut monitor: Monitor) -> Result<()> {
     for warning in warnings {
         say(&warning);
     }
+    // Clients' addresses and routes to them, and their ports below 1024.
+    power::keep(CapabilitySet::NET_ADMIN | CapabilitySet::NET_BIND_SERVICE)?;
     let server = Server {
         poll: Poll::new()?,
         monitor,

@@ -26,13 +26,14 @@ use super::helper::{Call, Helper, Paths, check_tap};
 use super::{Addresses, guard};
 use crate::channel::role_ended;
 use crate::error::{Context, Error, Result};
+use crate::network::power;
 use crate::sys::process;
 use crate::types::uplink::{HostLoopback, SlirpOptions};
 use device::Device;
 use policy::Policy;
 use resolvers::Resolvers;
 use rustix::process::{Resource, Rlimit, Signal};
-use rustix::thread::{CapabilitySet, CapabilitySets};
+use rustix::thread::CapabilitySet;
 use stack::Stack;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
@@ -97,7 +98,8 @@ fn serve() -> Result<()> {
     let mtu = policy.options().mtu;
     let tun = tun::open(netns, &policy)?;
     let limit = flows();
-    give_up_power()?;
+    // The namespace is connected: nothing is needed any more but sockets.
+    power::keep(CapabilitySet::empty())?;
     let stack = Stack::new(Device::new(tun, mtu), policy, Resolvers::of("/etc/resolv.conf"), limit)?;
     rustix::io::write(&ready, b"1").context(|| "say that it is ready")?;
     drop(ready);
@@ -114,16 +116,4 @@ fn flows() -> usize {
     };
     let files = now.map_or(MAX_FLOWS, |files| files.saturating_sub(OTHER_FILES).max(16) as usize);
     files.min(MAX_FLOWS)
-}
-
-/// The namespace is connected: nothing is needed any more but sockets.
-fn give_up_power() -> Result<()> {
-    let step = || "give up capabilities";
-    let none = CapabilitySet::empty();
-    rustix::thread::set_no_new_privs(true).context(step)?;
-    rustix::thread::set_capabilities(
-        None,
-        CapabilitySets { effective: none, permitted: none, inheritable: none },
-    )
-    .context(step)
 }
