@@ -122,3 +122,13 @@ fn a_container_is_committed_and_exported_as_root_s() {
         assert_eq!(shown.lines(), ["x", "0:0"], "{flag}");
     }
 }
+
+#[test]
+fn networks_need_no_second_id() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    sandbox.ok(["network", "create", "n"]);
+    sandbox.ok(["run", "-d", "--name", "a", "--network", "n", "busybox", "sleep", "1000"]);
+    let output = sandbox.ok(["run", "--rm", "--network", "n", "busybox", "nslookup", "-type=a", "a"]);
+    let address = sandbox.ok(["inspect", "-f", "{{(index .NetworkSettings.Networks \"n\").IPAddress}}", "a"]);
+    assert!(output.lines().any(|line| line == format!("Address: {}", address.trim())), "{output}");
+}
