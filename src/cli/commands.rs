@@ -5,7 +5,7 @@ use super::global::GlobalArgs;
 use super::{
     archives, changes, check, complete, control, df, doctor, events, exec, exit, generate, global,
     healthcheck, help, images, inspect, lifecycle, login, logs, manifest, mounts, network, overlay, pause,
-    port, preparation, prune, ps, pull, push, reference, run as run_command, secret, serve, stats, system,
+    port, preparation, prune, ps, pull, push, reference, run as run_command, search, secret, serve, stats, system,
     top, ui, volume, volume_archive, wait,
 };
 use crate::error::Result;
@@ -41,6 +41,7 @@ pub(crate) static ENTRIES: &[Entry] = &[
     preparation::INIT,
     pull::PULL,
     push::PUSH,
+    search::SEARCH,
     login::LOGIN,
     login::LOGOUT,
     images::IMAGES,

@@ -6,7 +6,7 @@ pub(crate) mod tree;
 
 use super::command::{Entry, Kind, command};
 use super::template::{Format, Scope, Template};
-use super::{archives, changes, inspect, mounts, prune, pull, push, table, ui};
+use super::{archives, changes, inspect, mounts, prune, pull, push, search, table, ui};
 use crate::engine::Engine;
 use crate::engine::images::{self, ImageSummary};
 use crate::engine::rmi;
@@ -31,6 +31,7 @@ pub(crate) const IMAGE_GROUP: Entry =
 static IMAGE: &[Entry] = &[
     pull::PULL.same_as("pull"),
     push::PUSH.same_as("push"),
+    search::SEARCH.same_as("search"),
     command!("ls", &["list"], "List images", "[OPTIONS] [NAME[:TAG]]", ImagesArgs, list).same_as("images"),
     command!("rm", &["remove"], "Remove images", "[OPTIONS] IMAGE [IMAGE...]", RmiArgs, remove)
         .same_as("rmi"),
@@ -258,7 +259,7 @@ impl ImagesArgs {
 }
 
 /// Rows as JSON lines, through a template, or as a table of `columns`.
-fn render(
+pub(super) fn render(
     rows: &[(Value, BTreeMap<String, String>)],
     format: Option<&Format>,
     columns: &str,

@@ -44,6 +44,7 @@ pub(crate) mod push;
 pub(crate) mod reference;
 pub(crate) mod registry_options;
 pub(crate) mod run;
+pub(crate) mod search;
 pub(crate) mod secret;
 pub(crate) mod selection;
 pub(crate) mod serve;

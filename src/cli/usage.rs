@@ -68,12 +68,44 @@ pub(crate) fn explain(path: &str, error: &clap::Error) -> Error {
     };
     let flag_meant = context(ContextKind::SuggestedArg)
         .map(|flag| flag.split([' ', '=']).next().unwrap_or_default().to_owned());
-    // Of several verbs clap names the most similar one last.
-    let verb_meant = || context(ContextKind::SuggestedSubcommand)?.rsplit(' ').next().map(str::to_owned);
+    let verb_meant = || {
+        let typed = context(ContextKind::InvalidSubcommand)?;
+        let offered = context(ContextKind::SuggestedSubcommand)?;
+        nearest(&typed, offered.split(' ')).map(str::to_owned)
+    };
     if let Some(meant) = flag_meant.or_else(verb_meant) {
         result = result.hint(format!("did you mean {meant}?"));
     }
     result.hint(format!("see `{path} --help`"))
+}
+
+/// The verb that a slip of the fingers made `typed` of: at most two letters
+/// differ, and more are right than wrong. Clap offers whatever looks alike, of
+/// which a verb that does something else is worse than none.
+fn nearest<'a>(typed: &str, verbs: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let near = verbs
+        .map(|verb| (edits(typed, verb), verb))
+        .filter(|(edits, verb)| *edits <= 2 && *edits * 2 <= typed.chars().count().max(verb.chars().count()));
+    near.min_by_key(|(edits, _)| *edits).map(|(_, verb)| verb)
+}
+
+/// How many letters are to be put in, taken out, changed, or exchanged with
+/// their neighbour to make one word of the other.
+fn edits(from: &str, to: &str) -> usize {
+    let (from, to): (Vec<char>, Vec<char>) = (from.chars().take(64).collect(), to.chars().collect());
+    let mut rows: Vec<Vec<usize>> = vec![(0..=to.len()).collect()];
+    for (i, a) in from.iter().enumerate() {
+        let mut row = vec![i + 1];
+        for (j, b) in to.iter().enumerate() {
+            let mut least = (rows[i][j] + usize::from(a != b)).min(rows[i][j + 1] + 1).min(row[j] + 1);
+            if i > 0 && j > 0 && *a == to[j - 1] && from[i - 1] == *b {
+                least = least.min(rows[i - 1][j - 1] + 1);
+            }
+            row.push(least);
+        }
+        rows.push(row);
+    }
+    rows[from.len()][to.len()]
 }
 
 fn text_of(value: &ContextValue) -> String {
@@ -96,6 +128,28 @@ mod tests {
         let words = std::iter::once("x").chain(words.iter().copied());
         let error = explain("coracle x", &command.try_get_matches_from(words).expect_err("wrong"));
         format!("{error} / {}", error.hints().join(" / "))
+    }
+
+    #[test]
+    fn only_near_verbs_are_offered() {
+        let verbs = ["start", "search", "ps", "pause", "unpause", "rm", "rmi", "restart"];
+        for (typed, meant) in [
+            ("strat", Some("start")),
+            ("serch", Some("search")),
+            ("pss", Some("ps")),
+            ("psuae", Some("pause")),
+            ("rmii", Some("rmi")),
+            ("stars", Some("start")),
+            ("sea", None),
+            ("startle", Some("start")),
+            ("xx", None),
+            ("stop-all", None),
+            ("", None),
+        ] {
+            assert_eq!(nearest(typed, verbs.into_iter()), meant, "{typed}");
+        }
+        assert_eq!(nearest("search", ["start"].into_iter()), None);
+        assert_eq!((edits("ab", "ba"), edits("kitten", "sitting"), edits("", "abc")), (1, 3, 3));
     }
 
     #[test]

@@ -48,6 +48,7 @@ pub(crate) mod registry_access;
 pub(crate) mod remove;
 pub(crate) mod rmi;
 pub(crate) mod save;
+pub(crate) mod search;
 pub(crate) mod secrets;
 pub(crate) mod serve;
 pub(crate) mod start;

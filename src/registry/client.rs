@@ -19,6 +19,8 @@ use ureq::http::{Method, Response};
 
 /// Bytes of a page of tags.
 const TAGS_MAX: u64 = 4 << 20;
+/// docker hub's index. It has no catalogue, and a search instead.
+const HUB: &str = "https://index.docker.io";
 /// Tags of a repository that are looked at.
 const TAG_COUNT_MAX: usize = 100_000;
 
@@ -42,6 +44,8 @@ pub(crate) enum Access {
     },
     /// To be known, and nothing else: `login`.
     Presence,
+    /// The names of all repositories.
+    Catalogue,
 }
 
 impl Access {
@@ -53,6 +57,7 @@ impl Access {
                 .chain(from.iter().map(|from| format!("repository:{from}:pull")))
                 .collect(),
             Self::Presence => Vec::new(),
+            Self::Catalogue => vec!["registry:catalog:*".to_owned()],
         }
     }
 }
@@ -101,6 +106,8 @@ pub(super) enum Target<'a> {
     Repository(&'a str),
     /// Below the registry's `/v2/`.
     Registry(&'a str),
+    /// Below docker hub's index, which is the same registry's.
+    Hub(&'a str),
     /// Where the registry said.
     Url(&'a str),
 }
@@ -209,7 +216,7 @@ impl Client {
         }
     }
 
-    fn get(&self, target: Target<'_>, accept: &str) -> Result<Response<Body>, Failure> {
+    pub(super) fn get(&self, target: Target<'_>, accept: &str) -> Result<Response<Body>, Failure> {
         let headers = &[("accept", accept)];
         self.call(Call { method: Method::GET, target, headers, body: Payload::None })
     }
@@ -318,8 +325,12 @@ impl Client {
         body: Payload<'_>,
         token: Option<&Token>,
     ) -> Result<Response<Body>, Failure> {
-        let base = self.base(plain);
+        let base = match call.target {
+            Target::Hub(_) => HUB.to_owned(),
+            _ => self.base(plain),
+        };
         let url = match call.target {
+            Target::Hub(path) => format!("{base}/{path}"),
             Target::Repository(path) => format!("{base}/v2/{}/{path}", self.endpoint.path),
             Target::Registry(path) => format!("{base}/v2/{path}"),
             Target::Url(url) => url.to_owned(),

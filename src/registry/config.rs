@@ -141,6 +141,38 @@ impl RegistriesConf {
         Ok(if found.is_empty() { vec![reference] } else { found })
     }
 
+    /// The registries in which a name without one is looked for.
+    pub(crate) fn searched(&self) -> Vec<String> {
+        let search = self.unqualified_search_registries.iter().flatten().take(SEARCHED_MAX);
+        let found: Vec<String> = search.cloned().collect();
+        if found.is_empty() { vec![DEFAULT_DOMAIN.to_owned()] } else { found }
+    }
+
+    /// The server of a whole registry; its path is what all of the registry's
+    /// repositories are below there.
+    ///
+    /// # Errors
+    /// `Invalid` where the registry is blocked, or no `host[:port]`.
+    pub(crate) fn registry(&self, domain: &str) -> Result<Endpoint> {
+        let domain = Reference::parse(&format!("{domain}/x"))
+            .ok()
+            .filter(|parsed| has_domain(&format!("{domain}/x")) && !parsed.domain.is_empty())
+            .ok_or_else(|| {
+                Error::invalid(format!("{domain:?} is not a registry")).hint("write it as host[:port]")
+            })?
+            .domain;
+        let own = Endpoint { insecure: is_loopback(&domain), registry: domain, path: String::new() };
+        let rules = self.registry.iter().filter_map(|rule| Some((rule.matched(&own.registry)?, rule)));
+        let Some((_, rule)) = rules.max_by_key(|(matched, _)| matched.weight) else { return Ok(own) };
+        rule.refuse_if_blocked(&own.registry)?;
+        if rule.location.is_empty() || rule.prefix.is_empty() {
+            return Ok(Endpoint { insecure: rule.insecure || own.insecure, ..own });
+        }
+        let moved = moved(&rule.location, "/x", rule.insecure)?;
+        let path = moved.path.rsplit_once('/').map_or("", |(above, _)| above).to_owned();
+        Ok(Endpoint { path, ..moved })
+    }
+
     fn parse(text: &str) -> Result<Self> {
         toml::from_str(text).map_err(|error| Error::invalid(error.to_string().trim_end().to_owned()))
     }
@@ -169,10 +201,7 @@ impl RegistriesConf {
         let Some((matched, rule)) = rules.max_by_key(|(matched, _)| matched.weight) else {
             return Ok(vec![own]);
         };
-        if rule.blocked {
-            return Err(Error::invalid(format!("{repository} is blocked by registries.conf"))
-                .hint("take `blocked` out of its entry there, if it is to be used"));
-        }
+        rule.refuse_if_blocked(&repository)?;
         let rest = &repository[matched.length..];
         let mut all = Vec::new();
         for mirror in &rule.mirror {
@@ -230,6 +259,14 @@ struct Matched {
 }
 
 impl Rule {
+    fn refuse_if_blocked(&self, name: &str) -> Result<()> {
+        if !self.blocked {
+            return Ok(());
+        }
+        Err(Error::invalid(format!("{name} is blocked by registries.conf"))
+            .hint("take `blocked` out of its entry there, if it is to be used"))
+    }
+
     fn covers(&self) -> &str {
         if self.prefix.is_empty() { &self.location } else { &self.prefix }
     }
@@ -303,6 +340,35 @@ mod tests {
         assert_eq!((hub.host(), hub.path.as_str()), ("registry-1.docker.io", "library2/nginx"));
         assert!(endpoint(&conf, "a.bad.example/x").is_err());
         assert!(endpoint(&conf, "notbad.example/x").is_ok());
+    }
+
+    #[test]
+    fn a_whole_registry_has_a_server() {
+        let conf = RegistriesConf::parse(
+            r#"
+            unqualified-search-registries = ["a.test", "b.test"]
+            [[registry]]
+            prefix = "a.test"
+            location = "127.0.0.1:5000/below/it"
+            [[registry]]
+            location = "bad.test"
+            blocked = true
+            [[registry]]
+            prefix = "b.test/part"
+            location = "elsewhere.test"
+            "#,
+        )
+        .expect("valid");
+        assert_eq!(conf.searched(), ["a.test", "b.test"]);
+        assert_eq!(RegistriesConf::default().searched(), ["docker.io"]);
+        let moved = conf.registry("a.test").expect("ok");
+        assert_eq!((moved.repository().as_str(), moved.insecure), ("127.0.0.1:5000/below/it", true));
+        let own = conf.registry("b.test").expect("a rule for a part is none for the whole");
+        assert_eq!((own.registry.as_str(), own.path.as_str(), own.insecure), ("b.test", "", false));
+        assert_eq!(conf.registry("index.docker.io").expect("ok").registry, "docker.io");
+        for bad in ["bad.test", "", "nodot", "a b.test", "x.test/../y", "x.test:y"] {
+            assert!(conf.registry(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@
 
 mod auth;
 pub(crate) mod auth_file;
+pub(crate) mod catalogue;
 pub(crate) mod certificates;
 mod challenge;
 pub(crate) mod client;

@@ -2,10 +2,14 @@
 //! it was asked.
 
 use super::image::hex;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::TcpListener;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 pub(crate) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -38,11 +42,13 @@ pub(crate) struct Reply {
     pub(crate) cut: Option<usize>,
     /// Never ends: the body is repeated, and no length is given.
     pub(crate) endless: bool,
+    /// The time between each byte of the body and the next.
+    pub(crate) drip: Option<Duration>,
 }
 
 impl Reply {
     pub(crate) fn new(status: u16) -> Self {
-        Self { status, headers: Vec::new(), body: Vec::new(), cut: None, endless: false }
+        Self { status, headers: Vec::new(), body: Vec::new(), cut: None, endless: false, drip: None }
     }
 
     pub(crate) fn ok(body: &[u8], media_type: &str) -> Self {
@@ -67,6 +73,27 @@ pub(crate) struct FakeRegistry {
 
 impl FakeRegistry {
     pub(crate) fn start(answer: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {
+        Self::with(None, answer)
+    }
+
+    /// Speaks TLS, with the certificate and the key in `dir`.
+    pub(crate) fn over_tls(dir: &Path, answer: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {
+        let chain = CertificateDer::pem_file_iter(dir.join("server.crt")).unwrap().map(Result::unwrap);
+        let key = PrivateKeyDer::from_pem_file(dir.join("server.key")).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(chain.collect(), key)
+            .unwrap();
+        Self::with(Some(Arc::new(config)), answer)
+    }
+
+    fn with(
+        tls: Option<Arc<rustls::ServerConfig>>,
+        answer: impl Fn(&Asked) -> Reply + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let asked = Arc::new(Mutex::new(Vec::new()));
@@ -74,7 +101,14 @@ impl FakeRegistry {
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let (answer, asked) = (Arc::clone(&answer), Arc::clone(&kept));
-                std::thread::spawn(move || serve(&stream, &*answer, &asked));
+                let tls = tls.clone();
+                std::thread::spawn(move || match tls {
+                    None => serve(stream, &*answer, &asked),
+                    Some(tls) => {
+                        let session = rustls::ServerConnection::new(tls).unwrap();
+                        serve(rustls::StreamOwned::new(session, stream), &*answer, &asked)
+                    }
+                });
             }
         });
         Self { address, asked }
@@ -91,8 +125,8 @@ impl FakeRegistry {
 }
 
 /// `None` where the client or the test ends the connection.
-fn serve(stream: &TcpStream, answer: &Answer, kept: &Mutex<Vec<Asked>>) -> Option<()> {
-    let mut reader = BufReader::new(stream.try_clone().ok()?);
+fn serve(stream: impl Read + Write, answer: &Answer, kept: &Mutex<Vec<Asked>>) -> Option<()> {
+    let mut reader = BufReader::new(stream);
     loop {
         let mut line = String::new();
         // A TLS greeting is no text: closed, as plain servers do.
@@ -114,11 +148,12 @@ fn serve(stream: &TcpStream, answer: &Answer, kept: &Mutex<Vec<Asked>>) -> Optio
         let reply = answer(&asked);
         let head_only = asked.method == "HEAD";
         kept.lock().unwrap().push(asked);
-        send(stream, &reply, head_only)?;
+        send(reader.get_mut(), &reply, head_only)?;
     }
 }
 
-fn send(mut stream: &TcpStream, reply: &Reply, head_only: bool) -> Option<()> {
+/// `None` where the connection is to end.
+fn send(stream: &mut impl Write, reply: &Reply, head_only: bool) -> Option<()> {
     let mut head = format!("HTTP/1.1 {} x\r\n", reply.status);
     if !reply.endless {
         head += &format!("content-length: {}\r\n", reply.body.len());
@@ -128,19 +163,25 @@ fn send(mut stream: &TcpStream, reply: &Reply, head_only: bool) -> Option<()> {
     }
     stream.write_all(format!("{head}\r\n").as_bytes()).ok()?;
     if head_only {
-        return Some(());
+        return stream.flush().ok();
     }
     if reply.endless {
         loop {
             stream.write_all(&reply.body).ok()?;
         }
     }
-    stream.write_all(&reply.body[..reply.cut.unwrap_or(reply.body.len())]).ok()?;
-    if reply.cut.is_some() {
-        stream.shutdown(Shutdown::Both).ok()?;
-        return None;
+    let body = &reply.body[..reply.cut.unwrap_or(reply.body.len())];
+    match reply.drip {
+        None => stream.write_all(body).ok()?,
+        Some(pause) => {
+            for byte in body {
+                stream.write_all(&[*byte]).and_then(|()| stream.flush()).ok()?;
+                std::thread::sleep(pause);
+            }
+        }
     }
-    Some(())
+    stream.flush().ok()?;
+    if reply.cut.is_some() { None } else { Some(()) }
 }
 
 /// An image of one layer, and what a registry answers that has it as `app:1`.

@@ -1,6 +1,7 @@
 //! What the tests stand on: a sandbox with the tool in it, what a host must have
 //! for a test, images made on the spot, terminals, and the checks for leaks.
 
+pub(crate) mod connect_proxy;
 pub(crate) mod fake_registry;
 pub(crate) mod image;
 pub(crate) mod leaks;

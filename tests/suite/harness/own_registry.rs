@@ -3,7 +3,7 @@
 use super::process::Running;
 use super::sandbox::Sandbox;
 use super::wait::until;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 /// The only user of a registry that wants a login, and the password.
@@ -48,7 +48,7 @@ impl OwnRegistry {
             dir.join("data").display()
         );
         if wants.tls {
-            make_certificates(sandbox, &certificates);
+            make_certificates(sandbox);
             let file = |name: &str| certificates.join(name).display().to_string();
             config += &format!(
                 "  tls:\n    certificate: {}\n    key: {}\n",
@@ -101,18 +101,21 @@ impl Drop for OwnRegistry {
     }
 }
 
-/// An authority, and certificates from it for a server on loopback and a client.
-fn make_certificates(sandbox: &Sandbox, dir: &Path) {
+/// An authority (`ca.crt`), and certificates from it for a server on loopback
+/// (`server.crt`, `server.key`), which has other names too, and for a client.
+pub(crate) fn make_certificates(sandbox: &Sandbox) -> PathBuf {
+    let dir = sandbox.folder("certificates");
     let script = r#"
         key="-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes"
         openssl req -x509 $key -keyout ca.key -out ca.crt -days 2 -subj /CN=test-authority
         for who in server client; do
             openssl req $key -keyout $who.key -out $who.csr -subj /CN=$who
-            echo subjectAltName=DNS:localhost,IP:127.0.0.1 >$who.ext
+            echo subjectAltName=DNS:localhost,DNS:registry.example,DNS:index.docker.io,IP:127.0.0.1 >$who.ext
             openssl x509 -req -in $who.csr -CA ca.crt -CAkey ca.key -CAcreateserial -out $who.crt -days 2 -extfile $who.ext
         done
         mv client.crt client.cert"#;
     let mut command = sandbox.command("sh");
-    command.args(["-ec", script]).current_dir(dir);
+    command.args(["-ec", script]).current_dir(&dir);
     Running::start(command).wait().ok();
+    dir
 }
