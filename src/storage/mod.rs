@@ -19,6 +19,7 @@ pub(crate) mod staging;
 pub(crate) mod tar_header;
 pub(crate) mod tar_in;
 pub(crate) mod tar_out;
+mod tar_sparse;
 pub(crate) mod tar_stream;
 pub(crate) mod tar_write;
 pub(crate) mod tree_digest;

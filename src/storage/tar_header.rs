@@ -4,6 +4,7 @@
 //! Source: pax(1) in POSIX.1-2017, "ustar Interchange Format" and "pax Header
 //! Block"; GNU tar's manual, "Basic Tar Format".
 
+use super::tar_sparse::{self as sparse, Sparse};
 use crate::error::{Error, Result};
 use std::collections::HashMap;
 use std::ffi::CString;
@@ -130,7 +131,11 @@ pub(crate) struct Pax {
     pub(crate) mtime: Option<(i64, u32)>,
     /// Only those that a layer may carry.
     pub(crate) xattrs: Vec<(CString, Vec<u8>)>,
+    pub(crate) sparse: Option<Sparse>,
 }
+
+/// What the keys of sparse files begin with.
+const SPARSE: &[u8] = b"GNU.sparse.";
 
 impl Pax {
     /// From the content of an `x` header.
@@ -140,13 +145,19 @@ impl Pax {
     /// there twice with two values, and for values out of range.
     pub(crate) fn parse(content: &[u8]) -> Result<Self> {
         let mut pax = Self::default();
+        let mut of_sparse: Option<sparse::Records> = None;
         for (key, value) in records(content)? {
+            if let Some(key) = key.strip_prefix(SPARSE) {
+                of_sparse.get_or_insert_default().take(key, value)?;
+                continue;
+            }
             // POSIX: an empty value takes back what was said before, here nothing.
             if value.is_empty() && !key.starts_with(b"SCHILY.xattr.") {
                 continue;
             }
             pax.take(key, value)?;
         }
+        pax.sparse = of_sparse.map(sparse::Records::finish).transpose()?;
         Ok(pax)
     }
 
@@ -158,10 +169,6 @@ impl Pax {
             b"uid" => self.uid = Some(id(signed(decimal(value)?)?)?),
             b"gid" => self.gid = Some(id(signed(decimal(value)?)?)?),
             b"mtime" => self.mtime = Some(timestamp(value)?),
-            _ if key.starts_with(b"GNU.sparse.") => {
-                return Err(malformed("sparse files in PAX form are not read")
-                    .hint("make the archive again without `--sparse`, or with `--format=gnu`"));
-            }
             _ => {
                 if let Some(name) = key.strip_prefix(b"SCHILY.xattr.").filter(|name| carries(name)) {
                     if value.len() > 64 << 10 {
@@ -180,8 +187,7 @@ impl Pax {
 /// writes a comment; what would change an entry is refused, as readers differ.
 pub(crate) fn check_global(content: &[u8]) -> Result<()> {
     for (key, _) in records(content)? {
-        if matches!(key, b"path" | b"linkpath" | b"size" | b"uid" | b"gid") || key.starts_with(b"GNU.sparse.")
-        {
+        if matches!(key, b"path" | b"linkpath" | b"size" | b"uid" | b"gid") || key.starts_with(SPARSE) {
             return Err(malformed(format!("{} for all entries", show(key))));
         }
     }
@@ -230,6 +236,10 @@ fn records(content: &[u8]) -> Result<Vec<(&[u8], &[u8])>> {
         let equals = record.iter().position(|byte| *byte == b'=').filter(|at| *at > 0).ok_or_else(bad)?;
         let (key, value) = (&record[..equals], &record[equals + 1..]);
         rest = &rest[length..];
+        if sparse::repeats(key) {
+            records.push((key, value));
+            continue;
+        }
         match seen.insert(key, value) {
             None => records.push((key, value)),
             Some(earlier) if earlier == value => {}
@@ -240,7 +250,7 @@ fn records(content: &[u8]) -> Result<Vec<(&[u8], &[u8])>> {
 }
 
 /// Decimal digits alone: no sign, no blanks.
-fn decimal(text: &[u8]) -> Result<u64> {
+pub(crate) fn decimal(text: &[u8]) -> Result<u64> {
     let bad = || malformed(format!("{} is not a number", show(text)));
     if text.is_empty() {
         return Err(bad());

@@ -6,6 +6,7 @@
 //! header is the crate's.
 
 use super::tar_header::{self as fields, Pax, malformed, show};
+use super::tar_sparse::{self as sparse, Chunk, MAX_CHUNKS, MapReader, Sparse};
 use crate::error::{Context, Result};
 use crate::types::digest::Digest;
 use sha2::{Digest as _, Sha256};
@@ -22,8 +23,6 @@ const MAX_PAX: u64 = 1 << 20;
 const MAX_LONG_NAME: u64 = 8192;
 /// Headers of all kinds. The largest images have some 500,000 files.
 const MAX_HEADERS: u64 = 2_000_000;
-/// Chunks of one sparse file: 2 MiB of memory.
-const MAX_CHUNKS: usize = 128 << 10;
 
 /// What an entry makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +54,7 @@ pub(crate) struct Entry {
     /// Bytes of the file, holes included.
     pub(crate) size: u64,
     /// Offset and length of each chunk of data of a sparse file.
-    pub(crate) chunks: Option<Vec<(u64, u64)>>,
+    pub(crate) chunks: Option<Vec<Chunk>>,
 }
 
 /// An archive being read.
@@ -248,7 +247,11 @@ impl<'a> TarStream<'a> {
         let old = header.as_old();
         let Extensions { name, link, pax } = before;
         let pax = pax.unwrap_or_default();
-        let raw_path = one_of(name, pax.path, || header.path_bytes().into_owned())?;
+        let raw_path = match &pax.sparse {
+            Some(Sparse { name: Some(own), .. }) if name.is_none() => own.clone(),
+            Some(Sparse { name: Some(_), .. }) => return Err(malformed("a sparse file has two long names")),
+            _ => one_of(name, pax.path, || header.path_bytes().into_owned())?,
+        };
         let raw_link = one_of(link, pax.link, || {
             header.link_name_bytes().map_or_else(Vec::new, std::borrow::Cow::into_owned)
         })?;
@@ -260,12 +263,7 @@ impl<'a> TarStream<'a> {
             Kind::HardLink => fields::path(&raw_link)?,
             _ => Vec::new(),
         };
-        let chunks = if block[156] == b'S' { Some(self.sparse_map(header, size)?) } else { None };
-        let logical = match (&chunks, header.as_gnu()) {
-            (Some(chunks), Some(gnu)) => real_size(chunks, &gnu.realsize)?,
-            _ => size,
-        };
-        self.announce(size)?;
+        let (chunks, size) = self.content(block, size, pax.sparse)?;
         Ok(Entry {
             path,
             kind,
@@ -275,17 +273,61 @@ impl<'a> TarStream<'a> {
             gid: pax.gid.map_or_else(|| fields::number(&old.gid).and_then(fields::id), Ok)?,
             mtime: pax.mtime.map_or_else(|| fields::number(&old.mtime).map(|seconds| (seconds, 0)), Ok)?,
             xattrs: pax.xattrs,
-            size: logical,
+            size,
             chunks,
         })
     }
 
+    /// Announces the data; where it belongs in a sparse file, and the size of
+    /// the file.
+    fn content(
+        &mut self,
+        block: &[u8; BLOCK],
+        data: u64,
+        pax: Option<Sparse>,
+    ) -> Result<(Option<Vec<Chunk>>, u64)> {
+        let header = tar::Header::from_byte_slice(block);
+        match (block[156], pax) {
+            (b'S', None) => {
+                let gnu = header.as_gnu().ok_or_else(|| malformed("a sparse file without a GNU header"))?;
+                let size = u64::try_from(fields::number(&gnu.realsize)?)
+                    .map_err(|_| malformed("a negative size"))?;
+                let chunks = self.old_map(gnu)?;
+                sparse::check(&chunks, data, size)?;
+                self.announce(data)?;
+                Ok((Some(chunks), size))
+            }
+            (0 | b'0' | b'7', Some(Sparse { size, map, .. })) => {
+                self.announce(data)?;
+                let chunks = map.map_or_else(|| self.map_before_data(), Ok)?;
+                sparse::check(&chunks, self.data, size)?;
+                Ok((Some(chunks), size))
+            }
+            (_, Some(_)) => Err(malformed("an entry is sparse and no file, or sparse in two ways")),
+            (_, None) => self.announce(data).map(|()| (None, data)),
+        }
+    }
+
+    /// The map of form 1.0.
+    fn map_before_data(&mut self) -> Result<Vec<Chunk>> {
+        let mut reader = MapReader::default();
+        loop {
+            if self.data < BLOCK as u64 {
+                return Err(malformed("the data of a sparse file ends within its map"));
+            }
+            let block = self.block()?.ok_or_else(|| malformed("it ends in the middle of a sparse map"))?;
+            self.data -= BLOCK as u64;
+            if let Some(map) = reader.take(&block)? {
+                return Ok(map);
+            }
+        }
+    }
+
     /// The map of an old GNU sparse file: four chunks in the header, then blocks
     /// of 21 between it and the data.
-    fn sparse_map(&mut self, header: &tar::Header, size: u64) -> Result<Vec<(u64, u64)>> {
-        let gnu = header.as_gnu().ok_or_else(|| malformed("a sparse file without a GNU header"))?;
+    fn old_map(&mut self, gnu: &tar::GnuHeader) -> Result<Vec<Chunk>> {
         let mut chunks = Vec::new();
-        let add = |chunks: &mut Vec<(u64, u64)>, chunk: &tar::GnuSparseHeader| -> Result<()> {
+        let add = |chunks: &mut Vec<Chunk>, chunk: &tar::GnuSparseHeader| -> Result<()> {
             if chunk.offset[0] == 0 || chunk.numbytes[0] == 0 {
                 return Ok(());
             }
@@ -294,7 +336,7 @@ impl<'a> TarStream<'a> {
                     .map_err(|_| malformed("a negative offset in a sparse file"))
             };
             if chunks.len() == MAX_CHUNKS {
-                return Err(malformed("a sparse file of more than 131072 chunks"));
+                return Err(sparse::too_many());
             }
             chunks.push((natural(&chunk.offset)?, natural(&chunk.numbytes)?));
             Ok(())
@@ -314,7 +356,6 @@ impl<'a> TarStream<'a> {
             self.headers += 1;
             more = extension.is_extended() && self.headers <= MAX_HEADERS;
         }
-        check_sparse(&chunks, size)?;
         Ok(chunks)
     }
 }
@@ -381,27 +422,4 @@ fn kind_of(flag: u8, path: &[u8], size: u64) -> Result<Kind> {
         return Err(malformed(format!("{} cannot have content", show(path))));
     }
     Ok(kind)
-}
-
-/// Chunks in order, apart, and together as long as the data.
-fn check_sparse(chunks: &[(u64, u64)], size: u64) -> Result<()> {
-    let mut end = 0_u64;
-    let mut total = 0_u64;
-    for (offset, length) in chunks {
-        if *offset < end {
-            return Err(malformed("chunks of a sparse file overlap"));
-        }
-        end = offset
-            .checked_add(*length)
-            .filter(|end| i64::try_from(*end).is_ok())
-            .ok_or_else(|| malformed("a sparse file too large"))?;
-        total += length;
-    }
-    if total == size { Ok(()) } else { Err(malformed("the chunks of a sparse file do not make up its data")) }
-}
-
-fn real_size(chunks: &[(u64, u64)], field: &[u8]) -> Result<u64> {
-    let size = u64::try_from(fields::number(field)?).map_err(|_| malformed("a negative size"))?;
-    let end = chunks.last().map_or(0, |(offset, length)| offset + length);
-    if size < end { Err(malformed("a sparse file shorter than its chunks")) } else { Ok(size) }
 }

@@ -61,6 +61,7 @@ mod secrets;
 mod selectors;
 mod single_id;
 mod smoke;
+mod sparse;
 mod stdio;
 mod storage_driver;
 mod store_check;
