@@ -108,6 +108,9 @@ impl ImageConfig {
         if bytes.len() as u64 > CONFIG_MAX {
             return Err(Error::invalid(format!("the image config has more than {CONFIG_MAX} bytes")));
         }
+        if std::str::from_utf8(bytes).is_err() {
+            return Err(Error::invalid("the image config is not UTF-8"));
+        }
         let mut config: Self = serde_json::from_slice(bytes).context(|| "read the image config")?;
         if config.rootfs.kind != "layers" {
             return Err(Error::invalid(format!(

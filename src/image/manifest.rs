@@ -166,7 +166,12 @@ pub(crate) fn parse(bytes: &[u8], served_as: Option<&str>) -> Result<Document> {
     if bytes.len() as u64 > MANIFEST_MAX {
         return Err(Error::invalid(format!("the manifest has more than {MANIFEST_MAX} bytes")));
     }
+    // In what is passed over nobody looks at it, and readers differ about it.
+    if std::str::from_utf8(bytes).is_err() {
+        return Err(Error::invalid("the manifest is not UTF-8"));
+    }
     let shape: Shape = serde_json::from_slice(bytes).context(|| "read the manifest")?;
+    refuse_look_alikes(bytes)?;
     if shape.schema_version == 1 || shape.fs_layers.is_some() {
         return Err(Error::invalid("the image has a manifest of schema 1, which is obsolete")
             .hint("push the image again with a current tool"));
@@ -197,6 +202,21 @@ pub(crate) fn parse(bytes: &[u8], served_as: Option<&str>) -> Result<Document> {
         parse_index(bytes).map(Document::Index)
     } else {
         parse_manifest(bytes).map(Document::Manifest)
+    }
+}
+
+/// Go's reader of JSON takes `Layers` for `layers`, and other letters that fold
+/// into these: a document that has one says different things to different tools.
+#[expect(clippy::zero_sized_map_values, reason = "serde reads maps, and the values are passed over")]
+fn refuse_look_alikes(bytes: &[u8]) -> Result<()> {
+    const KEYS: [&str; 5] = ["schemaVersion", "mediaType", "config", "layers", "manifests"];
+    let fold = |key: &str| key.to_lowercase().to_uppercase();
+    let keys: BTreeMap<String, serde::de::IgnoredAny> =
+        serde_json::from_slice(bytes).context(|| "read the manifest")?;
+    let doubtful = keys.keys().find(|key| KEYS.iter().any(|known| key != known && fold(key) == fold(known)));
+    match doubtful {
+        None => Ok(()),
+        Some(key) => Err(Error::invalid(format!("the manifest is ambiguous: it has the key {key:?}"))),
     }
 }
 
@@ -327,6 +347,14 @@ mod tests {
         for served in [None, Some(OCI_MANIFEST), Some(OCI_INDEX)] {
             assert!(read(&both, served).is_err(), "{served:?}");
         }
+        for look_alike in ["Layers", "LAYERS", "layer\u{17f}", "Manifests", "MediaType"] {
+            let mut two = manifest();
+            two[look_alike] = json!([]);
+            assert!(read(&two, None).is_err(), "{look_alike}");
+        }
+        let text = manifest().to_string();
+        let twice = text.replacen('{', r#"{"layers":[],"#, 1);
+        assert!(parse(twice.as_bytes(), None).is_err(), "one key twice");
         let mut lies = manifest();
         lies["mediaType"] = json!(OCI_INDEX);
         assert!(read(&lies, None).is_err());
@@ -397,5 +425,88 @@ mod tests {
         let written = serde_json::to_value(&index).expect("json");
         assert_eq!(written["manifests"][0]["artifactType"], "x");
         assert_eq!(written["subject"]["a"], 1);
+    }
+
+    /// What is taken has one reading, the same after it was written again.
+    #[test]
+    fn mutated_manifests_have_one_reading() {
+        use crate::image::config::ImageConfig;
+        use crate::types::mutation::Fuzz;
+        let index = json!({
+            "schemaVersion": 2, "mediaType": OCI_INDEX,
+            "manifests": [
+                {"mediaType": OCI_MANIFEST, "digest": digest(2), "size": 5,
+                 "platform": {"os": "linux", "architecture": "arm", "variant": "v7"}, "annotations": {"a": "b"}},
+                {"mediaType": OCI_MANIFEST, "digest": digest(3), "size": 6,
+                 "platform": {"os": "linux", "architecture": "amd64"}},
+            ],
+        });
+        let config = json!({
+            "os": "linux", "architecture": "amd64", "created": "2026-01-01T00:00:00Z",
+            "config": {"Env": ["A=b"], "Cmd": ["sh"], "User": "1:2", "Volumes": {"/v": {}}, "Labels": {"a": "b"}},
+            "rootfs": {"type": "layers", "diff_ids": [digest(1)]}, "history": [{"created_by": "x"}],
+        });
+        let good = [manifest(), index, config];
+        let fuzz = Fuzz {
+            name: "manifests",
+            good: good.iter().map(|value| serde_json::to_vec(value).expect("json")).collect(),
+            words: &[
+                b"\"layers\":",
+                b"\"manifests\":",
+                b"\"config\":",
+                b"\"Layers\":",
+                b"\"mediaType\":",
+                b"[]",
+                b"{}",
+                b"null",
+                b",",
+                b":",
+                b"\"",
+                b"[",
+                b"{",
+                b"}",
+                b"]",
+                b"1e999",
+                b"-1",
+                b"18446744073709551616",
+                b"\\u0000",
+                b"\"fsLayers\":[]",
+                b"sha256:",
+                b"\"schemaVersion\":1",
+                b"\"size\":",
+                OCI_INDEX.as_bytes(),
+                OCI_MANIFEST.as_bytes(),
+                DOCKER_MANIFEST.as_bytes(),
+                b"\"platform\":{}",
+                b"\"annotations\":null",
+            ],
+            short: 20_000,
+        };
+        let wanted = Platform::parse("linux/amd64").expect("valid");
+        fuzz.run(|bytes, _| {
+            let as_config = ImageConfig::parse(bytes);
+            if let Ok(config) = &as_config {
+                let again = serde_json::to_vec(config).expect("written");
+                assert_eq!(ImageConfig::parse(&again).ok().as_ref(), Some(config));
+                assert!(config.config.env.iter().all(|entry| entry.find('=').is_some_and(|at| at > 0)));
+            }
+            let Ok(document) = parse(bytes, None) else { return as_config.is_ok() };
+            let keys: Value = serde_json::from_slice(bytes).expect("what was read is JSON");
+            let has = |key: &str| keys.get(key).is_some_and(|value| !value.is_null());
+            assert!(!(has("manifests") && (has("layers") || has("config"))), "two readings");
+            match document {
+                Document::Index(index) => {
+                    choose(&index, &wanted).map(drop).unwrap_or_default();
+                    let again = serde_json::to_vec(&index).expect("written");
+                    assert!(matches!(parse(&again, None), Ok(Document::Index(same)) if same == index));
+                }
+                Document::Manifest(manifest) => {
+                    assert!(manifest.layers.len() <= LAYERS_MAX);
+                    let again = serde_json::to_vec(&manifest).expect("written");
+                    assert!(matches!(parse(&again, None), Ok(Document::Manifest(same)) if same == manifest));
+                }
+            }
+            true
+        });
     }
 }

@@ -15,6 +15,8 @@ pub(crate) mod id;
 pub(crate) mod idmap;
 pub(crate) mod limits;
 pub(crate) mod mount;
+#[cfg(test)]
+pub(crate) mod mutation;
 pub(crate) mod namespace;
 pub(crate) mod network;
 pub(crate) mod platform;

@@ -91,8 +91,10 @@ impl Reference {
     }
 
     /// The repository as docker shows it: `nginx`, `user/app`, `quay.io/a/b`.
+    /// What would be read as another registry's stays whole:
+    /// `docker.io/quay.io/a`.
     pub(crate) fn familiar_repository(&self) -> String {
-        if self.domain != DEFAULT_DOMAIN {
+        if self.domain != DEFAULT_DOMAIN || has_domain(&self.path) {
             return self.repository();
         }
         match self.path.strip_prefix(OFFICIAL) {
@@ -251,6 +253,7 @@ mod tests {
             ("host:5000/x:t", "host:5000/x:t", "host:5000/x:t"),
             ("Host/x", "Host/x:latest", "Host/x:latest"),
             ("[::1]:5000/x", "[::1]:5000/x:latest", "[::1]:5000/x:latest"),
+            ("docker.io/quay.io/a", "docker.io/quay.io/a:latest", "docker.io/quay.io/a:latest"),
             (
                 "quay.io/a/b__c/d--e.f:V_1.2-x",
                 "quay.io/a/b__c/d--e.f:V_1.2-x",
@@ -328,5 +331,54 @@ mod tests {
     fn only_a_named_registry_counts_as_one() {
         assert!(has_domain("quay.io/x") && has_domain("localhost/x") && has_domain("h:1/x"));
         assert!(!has_domain("x") && !has_domain("a/x") && !has_domain("x:1.2"));
+    }
+
+    /// Whatever is taken can become part of a URL and of a file's name, and is
+    /// read again as it is written.
+    #[test]
+    fn mutated_references_are_read_as_they_are_written() {
+        use crate::types::mutation::Fuzz;
+        let good = ["nginx", "a/b__c:V1.x", "localhost:5000/x", "[::1]:80/a-b/c", "Host/x:t"];
+        let digest = format!("quay.io/a/b:1@sha256:{HEX}");
+        let fuzz = Fuzz {
+            name: "references",
+            good: good.iter().chain([&digest.as_str()]).map(|text| text.as_bytes().to_vec()).collect(),
+            words: &[
+                b"/",
+                b":",
+                b"@",
+                b"..",
+                b"//",
+                b"sha256:",
+                b"library/",
+                b"docker.io/",
+                b"index.docker.io/",
+                b"localhost/",
+                b"[::1]",
+                b":65535",
+                b":latest",
+                b"\0",
+                b"%2f",
+                b"\xc3\xa9",
+                b"__",
+                b"--",
+                b"A",
+            ],
+            short: 20_000,
+        };
+        fuzz.run(|bytes, _| {
+            let Ok(text) = std::str::from_utf8(bytes) else { return false };
+            let (named, parsed) = (has_domain(text), Reference::parse(text));
+            let Ok(reference) = parsed else { return false };
+            let written = reference.to_string();
+            assert_eq!(Reference::parse(&written).as_ref().ok(), Some(&reference), "{written}");
+            assert_eq!(Reference::parse(&reference.familiar()).as_ref().ok(), Some(&reference), "{written}");
+            let plain = |c: char| c.is_ascii_alphanumeric() || "._-/:@[]".contains(c);
+            assert!(written.len() <= 255 + 129 + 72 && written.chars().all(plain), "{written}");
+            assert!(!written.contains("//") && !written.split('/').any(|part| part == ".." || part == "."));
+            assert!(named || reference.domain == DEFAULT_DOMAIN, "{text} names no registry: {written}");
+            assert!(reference.tag.is_some() || reference.digest.is_some());
+            true
+        });
     }
 }

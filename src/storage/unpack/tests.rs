@@ -1,5 +1,6 @@
 //! Archives made by hand; the hostile ones in a file of their own.
 
+mod fuzz;
 mod hostile;
 
 use super::*;
