@@ -119,6 +119,8 @@ pub(crate) struct PushArgs {
     /// With all its images: always so, as the list would name what is not there
     #[arg(long)]
     all: bool,
+    #[command(flatten)]
+    form: push::FormArgs,
     /// Write the digest of what was pushed to a file
     #[arg(long, value_name = "FILE")]
     digestfile: Option<PathBuf>,
@@ -207,7 +209,11 @@ pub(crate) fn exists(args: NameArgs) -> Result<u8> {
 /// # Errors
 /// `NotFound` where there is no such list; what the registry says.
 pub(crate) fn push(args: PushArgs) -> Result<u8> {
-    let options = PushOptions { registry: args.registry.options()?, ..PushOptions::default() };
+    let options = PushOptions {
+        registry: args.registry.options()?,
+        conversion: args.form.conversion()?,
+        ..PushOptions::default()
+    };
     let engine = Engine::open()?;
     known(&engine, &args.list)?;
     let mut tell = progress::on_stderr(args.quiet);

@@ -28,18 +28,8 @@ pub(crate) struct PushArgs {
     /// Of an image index, this platform's image alone
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     platform: Option<String>,
-    /// Manifests as oci or v2s2 (docker's schema 2) instead of what they are
-    #[arg(long, short = 'f', value_name = "FORMAT")]
-    format: Option<String>,
-    /// Layers as gzip or zstd instead of what they are
-    #[arg(long, value_name = "FORMAT")]
-    compression_format: Option<String>,
-    /// Compress all layers anew: 1 to 9 for gzip, to 20 for zstd
-    #[arg(long, value_name = "LEVEL")]
-    compression_level: Option<String>,
-    /// Compress also the layers that have the format already
-    #[arg(long)]
-    force_compression: bool,
+    #[command(flatten)]
+    form: FormArgs,
     /// Write the digest of what was pushed to a file
     #[arg(long, value_name = "FILE")]
     digestfile: Option<PathBuf>,
@@ -56,6 +46,23 @@ pub(crate) struct PushArgs {
     destination: Option<String>,
 }
 
+/// In which form manifests and layers go up.
+#[derive(Args, Debug)]
+pub(super) struct FormArgs {
+    /// Manifests as oci or v2s2 (docker's schema 2) instead of what they are
+    #[arg(long, short = 'f', value_name = "FORMAT")]
+    format: Option<String>,
+    /// Layers as gzip or zstd instead of what they are
+    #[arg(long, value_name = "FORMAT")]
+    compression_format: Option<String>,
+    /// Compress all layers anew: 1 to 9 for gzip, to 20 for zstd
+    #[arg(long, value_name = "LEVEL")]
+    compression_level: Option<String>,
+    /// Compress also the layers that have the format already
+    #[arg(long)]
+    force_compression: bool,
+}
+
 /// Pushes an image.
 ///
 /// # Errors
@@ -63,7 +70,7 @@ pub(crate) struct PushArgs {
 pub(crate) fn push(args: PushArgs) -> Result<u8> {
     let options = PushOptions {
         registry: args.registry.options()?,
-        conversion: args.conversion()?,
+        conversion: args.form.conversion()?,
         platform: args.platform.as_deref().map(Platform::parse).transpose()?,
     };
     let engine = Engine::open()?;
@@ -102,8 +109,10 @@ pub(super) fn tell_pushed(pushed: &Pushed, quiet: bool) -> Result<()> {
     ui::line(&format!("{name}: digest: {} size: {}", pushed.digest, pushed.size))
 }
 
-impl PushArgs {
-    fn conversion(&self) -> Result<Conversion> {
+impl FormArgs {
+    /// # Errors
+    /// `Invalid` for other formats and levels.
+    pub(super) fn conversion(&self) -> Result<Conversion> {
         let form = match self.format.as_deref() {
             None => None,
             Some("oci") => Some(Form::Oci),

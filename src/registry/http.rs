@@ -2,7 +2,9 @@
 //! Authorization header never goes further than the server it is for.
 
 use super::certificates::Identity;
-use super::failure::{Failure, Retry, transport};
+use super::config::is_loopback;
+use super::failure::{Failure, transport};
+use super::pace::Pace;
 use crate::error::{Context, Error, Result};
 use std::io::Read;
 use std::sync::OnceLock;
@@ -10,7 +12,7 @@ use std::time::Duration;
 use ureq::http::request::Builder;
 use ureq::http::{HeaderMap, Method, Response, Uri};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
-use ureq::{Agent, Body, SendBody};
+use ureq::{Agent, AsSendBody, Body, Proxy, SendBody};
 
 /// As browsers and docker have it, or fewer.
 const REDIRECTS_MAX: usize = 5;
@@ -18,9 +20,11 @@ const REDIRECTS_MAX: usize = 5;
 const HEADERS_MAX: usize = 64 << 10;
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(8);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(8);
-/// Until the head of a response is there. A registry hashes a blob of many
-/// gigabytes before it says that it has it.
-const RESPONSE_TIMEOUT: Duration = Duration::from_secs(300);
+/// Until the head of a response is there.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
+/// The same after an upload: a registry hashes a blob of many gigabytes before
+/// it says that it has it.
+const UPLOAD_TIMEOUT: Duration = Duration::from_secs(300);
 /// Without a byte.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -61,9 +65,8 @@ pub(crate) enum Payload<'a> {
 pub(crate) struct Http {
     /// For the registry alone.
     identity: Identity,
-    registry: OnceLock<Agent>,
-    trusting: OnceLock<Agent>,
-    elsewhere: OnceLock<Agent>,
+    /// By [`Voice`] and [`Route`].
+    agents: [[OnceLock<Agent>; 2]; 3],
 }
 
 /// Which of our agents speaks.
@@ -72,6 +75,15 @@ enum Voice {
     Registry(Trust),
     /// Where a redirect leads: with this system's certificates, and none of ours.
     Elsewhere,
+}
+
+/// How a server is reached.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Route {
+    /// Through the proxy of the environment, if it names one.
+    AsConfigured,
+    /// Loopback is this machine's, not the proxy's.
+    Direct,
 }
 
 impl Http {
@@ -118,37 +130,51 @@ impl Http {
         body: Payload<'_>,
         origin: &Origin,
     ) -> Result<Response<Body>, Failure> {
-        let agent = self.agent(voice)?;
+        let route = if is_loopback(&origin.host) { Route::Direct } else { Route::AsConfigured };
+        let agent = self.agent(voice, route)?;
         let broken = |error: ureq::http::Error| Failure::from(Error::invalid(format!("request: {error}")));
         let result = match body {
-            Payload::None => agent.run(builder.body(()).map_err(broken)?),
-            Payload::Bytes(bytes) => agent.run(builder.body(bytes).map_err(broken)?),
+            Payload::None => agent.run(patient(agent, builder.body(()).map_err(broken)?, RESPONSE_TIMEOUT)),
+            Payload::Bytes(bytes) => {
+                agent.run(patient(agent, builder.body(bytes).map_err(broken)?, UPLOAD_TIMEOUT))
+            }
             Payload::Stream { mut reader, length } => {
                 let builder = builder.header("content-length", length);
-                agent.run(builder.body(SendBody::from_reader(&mut *reader)).map_err(broken)?)
+                let request = builder.body(SendBody::from_reader(&mut *reader)).map_err(broken)?;
+                agent.run(patient(agent, request, UPLOAD_TIMEOUT))
             }
         };
         result.map_err(|error| transport(origin, error))
     }
 
-    fn agent(&self, voice: Voice) -> Result<&Agent> {
-        let cell = match voice {
-            Voice::Registry(Trust::Verify) => &self.registry,
-            Voice::Registry(Trust::Anything) => &self.trusting,
-            Voice::Elsewhere => &self.elsewhere,
+    fn agent(&self, voice: Voice, route: Route) -> Result<&Agent> {
+        let voices = match voice {
+            Voice::Registry(Trust::Verify) => &self.agents[0],
+            Voice::Registry(Trust::Anything) => &self.agents[1],
+            Voice::Elsewhere => &self.agents[2],
         };
+        let cell = &voices[usize::from(route == Route::Direct)];
         if let Some(agent) = cell.get() {
             return Ok(agent);
         }
         let agent = match voice {
-            Voice::Registry(trust) => new_agent(trust, &self.identity)?,
-            Voice::Elsewhere => new_agent(Trust::Verify, &Identity::default())?,
+            Voice::Registry(trust) => new_agent(trust, route, &self.identity)?,
+            Voice::Elsewhere => new_agent(Trust::Verify, route, &Identity::default())?,
         };
         Ok(cell.get_or_init(|| agent))
     }
 }
 
-fn new_agent(trust: Trust, identity: &Identity) -> Result<Agent> {
+/// A request whose answer has to begin within `time`.
+fn patient<B: AsSendBody>(
+    agent: &Agent,
+    request: ureq::http::Request<B>,
+    time: Duration,
+) -> ureq::http::Request<B> {
+    agent.configure_request(request).timeout_recv_response(Some(time)).build()
+}
+
+fn new_agent(trust: Trust, route: Route, identity: &Identity) -> Result<Agent> {
     let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
     let mut tls = TlsConfig::builder().unversioned_rustls_crypto_provider(provider);
     tls = match trust {
@@ -158,7 +184,11 @@ fn new_agent(trust: Trust, identity: &Identity) -> Result<Agent> {
     if let Some(client) = &identity.client {
         tls = tls.client_cert(Some(client.clone()));
     }
-    let mut config = Agent::config_builder()
+    let proxy = match route {
+        Route::Direct => None,
+        Route::AsConfigured => proxy()?,
+    };
+    let config = Agent::config_builder()
         .tls_config(tls.build())
         .http_status_as_error(false)
         .max_redirects(0)
@@ -170,14 +200,29 @@ fn new_agent(trust: Trust, identity: &Identity) -> Result<Agent> {
         .accept_encoding("identity")
         .timeout_resolve(Some(RESOLVE_TIMEOUT))
         .timeout_connect(Some(CONNECT_TIMEOUT))
-        .timeout_recv_response(Some(RESPONSE_TIMEOUT))
         .timeout_per_read(Some(SILENCE_TIMEOUT))
-        .timeout_per_write(Some(SILENCE_TIMEOUT));
-    if trust == Trust::Anything {
-        // Loopback is not reached through a proxy.
-        config = config.proxy(None);
-    }
+        .timeout_per_write(Some(SILENCE_TIMEOUT))
+        .proxy(proxy);
     Ok(config.build().new_agent())
+}
+
+/// The proxy that the environment names, with what `NO_PROXY` says.
+///
+/// # Errors
+/// `Invalid` where it names one that cannot be: to go on without it would go
+/// where the user does not want to.
+fn proxy() -> Result<Option<Proxy>> {
+    const NAMES: [&str; 6] =
+        ["ALL_PROXY", "all_proxy", "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"];
+    for name in NAMES {
+        let Some(value) = std::env::var_os(name).filter(|value| !value.is_empty()) else { continue };
+        if value.to_str().is_none_or(|value| Proxy::new(value).is_err()) {
+            // The value is not shown: it may have a password.
+            return Err(Error::invalid(format!("{name} is not the address of a proxy"))
+                .hint("write it as http://HOST:PORT or socks5://HOST:PORT"));
+        }
+    }
+    Ok(Proxy::try_from_env())
 }
 
 /// This system's authorities and `more`.
@@ -270,18 +315,29 @@ pub(crate) fn location(from: &Uri, headers: &HeaderMap) -> Result<Uri> {
 /// Reads a whole small body.
 ///
 /// # Errors
-/// `Invalid` for more than `limit` bytes.
+/// `Invalid` for more than `limit` bytes, `Failed` where they drip.
 pub(crate) fn read_bounded(response: Response<Body>, limit: u64) -> Result<Vec<u8>, Failure> {
     let too_large = || Error::invalid(format!("the registry's answer has more than {limit} bytes"));
     if response.body().content_length().is_some_and(|length| length > limit) {
         return Err(too_large().into());
     }
-    let mut bytes = Vec::new();
     // One more than allowed, to tell a full body from a longer one.
     let reader = response.into_body().into_with_config().limit(limit + 2).reader();
-    let read = reader.take(limit + 1).read_to_end(&mut bytes);
-    if let Err(error) = read.context(|| "read the registry's answer") {
-        return Err(Failure { error, retry: Retry::Soon });
+    let mut reader = reader.take(limit + 1);
+    let (mut bytes, mut piece, mut pace) = (Vec::new(), [0; 16 << 10], Pace::new(0));
+    loop {
+        let count = match reader.read(&mut piece) {
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            result => result.context(|| "read the registry's answer").map_err(Failure::passing)?,
+        };
+        if count == 0 {
+            break;
+        }
+        bytes.extend_from_slice(&piece[..count]);
+        if pace.is_too_slow(bytes.len() as u64) {
+            let text = format!("the registry's answer comes too slowly: {} bytes in a minute", bytes.len());
+            return Err(Error::failed(text).hint("try again later, or a mirror: registries.conf").into());
+        }
     }
     if bytes.len() as u64 > limit { Err(too_large().into()) } else { Ok(bytes) }
 }

@@ -21,5 +21,6 @@ pub(crate) mod failure;
 #[cfg(test)]
 pub(crate) mod fake;
 mod http;
+mod pace;
 pub(crate) mod stream;
 pub(crate) mod upload;

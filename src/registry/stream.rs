@@ -2,17 +2,13 @@
 
 use super::client::Client;
 use super::failure::Failure;
+use super::pace::Pace;
 use crate::error::{Error, Result};
 use crate::types::digest::Digest;
 use std::io::{self, Read};
-use std::time::{Duration, Instant};
 
 /// After so many bytes a cut counts as the first one again.
 const PROGRESS: u64 = 1 << 20;
-/// A transfer that is slower than [`LEAST`] bytes in this time is no better
-/// than one that was cut.
-const WINDOW: Duration = Duration::from_secs(60);
-const LEAST: u64 = 4 << 10;
 
 /// The bytes of a blob from a position on. A cut is mended by a request for the
 /// rest, as often as the user allows; whoever reads sees one stream.
@@ -25,7 +21,7 @@ pub(crate) struct BlobStream<'a> {
     /// Tries since the last progress.
     tried: u32,
     counted_from: u64,
-    window: (Instant, u64),
+    pace: Pace,
     failure: Option<Error>,
 }
 
@@ -40,7 +36,7 @@ impl Client {
             body: None,
             tried: 0,
             counted_from: from,
-            window: (Instant::now(), from),
+            pace: Pace::new(from),
             failure: None,
         }
     }
@@ -60,21 +56,12 @@ impl BlobStream<'_> {
         }
         let waited = self.client.retries.wait(self.tried, failure);
         self.tried += 1;
-        self.window = (Instant::now(), self.at);
+        self.pace = Pace::new(self.at);
         waited.map_err(|error| {
             let text = error.to_string();
             self.failure = Some(error);
             io::Error::other(text)
         })
-    }
-
-    fn is_too_slow(&mut self) -> bool {
-        let (since, from) = self.window;
-        if since.elapsed() < WINDOW {
-            return false;
-        }
-        self.window = (Instant::now(), self.at);
-        self.at < from + LEAST
     }
 
     fn cut(&self, why: &str) -> Failure {
@@ -113,7 +100,7 @@ impl Read for BlobStream<'_> {
                 }
                 Ok(count) => {
                     self.at += count as u64;
-                    if self.is_too_slow() {
+                    if self.pace.is_too_slow(self.at) {
                         let slow = self.cut("it comes too slowly");
                         self.again(slow)?;
                     }

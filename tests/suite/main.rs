@@ -56,6 +56,7 @@ mod prune;
 mod publish;
 mod registry;
 mod registry_serve;
+mod registry_transport;
 mod search;
 mod secrets;
 mod selectors;

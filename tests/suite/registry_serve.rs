@@ -271,6 +271,96 @@ fn uploads_come_whole_or_in_chunks_and_are_verified() {
     assert_eq!(sandbox.ok(["images", "-q"]), "");
 }
 
+#[test]
+fn what_was_pushed_can_be_deleted() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    sandbox.ok(["tag", "busybox", "localhost/team/app:1"]);
+    sandbox.ok(["tag", "busybox", "localhost/team/app:2"]);
+    let server = serve(&sandbox, &["--writable"]);
+    let address = server.address.as_str();
+    let delete = |path: &str| {
+        let head = format!("DELETE {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        talk(address, head.as_bytes())
+    };
+    let manifest = get(address, "/v2/team/app/manifests/1", "");
+    let digest = manifest.lines().find_map(|line| line.strip_prefix("Docker-Content-Digest: ")).unwrap();
+    let document: serde_json::Value =
+        serde_json::from_str(manifest.split("\r\n\r\n").nth(1).unwrap()).unwrap();
+    let layer = document["layers"][0]["digest"].as_str().unwrap();
+    let by_digest = format!("/v2/team/app/manifests/{digest}");
+
+    // A tag goes, and the manifest stays; then all of it goes.
+    status(&delete("/v2/team/app/manifests/1"), 202);
+    assert!(get(address, "/v2/team/app/tags/list", "").contains(r#""tags":["2"]"#));
+    status(&get(address, "/v2/team/app/manifests/1", ""), 404);
+    status(&get(address, &by_digest, ""), 200);
+    status(&delete("/v2/team/app/manifests/1"), 404);
+    let blob = format!("/v2/busybox/blobs/{layer}");
+    let refused = delete(&blob);
+    status(&refused, 405);
+    assert!(refused.contains("an image needs the blob"), "{refused}");
+    status(&delete(&by_digest), 202);
+    status(&get(address, "/v2/team/app/tags/list", ""), 404);
+    // Another repository has it as well: its images are not touched.
+    status(&get(address, &format!("/v2/busybox/manifests/{digest}"), ""), 200);
+    assert_eq!(sandbox.run(&["busybox", "echo", "here"]).ok().text(), "here");
+    status(&delete(&format!("/v2/busybox/manifests/{digest}")), 202);
+    status(&get(address, &format!("/v2/busybox/manifests/{digest}"), ""), 404);
+    assert_eq!(sandbox.ok(["images", "-q", "-a"]), "");
+    status(&delete(&blob), 202);
+    status(&get(address, &blob, ""), 404);
+    status(&delete(&blob), 404);
+    status(&delete("/v2/busybox/manifests/sha256:00"), 400);
+    status(&delete("/v2/busybox/blobs/sha256:00"), 400);
+    drop(server);
+    // What is left of it on the disk nobody needs.
+    sandbox.ok(["image", "prune", "-f"]);
+    let blobs = sandbox.data().join("images/blobs/sha256");
+    assert_eq!(std::fs::read_dir(blobs).unwrap().count(), 0);
+    assert!(sandbox.ok(["system", "check"]).ends_with("no damage"));
+
+    let read_only = serve(&sandbox, &[]);
+    let head = format!(
+        "DELETE /v2/x/manifests/1 HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
+        read_only.address
+    );
+    status(&talk(&read_only.address, head.as_bytes()), 405);
+}
+
+#[test]
+fn images_that_refer_to_another_are_listed() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    let server = serve(&sandbox, &["--writable"]);
+    let address = server.address.as_str();
+    let manifest = get(address, "/v2/busybox/manifests/latest", "");
+    let subject = manifest.lines().find_map(|line| line.strip_prefix("Docker-Content-Digest: ")).unwrap();
+    let mut document: serde_json::Value =
+        serde_json::from_str(manifest.split("\r\n\r\n").nth(1).unwrap()).unwrap();
+    let kind = "application/vnd.oci.image.manifest.v1+json";
+    document["mediaType"] = kind.into();
+    document["subject"] = serde_json::json!({"mediaType": kind, "digest": subject, "size": 2});
+    document["artifactType"] = "application/x-notes".into();
+    document["annotations"] = serde_json::json!({"note": "a note"});
+    let body = document.to_string();
+    let put = format!(
+        "PUT /v2/busybox/manifests/notes HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let stored = talk(address, put.as_bytes());
+    status(&stored, 201);
+    assert!(stored.contains(&format!("OCI-Subject: {subject}\r\n")), "{stored}");
+    let referrers = |query: &str| get(address, &format!("/v2/busybox/referrers/{subject}{query}"), "");
+    let all = referrers("");
+    assert!(all.contains(r#""artifactType":"application/x-notes""#) && all.contains("a note"), "{all}");
+    let of_type = referrers("?artifactType=application%2Fx-notes");
+    assert!(of_type.contains("OCI-Filters-Applied: artifactType") && of_type.contains("a note"), "{of_type}");
+    assert!(referrers("?artifactType=other").contains(r#""manifests":[]"#));
+    let none = get(address, &format!("/v2/busybox/referrers/sha256:{}", "0".repeat(64)), "");
+    status(&none, 200);
+    assert!(none.contains(r#""manifests":[]"#), "{none}");
+    status(&get(address, "/v2/busybox/referrers/sha256:00", ""), 400);
+}
+
 /// CVE-2024-41110's kin, slow-loris, and what a browser could be made to send.
 #[test]
 fn hostile_clients_are_refused_and_hold_nobody_up() {

@@ -71,7 +71,7 @@ impl Registry {
             ("GET" | "HEAD", Endpoint::Tags) => self.tags(name, request),
             ("GET" | "HEAD", Endpoint::Manifest(reference)) => self.manifest(name, reference),
             ("GET" | "HEAD", Endpoint::Blob(digest)) => self.blob(name, digest, request.header("range")),
-            ("GET" | "HEAD", Endpoint::Referrers(digest)) => referrers(digest, request),
+            ("GET" | "HEAD", Endpoint::Referrers(digest)) => self.referrers(digest, request),
             (_, Endpoint::Tags | Endpoint::Referrers(_)) => unsupported(),
             _ => match &self.uploads {
                 Some(uploads) => self.change(uploads, name, &endpoint, request, body),
@@ -99,6 +99,8 @@ impl Registry {
             ("PATCH", Endpoint::Upload(id)) => uploads.add(name, id, request, body),
             ("PUT", Endpoint::Upload(id)) => uploads.finish(name, id, request, body),
             ("DELETE", Endpoint::Upload(id)) => uploads.cancel(name, id),
+            ("DELETE", Endpoint::Manifest(reference)) => self.delete_manifest(name, reference),
+            ("DELETE", Endpoint::Blob(digest)) => self.delete_blob(digest),
             _ => unsupported(),
         }
     }
@@ -126,7 +128,7 @@ impl Registry {
     fn manifest(&self, name: &str, reference: &str) -> Response {
         let Ok(entries) = self.store.entries() else { return broken() };
         let digest = match Digest::parse(reference) {
-            Ok(digest) => Some(digest),
+            Ok(digest) => Some(digest).filter(|digest| self.has_manifest(&entries, digest)),
             Err(_) if reference.contains(':') => {
                 return Response::error(400, "DIGEST_INVALID", "a digest is sha256:<64 hex digits>");
             }
@@ -174,7 +176,7 @@ impl Registry {
 
 /// The full repository that a client means by `name`: what was pushed here,
 /// what has no registry, docker.io's, and what has its registry in the name.
-fn place(entries: &[Entry], name: &str) -> Option<String> {
+pub(super) fn place(entries: &[Entry], name: &str) -> Option<String> {
     let names: BTreeSet<String> =
         entries.iter().filter_map(Entry::name).map(|name| name.repository()).collect();
     [
@@ -214,7 +216,7 @@ fn split(path: &str) -> Option<(&str, Endpoint<'_>)> {
 }
 
 /// What a document is, as it says itself or as OCI has it.
-fn media_type(document: &Document) -> String {
+pub(super) fn media_type(document: &Document) -> String {
     match document {
         Document::Index(index) => index.media_type.clone().unwrap_or_else(|| OCI_INDEX.to_owned()),
         Document::Manifest(manifest) => {
@@ -244,19 +246,6 @@ fn list(names: BTreeSet<String>, key: &str, mut document: Value, path: &str, req
     }
 }
 
-/// Images have no signatures and the like beside them in this store.
-fn referrers(digest: &str, request: &Request) -> Response {
-    if Digest::parse(digest).is_err() {
-        return Response::error(400, "DIGEST_INVALID", "a digest is sha256:<64 hex digits>");
-    }
-    let index = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []});
-    let response = Response::bytes(OCI_INDEX, index.to_string().into_bytes());
-    match request.query("artifactType") {
-        Some(_) => response.with("OCI-Filters-Applied", "artifactType"),
-        None => response,
-    }
-}
-
 fn unsupported() -> Response {
     Response::error(405, "UNSUPPORTED", "this is not done here")
 }
@@ -265,7 +254,7 @@ pub(super) fn broken() -> Response {
     Response::error(500, "UNKNOWN", "the store cannot be read")
 }
 
-fn unknown_name(name: &str) -> Response {
+pub(super) fn unknown_name(name: &str) -> Response {
     Response::error(404, "NAME_UNKNOWN", &format!("there is no repository {name}"))
 }
 

@@ -3,6 +3,7 @@
 
 use super::http::Request;
 use super::page::Response;
+use super::removal::subject_of;
 use super::routes::{Registry, broken};
 use crate::engine::events::note_image;
 use crate::image::blob::{BlobWriter, Ingest};
@@ -215,14 +216,21 @@ impl Registry {
         };
         let served_as =
             request.header("content-type").map(|kind| kind.split(';').next().unwrap_or_default().trim());
-        match manifest::parse(&bytes, served_as) {
-            Ok(Document::Manifest(manifest)) => {
+        let document = match manifest::parse(&bytes, served_as) {
+            Ok(document) => document,
+            Err(error) => return invalid(&error.to_string()),
+        };
+        let subject = subject_of(&document);
+        let response = match document {
+            Document::Manifest(manifest) => {
                 self.take_image(name, &bytes, manifest, served_as, reference.as_ref())
             }
-            Ok(Document::Index(index)) => {
-                self.take_index(name, &bytes, &index, served_as, reference.as_ref())
-            }
-            Err(error) => invalid(&error.to_string()),
+            Document::Index(index) => self.take_index(name, &bytes, &index, served_as, reference.as_ref()),
+        };
+        match subject.filter(|_| response.status == 201) {
+            // So that the client keeps no list of referrers under a tag.
+            Some(subject) => response.with("OCI-Subject", &subject.to_string()),
+            None => response,
         }
     }
 

@@ -1,8 +1,9 @@
 //! A proxy on loopback that takes CONNECT, leads all names to one place, and
 //! remembers what it was asked for.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// Runs until the test's process ends.
@@ -32,6 +33,32 @@ impl ConnectProxy {
     pub(crate) fn asked(&self) -> Vec<String> {
         self.asked.lock().unwrap().clone()
     }
+}
+
+/// Leads connections to `address` as they are, and ends the first one that has
+/// sent so many bytes: its address.
+pub(crate) fn cutting_relay(address: &str, after: u64) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let own = listener.local_addr().unwrap().to_string();
+    let address = address.to_owned();
+    let cut = Arc::new(AtomicBool::new(false));
+    std::thread::spawn(move || {
+        for mut client in listener.incoming().flatten() {
+            let (address, cut) = (address.clone(), Arc::clone(&cut));
+            std::thread::spawn(move || -> Option<()> {
+                let mut server = TcpStream::connect(address).ok()?;
+                let (mut back, mut from) = (client.try_clone().ok()?, server.try_clone().ok()?);
+                std::thread::spawn(move || std::io::copy(&mut from, &mut back));
+                let sent = std::io::copy(&mut (&mut client).take(after), &mut server).ok()?;
+                if sent == after && cut.swap(true, Ordering::SeqCst) {
+                    std::io::copy(&mut client, &mut server).ok()?;
+                }
+                client.shutdown(Shutdown::Both).ok();
+                server.shutdown(Shutdown::Both).ok()
+            });
+        }
+    });
+    own
 }
 
 /// `None` where one of the three ends it.

@@ -35,6 +35,7 @@ impl Asked {
 /// What is sent.
 #[derive(Clone, Debug)]
 pub(crate) struct Reply {
+    /// 0 closes the connection without a word.
     pub(crate) status: u16,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
@@ -154,6 +155,9 @@ fn serve(stream: impl Read + Write, answer: &Answer, kept: &Mutex<Vec<Asked>>) -
 
 /// `None` where the connection is to end.
 fn send(stream: &mut impl Write, reply: &Reply, head_only: bool) -> Option<()> {
+    if reply.status == 0 {
+        return None;
+    }
     let mut head = format!("HTTP/1.1 {} x\r\n", reply.status);
     if !reply.endless {
         head += &format!("content-length: {}\r\n", reply.body.len());
@@ -212,6 +216,13 @@ impl Served {
             "layers": [{"mediaType": LAYER, "digest": digest(&layer), "size": layer.len()}],
         });
         Self { layer, config, manifest }
+    }
+
+    /// The same image, whose layer is on its way in another form.
+    pub(crate) fn replace_layer(&mut self, layer: Vec<u8>) {
+        self.manifest["layers"][0]["digest"] = json!(digest(&layer));
+        self.manifest["layers"][0]["size"] = json!(layer.len());
+        self.layer = layer;
     }
 
     pub(crate) fn layer_path(&self) -> String {

@@ -20,6 +20,11 @@ impl Layer {
         Self(tar::Builder::new(Vec::new()))
     }
 
+    /// The bytes of an archive as they are, whatever they are.
+    pub(crate) fn raw(bytes: &[u8]) -> Self {
+        Self(tar::Builder::new(bytes.to_vec()))
+    }
+
     pub(crate) fn dir(self, name: &str) -> Self {
         self.entry(name, tar::EntryType::Directory, 0o755, "", b"")
     }

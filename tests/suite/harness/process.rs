@@ -162,9 +162,15 @@ impl Running {
 
     /// Waits until it ends by itself; stdin is closed first.
     #[track_caller]
-    pub(crate) fn wait(mut self) -> Output {
+    pub(crate) fn wait(self) -> Output {
+        self.wait_within(DEADLINE)
+    }
+
+    /// The same, of what may take another time.
+    #[track_caller]
+    pub(crate) fn wait_within(mut self, time: std::time::Duration) -> Output {
         self.close_stdin();
-        let end = std::time::Instant::now() + DEADLINE;
+        let end = std::time::Instant::now() + time;
         let status = loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 break status;
@@ -175,7 +181,7 @@ impl Running {
                 panic!(
                     "{} did not end in {} s\n  stdout: {}\n  stderr: {}",
                     self.command,
-                    DEADLINE.as_secs(),
+                    time.as_secs(),
                     shorten(&String::from_utf8_lossy(&self.said)),
                     shorten(&String::from_utf8_lossy(&self.complained))
                 );

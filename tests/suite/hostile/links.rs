@@ -99,7 +99,7 @@ fn cve_2025_52881_a_sysctl_lands_in_procfs() {
 
 /// Two names in a directory change places as fast as they can, as a hostile
 /// container that shares the directory would have it.
-fn while_swapping(one: &Path, other: &Path, work: impl FnOnce()) {
+pub(super) fn while_swapping(one: &Path, other: &Path, work: impl FnOnce()) {
     let end = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {

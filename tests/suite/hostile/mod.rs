@@ -1,6 +1,7 @@
 //! What broke in other runtimes: each test is named after the vulnerability and
 //! would fail on the implementation that had it.
 
+mod archives;
 mod copy;
 mod identities;
 mod image;

@@ -2,10 +2,12 @@
 //! of the field's record. Each has its positive twin, so that a refusal of
 //! everything is no success.
 
+use crate::harness::connect_proxy::ConnectProxy;
 use crate::harness::fake_registry::{FakeRegistry, INDEX, MANIFEST, Reply, Served, digest};
 use crate::harness::image::Layer;
+use crate::harness::own_registry::make_certificates;
 use crate::harness::process::Output;
-use crate::harness::{Sandbox, SubIds, sandbox};
+use crate::harness::{Need, Sandbox, SubIds, sandbox};
 use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -104,6 +106,30 @@ fn cve_2026_33540_a_foreign_realm_gets_no_password() {
     pull(&sandbox, &registry, &["--creds", "alice:secret"]).ok();
     assert_eq!(registry.asked().iter().filter(|asked| asked.path.starts_with("/token?")).count(), 1);
     assert!(std::fs::read_dir(sandbox.path("run/containers")).is_err(), "no token is kept on the disk");
+}
+
+/// CVE-2025-6032: a server is who its certificate says, and nobody is asked less
+/// than that unless the user says so.
+#[test]
+fn cve_2025_6032_certificates_are_verified_unless_told_otherwise() {
+    let Some(mut sandbox) = sandbox(&[SubIds, Need::Program("openssl")]) else { return };
+    let certificates = make_certificates(&sandbox);
+    let image = served();
+    let registry = FakeRegistry::over_tls(&certificates, move |asked| image.answer(asked));
+    let proxy = ConnectProxy::to(&registry.address);
+    sandbox.set("HTTPS_PROXY", &proxy.url);
+    let pull = |sandbox: &Sandbox, more: &[&str], host: &str| {
+        sandbox.coracle([&["pull", "-q", "--retry=0"], more, &[&format!("{host}/app:1")]].concat())
+    };
+    // Signed by somebody whom this system does not know.
+    pull(&sandbox, &[], "registry.example").refused(&["certificate of registry.example is not accepted"]);
+    assert!(registry.asked().is_empty(), "nothing is said before it is known who listens");
+    pull(&sandbox, &["--tls-verify=false"], "registry.example").ok();
+    sandbox.ok(["rmi", "registry.example/app:1"]);
+    // By somebody whom it knows, and then for another name.
+    sandbox.set("SSL_CERT_FILE", certificates.join("ca.crt").to_str().unwrap());
+    pull(&sandbox, &[], "registry.example").ok();
+    pull(&sandbox, &[], "other.example").refused(&["certificate of other.example is not accepted"]);
 }
 
 /// CVE-2024-3727: a digest is part of a path and of a URL.
