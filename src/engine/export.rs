@@ -13,7 +13,7 @@ use std::path::Path;
 impl Engine {
     /// As [`Engine::export`], to a file, which appears whole or not at all.
     pub(crate) fn export_to(&self, id: &ContainerId, path: &Path) -> Result<()> {
-        write_file(path, |out| self.export(id, out))
+        write_file(path, |mut out| self.export(id, &mut out))
     }
 
     /// Writes all files of the container, running or not; what is mounted in it

@@ -5,7 +5,7 @@ use super::images::{no_such_image, same_image};
 use crate::dirs::Dirs;
 use crate::error::{BestEffort, Context, Error, Result};
 use crate::image::archive_write::{
-    Layers, Saved, write_docker, write_docker_directory, write_oci, write_oci_directory,
+    Layers, Output, Saved, write_docker, write_docker_directory, write_oci, write_oci_directory,
 };
 use crate::image::names::{self, Found};
 use crate::image::store::ImageStore;
@@ -76,8 +76,10 @@ pub(crate) fn save(
         (SaveFormat::OciDirectory | SaveFormat::DockerDirectory, SaveTarget::Stream(_)) => {
             Err(Error::invalid("a directory does not go to stdout: name it with -o"))
         }
-        (SaveFormat::DockerArchive, SaveTarget::Stream(out)) => write_docker(&saved, blobs, out),
-        (SaveFormat::OciArchive, SaveTarget::Stream(out)) => write_oci(&saved, blobs, out),
+        (SaveFormat::DockerArchive, SaveTarget::Stream(out)) => {
+            write_docker(&saved, blobs, Output::Stream(out))
+        }
+        (SaveFormat::OciArchive, SaveTarget::Stream(out)) => write_oci(&saved, blobs, Output::Stream(out)),
         (SaveFormat::DockerArchive, SaveTarget::Path(path)) => {
             write_file(path, |out| write_docker(&saved, blobs, out))
         }
@@ -126,19 +128,19 @@ fn collect(store: &ImageStore, images: &[String], platform: Option<&Platform>) -
 }
 
 /// A regular file appears whole or not at all; a pipe or device is written to.
-pub(super) fn write_file(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+pub(super) fn write_file(path: &Path, write: impl FnOnce(Output<'_>) -> Result<()>) -> Result<()> {
     let special = std::fs::metadata(path).is_ok_and(|meta| !meta.is_file());
     if special {
         let file = std::fs::OpenOptions::new()
             .write(true)
             .open(path)
             .context(|| format!("open {}", path.display()))?;
-        return write(&mut BufWriter::new(file));
+        return write(Output::Stream(&mut BufWriter::new(file)));
     }
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(format!(".{}.part", std::process::id()));
     let file = std::fs::File::create(&temporary).context(|| format!("make {}", path.display()))?;
-    let result = write(&mut BufWriter::with_capacity(256 << 10, file))
+    let result = write(Output::File(&mut BufWriter::with_capacity(256 << 10, file)))
         .and_then(|()| std::fs::rename(&temporary, path).context(|| format!("make {}", path.display())));
     if result.is_err() {
         std::fs::remove_file(&temporary).or_ignore();

@@ -21,7 +21,7 @@ impl Engine {
     /// As [`Engine::export_volume`], to a file, which appears whole or not at all.
     pub(crate) fn export_volume_to(&self, name: &str, path: &Path) -> Result<()> {
         self.volume(name)?;
-        write_file(path, |out| self.export_volume(name, out))
+        write_file(path, |mut out| self.export_volume(name, &mut out))
     }
 
     /// Writes what is in the volume, with the owners that containers see.

@@ -14,7 +14,8 @@ use crate::types::reference::Reference;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeSet;
-use std::io::{Read, Write};
+use std::fs::File;
+use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
@@ -27,9 +28,42 @@ pub(crate) struct Saved {
     pub(crate) names: Vec<Reference>,
 }
 
+/// Where an archive goes.
+pub(crate) enum Output<'a> {
+    /// A file, in which a header can be written after what it describes.
+    File(&'a mut BufWriter<File>),
+    Stream(&'a mut dyn Write),
+}
+
+impl Write for Output<'_> {
+    fn write(&mut self, buffer: &[u8]) -> std::io::Result<usize> {
+        match self {
+            Self::File(file) => file.write(buffer),
+            Self::Stream(stream) => stream.write(buffer),
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        match self {
+            Self::File(file) => file.flush(),
+            Self::Stream(stream) => stream.flush(),
+        }
+    }
+}
+
+impl Seek for Output<'_> {
+    fn seek(&mut self, to: SeekFrom) -> std::io::Result<u64> {
+        match self {
+            Self::File(file) => file.seek(to),
+            Self::Stream(_) => Err(std::io::ErrorKind::NotSeekable.into()),
+        }
+    }
+}
+
 /// Docker's form: `manifest.json`, configs, and unpacked layers named by their
 /// diff id (docker's `load` of every version reads it).
-pub(crate) fn write_docker(images: &[Saved], blobs: &Blobs, out: &mut dyn Write) -> Result<()> {
+pub(crate) fn write_docker(images: &[Saved], blobs: &Blobs, out: Output<'_>) -> Result<()> {
+    let seeks = matches!(out, Output::File(_));
     let mut tar = tar::Builder::new(out);
     let mut written = BTreeSet::new();
     let mut manifest = Vec::new();
@@ -43,12 +77,8 @@ pub(crate) fn write_docker(images: &[Saved], blobs: &Blobs, out: &mut dyn Write)
         for (layer, diff_id) in saved.image.manifest.layers.iter().zip(&saved.image.config.rootfs.diff_ids) {
             let name = format!("{}.tar", diff_id.hex());
             if written.insert(name.clone()) {
-                // A tar header needs the size first; counting costs one more
-                // pass, spooling would cost the disk.
-                let unpacked = || decoder(blobs.open(&layer.digest)?).map(|(_, reader)| reader);
-                let size = copy(&mut unpacked()?, &mut std::io::sink())
+                append_unpacked(&mut tar, &name, blobs, layer, seeks)
                     .context(|| format!("unpack layer {}", layer.digest))?;
-                append(&mut tar, &name, size, unpacked()?)?;
             }
             layers.push(name);
         }
@@ -61,8 +91,34 @@ pub(crate) fn write_docker(images: &[Saved], blobs: &Blobs, out: &mut dyn Write)
     tar.get_mut().flush().context(|| "write the archive")
 }
 
+/// A layer without its compression. Its header stands before it and has its
+/// size: in a file it is written afterwards; for a stream the layer is unpacked
+/// once more to count, as spooling would cost the disk.
+fn append_unpacked(
+    tar: &mut tar::Builder<Output<'_>>,
+    name: &str,
+    blobs: &Blobs,
+    layer: &Descriptor,
+    seeks: bool,
+) -> Result<()> {
+    let unpacked = || decoder(blobs.open(&layer.digest)?);
+    let (compression, mut content) = unpacked()?;
+    if compression == Compression::None {
+        return append(tar, name, layer.size, content);
+    }
+    if seeks {
+        let mut header = header(0, 0o644);
+        let action = || format!("write {name} to the archive");
+        let mut entry = tar.append_writer(&mut header, name).context(action)?;
+        copy(&mut content, &mut entry).context(action)?;
+        return entry.finish().context(action);
+    }
+    let size = copy(&mut content, &mut std::io::sink()).context(|| "count its bytes")?;
+    append(tar, name, size, unpacked()?.1)
+}
+
 /// An OCI layout in a tar; blobs as they are.
-pub(crate) fn write_oci(images: &[Saved], blobs: &Blobs, out: &mut dyn Write) -> Result<()> {
+pub(crate) fn write_oci(images: &[Saved], blobs: &Blobs, out: Output<'_>) -> Result<()> {
     let mut tar = tar::Builder::new(out);
     // Tools that unpack it without root may not make a missing folder as theirs.
     for folder in ["blobs/", "blobs/sha256/"] {
@@ -146,7 +202,7 @@ pub(crate) fn write_docker_directory(
 fn compress(blobs: &Blobs, layer: &Descriptor, directory: &Path) -> Result<Descriptor> {
     let temporary = directory.join(format!("{}.part", layer.digest.hex()));
     let action = || format!("write {}", temporary.display());
-    let file = std::fs::File::create(&temporary).context(action)?;
+    let file = File::create(&temporary).context(action)?;
     let mut hashed = Hashed { inner: file, hasher: Sha256::new(), count: 0 };
     // No time and no name in the header: the same layer gives the same bytes.
     let mut encoder = flate2::write::GzEncoder::new(&mut hashed, flate2::Compression::default());
@@ -185,7 +241,7 @@ fn check_empty(directory: &Path) -> Result<()> {
 
 fn write_new(path: &Path, content: &mut dyn Read) -> Result<()> {
     let mut content = content;
-    let mut file = std::fs::File::create_new(path).context(|| format!("make {}", path.display()))?;
+    let mut file = File::create_new(path).context(|| format!("make {}", path.display()))?;
     copy(&mut content, &mut file).context(|| format!("write {}", path.display())).map(drop)
 }
 

@@ -176,6 +176,32 @@ fn the_same_image_gives_the_same_archive() {
     }
 }
 
+/// To a file the layers are unpacked once, to a stream twice: the archive is the same.
+#[test]
+fn a_file_and_a_stream_get_the_same_archive() {
+    let Some(sandbox) = sandbox(&[Need::Registry]) else { return };
+    let name = format!("{}/busybox", needs::registry().unwrap());
+    sandbox.ok(["pull", "-q", &name]);
+    let layer = sandbox.ok(["manifest", "inspect", &name]);
+    assert!(layer.contains("gzip"), "the layer is compressed: {layer}");
+    for format in ["docker-archive", "oci-archive"] {
+        sandbox.ok(["save", "--format", format, "-o", "file", &name]);
+        let mut command = sandbox.command("sh");
+        command.args(["-ec", "\"$0\" save --format $1 $2 >stream"]).arg(crate::harness::sandbox::binary());
+        Running::start({
+            command.args([format, &name]);
+            command
+        })
+        .wait()
+        .ok();
+        let read = |name: &str| std::fs::read(sandbox.path("work").join(name)).unwrap();
+        assert!(read("file") == read("stream"), "{format}");
+    }
+    sandbox.ok(["rmi", &name]);
+    sandbox.ok(["load", "-q", "-i", "file"]);
+    sandbox.run(&[&name, "true"]).ok();
+}
+
 #[test]
 fn archives_may_be_compressed_and_come_through_stdin() {
     let Some(sandbox) = with_image(&[]) else { return };
