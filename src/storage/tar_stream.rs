@@ -111,7 +111,11 @@ impl<'a> TarStream<'a> {
             let content = match block[156] {
                 kind @ (b'L' | b'K' | b'x' | b'g') => {
                     let most = if matches!(kind, b'x' | b'g') { MAX_PAX } else { MAX_LONG_NAME };
-                    self.extension(size, most)?
+                    let content = self.extension(size, most)?;
+                    if matches!(kind, b'L' | b'K') {
+                        self.end_of_long_name(&content)?;
+                    }
+                    content
                 }
                 _ => return self.entry(&block, size, before).map(Some),
             };
@@ -240,6 +244,17 @@ impl<'a> TarStream<'a> {
             content.extend_from_slice(piece);
         }
         Ok(content)
+    }
+
+    /// GNU tar reads a long name to the first NUL, also behind its end; others to
+    /// its end: what follows must be NUL, or the name end in one.
+    fn end_of_long_name(&mut self, content: &[u8]) -> Result<()> {
+        self.data = std::mem::take(&mut self.padding);
+        let mut ended = self.data > 0 || content.last() == Some(&0);
+        while let Some(piece) = self.data(u64::MAX)? {
+            ended &= piece.iter().all(|byte| *byte == 0);
+        }
+        if ended { Ok(()) } else { Err(malformed("a GNU long name without an end")) }
     }
 
     fn entry(&mut self, block: &[u8; BLOCK], header_size: u64, before: Extensions) -> Result<Entry> {

@@ -87,7 +87,6 @@ fn good() -> Vec<Vec<u8>> {
         .file("d/f", "some text")
         .symlink("d/l", "f")
         .hard_link("h", "d/f")
-        .file("d/.wh.gone", "")
         .raw(Archive::header(b"p", EntryType::Fifo, 0), b"");
     let extended = Archive::default()
         .pax(&[("path", b"a/long/name"), ("mtime", b"1.5"), ("SCHILY.xattr.user.x", b"\n=y"), ("uid", b"7")])
@@ -106,50 +105,115 @@ fn good() -> Vec<Vec<u8>> {
         .raw(Archive::header(b"x", EntryType::Regular, map.len() as u64), &map)
         .pax(&[("GNU.sparse.size", b"9000"), ("GNU.sparse.numblocks", b"1"), ("GNU.sparse.map", b"4096,512")])
         .raw(Archive::header(b"y", EntryType::Regular, 512), &[2; 512]);
-    vec![plain.end(), extended.end(), sparse.end(), Archive::default().end()]
+    let whiteouts = Archive::default().file("d/.wh.gone", "").file("e/.wh..wh..opq", "").file("e/f", "x");
+    vec![plain.end(), whiteouts.end(), extended.end(), sparse.end(), Archive::default().end()]
+}
+
+/// What means something in an archive.
+const WORDS: &[&[u8]] = &[
+    b"..",
+    b"../",
+    b"/",
+    b"./",
+    b"\0",
+    b"../outside/secret",
+    b"00000001000\0",
+    b"77777777777\0",
+    b"\x80\0\0\0\0\0\0\x01\0\0\0\0",
+    b"\xff\xff\xff\xff\xff\xff\xff\xff",
+    b"ustar\x0000",
+    b"ustar  \0",
+    b"x",
+    b"g",
+    b"L",
+    b"K",
+    b"S",
+    b"1",
+    b"2",
+    b"5",
+    b"20 path=../outside\n",
+    b"12 size=512\n",
+    b"9 path=a\n",
+    b"28 GNU.sparse.map=0,512,1,2\n",
+    b"22 GNU.sparse.major=1\n",
+    b".wh.",
+    b".wh..wh..opq",
+    &[0; 512],
+];
+
+/// Kind, length, content and link text of everything below `root`.
+fn tree(root: &Path) -> BTreeMap<PathBuf, String> {
+    let mut found = BTreeMap::new();
+    let mut pending = vec![root.to_owned()];
+    while let Some(directory) = pending.pop() {
+        for entry in fs::read_dir(directory).expect("list").flatten() {
+            let (path, meta) = (entry.path(), entry.metadata().expect("metadata"));
+            let said = if meta.is_dir() {
+                pending.push(path.clone());
+                "directory".to_owned()
+            } else if meta.is_symlink() {
+                format!("link {}", fs::read_link(&path).expect("link").display())
+            } else if meta.is_file() {
+                let content = if meta.len() < 1 << 20 { fs::read(&path).expect("read") } else { Vec::new() };
+                format!("file {} {}", meta.len(), Digest::of(&content))
+            } else {
+                format!("{:?}", meta.file_type())
+            };
+            found.insert(path.strip_prefix(root).expect("below").to_owned(), said);
+        }
+    }
+    found
+}
+
+/// What GNU tar makes of an archive; `None` where it complains.
+fn by_gnu_tar(archive: &[u8], root: &Path) -> Option<BTreeMap<PathBuf, String>> {
+    use std::io::Write;
+    use std::process::{Command, Stdio};
+    fs::remove_dir_all(root).ok();
+    fs::create_dir(root).expect("mkdir");
+    let mut command = Command::new("tar");
+    command.args(["-x", "--no-same-owner", "--no-same-permissions", "-f", "-", "-C"]).arg(root);
+    let pipes = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = pipes.spawn().ok()?;
+    // It may end before it has read everything.
+    child.stdin.take().expect("a pipe").write_all(archive).ok();
+    child.wait().expect("waited").success().then(|| tree(root))
+}
+
+/// CVE-2025-62518: no archive is taken of which GNU tar makes something else.
+#[test]
+fn mutated_archives_are_to_gnu_tar_what_they_are_here() {
+    let place = Place::new();
+    let theirs = place.temp.path().join("theirs");
+    if by_gnu_tar(&Archive::default().file("f", "x").end(), &theirs).is_none() {
+        eprintln!("skipped: there is no GNU tar");
+        return;
+    }
+    let mut compared = 0;
+    let fuzz = Fuzz { name: "tar beside GNU tar", good: good(), words: WORDS, short: 600 };
+    fuzz.run(|bytes, random| {
+        let mut archive = bytes.to_vec();
+        mend(&mut archive, random);
+        let taken = read(&mut &archive[..]).is_ok();
+        // Whiteouts are a layer's, and links to what a link hides are tar's affair.
+        let of_layers = archive.windows(4).any(|four| four == b".wh.");
+        if taken && !of_layers && place.try_unpack(&archive).is_ok() {
+            if let Some(theirs) = by_gnu_tar(&archive, &theirs) {
+                assert_eq!(tree(&place.root()), theirs);
+                compared += 1;
+            }
+        }
+        taken
+    });
+    assert!(compared > 40, "only {compared} were compared");
 }
 
 #[test]
 fn mutated_archives_are_read_in_one_way_and_stay_in_their_tree() {
     let place = Place::new();
     let outside = format!("{}/secret", place.outside.display());
-    let block = vec![0; 512];
-    let fuzz = Fuzz {
-        name: "tar",
-        good: good(),
-        words: &[
-            b"..",
-            b"../",
-            b"/",
-            b"./",
-            b"\0",
-            outside.as_bytes(),
-            b"../outside/secret",
-            b"00000001000\0",
-            b"77777777777\0",
-            b"\x80\0\0\0\0\0\0\x01\0\0\0\0",
-            b"\xff\xff\xff\xff\xff\xff\xff\xff",
-            b"ustar\x0000",
-            b"ustar  \0",
-            b"x",
-            b"g",
-            b"L",
-            b"K",
-            b"S",
-            b"1",
-            b"2",
-            b"5",
-            b"20 path=../outside\n",
-            b"12 size=512\n",
-            b"9 path=a\n",
-            b"28 GNU.sparse.map=0,512,1,2\n",
-            b"22 GNU.sparse.major=1\n",
-            b".wh.",
-            b".wh..wh..opq",
-            &block,
-        ],
-        short: 4_000,
-    };
+    let words = [WORDS, &[outside.as_bytes()]].concat();
+    let fuzz = Fuzz { name: "tar", good: good(), words: &words, short: 4_000 };
     fuzz.run(|bytes, random| {
         let mut archive = bytes.to_vec();
         mend(&mut archive, random);

@@ -160,6 +160,23 @@ fn entries_cannot_be_smuggled_in_data() {
     place.refuse(Archive::default().pax(&[("path", b"a")]));
 }
 
+/// GNU tar reads on to a NUL where others stop at the size.
+#[test]
+fn long_names_have_an_end() {
+    let place = Place::new();
+    let long = |text: &[u8], padding: &[u8]| {
+        let header = Archive::header(b"././@LongLink", EntryType::GNULongName, text.len() as u64);
+        Archive::default().raw(header, &[text, padding].concat()).file("f", "x")
+    };
+    place.unpack(long(b"a/name", b""));
+    assert_eq!(place.read("a/name"), "x");
+    place.unpack(long(b"a/name\0", b""));
+    assert_eq!(place.read("a/name"), "x");
+    place.refuse(long(b"a/name", b"s"));
+    place.refuse(long(&b"ab/".repeat(171)[..512], b""));
+    place.unpack(long(&[&b"ab/".repeat(171)[..511], b"\0"].concat(), b""));
+}
+
 /// CVE-2020-1702, CVE-2017-14992, CVE-2025-58183: sizes are believed by no buffer.
 #[test]
 fn headers_cannot_exhaust_memory() {
