@@ -6,6 +6,7 @@ mod hostile;
 use super::*;
 use crate::storage::layers::LayerStore;
 use std::collections::BTreeMap;
+use std::ffi::CStr;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -101,12 +102,20 @@ impl Place {
 
     /// Unpacks over an empty directory, then checks that nothing outside changed.
     fn try_unpack(&self, archive: &[u8]) -> Result<Unpacked> {
-        fs::remove_dir_all(self.root()).ok();
-        fs::create_dir(self.root()).expect("mkdir");
+        self.make_anew(c"root");
         let before = snapshot(&self.outside);
         let result = unpack(open(&self.root()), &mut &archive[..], Ownership::Squash);
         assert_eq!(before, snapshot(&self.outside), "something outside was changed");
         result
+    }
+
+    /// An empty directory, whatever permissions the one before had in it.
+    fn make_anew(&self, name: &CStr) {
+        let above = open(self.temp.path());
+        if rustix::fs::accessat(&above, name, rustix::fs::Access::EXISTS, AtFlags::empty()).is_ok() {
+            remove_tree(above.as_fd(), name).expect("removed");
+        }
+        rustix::fs::mkdirat(&above, name, Mode::RWXU).expect("mkdir");
     }
 
     fn unpack(&self, archive: Archive) {
