@@ -5,8 +5,8 @@ use super::global::GlobalArgs;
 use super::{
     archives, changes, check, complete, control, df, doctor, events, exec, exit, generate, global,
     healthcheck, help, images, inspect, lifecycle, login, logs, manifest, mounts, network, overlay, pause,
-    port, preparation, prune, ps, pull, push, reference, run as run_command, search, secret, serve, stats, system,
-    top, ui, volume, volume_archive, wait,
+    port, preparation, prune, ps, pull, push, reference, run as run_command, search, secret, serve, stats,
+    system, top, ui, volume, volume_archive, wait,
 };
 use crate::error::Result;
 use clap::{Arg, ArgAction, Args, Command};
