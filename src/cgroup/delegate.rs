@@ -84,6 +84,21 @@ impl Delegation {
 pub(crate) struct Manager {
     /// Where it listens.
     pub(crate) socket: PathBuf,
+    /// Its own group, with the controllers that are delegated to it.
+    pub(crate) group: PathBuf,
+}
+
+/// Why no user manager is asked for groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoManager {
+    /// Root's groups are made without one.
+    Root,
+    /// The user does without groups.
+    Off,
+    /// The host's groups are not of the second version alone.
+    Version,
+    /// Nobody listens where it would.
+    Silent,
 }
 
 impl Manager {
@@ -94,17 +109,36 @@ impl Manager {
     pub(crate) fn state(&self) -> Result<String> {
         super::scope::manager_state(&self.socket)
     }
+
+    /// Whether it is there.
+    pub(super) fn listens(&self) -> bool {
+        super::bus::Bus::connect(&self.socket).is_ok()
+    }
 }
 
-/// The user manager of the user `uid`, where one runs and manages groups of the
-/// second version alone.
-pub(crate) fn manager(uid: u32) -> Option<Manager> {
-    if uid == 0 || !is_v2(Path::new(USUAL)) {
-        return None;
+/// The user manager of the user `uid`. Whatever asks it for something, or says
+/// whether there is one, finds it here.
+///
+/// # Errors
+/// Why there is none to ask.
+pub(crate) fn find_manager(uid: u32) -> Result<Manager, NoManager> {
+    if uid == 0 {
+        return Err(NoManager::Root);
+    }
+    if is_off() {
+        return Err(NoManager::Off);
+    }
+    if !is_v2(Path::new(USUAL)) {
+        return Err(NoManager::Version);
     }
     let group = PathBuf::from(format!("{USUAL}/user.slice/user-{uid}.slice/user@{uid}.service"));
-    let socket = super::bus::socket(uid)?;
-    group.is_dir().then_some(Manager { socket })
+    let socket = super::bus::socket(uid).filter(|_| group.is_dir()).ok_or(NoManager::Silent)?;
+    Ok(Manager { socket, group })
+}
+
+/// As [`find_manager`], for whom it does not matter why there is none.
+pub(crate) fn manager(uid: u32) -> Option<Manager> {
+    find_manager(uid).ok()
 }
 
 /// Whether the user does without groups.

@@ -16,11 +16,12 @@
 mod bus;
 mod delegate;
 mod limits;
+mod message;
 mod properties;
 mod scope;
 mod stats;
 
-pub(crate) use delegate::{Delegation, delegation, manager};
+pub(crate) use delegate::{Delegation, Manager, NoManager, delegation, find_manager, manager};
 pub(crate) use limits::DROP_IN;
 pub(crate) use stats::{pressure, stats};
 
@@ -92,7 +93,11 @@ pub(crate) fn begin(request: &Request<'_>) -> Result<Begun> {
 
 /// Whether the user manager is about to end, or has ended: the user has logged out.
 pub(crate) fn manager_ends(uid: u32) -> bool {
-    manager(uid).is_none_or(|manager| manager.state().is_ok_and(|state| state == "stopping"))
+    manager(uid).is_none_or(|manager| match manager.state() {
+        Ok(state) => state == "stopping",
+        // It may have ended while it was asked; a slow one has not.
+        Err(_) => !manager.listens(),
+    })
 }
 
 /// The error for limits where there is no group to keep them.

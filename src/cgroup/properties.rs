@@ -1,8 +1,8 @@
 //! Limits as properties of a unit: systemd.resource-control(5), and for their
 //! types on the bus org.freedesktop.systemd1(5).
 
-use super::bus::Body;
 use super::limits::{io_weight, swap_bytes, weight};
+use super::message::Body;
 use crate::types::limits::{DeviceLimits, Limits};
 
 /// A property of a unit.

@@ -8,8 +8,9 @@
 //! with the container, and may only move processes within the user manager's
 //! tree (cgroups(7): the common ancestor must be writable).
 
-use super::bus::{Body, Bus};
+use super::bus::Bus;
 use super::delegate;
+use super::message::Body;
 use super::properties::{Property, Value, properties};
 use super::{Group, PREFIX, Request};
 use crate::error::{BestEffort, Context, Error, Kind, Result};
@@ -69,9 +70,10 @@ pub(super) fn begin(request: &Request<'_>, socket: &Path) -> Result<Starting> {
     }
     let mut calls = Vec::new();
     for unit in units {
-        let serial = start(&mut bus, &unit)?;
+        let serial = start(&mut bus, &unit);
         calls.push((unit, serial));
     }
+    bus.send()?;
     Ok(Starting { bus, units: calls, placeholder })
 }
 
@@ -111,7 +113,7 @@ fn slice(parent: Option<&str>) -> Result<String> {
     .hint("a dash in its name is a level: a-b.slice lies in a.slice"))
 }
 
-fn start(bus: &mut Bus, unit: &Unit) -> Result<u32> {
+fn start(bus: &mut Bus, unit: &Unit) -> u32 {
     let mut body = Body::default();
     body.string(&unit.name);
     body.string("fail");
@@ -156,7 +158,8 @@ impl Starting {
                 // That of the run before, of which nothing is left.
                 Err(error) if error.kind() == Kind::Conflict && began.elapsed() < FORGET => {
                     std::thread::sleep(RETRY);
-                    serial = start(&mut self.bus, unit)?;
+                    serial = start(&mut self.bus, unit);
+                    self.bus.send()?;
                 }
                 Err(error) => return Err(error.context(format!("start {}", unit.name))),
             }
@@ -175,7 +178,8 @@ pub(super) fn set_properties(socket: &Path, unit: &str, properties: &[Property])
     body.u32(1);
     write_properties(&mut body, properties);
     let mut bus = Bus::connect(socket)?;
-    let serial = bus.call("SetUnitProperties", "sba(sv)", body)?;
+    let serial = bus.call("SetUnitProperties", "sba(sv)", body);
+    bus.send()?;
     bus.answer(serial).map(drop)
 }
 
@@ -185,7 +189,8 @@ pub(super) fn set_properties(socket: &Path, unit: &str, properties: &[Property])
 /// Where it cannot be asked.
 pub(super) fn manager_state(socket: &Path) -> Result<String> {
     let mut bus = Bus::connect(socket)?;
-    let serial = bus.get("SystemState")?;
+    let serial = bus.get("SystemState");
+    bus.send()?;
     bus.answer(serial)
 }
 

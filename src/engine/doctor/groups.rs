@@ -2,7 +2,7 @@
 //! which controllers it would have.
 
 use super::check::Check;
-use crate::cgroup::{DROP_IN, delegation, manager};
+use crate::cgroup::{DROP_IN, Manager, NoManager, delegation};
 use crate::sys::errno::Reader;
 use std::path::Path;
 
@@ -16,12 +16,13 @@ fn drop_in() -> String {
     )
 }
 
-pub(super) fn checks(read: Reader<'_>) -> Vec<Check> {
+pub(super) fn checks(read: Reader<'_>, found: &Result<Manager, NoManager>) -> Vec<Check> {
     let hierarchy = hierarchy(read);
     if !hierarchy.is_ok() {
         return vec![hierarchy];
     }
-    vec![hierarchy, controllers(read), own_group()]
+    let manager = found.as_ref().ok();
+    vec![hierarchy, controllers(read, manager), own_group(manager)]
 }
 
 fn hierarchy(read: Reader<'_>) -> Check {
@@ -35,21 +36,20 @@ fn hierarchy(read: Reader<'_>) -> Check {
 }
 
 /// Limits need a writable subtree of one's own: cgroups(7).
-fn controllers(read: Reader<'_>) -> Check {
+fn controllers(read: Reader<'_>, manager: Option<&Manager>) -> Check {
     const NAME: &str = "controllers";
-    let uid = rustix::process::getuid().as_raw();
-    let own = match manager(uid) {
+    let path = match manager {
         // Whatever session this is, groups come from there.
-        Some(_) => format!("/user.slice/user-{uid}.slice/user@{uid}.service"),
+        Some(manager) => manager.group.display().to_string(),
         None => {
             let own = read("/proc/self/cgroup").unwrap_or_default();
-            own.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/").to_owned()
+            let own = own.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/");
+            // systemd delegates user@UID.service; the controllers there are what counts.
+            let service = own.split_inclusive(".service").next().filter(|path| path.contains("/user@"));
+            format!("/sys/fs/cgroup{}", service.unwrap_or(own))
         }
     };
-    // systemd delegates user@UID.service; the controllers there are what counts.
-    let service = own.split_inclusive(".service").next().filter(|path| path.contains("/user@"));
-    let path = service.unwrap_or(&own).to_owned();
-    let passed = read(&format!("/sys/fs/cgroup{path}/cgroup.controllers")).unwrap_or_default();
+    let passed = read(&format!("{path}/cgroup.controllers")).unwrap_or_default();
     let has = |name: &&str| passed.split_ascii_whitespace().any(|controller| controller == *name);
     let missing: Vec<&str> = ["cpu", "memory", "pids"].into_iter().filter(|name| !has(name)).collect();
     let rare: Vec<&str> = ["io", "cpuset"].into_iter().filter(|name| !has(name)).collect();
@@ -79,16 +79,12 @@ fn controllers(read: Reader<'_>) -> Check {
 }
 
 /// By doing as far as it leaves no trace: the groups that may be written.
-fn own_group() -> Check {
+fn own_group(manager: Option<&Manager>) -> Check {
     const NAME: &str = "own control group";
-    let found = delegation();
-    if let Some(manager) = manager(rustix::process::getuid().as_raw()) {
-        return match manager.state() {
-            Ok(state) => Check::good(NAME, format!("from systemd's user manager, which is {state}")),
-            Err(error) => Check::limited(NAME, error.to_string(), "limits are errors")
-                .user("systemctl --user daemon-reexec, or log in again"),
-        };
+    if manager.is_some() {
+        return Check::good(NAME, "each container's is a scope of systemd's user manager");
     }
+    let found = delegation();
     if found.is_empty() {
         Check::note(
             NAME,
@@ -120,7 +116,7 @@ mod tests {
             Some(text.to_owned())
         };
         assert!(hierarchy(&host).is_ok());
-        let check = controllers(&host);
+        let check = controllers(&host, None);
         assert_eq!(check.severity, Severity::Limited);
         assert!(check.found.ends_with("user@1000.service has no cpu"), "{check:?}");
         assert_eq!(check.cost.as_deref(), Some("--cpus are errors"));

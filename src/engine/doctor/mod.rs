@@ -22,6 +22,7 @@ mod trial;
 pub(crate) use check::{Check, Remedy, Severity};
 pub(crate) use mend::mend;
 
+use crate::cgroup;
 use crate::dirs::Dirs;
 use crate::sys::errno::read_host;
 use crate::userns;
@@ -52,8 +53,9 @@ pub(crate) fn examine_outside(dirs: &Dirs) -> Vec<Check> {
         checks.extend(ids::checks(uid));
     }
     checks.extend(folders::checks(dirs, uid));
-    checks.extend(session::checks(read, dirs, uid));
-    checks.extend(groups::checks(read));
+    let manager = cgroup::find_manager(uid);
+    checks.extend(session::checks(read, dirs, uid, &manager));
+    checks.extend(groups::checks(read, &manager));
     checks.extend(network::checks(read));
     checks
 }

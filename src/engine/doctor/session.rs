@@ -1,47 +1,52 @@
 //! What a log-out ends, and systemd's manager of this user.
 
-use super::check::{Check, Mend, words};
+use super::check::{Check, Mend};
+use crate::cgroup::{Manager, NoManager};
 use crate::dirs::Dirs;
 use crate::engine::logout::lingers;
 use crate::sys::errno::Reader;
 use crate::userns::subid::login_name;
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-pub(super) fn checks(read: Reader<'_>, dirs: &Dirs, uid: u32) -> Vec<Check> {
-    let systemd = Path::new("/run/systemd/system").is_dir();
-    vec![bus(systemd, uid), manager(systemd, uid), linger(systemd, uid), boot(read), store_name(dirs)]
+/// Where systemd runs: sd_booted(3).
+const BOOTED: &str = "/run/systemd/system";
+
+pub(super) fn checks(
+    read: Reader<'_>,
+    dirs: &Dirs,
+    uid: u32,
+    found: &Result<Manager, NoManager>,
+) -> Vec<Check> {
+    let systemd = Path::new(BOOTED).is_dir();
+    vec![manager(systemd, found), linger(systemd, uid), boot(read), store_name(dirs)]
 }
 
-/// By doing: a connection, which the bus takes before it asks who speaks.
-fn bus(systemd: bool, uid: u32) -> Check {
-    const NAME: &str = "user bus";
-    let path = format!("/run/user/{uid}/bus");
-    match UnixStream::connect(&path) {
-        Ok(_) => Check::good(NAME, path),
-        Err(_) if !systemd => Check::good(NAME, "no systemd on this host: none is needed"),
-        Err(error) => Check::limited(
-            NAME,
-            format!("{path}: {}", words(error)),
-            "systemd cannot be asked for a control group: limits work only where one is yours already",
-        )
-        .admin("sudo apt install dbus-user-session, then log in again"),
-    }
-}
-
-fn manager(systemd: bool, uid: u32) -> Check {
+/// By doing: a question that it answers.
+fn manager(systemd: bool, found: &Result<Manager, NoManager>) -> Check {
     const NAME: &str = "user manager";
-    let path = format!("/run/user/{uid}/systemd/private");
-    match UnixStream::connect(&path) {
-        Ok(_) => Check::good(NAME, "systemd's manager of this user runs"),
-        Err(_) if !systemd => Check::good(NAME, "no systemd on this host"),
-        Err(error) => Check::limited(
-            NAME,
-            format!("systemd's manager of this user does not answer ({path}: {})", words(error)),
-            "no control groups from it, and no units of yours at boot",
-        )
-        .user("log in through PAM (ssh, a console), or: loginctl enable-linger")
-        .mended_by(Mend::Linger),
+    const COST: &str = "no control groups from it: limits work only where a group is yours already";
+    match found {
+        Ok(manager) => match manager.state() {
+            Ok(state) if state == "stopping" => {
+                Check::limited(NAME, "systemd's manager of this user is about to end", COST)
+                    .user("log in again")
+            }
+            Ok(state) => {
+                let place = manager.socket.display();
+                Check::good(NAME, format!("systemd's manager of this user is {state}, at {place}"))
+            }
+            Err(error) => Check::limited(NAME, error.to_string(), COST)
+                .user("systemctl --user daemon-reexec, or log in again"),
+        },
+        Err(NoManager::Root) => Check::good(NAME, "root's control groups are made without one"),
+        Err(NoManager::Off) => Check::good(NAME, "not asked: CORACLE_CGROUPS=no"),
+        Err(NoManager::Silent | NoManager::Version) if !systemd => {
+            Check::good(NAME, "no systemd on this host: none is needed")
+        }
+        Err(NoManager::Version) => Check::good(NAME, "not asked: control groups are not of version 2 alone"),
+        Err(NoManager::Silent) => Check::limited(NAME, "systemd's manager of this user does not run", COST)
+            .user("log in through PAM (ssh, a console), or: loginctl enable-linger")
+            .mended_by(Mend::Linger),
     }
 }
 
@@ -96,13 +101,13 @@ mod tests {
 
     #[test]
     fn without_systemd_nothing_is_amiss() {
-        for check in [bus(false, 4_000_000_000), manager(false, 4_000_000_000), linger(false, 4_000_000_000)]
-        {
+        for check in [manager(false, &Err(NoManager::Silent)), linger(false, 4_000_000_000)] {
             assert!(check.is_ok(), "{check:?}");
         }
-        for check in [bus(true, 4_000_000_000), manager(true, 4_000_000_000), linger(true, 4_000_000_000)] {
+        for check in [manager(true, &Err(NoManager::Silent)), linger(true, 4_000_000_000)] {
             assert!(!check.is_ok() && check.remedy.is_some(), "{check:?}");
         }
+        assert!(manager(true, &Err(NoManager::Root)).is_ok());
         assert!(!boot(&|_| None).is_ok());
     }
 }
