@@ -5,6 +5,7 @@
 
 use crate::error::{Context, Error, Result};
 use crate::types::driver::DriverChoice;
+use crate::types::limits::Undelegated;
 use crate::types::uplink::Preference;
 use serde::Deserialize;
 use std::io::Read;
@@ -21,6 +22,8 @@ pub(crate) struct Config {
     pub(crate) driver: DriverChoice,
     /// `network.uplink`
     pub(crate) uplink: Preference,
+    /// `limits.undelegated`
+    pub(crate) undelegated: Undelegated,
 }
 
 #[derive(Deserialize)]
@@ -30,6 +33,8 @@ struct Document {
     storage: Storage,
     #[serde(default)]
     network: Network,
+    #[serde(default)]
+    limits: Limits,
 }
 
 #[derive(Default, Deserialize)]
@@ -42,6 +47,12 @@ struct Storage {
 #[serde(deny_unknown_fields)]
 struct Network {
     uplink: Option<Spanned<String>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Limits {
+    undelegated: Option<Spanned<String>>,
 }
 
 /// Reads `config.toml` in `directory`; no file sets nothing.
@@ -70,7 +81,8 @@ fn parse(text: &str) -> Result<Config, (usize, Error)> {
     let document: Document = toml::from_str(text).map_err(|error| {
         let at = error.span().map_or(0, |span| span.start);
         let hint = "the settings are storage.driver = \"auto\", \"overlay\" or \"fuse\", \
-            and network.uplink = \"auto\", \"slirp4netns\", \"pasta\" or \"builtin\"";
+            network.uplink = \"auto\", \"slirp4netns\", \"pasta\" or \"builtin\", \
+            and limits.undelegated = \"refuse\" or \"warn\"";
         (line(at), Error::invalid(error.message().replace('\n', ", ")).hint(hint))
     })?;
     let mut config = Config::default();
@@ -81,6 +93,10 @@ fn parse(text: &str) -> Result<Config, (usize, Error)> {
     if let Some(word) = document.network.uplink {
         config.uplink =
             Preference::parse(word.get_ref()).map_err(|error| (line(word.span().start), error))?;
+    }
+    if let Some(word) = document.limits.undelegated {
+        config.undelegated =
+            Undelegated::parse(word.get_ref()).map_err(|error| (line(word.span().start), error))?;
     }
     Ok(config)
 }
@@ -115,6 +131,17 @@ mod tests {
     }
 
     #[test]
+    fn limits_that_cannot_be_kept() {
+        for (text, undelegated) in [
+            ("", Undelegated::Refuse),
+            ("[limits]\nundelegated = \"warn\"\n", Undelegated::Warn),
+            ("limits.undelegated = 'refuse'", Undelegated::Refuse),
+        ] {
+            assert_eq!(parse(text).expect(text).undelegated, undelegated);
+        }
+    }
+
+    #[test]
     fn what_is_wrong_is_told_with_its_line() {
         for (text, line, said) in [
             ("\n[storage]\n\ndriver = \"vfs\"\n", 4, "storage driver \"vfs\""),
@@ -122,6 +149,7 @@ mod tests {
             ("[storage]\ndrivr = \"fuse\"\n", 2, "unknown field"),
             ("[network]\nx = 1\n", 2, "unknown field"),
             ("[networks]\nx = 1\n", 1, "unknown field"),
+            ("[limits]\nundelegated = \"ignore\"\n", 2, "limits.undelegated \"ignore\""),
             ("[network]\n\nuplink = \"vpnkit\"\n", 3, "uplink \"vpnkit\""),
             ("a = \n", 1, ""),
             ("[storage]\ndriver = \"fuse\"\ndriver = \"fuse\"\n", 3, "duplicate key"),

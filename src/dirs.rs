@@ -137,7 +137,9 @@ pub(crate) fn create_private(path: &Path) -> Result<()> {
     }
     match std::fs::DirBuilder::new().mode(0o700).create(path) {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-        result => result.context(|| format!("make the directory {}", path.display())),
+        result => {
+            result.context(|| format!("make the directory {}", path.display())).map_err(Error::see_doctor)
+        }
     }
 }
 
@@ -178,6 +180,7 @@ fn check_fallback(path: &Path, uid: u32) -> Result<()> {
         Ok(())
     } else {
         Err(Error::failed(format!("{} belongs to someone else or is open to others", path.display()))
-            .hint("set XDG_RUNTIME_DIR to a directory of your own with mode 0700"))
+            .hint("set XDG_RUNTIME_DIR to a directory of your own with mode 0700")
+            .see_doctor())
     }
 }

@@ -57,6 +57,9 @@ struct Inner {
     exit_code: Option<u8>,
 }
 
+/// The command that looks at the host.
+const DOCTOR: &str = "coracle doctor";
+
 impl Error {
     pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
         Self {
@@ -107,6 +110,21 @@ impl Error {
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.inner.hints.push(hint.into());
         self
+    }
+
+    /// Points to `coracle doctor`, which tries what has failed here and says what
+    /// mends it; once, however many layers do so.
+    #[must_use]
+    pub(crate) fn see_doctor(self) -> Self {
+        if self.inner.hints.iter().any(|hint| hint.contains(DOCTOR)) {
+            return self;
+        }
+        self.hint(format!("see `{DOCTOR}` for what this host allows"))
+    }
+
+    /// The hint for a user; that to look at `coracle doctor` is none to `doctor`.
+    pub(crate) fn remedy(&self) -> Option<&str> {
+        self.inner.hints.iter().map(String::as_str).find(|hint| !hint.contains(DOCTOR))
     }
 
     /// The same error with another kind.

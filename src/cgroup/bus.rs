@@ -86,6 +86,10 @@ impl Bus {
     /// # Errors
     /// Where nobody listens.
     pub(super) fn connect(path: &Path) -> Result<Self> {
+        Self::begin(path).map_err(Error::see_doctor)
+    }
+
+    fn begin(path: &Path) -> Result<Self> {
         let step = || format!("connect to systemd's user manager at {}", path.display());
         let mut stream = UnixStream::connect(path).context(step)?;
         for which in [Timeout::Recv, Timeout::Send] {
@@ -142,11 +146,12 @@ impl Bus {
     /// Where systemd does not let this user in, or does not answer.
     pub(super) fn send(&mut self) -> Result<()> {
         if !self.logged_in {
-            self.log_in()?;
+            self.log_in().map_err(Error::see_doctor)?;
             self.logged_in = true;
         }
         let bytes = std::mem::take(&mut self.pending);
-        self.stream.write_all(&bytes).map_err(timeout).context(|| "speak to systemd's user manager")
+        let sent = self.stream.write_all(&bytes).map_err(timeout);
+        sent.context(|| "speak to systemd's user manager").map_err(Error::see_doctor)
     }
 
     /// Waits for `DATA` and `OK`, a line each: the answers to `AUTH` and `DATA`.
@@ -223,7 +228,8 @@ impl Bus {
     fn take_one(&mut self) -> Result<()> {
         let message = Message::read(&mut self.stream)
             .map_err(timeout)
-            .context(|| "hear from systemd's user manager")?;
+            .context(|| "hear from systemd's user manager")
+            .map_err(Error::see_doctor)?;
         match message.kind {
             ERROR if message.reply_to <= self.greeting => {
                 return Err(message.refusal().context("speak to the user's bus"));

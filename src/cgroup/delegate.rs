@@ -66,6 +66,16 @@ impl Delegation {
         self.places.insert(0, (own, passed));
     }
 
+    /// The controllers that a group of the user's could be given: those that some
+    /// place passes on, and those of this process's own group, which could.
+    pub(super) fn attainable(&self) -> Vec<String> {
+        let mut all = self.controllers();
+        let own = self.own.as_ref().filter(|own| self.places.iter().any(|(path, _)| path == *own));
+        let text = own.and_then(|own| std::fs::read_to_string(own.join("cgroup.controllers")).ok());
+        all.extend(text.unwrap_or_default().split_whitespace().map(str::to_owned));
+        all
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.places.is_empty()
     }
@@ -108,6 +118,12 @@ impl Manager {
     /// Where it does not answer.
     pub(crate) fn state(&self) -> Result<String> {
         super::scope::manager_state(&self.socket)
+    }
+
+    /// The controllers that are delegated to it.
+    pub(super) fn controllers(&self) -> Vec<String> {
+        let text = std::fs::read_to_string(self.group.join("cgroup.controllers")).unwrap_or_default();
+        text.split_whitespace().map(str::to_owned).collect()
     }
 
     /// Whether it is there.

@@ -171,9 +171,7 @@ pub(super) fn not_delegated(setting: &Setting, controllers: &str) -> Error {
 const DELEGABLE: [&str; 5] = ["cpu", "cpuset", "io", "memory", "pids"];
 
 fn without(error: Error) -> Error {
-    error
-        .hint("to run without limits: leave the flag out, or add --cgroups=disabled")
-        .hint("see `coracle doctor`")
+    error.hint("to run without limits: leave the flag out, or add --cgroups=disabled").see_doctor()
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@
 //! within it, `container`, which is all that the container sees: what it writes
 //! there takes nothing from its limits.
 
+mod attainable;
 mod bus;
 mod delegate;
 mod limits;
@@ -21,6 +22,7 @@ mod properties;
 mod scope;
 mod stats;
 
+pub(crate) use attainable::Attainable;
 pub(crate) use delegate::{Delegation, Manager, NoManager, delegation, find_manager, manager};
 pub(crate) use limits::DROP_IN;
 pub(crate) use stats::{pressure, stats};

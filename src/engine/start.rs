@@ -11,6 +11,7 @@ use crate::state::lock;
 use crate::sys::process::{self, Cloned};
 use crate::types::container::{ContainerConfig, LogDriver};
 use crate::types::id::ContainerId;
+use crate::types::limits::Undelegated;
 use crate::types::namespace::NetworkMode;
 use crate::types::status::Status;
 use crate::types::uplink::Preference;
@@ -64,6 +65,7 @@ impl Engine {
             stdin: attach.is_some_and(|options| options.stdin),
             driver: self.driver_choice()?,
             uplink: self.uplink_preference(config)?,
+            undelegated: self.undelegated(config)?,
             size: attach.filter(|_| config.tty).and_then(|_| terminal_size()),
         };
         let mut channel = spawn_monitor(passthrough)?;
@@ -78,6 +80,11 @@ impl Engine {
 }
 
 impl Engine {
+    /// Not read for a container without limits.
+    fn undelegated(&self, config: &ContainerConfig) -> Result<Undelegated> {
+        if config.limits.is_empty() { Ok(Undelegated::default()) } else { Ok(self.settings()?.undelegated) }
+    }
+
     /// The settings are read only where they count: not for a way out by name.
     fn uplink_preference(&self, config: &ContainerConfig) -> Result<Preference> {
         match config.network {

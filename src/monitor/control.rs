@@ -51,6 +51,8 @@ pub(super) struct Control {
     stopping: Cell<bool>,
     /// By `stop`, not by a signal.
     stop_asked: Cell<bool>,
+    /// By a signal to the monitor.
+    told_to_end: Cell<bool>,
     /// Another run follows whatever the policy says.
     restart_asked: Cell<bool>,
     stop: Notify,
@@ -74,6 +76,7 @@ pub(super) fn listen(directory: &Path) -> Result<Control> {
         running: RefCell::default(),
         stopping: Cell::new(false),
         stop_asked: Cell::new(false),
+        told_to_end: Cell::new(false),
         restart_asked: Cell::new(false),
         stop: Notify::new(),
         restarts: Cell::new(0),
@@ -116,6 +119,16 @@ impl Control {
 
     pub(super) fn is_stop_asked(&self) -> bool {
         self.stop_asked.get()
+    }
+
+    /// The monitor itself is to end: no restart follows.
+    pub(super) fn tell_to_end(&self) {
+        self.told_to_end.set(true);
+        self.forbid_restart();
+    }
+
+    pub(super) fn is_told_to_end(&self) -> bool {
+        self.told_to_end.get()
     }
 
     pub(super) fn restarts(&self) -> u32 {

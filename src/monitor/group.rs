@@ -3,12 +3,11 @@
 
 use super::control::{STOP_TIMEOUT, stop_signal};
 use super::life::Container;
-use crate::cgroup::{self, Begun, Group, Request};
+use crate::cgroup::{self, Attainable, Begun, Group, Request};
 use crate::error::{Context, Error, Kind, Result};
 use crate::runtime::plan::{Cgroup, Plan};
 use crate::types::cgroup::CgroupsMode;
 use crate::types::container::RecordedRoot;
-use crate::types::limits::Limits;
 use std::rc::Rc;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -28,7 +27,8 @@ pub(super) struct Pending<'a> {
 ///
 /// # Errors
 /// `Invalid`, naming the controller, for a limit that cannot be kept.
-pub(super) fn begin<'a>(container: &'a Container, limits: &'a Limits) -> Result<Pending<'a>> {
+pub(super) fn begin<'a>(container: &'a Container, asked: &'a Attainable) -> Result<Pending<'a>> {
+    let limits = &asked.limits;
     let config = &container.record.config;
     let timeout = config.stop_timeout.unwrap_or(STOP_TIMEOUT);
     let request = Request {
@@ -44,7 +44,7 @@ pub(super) fn begin<'a>(container: &'a Container, limits: &'a Limits) -> Result<
         is_restart: container.control.restarts() > 0,
         moves_monitor: config.cgroups == CgroupsMode::Enabled,
     };
-    let mut warnings = Vec::new();
+    let mut warnings: Vec<String> = asked.warning().into_iter().collect();
     if config.cgroups == CgroupsMode::Disabled && !limits.is_empty() {
         let flags = limits.flags().join(", ");
         warnings.push(format!("--cgroups=disabled: the container runs without its limits: {flags}"));
@@ -125,18 +125,9 @@ pub(super) fn watch_memory(container: &Rc<Container>) -> Option<JoinHandle<()>> 
     }))
 }
 
-/// What the record says of a run that ended because its user's manager did, as
-/// it does when the last session of one who does not linger ends. No other run
-/// follows it.
-pub(super) fn ended_by_log_out(container: &Container, code: u8) -> Option<String> {
-    let might_be = code >= 128 || container.restarts_by_itself();
-    if !might_be || container.control.is_stopping() || container.with_group(Group::is_scope) != Some(true) {
-        return None;
-    }
-    cgroup::manager_ends(container.uid()).then(|| {
-        container.control.forbid_restart();
-        "systemd's user manager ended it, as at log-out (see `loginctl enable-linger`)".to_owned()
-    })
+/// Whether it lay in a scope of a user manager that ends, or has ended.
+pub(super) fn is_ended_by_log_out(container: &Container) -> bool {
+    container.with_group(Group::is_scope) == Some(true) && cgroup::manager_ends(container.uid())
 }
 
 /// `web (docker.io/library/nginx:latest)`

@@ -10,15 +10,16 @@ use super::networks::Place;
 use super::ports::Ports;
 use super::remove::Hidden;
 use super::run::{self, Started};
-use super::{Front, note, remove};
-use crate::cgroup::{self, Group};
+use super::{Front, note, remove, terminate};
+use crate::cgroup::{self, Attainable, Group};
 use crate::dirs::{Dirs, create_private};
 use crate::error::{BestEffort, Error, Result};
 use crate::state::lock;
 use crate::state::store::{LiveState, Store, this_process};
+use crate::types::cgroup::CgroupsMode;
 use crate::types::container::ContainerRecord;
 use crate::types::driver::Driver;
-use crate::types::limits::Limits;
+use crate::types::limits::{Limits, Undelegated};
 use crate::types::status::{Exit, ProcessId, RestartPolicy};
 use crate::types::uplink::Preference;
 use crate::userns::{self, Outer};
@@ -57,6 +58,7 @@ pub(super) struct Container {
     /// As `update` has left them.
     limits: RefCell<Limits>,
     restart: Cell<RestartPolicy>,
+    undelegated: Undelegated,
     /// What a pause without a control group found stopped already.
     pub(super) stopped_before: RefCell<Vec<u32>>,
     /// What watches the host's resolv.conf, once something does.
@@ -82,6 +84,16 @@ impl Container {
 
     pub(super) fn limits(&self) -> Limits {
         self.limits.borrow().clone()
+    }
+
+    /// What of `asked` the container has: all, or it does not start, where the
+    /// settings say nothing else.
+    pub(super) fn attainable(&self, asked: &Limits) -> Attainable {
+        let mode = self.record.config.cgroups;
+        match self.undelegated {
+            Undelegated::Warn if mode != CgroupsMode::Disabled => Attainable::of(asked, mode, self.uid()),
+            Undelegated::Warn | Undelegated::Refuse => Attainable::all(asked),
+        }
     }
 
     pub(super) fn set_group(&self, group: Option<Group>) {
@@ -130,9 +142,13 @@ impl Container {
     pub(super) fn update(&self, limits: Limits, restart: RestartPolicy) -> Result<()> {
         if *self.limits.borrow() != limits {
             let uid = self.uid();
-            match self.with_group(|group| group.apply(&limits, uid)) {
+            let attainable = self.attainable(&limits);
+            // It goes on without what it has gone without, and is refused what is new.
+            let is_known = attainable.lacks_the_same_as(&self.attainable(&self.limits.borrow()));
+            let kept = if is_known { &attainable.limits } else { &limits };
+            match self.with_group(|group| group.apply(kept, uid)) {
                 Some(applied) => applied?,
-                None => cgroup::refuse(&limits)?,
+                None => cgroup::refuse(kept)?,
             }
         }
         *self.limits.borrow_mut() = limits;
@@ -195,6 +211,7 @@ fn open(order: &StartOrder) -> Result<Container> {
         store,
         limits: RefCell::new(record.config.limits.clone()),
         restart: Cell::new(record.config.restart),
+        undelegated: order.undelegated,
         record,
         outer: order.outer.clone(),
         live: RefCell::default(),
@@ -222,6 +239,8 @@ async fn sequence(container: &Rc<Container>, order: &StartOrder, front: &mut Opt
         }
     }
     tokio::task::spawn_local(control::serve(Rc::clone(container)));
+    // Where it cannot be taken, the signal ends monitor and container at once.
+    terminate::follow(container).or_ignore();
     let (exit, restarts) = run_until_the_end(container, order, first).await;
     if container.control.is_stop_asked() {
         note::stopped(container);

@@ -10,7 +10,7 @@ use crate::types::driver::DriverChoice;
 use crate::types::exec::ExecRequest;
 use crate::types::health::HealthStatus;
 use crate::types::id::ContainerId;
-use crate::types::limits::Limits;
+use crate::types::limits::{Limits, Undelegated};
 use crate::types::network::Attachment;
 use crate::types::port::{Publish, Unpublish};
 use crate::types::status::{Exit, ProcessId, RestartPolicy};
@@ -112,6 +112,8 @@ pub(crate) struct StartOrder {
     /// Asked for, for this start and those of a restart policy after it.
     pub(crate) driver: DriverChoice,
     pub(crate) uplink: Preference,
+    /// What becomes of limits that cannot be kept.
+    pub(crate) undelegated: Undelegated,
 }
 
 /// The monitor's word to the process that started it.

@@ -29,6 +29,7 @@ pub(crate) mod remove;
 mod resolv_conf;
 mod role;
 pub(crate) mod run;
+mod terminate;
 
 use crate::channel::Channel;
 use crate::error::{Context, Error, Result};

@@ -12,7 +12,7 @@ use super::netd::Wanted;
 use super::overlay::{self, Overlays, Server};
 use super::plan::{self, Planned};
 use super::pump::{self, Pipes};
-use super::{group, health, networks, note, resolv_conf};
+use super::{group, health, networks, note, resolv_conf, terminate};
 use crate::error::{BestEffort, Context, Error, Result};
 use crate::network::uplink::{Chosen, Netns, Uplink};
 use crate::runtime::create::{self, Starting};
@@ -89,7 +89,7 @@ async fn start_on(
         overlays,
         uplink: order.uplink,
     };
-    let limits = container.limits();
+    let limits = container.attainable(&container.limits());
     // systemd works while the plan is made.
     let group = group::begin(container, &limits)?;
     let Planned { mut plan, uplink, networks, uid_map, driver, mut warnings } = plan::make(&context, stdio)?;
@@ -198,7 +198,7 @@ pub(super) async fn wait(container: &Rc<Container>, started: Started) -> Exit {
     for task in [resolv_conf, memory].into_iter().flatten() {
         task.abort();
     }
-    let log_out = group::ended_by_log_out(container, status);
+    let why = terminate::why_ended(container, status);
     let oom_killed = container.end_group(status);
     container.control.set_running(None);
     container.ports.close();
@@ -225,7 +225,7 @@ pub(super) async fn wait(container: &Rc<Container>, started: Started) -> Exit {
         started_at: at,
         finished_at: Timestamp::now(),
         oom_killed,
-        error: fault.map(|fault| fault.to_string()).or(log_out),
+        error: fault.map(|fault| fault.to_string()).or(why),
     }
 }
 

@@ -203,10 +203,11 @@ fn clone_hint(error: Error) -> Error {
     match error.errno() {
         Some(libc::ENOSPC) => error.hint(
             "a limit on namespaces is reached: see the files in /proc/sys/user, for example `sysctl user.max_net_namespaces`",
-        ),
-        Some(libc::EPERM) => error.hint("see `coracle doctor` for what this host forbids"),
+        )
+        .see_doctor(),
+        Some(libc::EPERM) => error.see_doctor(),
         Some(errno) => match errno::explain("clone3", errno, &errno::read_host) {
-            Some(why) => error.context(why.cause).hint(why.fix),
+            Some(why) => error.context(why.cause).hint(why.fix).see_doctor(),
             None => error,
         },
         None => error,

@@ -95,7 +95,7 @@ pub(crate) fn mtime(stat: &Stat) -> (i64, u32) {
 fn refused(errno: Errno, uid: u32, gid: u32) -> Error {
     let error = errno.into_error().context(format!("give it to {uid}:{gid}"));
     if errno == Errno::INVAL {
-        error.hint("the id is not mapped in the user namespace: see /etc/subuid and /etc/subgid")
+        error.hint("the id is not mapped in the user namespace: see /etc/subuid and /etc/subgid").see_doctor()
     } else {
         error
     }

@@ -42,10 +42,9 @@ pub(crate) fn mount(overlay: &Overlay<'_>) -> Result<OwnedFd> {
     if kernel_version(&uname.release().to_string_lossy()) < APPENDS_SINCE {
         return mount_by_path(overlay);
     }
-    let context =
-        rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)
-            .context(|| "mount overlay")
-            .map_err(|error| error.hint("the kernel has no overlay file system: see `coracle doctor`"))?;
+    let context = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)
+        .context(|| "mount overlay")
+        .map_err(|error| error.hint("the kernel has no overlay file system").see_doctor())?;
     configure(&context, overlay)
         .map_err(|errno| too_deep(overlay.lowers, errno).unwrap_or_else(|| explain(&context, errno)))?;
     rustix::mount::fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
@@ -63,7 +62,12 @@ fn too_deep(lowers: &[PathBuf], errno: Errno) -> Option<Error> {
     let lower = lowers.iter().find(is_overlay).filter(|_| errno == Errno::INVAL)?;
     let why = format!("{} lies on an overlay itself, perhaps too deep for the kernel", lower.display());
     let error = Err::<(), _>(errno).context(|| "mount overlay").err()?;
-    Some(error.context(why).hint("use --storage-driver fuse, or put XDG_DATA_HOME on another disk"))
+    Some(
+        error
+            .context(why)
+            .hint("use --storage-driver fuse, or put XDG_DATA_HOME on another disk")
+            .see_doctor(),
+    )
 }
 
 /// Several trees as one that nobody can write to, as a detached mount; `point`
@@ -144,7 +148,7 @@ fn mount_here(options: &str, layers: usize, point: &Path) -> Result<OwnedFd> {
     rustix::mount::mount("overlay", point, "overlay", flags, Some(options.as_c_str()))
         .context(step)
         .map_err(|error| {
-            error.hint("overlayfs in a user namespace needs Linux 5.11 or later: see `coracle doctor`")
+            error.hint("overlayfs in a user namespace needs Linux 5.11 or later").see_doctor()
         })?;
     let copy = rustix::mount::open_tree(
         CWD,
@@ -184,10 +188,11 @@ fn explain(context: &OwnedFd, errno: Errno) -> Error {
         error = error.context(words.join("; "));
     }
     match errno {
-        Errno::PERM => error.hint("overlayfs in a user namespace needs Linux 5.11 or later: see `coracle doctor`"),
+        Errno::PERM => error.hint("overlayfs in a user namespace needs Linux 5.11 or later").see_doctor(),
         Errno::INVAL => error.hint(
             "the file system below may not serve as an upper directory (NFS, some FUSE): set XDG_STATE_HOME to a local disk",
-        ),
+        )
+        .see_doctor(),
         _ => error,
     }
 }

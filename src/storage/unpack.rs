@@ -144,12 +144,12 @@ impl Owner {
 fn unmapped(errno: Errno, attributes: &Attributes) -> Error {
     let Attributes { uid, gid, .. } = attributes;
     if errno == Errno::INVAL {
-        return Error::failed(format!("its owner {uid}:{gid} is not mapped in the user namespace")).hint(
-            format!(
+        return Error::failed(format!("its owner {uid}:{gid} is not mapped in the user namespace"))
+            .hint(format!(
                 "/etc/subuid and /etc/subgid must give this user at least {} ids",
                 u64::from((*uid).max(*gid)).max(65_536)
-            ),
-        );
+            ))
+            .see_doctor();
     }
     errno.into_error().context(format!("give it to {uid}:{gid}"))
 }

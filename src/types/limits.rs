@@ -49,6 +49,30 @@ pub(crate) struct DeviceLimits {
     pub(crate) write_iops: Vec<(String, u64)>,
 }
 
+/// What becomes of a limit whose controller is not the user's: `limits.undelegated`
+/// of the settings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Undelegated {
+    /// The container does not start.
+    #[default]
+    Refuse,
+    /// It runs without that limit, and says so.
+    Warn,
+}
+
+impl Undelegated {
+    /// # Errors
+    /// `Invalid` for another word.
+    pub(crate) fn parse(text: &str) -> Result<Self> {
+        match text {
+            "refuse" => Ok(Self::Refuse),
+            "warn" => Ok(Self::Warn),
+            _ => Err(Error::invalid(format!("invalid limits.undelegated {text:?}")).hint("refuse or warn")),
+        }
+    }
+}
+
 /// Docker's least.
 const LEAST_MEMORY: u64 = 6 << 20;
 
@@ -82,6 +106,25 @@ impl Limits {
             hugetlb: changed(&self.hugetlb, &newer.hugetlb),
             conf: changed(&self.conf, &newer.conf),
         }
+    }
+
+    /// This, but for the limits that the named controller of control groups keeps.
+    #[must_use]
+    pub(crate) fn without(mut self, controller: &str) -> Self {
+        match controller {
+            "memory" => (self.memory, self.memory_reservation, self.memory_swap) = (None, None, None),
+            "cpu" => {
+                (self.nano_cpus, self.cpu_quota) = (None, None);
+                (self.cpu_period, self.cpu_shares) = (None, None);
+            }
+            "cpuset" => (self.cpuset_cpus, self.cpuset_mems) = (None, None),
+            "pids" => self.pids = None,
+            "io" => (self.blkio_weight, self.devices) = (None, DeviceLimits::default()),
+            "hugetlb" => self.hugetlb.clear(),
+            _ => {}
+        }
+        self.conf.retain(|(key, _)| key.split('.').next() != Some(controller));
+        self
     }
 
     /// The flags by which limits were asked for, for whoever goes without them.

@@ -29,8 +29,8 @@ pub(crate) fn refused(step: Step, error: io::Error, read: Reader<'_>) -> Error {
     };
     let error = error.into_error();
     match explanation {
-        Some(Explanation { cause, fix }) => error.context(cause).context(action).hint(fix),
-        None => error.context(action).hint("run `coracle doctor` to see what this host allows"),
+        Some(Explanation { cause, fix }) => error.context(cause).context(action).hint(fix).see_doctor(),
+        None => error.context(action).see_doctor(),
     }
 }
 
@@ -214,6 +214,9 @@ mod tests {
              No space left on device"
         );
         assert_eq!(error.errno(), Some(libc::ENOSPC));
-        assert_eq!(error.hints().len(), 1);
+        assert_eq!(error.remedy(), Some("sudo sysctl -w user.max_user_namespaces=15000"));
+        assert!(error.hints().last().is_some_and(|hint| hint.contains("coracle doctor")));
+        let hints = error.hints().len();
+        assert_eq!(error.see_doctor().hints().len(), hints, "once is enough");
     }
 }

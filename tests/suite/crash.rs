@@ -31,6 +31,21 @@ fn a_killed_monitor_takes_its_container_along_and_ps_says_so() {
 }
 
 #[test]
+fn a_monitor_that_is_told_to_end_stops_its_container_and_the_state_says_so() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    let script = "trap 'echo stopped; exit 7' TERM; echo ready; while :; do sleep 1; done";
+    sandbox.start("c", &["--restart", "always", "busybox", "sh", "-c", script]);
+    sandbox.wait_for_log("c", "ready");
+    kill_process(Pid::from_raw(one_monitor(&sandbox)).unwrap(), Signal::TERM).unwrap();
+    until("its monitor to end", || sandbox.monitors().is_empty().then_some(()));
+    let state = sandbox.inspect("c")["State"].clone();
+    assert_eq!((&state["Status"], &state["ExitCode"]), (&"exited".into(), &7.into()), "{state}");
+    assert!(state["Error"].as_str().is_some_and(|error| error.contains("SIGTERM")), "{state}");
+    assert!(sandbox.ok(["logs", "c"]).contains("stopped"));
+    assert_eq!(sandbox.inspect("c")["RestartCount"], 0);
+}
+
+#[test]
 fn a_killed_first_process_is_an_ordinary_end() {
     let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
     sandbox.start("c", &["guest", "sleep"]);

@@ -99,11 +99,9 @@ impl Check {
         cost: impl Into<String>,
     ) -> Self {
         let check = Self::new(name, severity, error.to_string()).costs(cost);
-        match error.hints().first() {
-            Some(hint) if hint.contains("sudo ") || hint.contains("administrator") => {
-                check.admin(hint.clone())
-            }
-            Some(hint) => check.user(hint.clone()),
+        match error.remedy() {
+            Some(hint) if hint.contains("sudo ") || hint.contains("administrator") => check.admin(hint),
+            Some(hint) => check.user(hint),
             None => check,
         }
     }

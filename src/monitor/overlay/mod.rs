@@ -326,7 +326,8 @@ fn check_upper(upper: &Path) -> Result<()> {
             Err(Error::failed(format!(
                 "the file system of {path} has no user xattrs, which an overlay needs"
             ))
-            .hint("set XDG_STATE_HOME to a directory on ext4, xfs, btrfs, or tmpfs of Linux 6.6"))
+            .hint("set XDG_STATE_HOME to a directory on ext4, xfs, btrfs, or tmpfs of Linux 6.6")
+            .see_doctor())
         }
         _ => Ok(()),
     }

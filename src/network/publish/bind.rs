@@ -123,9 +123,11 @@ fn explain(error: Errno, address: SocketAddr) -> Error {
             let start = start.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(1024);
             let port = address.port();
             if port < start {
-                cause.hint(format!("ports below {start} are root's: publish a higher one, or")).hint(format!(
-                    "sudo sysctl net.ipv4.ip_unprivileged_port_start={port}   (in /etc/sysctl.d/ to keep it)"
-                ))
+                let sysctl = format!("sudo sysctl net.ipv4.ip_unprivileged_port_start={port}");
+                cause
+                    .hint(format!("ports below {start} are root's: publish a higher one, or"))
+                    .hint(format!("{sysctl}   (in /etc/sysctl.d/ to keep it)"))
+                    .see_doctor()
             } else {
                 cause
             }

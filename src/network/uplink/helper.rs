@@ -149,7 +149,9 @@ pub(super) fn find(name: &str, package: &str) -> Result<PathBuf> {
         .map(|dir| dir.join(name))
         .find(|file| file.is_file() && rustix::fs::access(file, rustix::fs::Access::EXEC_OK).is_ok());
     program.ok_or_else(|| {
-        Error::not_found(format!("{name} is not installed")).hint(format!("sudo apt install {package}"))
+        Error::not_found(format!("{name} is not installed"))
+            .hint(format!("sudo apt install {package}"))
+            .see_doctor()
     })
 }
 
@@ -161,9 +163,11 @@ pub(super) fn check_tap() -> Result<()> {
     match rustix::fs::access("/dev/net/tun", rustix::fs::Access::READ_OK | rustix::fs::Access::WRITE_OK) {
         Ok(()) => Ok(()),
         Err(rustix::io::Errno::NOENT) => {
-            Err(Error::not_found("/dev/net/tun is not there").hint("sudo modprobe tun"))
+            Err(Error::not_found("/dev/net/tun is not there").hint("sudo modprobe tun").see_doctor())
         }
-        Err(_) => Err(Error::failed("/dev/net/tun is not open to you").hint("sudo chmod 0666 /dev/net/tun")),
+        Err(_) => Err(Error::failed("/dev/net/tun is not open to you")
+            .hint("sudo chmod 0666 /dev/net/tun")
+            .see_doctor()),
     }
 }
 

@@ -80,14 +80,16 @@ pub(crate) struct Options {
 /// # Errors
 /// `Failed`, with a hint, where the host has none or does not let this user.
 pub(crate) fn open_device() -> Result<OwnedFd> {
-    rustix::fs::open(DEVICE, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).context(|| "open /dev/fuse").map_err(
-        |error| match error.errno() {
-            Some(libc::EACCES | libc::EPERM) => error.hint(
-                "users may not open /dev/fuse here: an administrator can allow it with `chmod 0666 /dev/fuse`",
-            ),
-            _ => error.hint("the host has no FUSE: an administrator can load it with `modprobe fuse`"),
-        },
-    )
+    let opened = rustix::fs::open(DEVICE, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
+    opened.context(|| "open /dev/fuse").map_err(|error| {
+        let hint = match error.errno() {
+            Some(libc::EACCES | libc::EPERM) => {
+                "users may not open /dev/fuse here: an administrator can allow it with `chmod 0666 /dev/fuse`"
+            }
+            _ => "the host has no FUSE: an administrator can load it with `modprobe fuse`",
+        };
+        error.hint(hint).see_doctor()
+    })
 }
 
 /// Mounts `device`, detached. What is asked of the mount waits until it is served.
@@ -120,7 +122,7 @@ pub(crate) fn mount_as(device: BorrowedFd<'_>, source: &str) -> Result<OwnedFd> 
         rustix::mount::fsmount(fs, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
     };
     configure().context(|| "mount the FUSE overlay").map_err(|error| {
-        error.hint("FUSE in a user namespace needs Linux 4.18 or later, and the module `fuse`")
+        error.hint("FUSE in a user namespace needs Linux 4.18 or later, and the module `fuse`").see_doctor()
     })
 }
 

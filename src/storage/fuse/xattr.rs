@@ -167,7 +167,9 @@ pub(super) fn probe(dir: BorrowedFd<'_>) -> Result<()> {
         .and_then(|()| Place::new(dir, c"").remove(OPAQUE))
         .context(|| "mark a directory of the container's own layer (the attribute user.overlay.opaque)")
         .map_err(hint)
-        .map_err(|error: Error| error.hint("XDG_STATE_HOME is where containers have their own layer"))
+        .map_err(|error: Error| {
+            error.hint("XDG_STATE_HOME is where containers have their own layer").see_doctor()
+        })
 }
 
 /// The name on disk of an attribute of the container's, with its NUL byte.
