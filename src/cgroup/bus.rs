@@ -10,7 +10,7 @@
 use super::message::{self, Body, ERROR, METHOD_RETURN, Message, Object};
 use crate::error::{Context, Error, Result};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -18,7 +18,7 @@ use std::time::Duration;
 /// How long systemd may take for one answer.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Bytes of the answer to a log-in that are worth reading.
-const GREETING: usize = 4096;
+const GREETING: u64 = 4096;
 
 const MANAGER_INTERFACE: &str = "org.freedesktop.systemd1.Manager";
 const MANAGER: Object = Object {
@@ -35,7 +35,7 @@ const DAEMON: Object = Object {
 
 /// A connection to the user's systemd.
 pub(super) struct Bus {
-    stream: UnixStream,
+    stream: BufReader<UnixStream>,
     serial: u32,
     /// Calls that are not yet sent.
     pending: Vec<u8>,
@@ -110,7 +110,7 @@ impl Bus {
 
     fn over(stream: UnixStream) -> Self {
         Self {
-            stream,
+            stream: BufReader::new(stream),
             serial: 0,
             pending: Vec::new(),
             logged_in: false,
@@ -150,38 +150,33 @@ impl Bus {
             self.logged_in = true;
         }
         let bytes = std::mem::take(&mut self.pending);
-        let sent = self.stream.write_all(&bytes).map_err(timeout);
+        let sent = self.stream.get_mut().write_all(&bytes).map_err(timeout);
         sent.context(|| "speak to systemd's user manager").map_err(Error::see_doctor)
     }
 
     /// Waits for `DATA` and `OK`, a line each: the answers to `AUTH` and `DATA`.
+    /// Signals may follow them at once: of other jobs, which go to everybody.
     ///
-    /// No call may leave before. As of systemd 257 its end of a connection reads
-    /// 256 bytes at once while a client logs in, and a call that came with them
-    /// whole lies in its buffer until more arrives (sd-bus: `bus_socket_read_auth`
-    /// reads it, `sd_bus_get_events` waits for the socket alone).
+    /// No call may leave before. systemd's end of a connection reads 256 bytes at
+    /// once while a client logs in, and a call that came with them whole lies in
+    /// its buffer until more arrives (sd-bus: `bus_socket_read_auth` reads it,
+    /// `sd_bus_get_events` waits for the socket alone).
     fn log_in(&mut self) -> Result<()> {
-        let step = || "log in to systemd's user manager";
-        let mut said = Vec::new();
-        let mut buffer = [0; 256];
-        while said.len() < GREETING {
-            let count = match self.stream.read(&mut buffer) {
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Ok(0) => Err(std::io::Error::from(ErrorKind::UnexpectedEof)).context(step)?,
-                result => result.map_err(timeout).context(step)?,
-            };
-            said.extend(&buffer[..count]);
-            let lines = said.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\r\n"));
-            for line in lines {
-                if line.starts_with(b"OK ") {
-                    return Ok(());
-                }
-                if line.starts_with(b"REJECTED") || line.starts_with(b"ERROR") {
+        let mut said = self.stream.by_ref().take(GREETING);
+        loop {
+            let mut line = Vec::new();
+            said.read_until(b'\n', &mut line)
+                .map_err(timeout)
+                .context(|| "log in to systemd's user manager")?;
+            match line.strip_suffix(b"\r\n") {
+                Some(line) if line.starts_with(b"OK ") => return Ok(()),
+                Some(line) if line.starts_with(b"REJECTED") || line.starts_with(b"ERROR") => {
                     return Err(Error::failed("systemd's user manager does not let this user in"));
                 }
+                Some(_) => {}
+                None => return Err(Error::failed("systemd's user manager does not answer a log-in")),
             }
         }
-        Err(Error::failed("systemd's user manager does not speak D-Bus"))
     }
 
     /// Waits for the answer to the call of this number, and gives its first
@@ -309,8 +304,23 @@ mod tests {
     }
 
     #[test]
+    fn signals_of_other_jobs_may_come_with_the_answer_to_the_log_in() {
+        let mut words = b"DATA\r\nOK 0123456789abcdef\r\n".to_vec();
+        words.extend(removed("/job/3"));
+        words.extend(said(METHOD_RETURN, &[], 1, "o", texts(&["/job/7"])));
+        let (here, mut there) = UnixStream::pair().expect("a pair");
+        there.write_all(&words).expect("says it");
+        let mut bus = Bus::over(here);
+        let serial = bus.get("SystemState");
+        bus.send().expect("let in");
+        assert_eq!(bus.answer(serial).expect("an answer"), "/job/7");
+        bus.job_done("/job/3").expect("noted");
+        drop(there);
+    }
+
+    #[test]
     fn who_is_not_let_in_is_told() {
-        for (words, told) in [("REJECTED EXTERNAL\r\n", "let this user in"), ("220 smtp\r\n", "log in")] {
+        for (words, told) in [("REJECTED EXTERNAL\r\n", "let this user in"), ("220 smtp\r\n", "log-in")] {
             let mut bus = Bus { logged_in: false, ..peer(words.as_bytes()) };
             let error = bus.send().expect_err(words).to_string();
             assert!(error.contains(told), "{error}");
