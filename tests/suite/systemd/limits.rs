@@ -1,20 +1,20 @@
 //! Limits that hold: what the kernel counts, not what was written.
 
 use super::{file, machine, scope_of, show};
-use crate::harness::{Sandbox, until};
+use crate::harness::until;
+use std::path::Path;
 
 fn number(text: &str, key: &str) -> u64 {
     let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' '));
     line.unwrap_or_else(|| panic!("no {key} in {text}")).parse().unwrap()
 }
 
-/// Microseconds of processor time of a container.
-fn usage(sandbox: &Sandbox, name: &str) -> u64 {
-    number(&file(&scope_of(sandbox, name), "cpu.stat"), "usage_usec")
+/// Microseconds of processor time of a container's scope.
+fn usage(scope: &Path) -> u64 {
+    number(&file(scope, "cpu.stat"), "usage_usec")
 }
 
 #[test]
-#[ignore = "takes minutes under emulation: tests/vm/run --all"]
 fn each_limit_is_a_property_and_a_file() {
     let Some(sandbox) = machine() else { return };
     let words = [
@@ -105,7 +105,6 @@ fn a_child_that_was_killed_for_want_of_memory_is_told() {
 }
 
 #[test]
-#[ignore = "takes minutes under emulation: tests/vm/run --all"]
 fn a_container_is_killed_within_its_memory() {
     let Some(sandbox) = machine() else { return };
     // Of a line without end `tail` keeps everything.
@@ -159,20 +158,18 @@ fn a_container_is_killed_within_its_memory() {
 }
 
 #[test]
-#[ignore = "takes minutes under emulation: tests/vm/run --all"]
 fn half_a_processor_is_half_a_processor() {
     let Some(sandbox) = machine() else { return };
     let spin = ["sh", "-c", "while :; do :; done"];
     sandbox.start("half", &[&["--cpus", "0.5", "busybox"][..], &spin].concat());
-    let began = std::time::Instant::now();
-    let before = usage(&sandbox, "half");
+    let scope = scope_of(&sandbox, "half");
+    let (began, before) = (std::time::Instant::now(), usage(&scope));
     std::thread::sleep(std::time::Duration::from_secs(10));
-    let used = (usage(&sandbox, "half") - before) as f64 / began.elapsed().as_micros() as f64;
+    let used = (usage(&scope) - before) as f64 / began.elapsed().as_micros() as f64;
     println!("--cpus 0.5 over ten seconds: {used:.3}");
-    // The machine may be short of processors itself: never more, and where it was not short not less.
-    assert!(used < 0.55, "{used}");
+    assert!((0.45..=0.55).contains(&used), "{used}");
     assert!(
-        file(&scope_of(&sandbox, "half"), "cpu.stat")
+        file(&scope, "cpu.stat")
             .lines()
             .any(|line| line.starts_with("nr_throttled ") && !line.ends_with(" 0"))
     );
@@ -182,7 +179,6 @@ fn half_a_processor_is_half_a_processor() {
 }
 
 #[test]
-#[ignore = "takes minutes under emulation: tests/vm/run --all"]
 fn shares_are_shares_of_one_processor() {
     let Some(sandbox) = machine() else { return };
     // Both on one processor, by their affinity: cpuset is not delegated.
@@ -191,25 +187,38 @@ fn shares_are_shares_of_one_processor() {
         sandbox.start(name, &["--cpu-shares", shares, "busybox", "sh", "-c", spin]);
         sandbox.wait_for_log(name, "on");
     }
-    let weight = |name: &str| -> f64 { file(&scope_of(&sandbox, name), "cpu.weight").parse().unwrap() };
-    let asked = weight("three") / weight("one");
-    let before = (usage(&sandbox, "one"), usage(&sandbox, "three"));
+    let scopes = ["one", "three"].map(|name| scope_of(&sandbox, name));
+    let weights = scopes.each_ref().map(|scope| file(scope, "cpu.weight").parse::<f64>().unwrap());
+    let asked = weights[1] / weights[0];
+    let before = scopes.each_ref().map(|scope| usage(scope));
     std::thread::sleep(std::time::Duration::from_secs(10));
-    let used = ((usage(&sandbox, "one") - before.0) as f64, (usage(&sandbox, "three") - before.1) as f64);
-    let ratio = used.1 / used.0;
+    let after = scopes.each_ref().map(|scope| usage(scope));
+    let ratio = (after[1] - before[1]) as f64 / (after[0] - before[0]) as f64;
     println!("shares of 1:3 gave 1:{ratio:.2} (weights 1:{asked:.2})");
     assert!((2.7..=3.3).contains(&ratio), "{ratio}");
 }
 
 #[test]
-#[ignore = "takes minutes under emulation: tests/vm/run --all"]
 fn a_fork_bomb_stops_at_its_limit() {
     let Some(sandbox) = machine() else { return };
-    let script = "for i in $(seq 200); do sleep 1000 & done; wait";
+    // Each shell that there is wants two more.
+    let script = "b() { b | b & wait; }; b & exec sleep 1000";
     sandbox.start("bomb", &["--pids-limit", "50", "busybox", "sh", "-c", script]);
     let scope = scope_of(&sandbox, "bomb");
-    until("the limit to be met", || (number(&file(&scope, "pids.events"), "max") > 0).then_some(()));
-    assert!(file(&scope, "pids.current").parse::<u32>().unwrap() <= 50);
+    // Before Linux 6.11 a refusal is counted where the process is, not where the limit is.
+    let refused = || {
+        [scope.join("container"), scope.clone()]
+            .iter()
+            .any(|group| number(&file(group, "pids.events"), "max") > 0)
+    };
+    let mut most = 0;
+    until("the limit to be met", || {
+        most = most.max(file(&scope, "pids.current").parse::<u32>().unwrap());
+        refused().then_some(())
+    });
+    most = most.max(file(&scope, "pids.current").parse::<u32>().unwrap());
+    println!("--pids-limit 50: {most} at once were seen");
+    assert!(most <= 50, "{most} at once");
     // The user's other processes go on, and so does the way to end it.
     sandbox.run(&["busybox", "true"]).ok();
     sandbox.ok(["rm", "-f", "bomb"]);
@@ -217,7 +226,6 @@ fn a_fork_bomb_stops_at_its_limit() {
 }
 
 #[test]
-#[ignore = "takes minutes under emulation: tests/vm/run --all"]
 fn nothing_survives_the_end_of_a_container_in_the_host_s_pid_namespace() {
     let Some(sandbox) = machine() else { return };
     let script = "setsid sleep 1234 & setsid sleep 1234 & echo made; wait";

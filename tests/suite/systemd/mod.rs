@@ -1,11 +1,13 @@
 //! On a host with systemd: `tests/vm/run` starts one and runs these in it, in a
 //! login session of a lingering user. Elsewhere they say that they are skipped.
 
+mod crowd;
+mod delegated;
 mod limits;
 mod scopes;
 mod sessions;
 
-use crate::harness::{Image, Sandbox, Vm, sandbox};
+use crate::harness::{Image, Sandbox, Vm, sandbox, until};
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -49,6 +51,14 @@ fn units(pattern: &str) -> String {
     let words = ["--user", "list-units", "--all", "--no-legend", "--plain", pattern];
     let output = Command::new("systemctl").args(words).output().unwrap();
     String::from_utf8(output.stdout).unwrap()
+}
+
+/// Waits until no container's unit is left.
+fn all_units_go() {
+    let left = || units("coracle-*");
+    let gone =
+        std::panic::catch_unwind(|| until("the units to go", || left().trim().is_empty().then_some(())));
+    assert!(gone.is_ok(), "still there:\n{}", left());
 }
 
 #[test]

@@ -1,10 +1,8 @@
 //! Where a container lies in the user manager's tree.
 
-use super::{file, group_of, machine, own_group, scope_of, show, units};
-use crate::harness::until;
+use super::{all_units_go, file, group_of, machine, own_group, scope_of, show};
 
 #[test]
-#[ignore = "takes minutes under emulation: tests/vm/run --all"]
 fn a_container_is_a_scope_and_its_monitor_another() {
     let Some(sandbox) = machine() else { return };
     sandbox.start("web", &["busybox", "sleep", "1000"]);
@@ -33,11 +31,10 @@ fn a_container_is_a_scope_and_its_monitor_another() {
     sandbox.ok(["restart", "-t", "0", "web"]);
     assert!(show(&unit, "ActiveState").contains("=active"), "another run, the same name");
     sandbox.ok(["rm", "-f", "web"]);
-    until("the units to go", || units("coracle-*").trim().is_empty().then_some(()));
+    all_units_go();
 }
 
 #[test]
-#[ignore = "takes minutes under emulation: tests/vm/run --all"]
 fn flags_say_where_it_lies() {
     let Some(sandbox) = machine() else { return };
     let words = ["--cgroup-parent", "shop-front.slice", "busybox", "sleep", "1000"];
@@ -60,7 +57,6 @@ fn flags_say_where_it_lies() {
 }
 
 #[test]
-#[ignore = "takes minutes under emulation: tests/vm/run --all"]
 fn in_a_delegated_unit_it_may_lie_below_its_starter() {
     let Some(sandbox) = machine() else { return };
     let script = format!(
@@ -80,7 +76,6 @@ fn in_a_delegated_unit_it_may_lie_below_its_starter() {
 }
 
 #[test]
-#[ignore = "takes minutes under emulation: tests/vm/run --all"]
 fn the_manager_is_found_without_any_variable() {
     let Some(sandbox) = machine() else { return };
     let mut command = sandbox.tool(["run", "--rm", "--network", "none", "-m", "64m", "--cgroupns=host"]);
