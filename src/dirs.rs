@@ -2,7 +2,7 @@
 
 use crate::error::{Context, Error, Result};
 use crate::types::id::ContainerId;
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Access, Mode, OFlags};
 use serde::{Deserialize, Serialize};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -143,11 +143,11 @@ pub(crate) fn create_private(path: &Path) -> Result<()> {
     }
 }
 
-/// `$XDG_RUNTIME_DIR/coracle`; without the variable `/run/user/UID` if it is
-/// ours; else a directory of our own under `/tmp`, checked for owner and mode.
+/// `$XDG_RUNTIME_DIR/coracle`; without the variable, or where it is another's,
+/// `/run/user/UID` if that is ours; else a directory of our own under `/tmp`, checked for owner and mode.
 fn runtime_dir(uid: u32) -> Result<PathBuf> {
     if let Some(dir) = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|d| d.is_absolute()) {
-        if dir.is_dir() {
+        if dir.is_dir() && !is_closed(&dir, uid) {
             return Ok(dir.join("coracle"));
         }
     }
@@ -158,6 +158,13 @@ fn runtime_dir(uid: u32) -> Result<PathBuf> {
     let fallback = fallback_runtime_dir(uid);
     check_fallback(&fallback, uid)?;
     Ok(fallback)
+}
+
+/// Whether it is another user's and closed to this one: so it is after a `su`
+/// that kept the variables of who called it.
+fn is_closed(dir: &Path, uid: u32) -> bool {
+    std::fs::metadata(dir).is_ok_and(|meta| meta.uid() != uid)
+        && rustix::fs::access(dir, Access::WRITE_OK | Access::EXEC_OK).is_err()
 }
 
 /// What serves where nothing better is there.

@@ -63,7 +63,7 @@ fn containers_of_who_does_not_linger_end_at_log_out_and_say_so() {
     session("ben", "$tool start w; loginctl terminate-user ben; sleep 100");
     wait_for_the_manager_of_ben_to_end();
     let state = in_a_session_of("ben", inspect);
-    assert!(state.contains("exited 1"), "{state}");
+    assert!(state.contains("exited 1") && state.contains("user manager"), "{state}");
 }
 
 #[test]
@@ -90,15 +90,20 @@ fn containers_of_who_lingers_survive_the_session() {
 #[test]
 fn a_job_without_a_session_finds_the_user_manager() {
     let Some(_sandbox) = machine() else { return };
-    // As cron and `su` without PAM: no session, no variable.
     let tool = crate::harness::sandbox::binary();
-    let line = format!(
-        "systemd-run -q --wait --pipe -p User=ann /usr/bin/env -i HOME=/home/ann PATH=/usr/bin:/bin /bin/sh -c \
-         '{0} load -q -i /mnt/images/busybox/archive.tar >/dev/null; {0} run --rm --network none -m 64m --cgroupns host busybox cat /proc/self/cgroup' </dev/null",
-        tool.display()
-    );
-    let output = as_root(&line);
-    let text =
-        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    assert!(text.contains("/user@1000.service/app.slice/coracle-"), "{text}");
+    let tool = tool.display();
+    // As cron and `su` without PAM: no session, no variable; or those of who called `su`.
+    let roots = "XDG_RUNTIME_DIR=/run/user/0 DBUS_SESSION_BUS_ADDRESS=unix:path=/run/user/0/bus";
+    as_root("install -d -m 700 /run/user/0");
+    for variables in ["", roots] {
+        let line = format!(
+            "systemd-run -q --wait --pipe -p User=ann /usr/bin/env -i HOME=/home/ann PATH=/usr/bin:/bin {variables} \
+             /bin/sh -c '{tool} load -q -i /mnt/images/busybox/archive.tar >/dev/null; \
+             {tool} run --rm --network none -m 64m --cgroupns host busybox cat /proc/self/cgroup' </dev/null"
+        );
+        let output = as_root(&line);
+        let text =
+            String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        assert!(text.contains("/user@1000.service/app.slice/coracle-"), "{variables}: {text}");
+    }
 }
