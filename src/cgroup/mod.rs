@@ -25,6 +25,7 @@ mod stats;
 pub(crate) use attainable::Attainable;
 pub(crate) use delegate::{Delegation, Manager, NoManager, delegation, find_manager, manager};
 pub(crate) use limits::DROP_IN;
+pub(crate) use scope::leave_scope_of_monitor;
 pub(crate) use stats::{pressure, stats};
 
 use crate::error::{BestEffort, Context, Result};

@@ -22,6 +22,8 @@ use std::time::{Duration, Instant};
 
 /// Where programs of the user's belong: systemd.special(7).
 const SLICE: &str = "app.slice";
+/// After a container's short id, in the name of its monitor's scope.
+const OF_MONITOR: &str = "-monitor.scope";
 /// How long the unit of the run before may take to be forgotten.
 const FORGET: Duration = Duration::from_secs(5);
 const RETRY: Duration = Duration::from_millis(3);
@@ -55,7 +57,7 @@ pub(super) fn begin(request: &Request<'_>, socket: &Path) -> Result<Starting> {
     let name = unit_name(request.short_id);
     let mut units =
         vec![Unit { properties: container(request, &slice, placeholder.pid), name: name.clone() }];
-    let monitor = format!("{PREFIX}{}-monitor.scope", request.short_id);
+    let monitor = format!("{PREFIX}{}{OF_MONITOR}", request.short_id);
     let here = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     if request.moves_monitor && !here.contains(&monitor) {
         let properties = vec![
@@ -165,6 +167,36 @@ impl Starting {
             }
         }
     }
+}
+
+/// Takes this process, which a monitor has started and which is to outlive it,
+/// out of the monitor's scope, where it is in one: else that would stay when the
+/// monitor ends, and the container could not be started again.
+///
+/// # Errors
+/// Where systemd refuses.
+pub(crate) fn leave_scope_of_monitor(role: &str, description: &str) -> Result<()> {
+    let here = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    if !here.lines().any(|line| line.ends_with(OF_MONITOR)) {
+        return Ok(());
+    }
+    let uid = here.split("/user@").nth(1).and_then(|rest| rest.split('.').next()?.parse().ok());
+    let Some(manager) = uid.and_then(delegate::manager) else { return Ok(()) };
+    let pid = std::process::id();
+    let unit = Unit {
+        name: format!("{PREFIX}{role}-{pid}.scope"),
+        properties: vec![
+            Property::new("Description", Value::Text(description.into())),
+            Property::new("Slice", Value::Text(SLICE.into())),
+            Property::new("PIDs", Value::Numbers(vec![pid])),
+            Property::new("CollectMode", Value::Text("inactive-or-failed".into())),
+        ],
+    };
+    let mut bus = Bus::connect(&manager.socket)?;
+    let serial = start(&mut bus, &unit);
+    bus.send()?;
+    let job = bus.answer(serial)?;
+    bus.job_done(&job).map_err(|error| error.context(unit.name))
 }
 
 /// Sets limits of a scope that runs.

@@ -7,6 +7,7 @@
 use super::messages::{FromHolder, HolderOrder, ToHolder, Wanted};
 use super::wire::{hear, hear_fd, say};
 use super::{directory, open_lock};
+use crate::cgroup;
 use crate::channel::{Channel, role_ended};
 use crate::error::{BestEffort, Context, Error, Result};
 use crate::monitor::control::socket_path;
@@ -100,6 +101,9 @@ type Begun = (mpsc::UnboundedSender<Job>, OwnedFd, UnixListener);
 
 fn begin(order: &HolderOrder, netns: Option<OwnedFd>) -> Result<Begun> {
     userns::register_holder(&order.dirs.runtime)?;
+    // Before the uplink is started, which belongs beside it. Where it cannot be
+    // had, the networks serve all the same.
+    cgroup::leave_scope_of_monitor("netd", "networks of coracle's containers").or_ignore();
     let (jobs, mut todo) = mpsc::unbounded_channel::<Job>();
     let (tell, told) = std::sync::mpsc::channel();
     let thread = std::thread::Builder::new().name("bridges".into());

@@ -1,6 +1,7 @@
 //! Where a container lies in the user manager's tree.
 
 use super::{all_units_go, file, group_of, machine, own_group, scope_of, show};
+use crate::harness::until;
 
 #[test]
 fn a_container_is_a_scope_and_its_monitor_another() {
@@ -31,6 +32,28 @@ fn a_container_is_a_scope_and_its_monitor_another() {
     sandbox.ok(["restart", "-t", "0", "web"]);
     assert!(show(&unit, "ActiveState").contains("=active"), "another run, the same name");
     sandbox.ok(["rm", "-f", "web"]);
+    all_units_go();
+}
+
+#[test]
+fn what_holds_the_networks_is_in_no_container_s_scope() {
+    let Some(sandbox) = machine() else { return };
+    sandbox.ok(["network", "create", "n"]);
+    for name in ["first", "second"] {
+        sandbox.ok(["run", "-d", "--name", name, "--network", "n", "busybox", "sleep", "1000"]);
+    }
+    let holder = sandbox.processes_with("--netd")[0].to_string();
+    let group = group_of(&holder);
+    assert!(group.ends_with(&format!("app.slice/coracle-netd-{holder}.scope")), "{group}");
+    // Its monitor has started the holder: a scope that stayed would be in the way.
+    let id = sandbox.ok(["inspect", "-f", "{{.Id}}", "first"]);
+    sandbox.ok(["stop", "-t", "0", "first"]);
+    let monitor = format!("coracle-{}-monitor.scope", &id[..12]);
+    until("the monitor's scope to go", || show(&monitor, "ActiveState").contains("=inactive").then_some(()));
+    sandbox.ok(["start", "first"]);
+    let output = sandbox.ok(["exec", "second", "nslookup", "-type=a", "first"]);
+    assert!(output.contains("Name:"), "{output}");
+    sandbox.ok(["rm", "-f", "-t", "0", "first", "second"]);
     all_units_go();
 }
 
