@@ -16,6 +16,8 @@
  *   guest resolve SERVER      prints the address that SERVER gives for a name
  *   guest swap A B            prints "ready" and exchanges the two names until it is killed
  *   guest grow FILE           prints "ready" and makes FILE longer until it is killed
+ *   guest direct FILE N       writes FILE N times, directly and asynchronously, while another process reads
+ *                             it; prints how many of the writes a read afterwards did not see
  *   guest orphan              leaves a dead grandchild behind for pid 1 to reap
  */
 #define _GNU_SOURCE
@@ -23,6 +25,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/aio_abi.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -530,6 +533,47 @@ static int grow(const char *path)
 	}
 }
 
+static int direct(const char *path, int count)
+{
+	enum { SIZE = 256 * 1024 };
+	static char block[SIZE] __attribute__((aligned(4096))), seen[SIZE];
+	int out = open(path, O_RDWR | O_CREAT | O_DIRECT | O_CLOEXEC, 0644), in = open(path, O_RDONLY | O_CLOEXEC);
+	aio_context_t context = 0;
+	int i, at, stale = 0;
+	pid_t reader;
+
+	if (out < 0 || in < 0 || write(out, block, SIZE) != SIZE || syscall(SYS_io_setup, 8, &context)) {
+		puts(name_of(errno));
+		return 1;
+	}
+	reader = fork();
+	if (!reader)
+		for (;;)
+			if (pread(in, seen, SIZE, 0) < 0)
+				_exit(1);
+	for (i = 1; i <= count; i++) {
+		struct iocb write_it = { .aio_fildes = out, .aio_lio_opcode = IOCB_CMD_PWRITE,
+			.aio_buf = (unsigned long)block, .aio_nbytes = SIZE }, *list = &write_it;
+		struct io_event event;
+
+		memset(block, i, SIZE);
+		if (syscall(SYS_io_submit, context, 1, &list) != 1 ||
+		    syscall(SYS_io_getevents, context, 1, 1, &event, NULL) != 1 || event.res != SIZE ||
+		    pread(in, seen, SIZE, 0) != SIZE) {
+			puts("failed");
+			return 1;
+		}
+		for (at = 0; at < SIZE; at += 4096)
+			if (seen[at] != (char)i)
+				break;
+		stale += at < SIZE;
+	}
+	kill(reader, SIGKILL);
+	waitpid(reader, NULL, 0);
+	printf("%d\n", stale);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	const char *command = argc > 1 ? argv[1] : "report";
@@ -575,6 +619,8 @@ int main(int argc, char **argv)
 		return swap(argv[2], argv[3]);
 	if (!strcmp(command, "grow") && argc > 2)
 		return grow(argv[2]);
+	if (!strcmp(command, "direct") && argc > 3)
+		return direct(argv[2], atoi(argv[3]));
 	if (!strcmp(command, "orphan"))
 		return orphan();
 	fprintf(stderr, "guest: what is %s?\n", command);

@@ -1,6 +1,6 @@
 //! The FUSE overlay under load and over bad ground: nothing hangs.
 
-use crate::harness::{Fuse, Output, Sandbox, SubIds, sandbox};
+use crate::harness::{Fuse, Image, Output, Sandbox, SubIds, sandbox};
 
 /// Runs a script in `unshare`, below a folder of its own. `$c` is the tool;
 /// `serve OPTIONS POINT` mounts an overlay, whose server is `$pid`.
@@ -130,4 +130,14 @@ fn syncfs_writes_back_what_the_kernel_has_gathered() {
     let script = r"mkdir low upper work m; serve lowerdir=low,upperdir=upper,workdir=work m
         head -c 300000 /dev/urandom >m/data; sync -f m/data; cmp m/data upper/data; echo same; umount m; wait $pid";
     assert_eq!(session(&sandbox, "sync", script).ok().text(), "same");
+}
+
+/// Case 451 of xfstests: with asynchronous direct writes the kernel drops what it
+/// has cached before they are done, and not after.
+#[test]
+fn a_direct_write_that_is_done_is_seen_by_every_read() {
+    let Some(sandbox) = sandbox(&[Fuse, Image("guest")]) else { return };
+    let words = ["--storage-driver", "fuse", "run", "--rm", "--network", "none", "guest", "direct", "/file"];
+    let output = sandbox.coracle([&words[..], &["1000"]].concat()).ok();
+    assert_eq!(output.text(), "0", "writes that were not seen");
 }

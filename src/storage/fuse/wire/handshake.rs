@@ -12,14 +12,14 @@ use std::os::fd::BorrowedFd;
 /// Files are neither opened nor created by a request of their own
 /// (NO_OPEN_SUPPORT, NO_OPENDIR_SUPPORT): a node is all that it takes. Writes
 /// are gathered by the kernel, which then also keeps size and times, unless the
-/// file system wants to be told each. Locks are left to it.
+/// file system wants to be told each. Locks are left to it. Direct writes are not
+/// asynchronous (ASYNC_DIO): the kernel would not drop its cache behind them.
 const WANTED: u64 = init::ASYNC_READ
     | init::BIG_WRITES
     | init::DONT_MASK
     | init::HAS_IOCTL_DIR
     | init::DO_READDIRPLUS
     | init::READDIRPLUS_AUTO
-    | init::ASYNC_DIO
     | init::WRITEBACK_CACHE
     | init::NO_OPEN_SUPPORT
     | init::PARALLEL_DIROPS
