@@ -100,8 +100,12 @@ pub(in crate::monitor) fn resolv_conf(
     })
 }
 
-/// Whether anything of the host's resolv.conf is in the container's.
+/// Whether anything of the host's resolv.conf is in the container's, and of use
+/// there: with loopback alone nobody is asked.
 pub(in crate::monitor) fn follows_host(config: &ContainerConfig) -> bool {
+    if config.network == NetworkMode::None {
+        return false;
+    }
     let given = !config.dns.is_empty() && !config.dns_search.is_empty() && !config.dns_options.is_empty();
     !given && !config.dns.iter().any(|value| value == "none")
 }

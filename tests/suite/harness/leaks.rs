@@ -81,8 +81,13 @@ pub(crate) fn check_files(sandbox: &Path) -> Vec<String> {
     let mut faults = Vec::new();
     for folder in ["state/coracle/containers", "state/coracle/names"] {
         // A container whose maker was killed is swept by a later command, a minute
-        // on: nobody can tell it from one that is being made.
-        let left = entries(&sandbox.join(folder)).into_iter().filter(|name| !name.starts_with(".new-"));
+        // on, and its name with it: nobody can tell it from one that is being made.
+        let unborn = |name: &String| {
+            let owner = std::fs::read_to_string(sandbox.join(folder).join(name)).unwrap_or_default();
+            let its = format!("state/coracle/containers/.new-{}", owner.trim());
+            name.starts_with(".new-") || !owner.is_empty() && sandbox.join(its).exists()
+        };
+        let left = entries(&sandbox.join(folder)).into_iter().filter(|name| !unborn(name));
         faults.extend(left.map(|name| format!("{folder}/{name}")));
     }
     for name in entries(&sandbox.join("run/coracle")) {
