@@ -47,6 +47,8 @@ struct Holder {
     clients: Cell<usize>,
     next: Cell<u64>,
     left: Notify,
+    /// The last that has gone: what it had is still there.
+    last: RefCell<Option<Client>>,
     /// How many containers are on a network, or about to be.
     users: RefCell<BTreeMap<String, usize>>,
     /// Those who answer names on a network.
@@ -89,6 +91,7 @@ fn run() -> Result<()> {
         clients: Cell::new(0),
         next: Cell::new(0),
         left: Notify::new(),
+        last: RefCell::default(),
         users: RefCell::default(),
         servers: RefCell::default(),
         uplink: tokio::sync::Mutex::new(None),
@@ -190,6 +193,11 @@ impl Holder {
     fn take(self: &Rc<Self>, stream: UnixStream) -> Result<()> {
         stream.set_nonblocking(true).context(|| "prepare a monitor's connection")?;
         self.clients.set(self.clients.get() + 1);
+        if let Some(left) = self.last.take() {
+            let holder = Rc::clone(self);
+            // It runs first: what the newcomer wants is done after it.
+            tokio::task::spawn_local(async move { holder.detach(&left.id, left.endpoints).await });
+        }
         let key = self.next.get();
         self.next.set(key + 1);
         let holder = Rc::clone(self);
@@ -197,7 +205,13 @@ impl Holder {
             let mut client = Client { key, id: String::new(), endpoints: Vec::new() };
             holder.converse(stream, &mut client).await.or_ignore();
             holder.names.names.borrow_mut().remove(key);
-            holder.detach(&client.id, client.endpoints).await;
+            if holder.clients.get() == 1 {
+                // The namespace of the bridges ends with this process, and all in
+                // it, unless somebody comes before.
+                holder.last.replace(Some(client));
+            } else {
+                holder.detach(&client.id, client.endpoints).await;
+            }
             holder.clients.set(holder.clients.get() - 1);
             holder.left.notify_one();
         });
