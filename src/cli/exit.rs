@@ -28,6 +28,12 @@ pub(super) fn code(error: &Error) -> u8 {
     error.exit_code().unwrap_or_else(|| code_of(error.kind(), RUNS.load(Ordering::Relaxed)))
 }
 
+/// Shows what has failed while the rest was done; the exit code of the last.
+pub(super) fn after(failures: &[Error]) -> u8 {
+    failures.iter().for_each(super::ui::error);
+    failures.last().map_or(0, code)
+}
+
 fn code_of(kind: Kind, runs: bool) -> u8 {
     match kind {
         Kind::Invalid | Kind::NotFound | Kind::Conflict | Kind::Failed if !runs => 1,

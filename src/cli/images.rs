@@ -5,8 +5,9 @@ pub(crate) mod history;
 pub(crate) mod tree;
 
 use super::command::{Entry, Kind, command};
-use super::template::{Format, Scope, Template};
-use super::{archives, changes, inspect, mounts, prune, pull, push, search, table, ui};
+use super::table::{self, Headings};
+use super::template::Format;
+use super::{archives, changes, inspect, mounts, prune, pull, push, search, ui};
 use crate::engine::Engine;
 use crate::engine::images::{self, ImageSummary};
 use crate::engine::rmi;
@@ -225,9 +226,8 @@ impl ImagesArgs {
             "CreatedSince": "CREATED", "Size": "SIZE", "VirtualSize": "SIZE", "SharedSize": "SHARED SIZE",
             "UniqueSize": "UNIQUE SIZE", "Containers": "CONTAINERS", "History": "HISTORY",
         });
-        let text = render(&rows, format, &columns, &headings)?;
-        let is_table = matches!(format, None | Some(Format::Table(_)));
-        Ok(table::body(&text, self.noheading && is_table).to_owned())
+        let headings = Headings { texts: &headings, left_out: self.noheading };
+        table::render(&rows, format, &columns, &headings)
     }
 
     fn id(&self, image: &ImageSummary) -> String {
@@ -255,33 +255,6 @@ impl ImagesArgs {
             "Containers": "N/A",
             "History": image.history.join(", "),
         })
-    }
-}
-
-/// Rows as JSON lines, through a template, or as a table of `columns`.
-pub(super) fn render(
-    rows: &[(Value, BTreeMap<String, String>)],
-    format: Option<&Format>,
-    columns: &str,
-    headings: &Value,
-) -> Result<String> {
-    let lines = |template: &Template| -> Result<Vec<String>> {
-        let scope = |labels| Scope { labels: Some(labels), headings: false };
-        rows.iter().map(|(row, labels)| template.render(row, scope(labels))).collect()
-    };
-    let as_table = |template: &Template| -> Result<String> {
-        let none = BTreeMap::new();
-        let mut all = vec![template.render(headings, Scope { labels: Some(&none), headings: true })?];
-        all.extend(lines(template)?);
-        Ok(table::align(&all))
-    };
-    match format {
-        Some(Format::Json) => Ok(rows.iter().map(|(row, _)| format!("{row}\n")).collect()),
-        Some(Format::Template(template)) => {
-            Ok(lines(template)?.iter().map(|line| format!("{line}\n")).collect())
-        }
-        Some(Format::Table(template)) => as_table(template),
-        None => as_table(&Template::parse(columns)?),
     }
 }
 

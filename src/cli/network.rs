@@ -2,8 +2,10 @@
 
 use super::inspect::render as render_documents;
 use super::prune::confirmed;
-use super::template::{Format, Scope, Template};
-use super::{table, ui};
+use super::table::{self, Headings};
+use super::template::Format;
+use super::volume::pairs;
+use super::{exit, ui};
 use crate::engine::Engine;
 use crate::engine::networks::{NetworkFilters, NetworkRequest, Shown};
 use crate::engine::remove::RemoveOptions;
@@ -14,7 +16,6 @@ use crate::types::network::{
 };
 use clap::Args;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 #[derive(Args, Debug, Default)]
@@ -139,15 +140,6 @@ fn pools(args: &CreateArgs) -> Result<Vec<PoolWish>> {
     Ok(pools)
 }
 
-/// A key without a value has an empty one; the last of several holds.
-fn pairs(words: &[String]) -> BTreeMap<String, String> {
-    let pair = |word: &String| {
-        let (key, value) = word.split_once('=').unwrap_or((word, ""));
-        (key.to_owned(), value.to_owned())
-    };
-    words.iter().map(pair).collect()
-}
-
 #[derive(Args, Debug, Default)]
 pub(crate) struct ListArgs {
     /// Show those for which KEY=VALUE holds: name, id, driver, label, until, dangling, scope, type
@@ -174,15 +166,21 @@ pub(crate) struct ListArgs {
 pub(crate) fn list(args: ListArgs) -> Result<u8> {
     let format = Format::of_list(args.format.as_deref())?;
     let networks = Engine::open()?.networks(&NetworkFilters::parse(&args.filter)?)?;
-    let rows: Vec<(Value, &Shown)> =
-        networks.iter().map(|network| (row(network, args.no_trunc), network)).collect();
+    let rows: Vec<_> =
+        networks.iter().map(|network| (row(network, args.no_trunc), &network.labels)).collect();
     if args.quiet && format.is_none() {
         let ids: String =
             rows.iter().filter_map(|(row, _)| row["ID"].as_str()).map(|id| format!("{id}\n")).collect();
         ui::write(ids.as_bytes())?;
         return Ok(0);
     }
-    ui::write(table::body(&render(&rows, format)?, args.noheading).as_bytes())?;
+    let headings = json!({
+        "ID": "NETWORK ID", "Name": "NAME", "Driver": "DRIVER", "Scope": "SCOPE", "CreatedAt": "CREATED AT",
+        "IPv4": "IPV4", "IPv6": "IPV6", "Internal": "INTERNAL", "Labels": "LABELS",
+    });
+    let headings = Headings { texts: &headings, left_out: args.noheading };
+    let columns = "{{.ID}}\t{{.Name}}\t{{.Driver}}\t{{.Scope}}";
+    ui::write(table::render(&rows, format.as_ref(), columns, &headings)?.as_bytes())?;
     Ok(0)
 }
 
@@ -196,30 +194,6 @@ fn row(network: &Shown, whole: bool) -> Value {
         "IPv4": "true", "IPv6": network.ipv6.to_string(), "Internal": network.internal.to_string(),
         "Labels": labels.join(","),
     })
-}
-
-fn render(rows: &[(Value, &Shown)], format: Option<Format>) -> Result<String> {
-    let rendered = |template: &Template| -> Result<Vec<String>> {
-        rows.iter()
-            .map(|(row, network)| {
-                template.render(row, Scope { labels: Some(&network.labels), ..Scope::default() })
-            })
-            .collect()
-    };
-    let lines = |texts: Vec<String>| texts.iter().map(|text| format!("{text}\n")).collect();
-    let template = match format {
-        Some(Format::Json) => return Ok(lines(rows.iter().map(|(row, _)| row.to_string()).collect())),
-        Some(Format::Template(template)) => return Ok(lines(rendered(&template)?)),
-        Some(Format::Table(template)) => template,
-        None => Template::parse("{{.ID}}\t{{.Name}}\t{{.Driver}}\t{{.Scope}}")?,
-    };
-    let headings = json!({
-        "ID": "NETWORK ID", "Name": "NAME", "Driver": "DRIVER", "Scope": "SCOPE", "CreatedAt": "CREATED AT",
-        "IPv4": "IPV4", "IPv6": "IPV6", "Internal": "INTERNAL", "Labels": "LABELS",
-    });
-    let mut all = vec![template.render(&headings, Scope { headings: true, ..Scope::default() })?];
-    all.extend(rendered(&template)?);
-    Ok(table::align(&all))
 }
 
 #[derive(Args, Debug, Default)]
@@ -248,13 +222,7 @@ pub(crate) fn inspect(args: InspectArgs) -> Result<u8> {
         }
     }
     ui::write(render_documents(&documents, format.as_ref())?.as_bytes())?;
-    Ok(show(&failures))
-}
-
-/// The exit code of the last.
-fn show(failures: &[Error]) -> u8 {
-    failures.iter().for_each(ui::error);
-    failures.last().map_or(0, super::exit::code)
+    Ok(exit::after(&failures))
 }
 
 #[derive(Args, Debug, Default)]
@@ -285,7 +253,7 @@ pub(crate) fn remove(args: RemoveArgs) -> Result<u8> {
             Err(error) => failures.push(error),
         }
     }
-    Ok(show(&failures))
+    Ok(exit::after(&failures))
 }
 
 #[derive(Args, Debug, Default)]
@@ -408,7 +376,7 @@ pub(crate) fn reload(args: ReloadArgs) -> Result<u8> {
             Err(error) => failures.push(error),
         }
     }
-    Ok(show(&failures))
+    Ok(exit::after(&failures))
 }
 
 #[derive(Args, Debug, Default)]

@@ -1,8 +1,8 @@
 //! `search`.
 
 use super::command::{Entry, command};
-use super::images::render;
 use super::registry_options::RegistryArgs;
+use super::table::{self, Headings};
 use super::template::Format;
 use super::ui;
 use crate::engine::Engine;
@@ -95,7 +95,7 @@ impl SearchArgs {
             "StarCount": "STARS", "Official": "OFFICIAL", "IsOfficial": "OFFICIAL",
             "Automated": "AUTOMATED", "IsAutomated": "AUTOMATED",
         });
-        render(&rows, format, &columns, &headings)
+        table::render(&rows, format, &columns, &Headings::of(&headings))
     }
 
     /// Podman's fields, and docker's names of the same.
@@ -123,7 +123,8 @@ impl SearchArgs {
 fn render_tags(found: &Tags, format: Option<&Format>) -> Result<String> {
     let row = |tag: &String| (json!({"Name": found.name, "Tag": tag}), BTreeMap::new());
     let rows: Vec<_> = found.tags.iter().map(row).collect();
-    render(&rows, format, "{{.Name}}\t{{.Tag}}", &json!({"Name": "NAME", "Tag": "TAG"}))
+    let headings = json!({"Name": "NAME", "Tag": "TAG"});
+    table::render(&rows, format, "{{.Name}}\t{{.Tag}}", &Headings::of(&headings))
 }
 
 fn cut(description: &str) -> String {

@@ -2,8 +2,9 @@
 
 use super::command::{Entry, command};
 use super::lifecycle::each;
-use super::template::{Format, Scope, Template};
-use super::{table, ui};
+use super::table::{self, Headings};
+use super::template::Format;
+use super::ui;
 use crate::engine::Engine;
 use crate::engine::secrets::SecretRequest;
 use crate::error::{Context, Error, Kind, Result};
@@ -13,7 +14,6 @@ use crate::types::time::human_age;
 use clap::Args;
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use std::io::{IsTerminal, Read};
 
 pub(crate) static SECRET: &[Entry] = &[
@@ -180,36 +180,17 @@ pub(crate) fn list(args: ListArgs) -> Result<u8> {
         ui::write(ids.as_bytes())?;
         return Ok(0);
     }
-    let text = render(&secrets, format)?;
-    ui::write(table::body(&text, args.noheading).as_bytes())?;
+    ui::write(render(&secrets, format.as_ref(), args.noheading)?.as_bytes())?;
     Ok(0)
 }
 
-fn render(secrets: &[Secret], format: Option<Format>) -> Result<String> {
-    let lines = |template: &Template| -> Result<Vec<String>> {
-        secrets
-            .iter()
-            .map(|secret| {
-                let scope = Scope { labels: Some(&secret.labels), ..Scope::default() };
-                template.render(&row(secret), scope)
-            })
-            .collect()
-    };
-    let template = match format {
-        Some(Format::Json) => return Ok(secrets.iter().map(|secret| format!("{}\n", row(secret))).collect()),
-        Some(Format::Template(template)) => {
-            return Ok(lines(&template)?.into_iter().map(|line| line + "\n").collect());
-        }
-        Some(Format::Table(template)) => template,
-        None => Template::parse("{{.ID}}\t{{.Name}}\t{{.Driver}}\t{{.CreatedAt}}\t{{.UpdatedAt}}")?,
-    };
+fn render(secrets: &[Secret], format: Option<&Format>, noheading: bool) -> Result<String> {
+    let rows: Vec<_> = secrets.iter().map(|secret| (row(secret), &secret.labels)).collect();
     let headings = json!({
         "ID": "ID", "Name": "NAME", "Driver": "DRIVER", "CreatedAt": "CREATED", "UpdatedAt": "UPDATED", "Labels": "LABELS",
     });
-    let none = BTreeMap::new();
-    let mut table = vec![template.render(&headings, Scope { headings: true, labels: Some(&none) })?];
-    table.extend(lines(&template)?);
-    Ok(table::align(&table))
+    let columns = "{{.ID}}\t{{.Name}}\t{{.Driver}}\t{{.CreatedAt}}\t{{.UpdatedAt}}";
+    table::render(&rows, format, columns, &Headings { texts: &headings, left_out: noheading })
 }
 
 fn row(secret: &Secret) -> Value {

@@ -1,7 +1,8 @@
 //! `coracle volume`.
 
-use super::template::{Format, Scope, Template};
-use super::{table, ui};
+use super::table::{self, Headings};
+use super::template::{Format, Scope};
+use super::ui;
 use crate::engine::Engine;
 use crate::engine::volumes::{VolumeFilters, VolumeRequest};
 use crate::error::{Error, Kind, Result};
@@ -43,7 +44,7 @@ pub(crate) fn create(args: CreateArgs) -> Result<u8> {
 }
 
 /// A key without a value has an empty one; the last of several holds.
-fn pairs(words: &[String]) -> BTreeMap<String, String> {
+pub(super) fn pairs(words: &[String]) -> BTreeMap<String, String> {
     let pair = |word: &String| match word.split_once('=') {
         Some((key, value)) => (key.to_owned(), value.to_owned()),
         None => (word.clone(), String::new()),
@@ -79,10 +80,9 @@ pub(crate) fn list(args: ListArgs) -> Result<u8> {
         ui::write(lines(volumes.iter().map(|volume| &volume.name)).as_bytes())?;
         return Ok(0);
     }
-    let rows: Vec<(Value, &Volume)> =
-        volumes.iter().map(|volume| Ok((row(&engine, volume)?, volume))).collect::<Result<_>>()?;
-    let text = render(&rows, format)?;
-    ui::write(table::body(&text, args.noheading).as_bytes())?;
+    let row = |volume| Ok((row(&engine, volume)?, &volume.labels));
+    let rows: Vec<_> = volumes.iter().map(row).collect::<Result<_>>()?;
+    ui::write(render(&rows, format.as_ref(), args.noheading)?.as_bytes())?;
     Ok(0)
 }
 
@@ -101,29 +101,17 @@ fn row(engine: &Engine, volume: &Volume) -> Result<Value> {
     }))
 }
 
-fn render(rows: &[(Value, &Volume)], format: Option<Format>) -> Result<String> {
-    let rendered = |template: &Template| -> Result<Vec<String>> {
-        rows.iter()
-            .map(|(row, volume)| {
-                template.render(row, Scope { labels: Some(&volume.labels), ..Scope::default() })
-            })
-            .collect()
-    };
-    let template = match format {
-        Some(Format::Json) => return Ok(lines(rows.iter().map(|(row, _)| row))),
-        Some(Format::Template(template)) => {
-            return Ok(lines(rendered(&template)?.iter()));
-        }
-        Some(Format::Table(template)) => template,
-        None => Template::parse("{{.Driver}}\t{{.Name}}")?,
-    };
+fn render(
+    rows: &[(Value, &BTreeMap<String, String>)],
+    format: Option<&Format>,
+    noheading: bool,
+) -> Result<String> {
     let headings = json!({
         "Availability": "AVAILABILITY", "Driver": "DRIVER", "Group": "GROUP", "Labels": "LABELS", "Links": "LINKS",
         "Mountpoint": "MOUNTPOINT", "Name": "VOLUME NAME", "Scope": "SCOPE", "Size": "SIZE", "Status": "STATUS",
     });
-    let mut all = vec![template.render(&headings, Scope { headings: true, ..Scope::default() })?];
-    all.extend(rendered(&template)?);
-    Ok(table::align(&all))
+    let headings = Headings { texts: &headings, left_out: noheading };
+    table::render(rows, format, "{{.Driver}}\t{{.Name}}", &headings)
 }
 
 #[derive(Args, Debug, Default)]
@@ -144,7 +132,6 @@ pub(crate) fn inspect(args: InspectArgs) -> Result<u8> {
     let format = Format::of_document(args.format.as_deref())?;
     let engine = Engine::open()?;
     let mut documents = Vec::new();
-    let mut code = 0;
     let mut failures = Vec::new();
     for name in &args.volumes {
         match engine.volume(name).and_then(|volume| engine.volume_document(&volume)) {
@@ -164,11 +151,7 @@ pub(crate) fn inspect(args: InspectArgs) -> Result<u8> {
         }
     };
     ui::write(text.as_bytes())?;
-    for error in failures {
-        code = super::exit::code(&error);
-        ui::error(&error);
-    }
-    Ok(code)
+    Ok(super::exit::after(&failures))
 }
 
 #[derive(Args, Debug, Default)]
@@ -236,9 +219,9 @@ mod tests {
 
     #[test]
     fn an_empty_list_has_its_headings() {
-        assert_eq!(render(&[], None).expect("rendered"), "DRIVER    VOLUME NAME\n");
+        assert_eq!(render(&[], None, false).expect("rendered"), "DRIVER    VOLUME NAME\n");
         let format = Format::parse("table {{.Name}}\\t{{.Scope}}").expect("format");
-        assert_eq!(render(&[], Some(format)).expect("rendered"), "VOLUME NAME   SCOPE\n");
+        assert_eq!(render(&[], Some(&format), false).expect("rendered"), "VOLUME NAME   SCOPE\n");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `coracle history`.
 
+use crate::cli::table::{self, Headings};
 use crate::cli::template::Format;
 use crate::cli::ui;
 use crate::engine::Engine;
@@ -61,7 +62,7 @@ impl HistoryArgs {
         let created = if human { "CreatedSince" } else { "CreatedAt" };
         let columns =
             format!("{{{{.ID}}}}\t{{{{.{created}}}}}\t{{{{.CreatedBy}}}}\t{{{{.Size}}}}\t{{{{.Comment}}}}");
-        super::render(&rows, format, &columns, &headings)
+        table::render(&rows, format, &columns, &Headings::of(&headings))
     }
 
     fn id(&self, step: &HistoryStep) -> String {
