@@ -15,15 +15,13 @@ use crate::state::store::Snapshot;
 use crate::storage::descent::OPEN_DIR;
 use crate::storage::pack::{Form, pack};
 use crate::types::container::{ContainerRecord, RecordedRoot};
-use crate::types::digest::Digest;
+use crate::types::digest::{Digest, Hashed};
 use crate::types::event::{Event, EventKind};
 use crate::types::id::ContainerId;
 use crate::types::mount::MountSource;
 use crate::types::reference::Reference;
 use crate::types::status::Status;
 use rustix::fs::Mode;
-use sha2::{Digest as _, Sha256};
-use std::io::Write;
 use std::os::fd::AsFd;
 
 /// `commit`'s flags.
@@ -107,7 +105,7 @@ impl Engine {
         let owner = |uid, gid| trees.owners.inside(uid, gid);
         let writer = ingest.writer(u64::MAX)?;
         let gzip = flate2::write::GzEncoder::new(writer, flate2::Compression::fast());
-        let out = Hashed { inner: gzip, hasher: Sha256::new() };
+        let out = Hashed::new(gzip);
         let packed = if options.squash {
             let whole = self.whole(snapshot)?;
             pack(whole.as_fd(), Form::Whole { lower: below.as_fd() }, &owner, out)
@@ -116,13 +114,11 @@ impl Engine {
                 .context(|| format!("open {}", trees.upper.display()))?;
             pack(upper.as_fd(), Form::Layer { lower: below.as_fd() }, &owner, out)
         }?;
-        let writer = packed.inner.finish().context(|| "write the layer")?;
+        let (gzip, diff_id, _) = packed.finish();
+        let writer = gzip.finish().context(|| "write the layer")?;
         let spooled = writer.finish();
         ingest.publish(&spooled)?;
-        Ok(Layer {
-            diff_id: Digest::finish(packed.hasher),
-            blob: Descriptor::new(OCI_LAYER_GZIP, spooled.digest, spooled.size),
-        })
+        Ok(Layer { diff_id, blob: Descriptor::new(OCI_LAYER_GZIP, spooled.digest, spooled.size) })
     }
 
     /// Pauses a running container until the value is dropped.
@@ -270,22 +266,4 @@ fn with_media_types(mut manifest: Manifest, format: ImageFormat) -> Manifest {
         manifest.media_type = Some(crate::image::manifest::DOCKER_MANIFEST.to_owned());
     }
     manifest
-}
-
-/// Hashes what passes: the digest of the layer before it is compressed.
-struct Hashed<W> {
-    inner: W,
-    hasher: Sha256,
-}
-
-impl<W: Write> Write for Hashed<W> {
-    fn write(&mut self, buffer: &[u8]) -> std::io::Result<usize> {
-        let written = self.inner.write(buffer)?;
-        self.hasher.update(&buffer[..written]);
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.inner.flush()
-    }
 }

@@ -13,11 +13,10 @@ use crate::image::config::{Execution, History, ImageConfig, RootFs};
 use crate::image::manifest::{Descriptor, Manifest, OCI_CONFIG, OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD};
 use crate::image::store::ImageStore;
 use crate::storage::unpack::Ownership;
-use crate::types::digest::Digest;
+use crate::types::digest::{Digest, Hashed};
 use crate::types::platform::Platform;
 use crate::types::reference::Reference;
-use sha2::{Digest as _, Sha256};
-use std::io::{Read, Write};
+use std::io::Read;
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ImportOptions {
@@ -43,9 +42,9 @@ pub(crate) fn import(
     let ingest = store.ingest()?;
     let mut writer = ingest.writer(u64::MAX)?;
     let mut tee = Tee { inner: stream, writer: &mut writer };
-    let mut hasher = Hasher(Sha256::new());
+    let mut content = Hashed::new(std::io::sink());
     let (compression, mut tar) = decoder(&mut tee)?;
-    copy(&mut tar, &mut hasher).context(|| "read the archive")?;
+    copy(&mut tar, &mut content).context(|| "read the archive")?;
     drop(tar);
     copy(&mut tee, &mut std::io::sink()).context(|| "read the archive")?;
     let spooled = writer.finish();
@@ -59,7 +58,7 @@ pub(crate) fn import(
     };
     let layer = Descriptor::new(media_type, spooled.digest.clone(), spooled.size);
     ingest.publish(&spooled)?;
-    let config = config(options, execution, Digest::finish(hasher.0));
+    let config = config(options, execution, content.finish().1);
     let bytes = serde_json::to_vec(&config).context(|| "write the image config")?;
     let descriptor = Descriptor::new(OCI_CONFIG, ingest.put(&bytes)?, bytes.len() as u64);
     let names = options.reference.clone().into_iter().collect();
@@ -95,18 +94,5 @@ fn config(options: &ImportOptions, config: Execution, diff_id: Digest) -> ImageC
             ..History::default()
         }],
         ..ImageConfig::default()
-    }
-}
-
-struct Hasher(Sha256);
-
-impl Write for Hasher {
-    fn write(&mut self, buffer: &[u8]) -> std::io::Result<usize> {
-        self.0.update(buffer);
-        Ok(buffer.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
     }
 }

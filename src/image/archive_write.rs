@@ -9,10 +9,9 @@ use super::manifest::{Descriptor, Index, MANIFEST_MAX, OCI_INDEX, OCI_LAYER_GZIP
 use super::store::{Entry, StoredImage};
 use crate::dirs::create_private;
 use crate::error::{Context, Error, Result};
-use crate::types::digest::Digest;
+use crate::types::digest::{Digest, Hashed};
 use crate::types::reference::Reference;
 use serde_json::json;
-use sha2::{Digest as _, Sha256};
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
@@ -101,7 +100,7 @@ fn append_unpacked(
     layer: &Descriptor,
     seeks: bool,
 ) -> Result<()> {
-    let unpacked = || decoder(blobs.open(&layer.digest)?);
+    let unpacked = || decoder(blobs.verified(&layer.digest)?);
     let (compression, mut content) = unpacked()?;
     if compression == Compression::None {
         return append(tar, name, layer.size, content);
@@ -180,7 +179,7 @@ pub(crate) fn write_docker_directory(
         if plain && layers == Layers::Compressed {
             *layer = compress(blobs, layer, directory)?;
         } else if !place(&layer.digest).exists() {
-            write_new(&place(&layer.digest), &mut blobs.open(&layer.digest)?)?;
+            write_new(&place(&layer.digest), &mut blobs.verified(&layer.digest)?)?;
         }
     }
     // Schema 2 has no zstd: such an image keeps its OCI manifest.
@@ -203,33 +202,14 @@ fn compress(blobs: &Blobs, layer: &Descriptor, directory: &Path) -> Result<Descr
     let temporary = directory.join(format!("{}.part", layer.digest.hex()));
     let action = || format!("write {}", temporary.display());
     let file = File::create(&temporary).context(action)?;
-    let mut hashed = Hashed { inner: file, hasher: Sha256::new(), count: 0 };
+    let mut hashed = Hashed::new(file);
     // No time and no name in the header: the same layer gives the same bytes.
     let mut encoder = flate2::write::GzEncoder::new(&mut hashed, flate2::Compression::default());
-    copy(&mut blobs.open(&layer.digest)?, &mut encoder).context(action)?;
+    copy(&mut blobs.verified(&layer.digest)?, &mut encoder).context(action)?;
     encoder.finish().context(action)?;
-    let (digest, count) = (Digest::finish(hashed.hasher), hashed.count);
+    let (_, digest, count) = hashed.finish();
     std::fs::rename(&temporary, directory.join(digest.hex())).context(action)?;
     Ok(Descriptor::new(OCI_LAYER_GZIP, digest, count))
-}
-
-struct Hashed<W> {
-    inner: W,
-    hasher: Sha256,
-    count: u64,
-}
-
-impl<W: Write> Write for Hashed<W> {
-    fn write(&mut self, buffer: &[u8]) -> std::io::Result<usize> {
-        let written = self.inner.write(buffer)?;
-        self.hasher.update(&buffer[..written]);
-        self.count += written as u64;
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.inner.flush()
-    }
 }
 
 fn check_empty(directory: &Path) -> Result<()> {
@@ -281,7 +261,7 @@ fn each_blob(
         }
         for blob in std::iter::once(&manifest.config).chain(&manifest.layers) {
             if written.insert(blob.digest.clone()) {
-                write(&blob.digest, blob.size, &mut blobs.open(&blob.digest)?)?;
+                write(&blob.digest, blob.size, &mut blobs.verified(&blob.digest)?)?;
             }
         }
     }

@@ -84,6 +84,7 @@ impl Blobs {
 
     /// Removes a blob that nothing refers to; fine where it is gone already.
     pub(crate) fn remove(&self, digest: &Digest) -> Result<()> {
+        self.forget_remade(digest);
         fault::step();
         match std::fs::remove_file(self.path(digest)) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),

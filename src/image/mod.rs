@@ -4,7 +4,8 @@
 //! disk (`images/`): `oci-layout`, `index.json`, `blobs/sha256/`, as the
 //! image-spec says, so that other tools read it as it is; and of our own
 //! `.lock`, which is held while `index.json` changes, and `.ingest/`, where
-//! blobs are before they have been verified. Readers take no lock: files are
+//! blobs are before they have been verified, `.arriving/`, where they arrive, and
+//! `.remade/`, what they became on the way to a registry. Readers take no lock: files are
 //! replaced by rename, and a blob never changes.
 
 pub(crate) mod archive;
@@ -16,4 +17,6 @@ pub(crate) mod manifest;
 pub(crate) mod names;
 pub(crate) mod partial;
 pub(crate) mod reach;
+mod remade;
 pub(crate) mod store;
+pub(crate) mod verified;

@@ -82,6 +82,20 @@ fn a_loaded_image_is_compressed_on_its_way_and_keeps_its_id() {
     }
     let left = std::fs::read_dir(sandbox.data().join("images/.ingest")).map_or(0, Iterator::count);
     assert_eq!(left, 0, "what was compressed for a push is gone");
+
+    // What the layer became is remembered: without its bytes nothing could be compressed.
+    for blob in std::fs::read_dir(sandbox.data().join("images/blobs/sha256")).unwrap() {
+        let blob = blob.unwrap();
+        if blob.metadata().unwrap().len() > 100_000 {
+            std::fs::write(blob.path(), b"").unwrap();
+        }
+    }
+    let gzip = remote("forms/gzip:1");
+    let again = sandbox.coracle(["push", "busybox", &gzip]).ok();
+    assert!(again.stderr.contains("Layer already exists"), "{again}");
+    // And damage here is not given to others.
+    sandbox.coracle(["push", "--compression-level", "1", "busybox", &gzip]).refused(&["is damaged", "check"]);
+    sandbox.coracle(["save", "-o", "saved.tar", "busybox"]).refused(&["is damaged"]);
 }
 
 #[test]

@@ -33,6 +33,10 @@ pub(crate) enum Compress {
     Zstd,
 }
 
+/// What gzip(1) and zstd(1) take without being told.
+const GZIP_LEVEL: u8 = 6;
+const ZSTD_LEVEL: u8 = 3;
+
 /// What is changed on the way; nothing by default but layers that are not
 /// compressed, which become gzip as docker's do.
 #[derive(Clone, Copy, Debug, Default)]
@@ -103,6 +107,26 @@ impl Conversion {
         }
     }
 
+    /// How this layer is compressed anew, and at which level.
+    fn target(self, layer: &Descriptor) -> (Compress, u8) {
+        let how = self.wanted(compression_of(layer).unwrap_or(Compress::Gzip));
+        let usual = match how {
+            Compress::Gzip => GZIP_LEVEL,
+            Compress::Zstd => ZSTD_LEVEL,
+        };
+        (how, self.level.unwrap_or(usual))
+    }
+
+    /// The name of what a layer becomes, for `image/remade`.
+    pub(super) fn target_name(self, layer: &Descriptor) -> String {
+        let (how, level) = self.target(layer);
+        let how = match how {
+            Compress::Gzip => "gzip",
+            Compress::Zstd => "zstd",
+        };
+        format!("{how}-{level}")
+    }
+
     /// Compresses a layer's content anew.
     pub(super) fn layer(
         self,
@@ -113,12 +137,12 @@ impl Conversion {
     ) -> Result<Made> {
         let make = || -> Result<Made> {
             let meter = Meter { id: layer.digest.short(), verb: "Compressing", done: 0, total: layer.size };
-            let file = worker.watch(store.blobs().open(&layer.digest)?, meter);
+            let file = worker.watch(store.blobs().verified(&layer.digest)?, meter);
             let (_, mut content) = decoder(file)?;
-            let wanted = self.wanted(compression_of(layer).unwrap_or(Compress::Gzip));
-            let writer = compress(&mut *content, ingest.writer(u64::MAX)?, wanted, self.level)?;
+            let (how, level) = self.target(layer);
+            let writer = compress(&mut *content, ingest.writer(u64::MAX)?, how, level)?;
             let spooled = writer.finish();
-            let media_type = match wanted {
+            let media_type = match how {
                 Compress::Gzip => OCI_LAYER_GZIP,
                 Compress::Zstd => OCI_LAYER_ZSTD,
             };
@@ -206,24 +230,16 @@ fn compression_of(layer: &Descriptor) -> Option<Compress> {
     }
 }
 
-fn compress(
-    content: &mut dyn Read,
-    writer: BlobWriter,
-    how: Compress,
-    level: Option<u8>,
-) -> Result<BlobWriter> {
+fn compress(content: &mut dyn Read, writer: BlobWriter, how: Compress, level: u8) -> Result<BlobWriter> {
     let action = || "compress";
     match how {
         Compress::Gzip => {
-            let level = level
-                .map_or_else(flate2::Compression::default, |level| flate2::Compression::new(level.into()));
-            let mut encoder = flate2::write::GzEncoder::new(writer, level);
+            let mut encoder = flate2::write::GzEncoder::new(writer, flate2::Compression::new(level.into()));
             pump(content, &mut encoder)?;
             encoder.finish().context(action)
         }
         Compress::Zstd => {
-            let level = level.map_or(zstd::DEFAULT_COMPRESSION_LEVEL, i32::from);
-            let mut encoder = zstd::stream::write::Encoder::new(writer, level).context(action)?;
+            let mut encoder = zstd::stream::write::Encoder::new(writer, level.into()).context(action)?;
             encoder.include_checksum(true).context(action)?;
             pump(content, &mut encoder)?;
             encoder.finish().context(action)

@@ -290,8 +290,18 @@ impl Push<'_> {
         let mut described = blob.described.clone();
         let mut path = self.store.blobs().path(digest);
         if blob.is_layer && self.options.conversion.changes(&blob.described) {
+            let form = self.options.conversion.target_name(&blob.described);
+            // An earlier push made it, and the registry may have it still.
+            if let Some(mut known) = self.store.blobs().remade(digest, &form)
+                && self.client.has_blob(&known.digest)?
+            {
+                known.annotations.clone_from(&blob.described.annotations);
+                worker.ended(digest.short(), "Layer already exists");
+                return Ok(known);
+            }
             let ingest = ingest.ok_or_else(|| Error::failed("there is no place for a new layer"))?;
             let made = self.options.conversion.layer(self.store, &blob.described, ingest, worker)?;
+            self.store.blobs().remember_remade(digest, &form, &made.described);
             (described, path) = (made.described, made.path);
         }
         let open = |from: u64| reader(&path, from, &described, worker);
