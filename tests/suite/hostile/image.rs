@@ -3,6 +3,7 @@
 use super::{run, with_programs};
 use crate::harness::image::ImageBuilder;
 use crate::harness::report::Report;
+use crate::harness::{Image, sandbox};
 use serde_json::json;
 
 #[test]
@@ -61,4 +62,28 @@ fn cve_2025_23266_no_helper_gets_the_image_s_environment() {
             assert!(!env.contains("USER_SECRET"), "{}: {env}", path.display());
         }
     }
+}
+
+#[test]
+fn cve_2020_1726_a_volume_that_has_something_is_not_filled_from_the_image() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    let fill = "mkdir /data; echo image >/data/a; echo image >/data/b; ln -s /etc /data/etc";
+    sandbox.ok(["run", "--name", "filling", "--network", "none", "busybox", "sh", "-c", fill]);
+    sandbox.ok(["commit", "-q", "filling", "filled"]);
+    // What a user put there stays, and nothing joins it; however it is mounted, and ever after.
+    sandbox.ok(["volume", "create", "used"]);
+    run(&sandbox, &["-v", "used:/mnt", "busybox", "sh", "-c", "echo mine >/mnt/a"]).ok();
+    for volume in ["used:/data", "used:/data:ro", "used:/data"] {
+        let seen = run(&sandbox, &["-v", volume, "filled", "sh", "-c", "ls /data; cat /data/a"]).ok();
+        assert_eq!(seen.text(), "a\nmine", "{volume}");
+    }
+    // The twin: an empty one gets all of it, once.
+    sandbox.ok(["volume", "create", "empty"]);
+    for volume in ["empty:/data:ro", "empty:/data"] {
+        let seen = run(&sandbox, &["-v", volume, "filled", "sh", "-c", "ls /data; cat /data/a"]).ok();
+        assert_eq!(seen.text(), "a\nb\netc\nimage", "{volume}");
+    }
+    run(&sandbox, &["-v", "empty:/mnt", "busybox", "rm", "/mnt/a", "/mnt/b", "/mnt/etc"]).ok();
+    let seen = run(&sandbox, &["-v", "empty:/data", "filled", "ls", "/data"]).ok();
+    assert_eq!(seen.text(), "", "what was removed does not come back");
 }
