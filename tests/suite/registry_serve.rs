@@ -276,6 +276,7 @@ fn what_was_pushed_can_be_deleted() {
     let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
     sandbox.ok(["tag", "busybox", "localhost/team/app:1"]);
     sandbox.ok(["tag", "busybox", "localhost/team/app:2"]);
+    sandbox.ok(["create", "--name", "user", "--network", "none", "busybox", "cat", "/etc/passwd"]);
     let server = serve(&sandbox, &["--writable"]);
     let address = server.address.as_str();
     let delete = |path: &str| {
@@ -313,6 +314,14 @@ fn what_was_pushed_can_be_deleted() {
     status(&delete("/v2/busybox/manifests/sha256:00"), 400);
     status(&delete("/v2/busybox/blobs/sha256:00"), 400);
     drop(server);
+    // A container keeps what it runs on, image or not, until it goes itself.
+    sandbox.ok(["image", "prune", "-f"]);
+    assert!(sandbox.ok(["start", "-a", "user"]).contains("root:"));
+    assert!(sandbox.ok(["system", "check"]).ends_with("no damage"));
+    let commit = sandbox.coracle(["commit", "user", "again"]);
+    assert_eq!(commit.code(), 1, "{commit}");
+    assert!(commit.stderr.contains("pull or load"), "{commit}");
+    sandbox.ok(["rm", "user"]);
     // What is left of it on the disk nobody needs.
     sandbox.ok(["image", "prune", "-f"]);
     let blobs = sandbox.data().join("images/blobs/sha256");
