@@ -24,8 +24,12 @@ pub(crate) fn set_option(socket: BorrowedFd<'_>, level: i32, name: i32, value: i
 const BATCH: usize = 64;
 /// Bytes of the longest one.
 const LONGEST: usize = 1 << 16;
-/// Bytes for one control message with an `in6_pktinfo`: cmsg(3).
+/// Bytes for a control message with an `in6_pktinfo` and one with a segment's
+/// length: cmsg(3).
 const CONTROL: usize = 64;
+/// Bytes of all datagrams that go through the kernel as one (udp(7), UDP_SEGMENT):
+/// what a datagram could have.
+const TOGETHER: usize = 65_000;
 
 /// Datagrams as they were received: recvmmsg(2), sendmmsg(2).
 pub(crate) struct Batch {
@@ -34,9 +38,20 @@ pub(crate) struct Batch {
     controls: Vec<[u64; CONTROL / 8]>,
     headers: Vec<libc::mmsghdr>,
     vectors: Vec<libc::iovec>,
+    /// What is sent: each with one datagram, or several of one length.
+    runs: Vec<Run>,
+    sent: Vec<libc::mmsghdr>,
 }
 
-// `headers` and `vectors` hold pointers into the other fields only during a call.
+/// Datagrams that are sent together.
+#[derive(Clone, Copy)]
+struct Run {
+    count: usize,
+    control: [u64; CONTROL / 8],
+}
+
+// `headers`, `sent` and `vectors` hold pointers into the other fields only during
+// a call.
 impl std::fmt::Debug for Batch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Batch").finish_non_exhaustive()
@@ -53,6 +68,8 @@ impl Batch {
             controls: vec![[0; CONTROL / 8]; BATCH],
             headers: vec![header; BATCH],
             vectors: vec![vector; BATCH],
+            runs: Vec::with_capacity(BATCH),
+            sent: Vec::with_capacity(BATCH),
         }
     }
 
@@ -124,40 +141,89 @@ impl Batch {
 
     /// Sends those of `which` on: to the peer of a connected socket, or to the
     /// address given, as from the local address given. How many were taken.
+    /// Several of one length go through the kernel as one, which costs as much as
+    /// one of them did; what receives them sees them as they were.
     pub(crate) fn send(
         &mut self,
         socket: BorrowedFd<'_>,
         which: Range<usize>,
         to: Option<(SocketAddr, IpAddr)>,
     ) -> io::Result<usize> {
+        match self.send_runs(socket, which.clone(), to, true) {
+            // A way that takes no segments, or none of this length (its MTU).
+            Err(error)
+                if self.runs.first().is_some_and(|run| run.count > 1)
+                    && !matches!(error.raw_os_error(), Some(libc::ECONNREFUSED)) =>
+            {
+                self.send_runs(socket, which, to, false)
+            }
+            result => result,
+        }
+    }
+
+    fn send_runs(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        which: Range<usize>,
+        to: Option<(SocketAddr, IpAddr)>,
+        together: bool,
+    ) -> io::Result<usize> {
         // SAFETY: plain data, for which all zeroes is a value.
         let mut peer: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
-        let mut control = [0u64; CONTROL / 8];
-        let (peer_length, control_length) = match to {
-            Some((address, local)) => (encode(address, &mut peer), encode_local(local, &mut control)),
-            None => (0, 0),
-        };
-        for number in which.clone() {
-            let length = self.headers[number].msg_len as usize;
-            self.vectors[number] = libc::iovec {
-                iov_base: self.bytes[number * LONGEST..].as_mut_ptr().cast(),
-                iov_len: length.min(LONGEST),
-            };
-            let header = &mut self.headers[number].msg_hdr;
-            header.msg_name = if peer_length > 0 { (&raw mut peer).cast() } else { std::ptr::null_mut() };
-            header.msg_namelen = peer_length;
-            header.msg_iov = &raw mut self.vectors[number];
-            header.msg_iovlen = 1;
-            header.msg_control =
-                if control_length > 0 { (&raw mut control).cast() } else { std::ptr::null_mut() };
-            header.msg_controllen = control_length as _;
+        let peer_length = to.map_or(0, |(address, _)| encode(address, &mut peer));
+        self.runs.clear();
+        self.sent.clear();
+        let mut start = which.start;
+        while start < which.end {
+            let length = self.length(start);
+            let most = if together && length > 0 { TOGETHER / length } else { 1 };
+            let same = (start + 1..which.end).take_while(|at| self.length(*at) == length).count();
+            let count = (1 + same).min(most.max(1));
+            self.runs.push(Run { count, control: [0; CONTROL / 8] });
+            start += count;
         }
-        let first = self.headers[which.start..which.end].as_mut_ptr();
+        let mut start = which.start;
+        for run in &mut self.runs {
+            for number in start..start + run.count {
+                self.vectors[number] = libc::iovec {
+                    iov_base: self.bytes[number * LONGEST..].as_mut_ptr().cast(),
+                    iov_len: (self.headers[number].msg_len as usize).min(LONGEST),
+                };
+            }
+            let mut used = to.map_or(0, |(_, local)| encode_local(local, &mut run.control));
+            if run.count > 1 {
+                used += encode_segment(self.vectors[start].iov_len, &mut run.control[used / 8..]);
+            }
+            // SAFETY: plain data, for which all zeroes is a value.
+            let mut header: libc::mmsghdr = unsafe { std::mem::zeroed() };
+            if peer_length > 0 {
+                header.msg_hdr.msg_name = (&raw mut peer).cast();
+                header.msg_hdr.msg_namelen = peer_length;
+            }
+            header.msg_hdr.msg_iov = &raw mut self.vectors[start];
+            header.msg_hdr.msg_iovlen = run.count as _;
+            if used > 0 {
+                header.msg_hdr.msg_control = (&raw mut run.control).cast();
+                header.msg_hdr.msg_controllen = used as _;
+            }
+            self.sent.push(header);
+            start += run.count;
+        }
         let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-        // SAFETY: as for receiving; `peer` and `control` live until it returns.
-        // The kernel writes `msg_len` alone, with the length that was sent.
-        let result = unsafe { libc::sendmmsg(socket.as_raw_fd(), first, which.len() as _, flags as _) };
-        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as usize) }
+        // SAFETY: as for receiving; `peer` lives until it returns, and neither
+        // `runs` nor `vectors` is changed before. The kernel writes `msg_len` alone.
+        let result = unsafe {
+            libc::sendmmsg(socket.as_raw_fd(), self.sent.as_mut_ptr(), self.sent.len() as _, flags as _)
+        };
+        if result < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(self.runs[..result as usize].iter().map(|run| run.count).sum())
+    }
+
+    /// Bytes of a datagram that was received.
+    fn length(&self, number: usize) -> usize {
+        (self.headers[number].msg_len as usize).min(LONGEST)
     }
 }
 
@@ -237,6 +303,22 @@ fn encode_local(local: IpAddr, control: &mut [u64; CONTROL / 8]) -> usize {
     }
 }
 
+/// The control message that makes datagrams of `length` bytes each of what is
+/// sent (UDP_SEGMENT of udp(7)); its length.
+fn encode_segment(length: usize, control: &mut [u64]) -> usize {
+    let size = size_of::<u16>() as u32;
+    // SAFETY: `control` is aligned for a cmsghdr and has room for the message (24
+    // bytes); the data is written at the place that CMSG_DATA gives.
+    unsafe {
+        let message = control.as_mut_ptr().cast::<libc::cmsghdr>();
+        (*message).cmsg_level = libc::SOL_UDP;
+        (*message).cmsg_type = libc::UDP_SEGMENT;
+        (*message).cmsg_len = libc::CMSG_LEN(size) as _;
+        libc::CMSG_DATA(message).cast::<u16>().write_unaligned(length as u16);
+        libc::CMSG_SPACE(size) as usize
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -272,6 +354,38 @@ mod tests {
             }
             let nothing = batch.receive(here.as_fd()).expect_err("nothing is left");
             assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
+        }
+    }
+
+    #[test]
+    fn many_of_one_length_arrive_as_they_were() {
+        for any in ["127.0.0.1:0", "[::1]:0"] {
+            let Ok(here) = UdpSocket::bind(any) else { continue };
+            let there = UdpSocket::bind(any).expect("a socket");
+            let address = here.local_addr().expect("an address");
+            let lengths = [1400, 1400, 1400, 700, 0, 0, 30_000, 30_000, 30_000, 1, 2, 2, 65_000];
+            let text = |at: usize| vec![at as u8; lengths[at]];
+            let (mut batch, mut back) = (Batch::new(), vec![0; LONGEST]);
+            for at in 0..lengths.len() {
+                there.send_to(&text(at), address).expect("sent");
+                assert_eq!(batch.receive(here.as_fd()).expect("received"), 1);
+                // All into one batch, as if they had come together.
+                batch.bytes.copy_within(..LONGEST, at * LONGEST);
+                batch.headers[at].msg_len = lengths[at] as u32;
+            }
+            batch.bytes[..1400].fill(0);
+            batch.headers[0].msg_len = 1400;
+            let to = Some((there.local_addr().expect("an address"), address.ip()));
+            let mut at = 0;
+            while at < lengths.len() {
+                let sent = batch.send(here.as_fd(), at..lengths.len().min(at + 4), to).expect("sent");
+                for number in at..at + sent {
+                    let (length, from) = there.recv_from(&mut back).expect("received");
+                    assert_eq!((&back[..length], from), (&text(number)[..], address), "{number}");
+                }
+                at += sent;
+            }
+            assert_eq!(at, lengths.len());
         }
     }
 }
