@@ -2,25 +2,33 @@
 //!
 //! | code | when |
 //! |---|---|
-//! | 125 | the words of the command line are wrong; `run` and `create` have failed |
+//! | 125 | the words of the command line are wrong; `run` and `create` have failed; an image could not be moved |
 //! | 126, 127 | the command in the container cannot be run, is not there |
 //! | 64 | a bad template, of a command that shows documents |
 //! | 1 | any other command has failed: an unknown container, a wrong state, … |
+//!
+//! Moving an image (`pull`, `push`, `load`, …) is half of what `run` does, and a
+//! script sees the same code of both, which is podman's as well; docker has 1.
 
 use crate::error::{Error, Kind};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// This process is a `run` or a `create`.
+/// This process is a `run` or another command that fails as it does.
 static RUNS: AtomicBool = AtomicBool::new(false);
 
 /// Takes notice of the command that `words`, which follow `coracle`, name.
 pub(super) fn remember(words: &[String]) {
     let mut words = words.iter().map(String::as_str);
     let verb = match words.next() {
-        Some("container") => words.next(),
+        Some("container" | "image") => words.next(),
         other => other,
     };
-    RUNS.store(matches!(verb, Some("run" | "create" | "healthcheck")), Ordering::Relaxed);
+    RUNS.store(verb.is_some_and(fails_as_run), Ordering::Relaxed);
+}
+
+fn fails_as_run(verb: &str) -> bool {
+    let moves = ["pull", "push", "load", "save", "import", "login", "search"];
+    matches!(verb, "run" | "create" | "healthcheck") || moves.contains(&verb)
 }
 
 /// The exit code of a command that failed so.

@@ -71,7 +71,9 @@ pub(crate) fn import(
             store.blobs().remove(digest)?;
         }
     }
-    unpacked?;
+    unpacked.map_err(|error| {
+        error.hint("`import` takes a tar of a root file system; an archive of images is for `load`")
+    })?;
     note_image(dirs, "import", &image.id.to_string(), options.reference.as_ref().map(Reference::familiar));
     Ok(image)
 }

@@ -98,7 +98,7 @@ impl Retries {
 
 /// What ureq's error means for the user.
 pub(super) fn transport(origin: &Origin, error: ureq::Error) -> Failure {
-    let host = &origin.host;
+    let host = origin.written();
     let unreachable = |why: String| {
         Error::failed(format!("reach {host}: {why}"))
             .hint("check the network and the name of the registry; images that are here run without it, and `load` needs none")

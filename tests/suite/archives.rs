@@ -79,9 +79,9 @@ fn each_form_is_saved_for_skopeo_and_loaded_again() {
         sandbox.ok(["tag", &id, "many/layers:1"]);
     }
     let twice = sandbox.coracle(["save", "--format", "oci-dir", "-o", "oci-dir", "many/layers:1"]);
-    twice.fails(1, &["not empty"]);
-    sandbox.coracle(["save", "--format", "docker-dir", "many/layers:1"]).fails(1, &["-o"]);
-    sandbox.coracle(["save", "--format", "zip", "many/layers:1"]).fails(1, &["docker-archive"]);
+    twice.fails(125, &["not empty"]);
+    sandbox.coracle(["save", "--format", "docker-dir", "many/layers:1"]).fails(125, &["-o"]);
+    sandbox.coracle(["save", "--format", "zip", "many/layers:1"]).fails(125, &["docker-archive"]);
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn docker_dir_may_be_compressed() {
     sandbox.ok(["rmi", "-f", &id]);
     sandbox.ok(["load", "-i", "small"]);
     assert_eq!(identity(&sandbox, &id).1, layers);
-    sandbox.coracle(["save", "--compress", "-o", "x", &id]).fails(1, &["docker-dir"]);
+    sandbox.coracle(["save", "--compress", "-o", "x", &id]).fails(125, &["docker-dir"]);
 }
 
 #[test]
@@ -132,13 +132,13 @@ fn what_skopeo_writes_is_loaded_by_its_transport() {
         sandbox.ok(["load", "-i", place]);
         sandbox.ok(["rmi", "-f", &loaded]);
     }
-    sandbox.coracle(["pull", "oci:nowhere"]).fails(1, &["nowhere"]);
-    sandbox.coracle(["pull", "oci:layout:other"]).fails(1, &["no image", "many/layers:1"]);
-    sandbox.coracle(["pull", "oci-archive:layout"]).fails(1, &["a directory"]);
-    sandbox.coracle(["pull", "dir:layout"]).fails(1, &["manifest.json"]);
-    sandbox.coracle(["pull", "docker-archive:file.tar:@7"]).fails(1, &["@7"]);
-    sandbox.coracle(["pull", "containers-storage:x"]).fails(1, &["podman save"]);
-    sandbox.coracle(["pull", "docker-daemon:x"]).fails(1, &["docker save"]);
+    sandbox.coracle(["pull", "oci:nowhere"]).fails(125, &["nowhere"]);
+    sandbox.coracle(["pull", "oci:layout:other"]).fails(125, &["no image", "many/layers:1"]);
+    sandbox.coracle(["pull", "oci-archive:layout"]).fails(125, &["a directory"]);
+    sandbox.coracle(["pull", "dir:layout"]).fails(125, &["manifest.json"]);
+    sandbox.coracle(["pull", "docker-archive:file.tar:@7"]).fails(125, &["@7"]);
+    sandbox.coracle(["pull", "containers-storage:x"]).fails(125, &["podman save"]);
+    sandbox.coracle(["pull", "docker-daemon:x"]).fails(125, &["docker save"]);
     sandbox.run(&["oci:nowhere", "true"]).refused(&["nowhere"]);
     assert_eq!(sandbox.ok(["images", "-q"]), "");
 }
@@ -153,7 +153,7 @@ fn several_images_share_an_archive() {
         let names: Vec<&str> = said.lines().filter_map(|line| line.strip_prefix("Loaded image: ")).collect();
         assert_eq!(names, ["many/layers:1", "busybox:latest", "guest:latest"], "{format}");
         sandbox.ok(["rmi", "-a"]);
-        sandbox.coracle(["pull", &format!("{format}:{format}")]).fails(1, &["3 images", "busybox"]);
+        sandbox.coracle(["pull", &format!("{format}:{format}")]).fails(125, &["3 images", "busybox"]);
         sandbox.ok(["pull", "-q", &format!("{format}:{format}:busybox")]);
         assert_eq!(sandbox.ok(["images", "--format", "{{.Repository}}"]), "busybox");
         sandbox.ok(["load", "-q", "-i", format]);

@@ -97,3 +97,24 @@ fn other_commands_fail_with_docker_s_1_and_wrong_words_with_125() {
         sandbox.coracle([verb]).fails(1, &["requires"]);
     }
 }
+
+#[test]
+fn an_image_that_cannot_be_moved_gives_125_as_run_does() {
+    let Some(sandbox) = sandbox(&[]) else { return };
+    for words in [
+        &["pull", "127.0.0.1:1/x"][..],
+        &["image", "pull", "127.0.0.1:1/x"],
+        &["run", "127.0.0.1:1/x"],
+        &["push", "nosuch"],
+        &["load", "-i", "nosuch"],
+        &["import", "nosuch"],
+        &["save", "nosuch"],
+        &["login", "-u", "x", "--password", "y", "127.0.0.1:1"],
+        &["search", "127.0.0.1:1/x"],
+    ] {
+        let said = sandbox.coracle(words);
+        assert_eq!(said.code(), 125, "{words:?}: {said}");
+        assert!(said.stderr.contains("127.0.0.1:1") || said.stderr.contains("nosuch"), "{said}");
+    }
+    sandbox.coracle(["rmi", "nosuch"]).fails(1, &["nosuch"]);
+}

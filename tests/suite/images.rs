@@ -114,7 +114,13 @@ fn a_failing_pull_says_why_and_leaves_nothing() {
     sandbox.coracle(["pull", "127.0.0.1:1/busybox"]).refused(&["127.0.0.1:1"]);
     for bad in ["", "UPPER", "a//b", "x:", "x@sha256:zz", "x@md5:0", "-x", "a b", "http://x/y"] {
         let output = sandbox.coracle(["pull", "--", bad]);
-        assert_eq!(output.code(), 1, "{bad:?}: {output}");
+        assert_eq!(output.code(), 125, "{bad:?}: {output}");
+    }
+    // What is no archive is told in a line, and not by its own lines.
+    for words in [&["load", "-i", "/etc/passwd"][..], &["import", "/etc/passwd"]] {
+        let said = sandbox.coracle(words).fails(125, &["hint"]);
+        assert_eq!(said.stderr.lines().count(), 2, "{said}");
+        assert!(!said.stderr.contains("root:"), "{said}");
     }
     assert_eq!(sandbox.ok(["images", "-q"]), "");
 }

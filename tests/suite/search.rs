@@ -32,8 +32,8 @@ fn a_registry_s_catalogue_is_searched() {
     let row: serde_json::Value =
         serde_json::from_str(&sandbox.ok(["image", "search", "--format", "json", &busybox])).unwrap();
     assert_eq!((&row["Name"], &row["Index"]), (&json!(busybox), &json!(address)));
-    sandbox.coracle(["search", "--list-tags", &nothing]).fails(1, &["does not have it"]);
-    sandbox.coracle(["search", "--list-tags", &format!("{busybox}:latest")]).fails(1, &["alone"]);
+    sandbox.coracle(["search", "--list-tags", &nothing]).fails(125, &["does not have it"]);
+    sandbox.coracle(["search", "--list-tags", &format!("{busybox}:latest")]).fails(125, &["alone"]);
     assert_eq!(names(&sandbox, &["-f", "stars=1", &busybox]), [""; 0], "a catalogue knows no stars");
 }
 
@@ -74,9 +74,9 @@ fn pages_of_a_hostile_catalogue_have_an_end() {
     assert_eq!(registry.asked().len(), 2);
     assert!(elsewhere.asked().is_empty(), "the registry does not say where we go");
     let endless = FakeRegistry::start(|_| Reply { endless: true, ..Reply::ok(&[b' '; 4096], "x/y") });
-    sandbox.coracle(["search", &format!("{}/x", endless.address)]).fails(1, &["more than"]);
+    sandbox.coracle(["search", &format!("{}/x", endless.address)]).fails(125, &["more than"]);
     let none = FakeRegistry::start(|_| Reply::new(404));
-    sandbox.coracle(["search", &format!("{}/x", none.address)]).fails(1, &["no catalogue", "--list-tags"]);
+    sandbox.coracle(["search", &format!("{}/x", none.address)]).fails(125, &["no catalogue", "--list-tags"]);
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn a_catalogue_may_want_a_login() {
     let creds = format!("{USER}:{PASSWORD}");
     sandbox.ok(["push", "-q", "--creds", &creds, "guest", &registry.name("mine/guest")]);
     let term = registry.name("guest");
-    sandbox.coracle(["search", &term]).fails(1, &["coracle login"]);
+    sandbox.coracle(["search", &term]).fails(125, &["coracle login"]);
     assert_eq!(names(&sandbox, &["--creds", &creds, &term]), [registry.name("mine/guest")]);
     let file = sandbox.path("work/auth.json");
     let authfile = format!("--authfile={}", file.display());
@@ -138,7 +138,7 @@ fn terms_without_a_registry_are_searched_where_short_names_are() {
     assert!(said.stderr.contains("search 127.0.0.1:1"), "the one that failed is named: {said}");
     let tags = sandbox.ok(["search", "--list-tags", "--retry=0", "--format", "{{.Name}} {{.Tag}}", "app"]);
     assert_eq!(tags, format!("{address}/app 1"));
-    sandbox.coracle(["search", "blocked.example/x"]).fails(1, &["blocked by registries.conf"]);
+    sandbox.coracle(["search", "blocked.example/x"]).fails(125, &["blocked by registries.conf"]);
 }
 
 /// docker hub, as a server with its name behind a proxy.
@@ -179,18 +179,20 @@ fn docker_hub_is_asked_by_its_search() {
     assert_eq!(names(&sandbox, &["many"]).len(), 25, "docker's limit");
     assert_eq!(names(&sandbox, &["--limit", "150", "many"]).len(), 150);
     assert_eq!(hub.asked().iter().filter(|asked| asked.path.contains("page=2")).count(), 1);
-    sandbox.coracle(["search", "docker.io/"]).fails(1, &["no list of all"]);
+    sandbox.coracle(["search", "docker.io/"]).fails(125, &["no list of all"]);
 }
 
 #[test]
 fn a_search_that_cannot_be_says_why_in_a_line() {
     let Some(mut sandbox) = sandbox(&[]) else { return };
-    let said = sandbox.coracle(["search", "--retry=0", "127.0.0.1:1/x"]).fails(1, &["127.0.0.1"]);
+    let said = sandbox.coracle(["search", "--retry=0", "127.0.0.1:1/x"]).fails(125, &["127.0.0.1"]);
     assert!(said.stderr.lines().next().unwrap().starts_with("Error: search 127.0.0.1:1: "), "{said}");
     assert_eq!(said.stderr.lines().filter(|line| line.starts_with("Error")).count(), 1, "{said}");
     // Nobody listens there: as on a host without a network, but at once.
     sandbox.set("HTTPS_PROXY", "http://127.0.0.1:1");
-    sandbox.coracle(["search", "--retry=0", "nginx"]).fails(1, &["search docker.io: reach index.docker.io"]);
+    sandbox
+        .coracle(["search", "--retry=0", "nginx"])
+        .fails(125, &["search docker.io: reach index.docker.io"]);
     for bad in [
         &["--limit", "0", "x"][..],
         &["-f", "name=x", "x"],
@@ -202,6 +204,6 @@ fn a_search_that_cannot_be_says_why_in_a_line() {
         let output = sandbox.coracle([&["search"], bad].concat());
         assert!(output.code() == 1, "{bad:?}: {output}");
     }
-    sandbox.coracle(["search"]).fails(1, &["requires at least 1 argument"]);
+    sandbox.coracle(["search"]).fails(125, &["requires at least 1 argument"]);
     sandbox.coracle(["search", "--list-tags", "-f", "stars=1", "x"]).fails(125, &["--filter"]);
 }
