@@ -20,9 +20,9 @@ use crate::channel::Channel;
 use crate::dirs::{Dirs, create_private};
 use crate::error::{BestEffort, Context, Error, Result};
 use crate::network::uplink::Netns;
+use crate::state::lock;
 use crate::sys::{namespace, socket};
 use messages::{FromHolder, HolderOrder, ToHolder};
-use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::mount::MountPropagationFlags;
 use rustix::process::{WaitId, WaitIdOptions};
 use std::os::fd::{AsFd, OwnedFd};
@@ -33,16 +33,10 @@ use std::time::Duration;
 /// A holder that says nothing for so long is none.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Where the holder listens: the only file in it is its socket.
+/// Where the holder listens: the only file in it is its socket. Locked by who
+/// looks for the holder, and by the holder when it ends.
 pub(super) fn directory(dirs: &Dirs) -> PathBuf {
     dirs.runtime.join("netd")
-}
-
-/// Taken by who looks for the holder, and by the holder when it ends.
-pub(super) fn open_lock(dirs: &Dirs) -> Result<OwnedFd> {
-    let path = dirs.runtime.join("netd.lock");
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    rustix::fs::open(&path, flags, Mode::from_raw_mode(0o600)).context(|| format!("lock {}", path.display()))
 }
 
 /// A container's place on networks. Dropped, the container is on none.
@@ -118,15 +112,10 @@ struct Found {
 
 /// The living holder, or a new one.
 fn find(dirs: &Dirs, netns: Option<OwnedFd>) -> Result<Found> {
-    let step = || "find the holder of the bridges";
-    create_private(&directory(dirs))?;
-    let lock = open_lock(dirs)?;
-    while let Err(error) = rustix::fs::flock(&lock, FlockOperation::LockExclusive) {
-        if error != rustix::io::Errno::INTR {
-            return Err(error).context(step);
-        }
-    }
-    if let Some(stream) = connect(&directory(dirs)) {
+    let directory = directory(dirs);
+    create_private(&directory)?;
+    let _looking = lock::directory(&directory).context(|| "find the holder of the bridges")?;
+    if let Some(stream) = connect(&directory) {
         if let Ok((channel, bridges)) = welcome(stream) {
             return Ok(Found { channel, bridges, started: None });
         }

@@ -4,22 +4,22 @@
 // does not.
 #![allow(deprecated)]
 
+use super::directory;
 use super::messages::{FromHolder, HolderOrder, ToHolder, Wanted};
 use super::wire::{hear, hear_fd, say};
-use super::{directory, open_lock};
 use crate::cgroup;
 use crate::channel::{Channel, role_ended};
 use crate::error::{BestEffort, Context, Error, Result};
-use crate::monitor::control::socket_path;
+use crate::monitor::control::{SOCKET, socket_path};
 use crate::monitor::role;
 use crate::network::bridge::{Bridges, DefaultRoute, Listening};
 use crate::network::dns::server::{self as dns, Shared};
 use crate::network::uplink::{self, Chosen, Netns, News, Uplink};
+use crate::state::lock;
 use crate::sys::socket;
 use crate::types::network::{Endpoint, Network};
 use crate::types::uplink::{Preference, SlirpOptions, Wish};
 use crate::userns;
-use rustix::fs::FlockOperation;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
@@ -143,6 +143,7 @@ async fn serve(
     let step = || "listen for monitors";
     listener.set_nonblocking(true).context(step)?;
     let listener = AsyncFd::new(listener).context(step)?;
+    let directory = directory(&order.dirs);
     holder.take(first)?;
     loop {
         tokio::select! {
@@ -157,14 +158,13 @@ async fn serve(
             }
             () = holder.left.notified() => {
                 while holder.clients.get() == 0 {
-                    if let Some(lock) = try_lock(order)? {
+                    if let Some(lock) = lock::try_directory(&directory)? {
                         // Who has connected before the lock was taken is served.
                         if let Ok((stream, _)) = listener.get_ref().accept() {
                             holder.take(stream)?;
                             break;
                         }
-                        let socket = directory(&order.dirs).join(crate::monitor::control::SOCKET);
-                        std::fs::remove_file(socket).or_ignore();
+                        std::fs::remove_file(directory.join(SOCKET)).or_ignore();
                         userns::unregister_holder(&order.dirs.runtime).or_ignore();
                         drop(lock);
                         return Ok(());
@@ -176,15 +176,6 @@ async fn serve(
                 }
             }
         }
-    }
-}
-
-fn try_lock(order: &HolderOrder) -> Result<Option<OwnedFd>> {
-    let lock = open_lock(&order.dirs)?;
-    match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Some(lock)),
-        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-        Err(errno) => Err(errno).context(|| "lock the holder of the bridges"),
     }
 }
 
