@@ -82,7 +82,6 @@ impl Engine {
         self.resolve_shared_namespaces(config)?;
         settle_ports(config, tell)?;
         self.check_networks(config)?;
-        self.check_networks(config)?;
         let mut random = [0; 32];
         rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
             .context(|| "get random bytes for the id")?;
