@@ -112,6 +112,13 @@ impl Error {
         self
     }
 
+    /// Adds the hints of another error: one that another process met, for example.
+    #[must_use]
+    pub(crate) fn with_hints(mut self, hints: impl IntoIterator<Item = String>) -> Self {
+        self.inner.hints.extend(hints);
+        self
+    }
+
     /// Points to `coracle doctor`, which tries what has failed here and says what
     /// mends it; once, however many layers do so.
     #[must_use]

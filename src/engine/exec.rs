@@ -40,7 +40,7 @@ impl Engine {
                     127 => Kind::NoCommand,
                     _ => Kind::Conflict,
                 };
-                return Err(hints.into_iter().fold(Error::new(kind, message), Error::hint));
+                return Err(Error::new(kind, message).with_hints(hints));
             }
             Some(Reply::Failed(text)) => return Err(Error::failed(text)),
             // It ended just now, or is a monitor of a release without exec.

@@ -288,7 +288,7 @@ impl Engine {
                 match self.ask(&record.id, &request)? {
                     Some(Reply::Done) => {}
                     Some(Reply::Refused { message, hints, .. }) => {
-                        return Err(hints.into_iter().fold(Error::new(Kind::Conflict, message), Error::hint));
+                        return Err(Error::new(Kind::Conflict, message).with_hints(hints));
                     }
                     Some(Reply::Failed(text)) => return Err(Error::failed(text)),
                     Some(_) | None => return Err(self.not_running(&record.id)),

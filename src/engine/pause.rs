@@ -77,7 +77,7 @@ impl Engine {
         match self.ask(id, request)? {
             Some(Reply::Done) => Ok(()),
             Some(Reply::Refused { message, hints, .. }) => {
-                Err(hints.into_iter().fold(Error::new(Kind::Conflict, message), Error::hint))
+                Err(Error::new(Kind::Conflict, message).with_hints(hints))
             }
             Some(Reply::Failed(text)) => Err(Error::failed(text)),
             Some(Reply::Exited(_) | Reply::Sessions(_) | Reply::Health { .. } | Reply::Published(_))

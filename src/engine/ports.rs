@@ -62,7 +62,7 @@ impl Engine {
         match self.ask(id, &request)? {
             Some(Reply::Published(published)) => Ok(published),
             Some(Reply::Refused { message, hints, .. }) => {
-                Err(hints.into_iter().fold(Error::new(Kind::Conflict, message), Error::hint))
+                Err(Error::new(Kind::Conflict, message).with_hints(hints))
             }
             Some(Reply::Failed(text)) => Err(Error::failed(text)),
             Some(Reply::Done | Reply::Exited(_) | Reply::Sessions(_) | Reply::Health { .. }) | None => {

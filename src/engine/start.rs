@@ -105,7 +105,7 @@ fn wait_for_start(channel: &mut MonitorChannel, warn: &mut dyn FnMut(&str)) -> R
                     127 => Kind::NoCommand,
                     _ => Kind::Failed,
                 };
-                return Err(hints.into_iter().fold(Error::new(kind, message), Error::hint));
+                return Err(Error::new(kind, message).with_hints(hints));
             }
             None => {
                 return Err(Error::failed("the container's monitor died before the container ran")

@@ -271,7 +271,7 @@ async fn answer(container: Rc<Container>, mut stream: UnixStream) {
         Request::Update { limits, restart } => done(container.update(*limits, restart)),
         Request::Publish { add, remove } => match container.ports.change(&container, &add, &remove) {
             Ok(published) => Reply::Published(published),
-            Err(error) => done(Err(error)),
+            Err(error) => Reply::refused(&error),
         },
         Request::Networks(attachments, how) => done(networks::change(&container, &attachments, how)),
         Request::CheckHealth => match health::check(&container).await {
@@ -286,11 +286,7 @@ async fn answer(container: Rc<Container>, mut stream: UnixStream) {
 fn done(result: Result<()>) -> Reply {
     match result {
         Ok(()) => Reply::Done,
-        Err(error) => Reply::Refused {
-            exit_code: error.kind().exit_code(),
-            message: error.to_string(),
-            hints: error.hints().to_vec(),
-        },
+        Err(error) => Reply::refused(&error),
     }
 }
 

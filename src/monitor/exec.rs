@@ -107,12 +107,7 @@ pub(super) async fn serve(container: Rc<Container>, request: ExecRequest, mut st
     let running = match started {
         Ok(running) => running,
         Err(error) => {
-            let refused = Reply::Refused {
-                exit_code: error.kind().exit_code(),
-                message: error.to_string(),
-                hints: error.hints().to_vec(),
-            };
-            say(&mut stream, &refused).await;
+            say(&mut stream, &Reply::refused(&error)).await;
             return;
         }
     };

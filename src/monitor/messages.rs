@@ -6,6 +6,7 @@
 //! a kind (u8), a length (u32, little endian, at most [`MAX_FRAME`]), the bytes.
 
 use crate::dirs::Dirs;
+use crate::error::Error;
 use crate::types::driver::DriverChoice;
 use crate::types::exec::ExecRequest;
 use crate::types::health::HealthStatus;
@@ -86,6 +87,16 @@ pub(crate) enum Reply {
     Sessions(Vec<String>),
     /// What is published from now on.
     Published(Vec<Publish>),
+}
+
+impl Reply {
+    pub(super) fn refused(error: &Error) -> Self {
+        Self::Refused {
+            exit_code: error.kind().exit_code(),
+            message: error.to_string(),
+            hints: error.hints().to_vec(),
+        }
+    }
 }
 
 /// How a container comes to its networks.

@@ -27,6 +27,12 @@ pub(crate) enum FromInit {
     Failed { kind: FailureKind, message: String, hints: Vec<String> },
 }
 
+impl FromInit {
+    pub(super) fn failed(error: &Error) -> Self {
+        Self::Failed { kind: error.kind().into(), message: error.to_string(), hints: error.hints().to_vec() }
+    }
+}
+
 /// [`Kind`] as it travels.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) enum FailureKind {
@@ -142,9 +148,7 @@ impl Drop for Starting {
 
 fn error_of(report: FromInit) -> Error {
     match report {
-        FromInit::Failed { kind, message, hints } => {
-            hints.into_iter().fold(Error::new(kind.into(), message), Error::hint)
-        }
+        FromInit::Failed { kind, message, hints } => Error::new(kind.into(), message).with_hints(hints),
         FromInit::Ready => Error::failed("init spoke out of turn"),
     }
 }

@@ -155,13 +155,8 @@ fn run(mut plan: ExecPlan, mut monitor: MonitorChannel) -> ! {
         },
         Err(error) => error,
     };
-    let report = FromInit::Failed {
-        kind: error.kind().into(),
-        message: error.to_string(),
-        hints: error.hints().to_vec(),
-    };
     // Where the monitor is gone there is nobody to tell.
-    monitor.send(&report).or_ignore();
+    monitor.send(&FromInit::failed(&error)).or_ignore();
     process::exit_now(i32::from(error.kind().exit_code()))
 }
 
@@ -306,7 +301,7 @@ impl Report {
         }
         match self.bytes.get(4..).and_then(|body| serde_json::from_slice(body).ok()) {
             Some(FromInit::Failed { kind, message, hints }) => {
-                Err(hints.into_iter().fold(Error::new(kind.into(), message), Error::hint))
+                Err(Error::new(kind.into(), message).with_hints(hints))
             }
             Some(FromInit::Ready) | None => Err(Error::failed("the command died before it could run")),
         }

@@ -30,13 +30,8 @@ pub(crate) fn run(plan: Plan, mut monitor: MonitorChannel) -> ! {
         Ok(exec) => exec.run(),
         Err(error) => error,
     };
-    let report = FromInit::Failed {
-        kind: error.kind().into(),
-        message: error.to_string(),
-        hints: error.hints().to_vec(),
-    };
     // Where the monitor is gone there is nobody to tell.
-    monitor.send(&report).or_ignore();
+    monitor.send(&FromInit::failed(&error)).or_ignore();
     process::exit_now(i32::from(error.kind().exit_code()))
 }
 

@@ -1,6 +1,7 @@
 //! What a container's monitor and the holder of the bridges say to each other.
 
 use crate::dirs::Dirs;
+use crate::error::Error;
 use crate::network::dns::names::Member;
 use crate::types::network::Network;
 use crate::types::uplink::Preference;
@@ -49,4 +50,10 @@ pub(super) enum FromHolder {
         message: String,
         hints: Vec<String>,
     },
+}
+
+impl FromHolder {
+    pub(super) fn failed(error: &Error) -> Self {
+        Self::Failed { message: error.to_string(), hints: error.hints().to_vec() }
+    }
 }

@@ -65,9 +65,7 @@ impl Connected {
             .context(|| "send the container's network namespace")?;
         match self.channel.receive()? {
             Some(FromHolder::Done { warnings }) => Ok(warnings),
-            Some(FromHolder::Failed { message, hints }) => {
-                Err(hints.into_iter().fold(Error::failed(message), Error::hint))
-            }
+            Some(FromHolder::Failed { message, hints }) => Err(Error::failed(message).with_hints(hints)),
             Some(FromHolder::Welcome) | None => Err(Error::failed("the holder of the bridges was killed")),
         }
     }
@@ -140,7 +138,7 @@ fn welcome(stream: UnixStream) -> Result<(Channel<ToHolder, FromHolder>, OwnedFd
     match channel.receive()? {
         Some(FromHolder::Welcome) => {}
         Some(FromHolder::Failed { message, hints }) => {
-            return Err(hints.into_iter().fold(Error::failed(message), Error::hint));
+            return Err(Error::failed(message).with_hints(hints));
         }
         Some(FromHolder::Done { .. }) | None => return Err(Error::failed("it ended without a word")),
     }

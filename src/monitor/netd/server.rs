@@ -74,9 +74,7 @@ fn run() -> Result<()> {
     let (jobs, netns, listener) = match begun {
         Ok(begun) => begun,
         Err(error) => {
-            channel
-                .send(&FromHolder::Failed { message: error.to_string(), hints: error.hints().to_vec() })
-                .or_ignore();
+            channel.send(&FromHolder::failed(&error)).or_ignore();
             return Err(error);
         }
     };
@@ -222,9 +220,7 @@ impl Holder {
             let netns = hear_fd(&stream).await?;
             let reply = match self.set(client, *wanted, netns).await {
                 Ok(warnings) => FromHolder::Done { warnings },
-                Err(error) => {
-                    FromHolder::Failed { message: error.to_string(), hints: error.hints().to_vec() }
-                }
+                Err(error) => FromHolder::failed(&error),
             };
             say(&stream, &reply).await?;
         }

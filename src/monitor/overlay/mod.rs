@@ -250,10 +250,9 @@ impl Overlays {
                 (Err(error), None) => refused = Some(error),
                 // The first is what is wrong; the second only did not help.
                 (Err(error), Some(first)) => {
-                    return Err(error.hints().iter().fold(
-                        first.hint(format!("the other driver does not serve either: {error}")),
-                        |e, hint| e.hint(hint.clone()),
-                    ));
+                    return Err(first
+                        .hint(format!("the other driver does not serve either: {error}"))
+                        .with_hints(error.hints().to_vec()));
                 }
             }
         }
