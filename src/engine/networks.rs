@@ -6,8 +6,8 @@ pub(crate) use shown::{NetworkFilters, Shown};
 
 use super::Engine;
 use super::remove::RemoveOptions;
-use crate::error::{BestEffort, Error, Kind, Result};
-use crate::monitor::messages::{Change, Reply, Request};
+use crate::error::{BestEffort, Error, Result};
+use crate::monitor::messages::{Change, Request};
 use crate::network::netlink::Netlink;
 use crate::state::networks::{Networks, PoolWish, new_id};
 use crate::state::{events, lock};
@@ -284,15 +284,7 @@ impl Engine {
     fn apply_networks(&self, record: &ContainerRecord, status: &Status, how: Change) -> Result<()> {
         match status {
             Status::Running { .. } | Status::Restarting { .. } => {
-                let request = Request::Networks(record.config.networks.clone(), how);
-                match self.ask(&record.id, &request)? {
-                    Some(Reply::Done) => {}
-                    Some(Reply::Refused { message, hints, .. }) => {
-                        return Err(Error::new(Kind::Conflict, message).with_hints(hints));
-                    }
-                    Some(Reply::Failed(text)) => return Err(Error::failed(text)),
-                    Some(_) | None => return Err(self.not_running(&record.id)),
-                }
+                self.tell_monitor(&record.id, &Request::Networks(record.config.networks.clone(), how))?;
             }
             Status::Created | Status::Exited(_) => self.lease_static(&record.id, &record.config)?,
         }
