@@ -181,18 +181,26 @@ impl Engine {
         for (user, options) in users.iter().zip(force.into_iter().cycle()) {
             self.remove(&user.id, options)?;
         }
-        networks.remove(&network.name)?;
-        self.note_network("destroy", &network, None);
+        self.remove_unused(&networks, &network)?;
         Ok(network.name)
+    }
+
+    fn remove_unused(&self, networks: &Networks, network: &Network) -> Result<()> {
+        networks.remove(&network.name)?;
+        self.note_network("destroy", network, None);
+        Ok(())
     }
 
     /// Removes the networks that no container is on.
     pub(crate) fn prune_networks(&self, filters: &NetworkFilters) -> Result<Vec<String>> {
         let users = self.network_users()?;
+        let networks = self.networks_kept()?;
         let mut removed = Vec::new();
-        for network in self.networks(filters)? {
-            if network.is_custom() && !users.contains_key(&network.name) {
-                removed.push(self.remove_network(&network.name, None)?);
+        for network in networks.all()? {
+            let (shown, is_used) = (Shown::from(&network), users.contains_key(&network.name));
+            if shown.is_custom() && !is_used && filters.admits(&shown, is_used) {
+                self.remove_unused(&networks, &network)?;
+                removed.push(network.name);
             }
         }
         Ok(removed)
