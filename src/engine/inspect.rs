@@ -258,10 +258,7 @@ fn network_settings(container: &Container, dirs: &Dirs) -> Value {
 fn network_place(endpoint: Option<&Endpoint>, wish: Option<&Attachment>, dirs: &Dirs) -> Value {
     let network = endpoint.and_then(|endpoint| Networks::new(dirs).find(&endpoint.network).ok());
     let text = |address: Option<std::net::IpAddr>| address.map(|a| a.to_string()).unwrap_or_default();
-    let pool = |address: Option<std::net::IpAddr>| {
-        let pools = network.iter().flat_map(|network| &network.pools);
-        address.and_then(|address| pools.into_iter().find(|pool| pool.subnet.contains(address)))
-    };
+    let pool = |address: Option<std::net::IpAddr>| network.as_ref()?.pool_of(address?);
     let (v4, v6) = (endpoint.and_then(Endpoint::ipv4), endpoint.and_then(Endpoint::ipv6));
     let aliases = wish.map(|wish| &wish.aliases).filter(|aliases| !aliases.is_empty());
     let gateway = |address| text(pool(address).map(|pool| pool.gateway));

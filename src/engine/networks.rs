@@ -122,7 +122,7 @@ impl Engine {
             };
             let Ok(record) = self.store.record(&id) else { continue };
             let with_prefix = |address: Option<IpAddr>| {
-                let pool = address.and_then(|a| network.pools.iter().find(|pool| pool.subnet.contains(a)));
+                let pool = address.and_then(|address| network.pool_of(address));
                 address.zip(pool).map_or(String::new(), |(a, pool)| format!("{a}/{}", pool.subnet.prefix()))
             };
             let shown = json!({

@@ -302,8 +302,7 @@ impl Bridges {
             set(&format!("ipv6/conf/{}/disable_ipv6", endpoint.interface), ipv6).or_ignore();
             set(&format!("ipv6/conf/{}/accept_ra", endpoint.interface), "0").or_ignore();
             for address in &endpoint.addresses {
-                let pool = network.pools.iter().find(|pool| pool.subnet.contains(*address));
-                let prefix = pool.map_or(32, |pool| pool.subnet.prefix());
+                let prefix = network.pool_of(*address).map_or(32, |pool| pool.subnet.prefix());
                 or_exists(inside.add_address(link, Interface { address: *address, prefix }))?;
             }
             inside.change_link(link, &UP)?;

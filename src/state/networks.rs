@@ -167,8 +167,7 @@ impl Networks {
         let wanted = [attachment.ip.map(IpAddr::V4), attachment.ip6.map(IpAddr::V6)];
         let mut addresses = Vec::new();
         for wanted in wanted.into_iter().flatten() {
-            let pool = network.pools.iter().find(|pool| pool.subnet.contains(wanted));
-            let pool = pool.ok_or_else(|| {
+            let pool = network.pool_of(wanted).ok_or_else(|| {
                 Error::invalid(format!(
                     "invalid config for network {}: invalid endpoint settings: no configured subnet contains IP \
                      address {wanted}",

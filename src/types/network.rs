@@ -168,6 +168,11 @@ impl Network {
         given.and_then(|text| text.parse().ok()).unwrap_or(DEFAULT_MTU)
     }
 
+    /// The pool that an address is from.
+    pub(crate) fn pool_of(&self, address: IpAddr) -> Option<&Pool> {
+        self.pools.iter().find(|pool| pool.subnet.contains(address))
+    }
+
     pub(crate) fn has_ipv6(&self) -> bool {
         self.pools.iter().any(|pool| pool.subnet.is_ipv6())
     }
