@@ -9,7 +9,6 @@ use super::list::{Container, network_names};
 use crate::dirs::Dirs;
 use crate::monitor::log_file::log_path;
 use crate::state::networks::Networks;
-use crate::state::store::Store;
 use crate::types::container::{ContainerConfig, ContainerRecord, RecordedRoot};
 use crate::types::digest::Digest;
 use crate::types::health::{LOG_COUNT, LOG_SIZE};
@@ -232,11 +231,9 @@ fn secrets(config: &ContainerConfig) -> Value {
 /// Docker's shape.
 fn network_settings(container: &Container, dirs: &Dirs) -> Value {
     let config = &container.record.config;
-    let live = Store::new(dirs.clone()).live(&container.record.id).ok().flatten();
-    let endpoints = live.map(|live| live.endpoints).unwrap_or_default();
     let mut networks = serde_json::Map::new();
     for name in network_names(config) {
-        let endpoint = endpoints.iter().find(|endpoint| endpoint.network == name);
+        let endpoint = container.endpoints.iter().find(|endpoint| endpoint.network == name);
         let wish = config.networks.iter().find(|wish| wish.network == name);
         networks.insert(name, network_place(endpoint, wish, dirs));
     }

@@ -16,6 +16,7 @@ use crate::types::driver::Driver;
 use crate::types::health::HealthState;
 use crate::types::id::ContainerId;
 use crate::types::namespace::NetworkMode;
+use crate::types::network::Endpoint;
 use crate::types::port::Binding;
 use crate::types::reference::Reference;
 use crate::types::status::Status;
@@ -34,6 +35,8 @@ pub(crate) struct Container {
     pub(crate) driver: Driver,
     /// Published now.
     pub(crate) ports: Vec<Binding>,
+    /// Where it is on networks now.
+    pub(crate) endpoints: Vec<Endpoint>,
     /// Bytes: of the writable layer, and of it and the image together.
     pub(crate) size: Option<(u64, u64)>,
     /// Ids of the commands of `exec` that run; only for `inspect`.
@@ -54,6 +57,7 @@ impl Container {
             last_started: snapshot.last_started,
             driver: snapshot.driver,
             ports: snapshot.ports,
+            endpoints: snapshot.endpoints,
             size,
             exec_ids: Vec::new(),
             health,
@@ -296,6 +300,7 @@ pub(crate) mod samples {
             last_started: None,
             driver: Driver::default(),
             ports: Vec::new(),
+            endpoints: Vec::new(),
             size: None,
             exec_ids: Vec::new(),
             health: None,

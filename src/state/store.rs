@@ -86,8 +86,30 @@ pub(crate) struct Snapshot {
     pub(crate) driver: Driver,
     /// Published now.
     pub(crate) ports: Vec<Binding>,
+    /// Where it is on networks now.
+    pub(crate) endpoints: Vec<Endpoint>,
     /// The monitor died without a word: what it left must be cleaned up.
     pub(crate) lost: bool,
+}
+
+impl Snapshot {
+    /// Of a container that has no monitor.
+    fn at_rest(record: ContainerRecord, status: Status) -> Self {
+        let last_started = match &status {
+            Status::Exited(exit) => Some(exit.started_at),
+            Status::Created | Status::Running { .. } | Status::Restarting { .. } => None,
+        };
+        Self {
+            record,
+            status,
+            restart_count: 0,
+            last_started,
+            driver: Driver::default(),
+            ports: Vec::new(),
+            endpoints: Vec::new(),
+            lost: false,
+        }
+    }
 }
 
 /// The containers of one user.
@@ -372,8 +394,6 @@ impl Store {
     pub(crate) fn snapshot(&self, id: &ContainerId) -> Result<Snapshot> {
         let record = self.record(id)?;
         if let Some(live) = self.live(id)? {
-            let (restart_count, driver) = (live.restart_count, live.driver);
-            let last_started = Some(live.since);
             let status = match (live.init, live.last) {
                 (Some(init), _) => {
                     Status::Running { init, monitor: live.monitor, since: live.since, paused: live.paused }
@@ -381,8 +401,16 @@ impl Store {
                 (None, Some(last)) => Status::Restarting { monitor: live.monitor, last },
                 (None, None) => Status::Created,
             };
-            let ports = live.ports;
-            return Ok(Snapshot { record, status, restart_count, last_started, driver, ports, lost: false });
+            return Ok(Snapshot {
+                record,
+                status,
+                restart_count: live.restart_count,
+                last_started: Some(live.since),
+                driver: live.driver,
+                ports: live.ports,
+                endpoints: live.endpoints,
+                lost: false,
+            });
         }
         self.at_rest(record)
     }
@@ -392,27 +420,11 @@ impl Store {
     pub(crate) fn at_rest(&self, record: ContainerRecord) -> Result<Snapshot> {
         let directory = self.dirs.container(&record.id);
         if let Some(file) = read_json::<ExitFile>(&directory.join("exit.json"))? {
-            let last_started = Some(file.exit.started_at);
-            return Ok(Snapshot {
-                record,
-                status: Status::Exited(file.exit),
-                restart_count: file.restart_count,
-                last_started,
-                driver: Driver::default(),
-                ports: Vec::new(),
-                lost: false,
-            });
+            let restart_count = file.restart_count;
+            return Ok(Snapshot { restart_count, ..Snapshot::at_rest(record, Status::Exited(file.exit)) });
         }
         let Some(started) = read_file(&directory.join("started"))? else {
-            return Ok(Snapshot {
-                record,
-                status: Status::Created,
-                restart_count: 0,
-                last_started: None,
-                driver: Driver::default(),
-                ports: Vec::new(),
-                lost: false,
-            });
+            return Ok(Snapshot::at_rest(record, Status::Created));
         };
         let started_at = std::str::from_utf8(&started).ok().and_then(|text| text.trim().parse().ok());
         let started_at: Timestamp = started_at.unwrap_or(record.created);
@@ -424,15 +436,7 @@ impl Store {
             error: Some("the container's monitor was killed, or the machine went down".into()),
         };
         let restart_count = self.stale_or_live(&record.id)?.map_or(0, |state| state.restart_count);
-        Ok(Snapshot {
-            record,
-            status: Status::Exited(exit),
-            restart_count,
-            last_started: Some(started_at),
-            driver: Driver::default(),
-            ports: Vec::new(),
-            lost: true,
-        })
+        Ok(Snapshot { restart_count, lost: true, ..Snapshot::at_rest(record, Status::Exited(exit)) })
     }
 
     /// What the checks of the container have found; `None` where there are none.
