@@ -7,7 +7,7 @@
 
 use super::http::Request;
 use super::page::Response;
-use super::routes::{Registry, broken, media_type, place, unknown_name};
+use super::routes::{Registry, bad_digest, broken, media_type, place, unknown_name};
 use crate::engine::events::note_image;
 use crate::engine::orphans::Needed;
 use crate::engine::rmi::InUse;
@@ -153,8 +153,4 @@ fn other(document: &Document) -> &Map<String, Value> {
         Document::Manifest(manifest) => &manifest.other,
         Document::Index(index) => &index.other,
     }
-}
-
-fn bad_digest() -> Response {
-    Response::error(400, "DIGEST_INVALID", "a digest is sha256:<64 hex digits>")
 }

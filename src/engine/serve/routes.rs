@@ -130,7 +130,7 @@ impl Registry {
         let digest = match Digest::parse(reference) {
             Ok(digest) => Some(digest).filter(|digest| self.has_manifest(&entries, digest)),
             Err(_) if reference.contains(':') => {
-                return Response::error(400, "DIGEST_INVALID", "a digest is sha256:<64 hex digits>");
+                return bad_digest();
             }
             Err(_) => {
                 let Some(found) = place(&entries, name) else { return unknown_name(name) };
@@ -155,7 +155,7 @@ impl Registry {
 
     fn blob(&self, name: &str, digest: &str, range: Option<&str>) -> Response {
         let Ok(digest) = Digest::parse(digest) else {
-            return Response::error(400, "DIGEST_INVALID", "a digest is sha256:<64 hex digits>");
+            return bad_digest();
         };
         let known = || self.store.entries().is_ok_and(|entries| place(&entries, name).is_some());
         // While it is pushed, a repository has no name yet.
@@ -248,6 +248,10 @@ fn list(names: BTreeSet<String>, key: &str, mut document: Value, path: &str, req
 
 fn unsupported() -> Response {
     Response::error(405, "UNSUPPORTED", "this is not done here")
+}
+
+pub(super) fn bad_digest() -> Response {
+    Response::error(400, "DIGEST_INVALID", "a digest is sha256:<64 hex digits>")
 }
 
 pub(super) fn broken() -> Response {

@@ -4,7 +4,7 @@
 use super::http::Request;
 use super::page::Response;
 use super::removal::subject_of;
-use super::routes::{Registry, broken};
+use super::routes::{Registry, bad_digest, broken};
 use crate::engine::events::note_image;
 use crate::image::blob::{BlobWriter, Ingest};
 use crate::image::config::{CONFIG_MAX, ImageConfig};
@@ -331,10 +331,6 @@ fn progress(response: Response, name: &str, id: &str, written: u64) -> Response 
         .with("Location", &format!("/v2/{name}/blobs/uploads/{id}"))
         .with("Range", &format!("0-{}", written.saturating_sub(1)))
         .with("Docker-Upload-UUID", id)
-}
-
-fn bad_digest() -> Response {
-    Response::error(400, "DIGEST_INVALID", "a digest is sha256:<64 hex digits>")
 }
 
 fn unknown_upload() -> Response {
