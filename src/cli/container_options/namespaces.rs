@@ -119,10 +119,10 @@ fn apply_ports(options: &ContainerOptions, config: &mut ContainerConfig) -> Resu
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn applied(change: impl FnOnce(&mut ContainerOptions)) -> Result<ContainerConfig> {
+    pub(crate) fn applied(change: impl FnOnce(&mut ContainerOptions)) -> Result<ContainerConfig> {
         let mut options = ContainerOptions::default();
         change(&mut options);
         let mut config = ContainerConfig::default();

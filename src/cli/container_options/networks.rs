@@ -72,14 +72,8 @@ fn apply_details(options: &ContainerOptions, config: &mut ContainerConfig) -> Re
 
 #[cfg(test)]
 mod tests {
+    use super::super::namespaces::tests::applied;
     use super::*;
-
-    fn applied(change: impl FnOnce(&mut ContainerOptions)) -> Result<ContainerConfig> {
-        let mut options = ContainerOptions::default();
-        change(&mut options);
-        let mut config = ContainerConfig::default();
-        apply(&options, &mut config).map(|()| config)
-    }
 
     #[test]
     fn modes_and_networks() {
