@@ -18,7 +18,7 @@ use super::netlink::{
 };
 use crate::error::{BestEffort, Context, Error, Result};
 use crate::sys::namespace;
-use crate::types::network::{Endpoint, Network, Subnet};
+use crate::types::network::{Endpoint, Mac, Network, Subnet};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
@@ -27,10 +27,10 @@ use std::os::fd::{AsFd, OwnedFd};
 /// The tables of routes: one for what comes from outside, one a bridge.
 const FROM_OUTSIDE: u32 = 999;
 const FIRST_TABLE: u32 = 1000;
-/// The priorities of the rules; those of the kernel for main and default follow.
+/// The priorities of the rules, of which [`rules`] takes two each; those of the
+/// kernel for main and default follow.
 const AT_OUTSIDE: u32 = 900;
 const AT_BRIDGES: u32 = 1000;
-const AT_NOTHING_ELSE: u32 = 1001;
 const AT_LOCAL: u32 = 2000;
 const KERNELS_LOCAL: u32 = 0;
 /// Where slirp4netns and the built-in uplink are on their device.
@@ -118,28 +118,24 @@ impl Bridges {
         set(&format!("ipv6/conf/{name}/disable_ipv6"), if network.has_ipv6() { "0" } else { "1" })
             .or_ignore();
         set(&format!("ipv6/conf/{name}/accept_ra"), "0").or_ignore();
-        // A bridge has the least MTU of its ports, unless it is told.
-        let own = LinkChange { mtu: Some(network.mtu()), mac: Some(bridge_mac(network)), ..UP };
+        // A bridge has the least MTU of its ports, unless it is told; and the least
+        // of their Ethernet addresses, so another whenever a port comes or goes:
+        // containers would speak to one that nobody has any more.
+        let mac = network.pools.first().map(|pool| Mac::of(pool.gateway).0);
+        let own = LinkChange { mtu: Some(network.mtu()), mac, ..UP };
         self.netlink.change_link(bridge, &own)?;
-        for ipv6 in [false, true] {
-            if !network.pools.iter().any(|pool| pool.subnet.is_ipv6() == ipv6) {
-                continue;
-            }
-            let own = RuleAction::Table(FIRST_TABLE + bridge);
-            for (priority, action) in [(AT_BRIDGES, own), (AT_NOTHING_ELSE, RuleAction::Unreachable)] {
-                let rule = Rule { incoming: Some(&name), ..Rule::new(ipv6, priority, action) };
+        let table = FIRST_TABLE + bridge;
+        for rule in rules(&name, AT_BRIDGES, table) {
+            if network.pools.iter().any(|pool| pool.subnet.is_ipv6() == rule.ipv6) {
                 or_exists(self.netlink.add_rule(&rule))?;
             }
         }
         for pool in &network.pools {
-            let prefix = pool.subnet.prefix();
-            or_exists(self.netlink.add_address(bridge, Interface { address: pool.gateway, prefix }))?;
-            let table = FIRST_TABLE + bridge;
+            let subnet = Interface::of(pool.subnet);
+            or_exists(self.netlink.add_address(bridge, Interface { address: pool.gateway, ..subnet }))?;
             let own = Route { link: Some(bridge), table, ..Route::default() };
-            let subnet = Interface { address: pool.subnet.base(), prefix };
             self.netlink.set_route(&Route { destination: Some(subnet), ..own })?;
-            let width = if pool.subnet.is_ipv6() { 128 } else { 32 };
-            let gateway = Interface { address: pool.gateway, prefix: width };
+            let gateway = Interface::host(pool.gateway);
             self.netlink.set_route(&Route { kind: RouteKind::Local, destination: Some(gateway), ..own })?;
         }
         self.networks.insert(network.name.clone(), Laid { network: network.clone(), bridge });
@@ -179,9 +175,8 @@ impl Bridges {
                 ..Route::default()
             };
             self.netlink.set_route(&out)?;
-            let subnet = Interface { address: pool.subnet.base(), prefix: pool.subnet.prefix() };
             let back = Route {
-                destination: Some(subnet),
+                destination: Some(Interface::of(pool.subnet)),
                 link: Some(bridge),
                 table: FROM_OUTSIDE,
                 ..Route::default()
@@ -202,20 +197,15 @@ impl Bridges {
         for (key, value) in [("proxy_ndp", "1"), ("accept_ra", "0"), ("forwarding", "1")] {
             set(&format!("ipv6/conf/{interface}/{key}"), value).or_ignore();
         }
-        for ipv6 in [false, true] {
-            let outside = RuleAction::Table(FROM_OUTSIDE);
-            for (priority, action) in [(AT_OUTSIDE, outside), (AT_OUTSIDE + 1, RuleAction::Unreachable)] {
-                let rule = Rule { incoming: Some(interface), ..Rule::new(ipv6, priority, action) };
-                or_exists(self.netlink.add_rule(&rule))?;
-            }
+        for rule in rules(interface, AT_OUTSIDE, FROM_OUTSIDE) {
+            or_exists(self.netlink.add_rule(&rule))?;
         }
         // The uplink looks for the interface's own address, too.
         for (link, own) in self.netlink.addresses()? {
             if link == tap && own.address.is_ipv4() {
-                let own = Interface { prefix: 32, ..own };
                 let route = Route {
                     kind: RouteKind::Local,
-                    destination: Some(own),
+                    destination: Some(Interface::host(own.address)),
                     link: Some(tap),
                     table: FROM_OUTSIDE,
                     ..Route::default()
@@ -341,12 +331,8 @@ impl Bridges {
     pub(crate) fn lift(&mut self, name: &str) -> Result<()> {
         let Some(laid) = self.networks.remove(name) else { return Ok(()) };
         let bridge = laid.network.bridge();
-        for ipv6 in [false, true] {
-            let own = RuleAction::Table(FIRST_TABLE + laid.bridge);
-            for (priority, action) in [(AT_BRIDGES, own), (AT_NOTHING_ELSE, RuleAction::Unreachable)] {
-                let rule = Rule { incoming: Some(&bridge), ..Rule::new(ipv6, priority, action) };
-                self.netlink.delete_rule(&rule).or_ignore();
-            }
+        for rule in rules(&bridge, AT_BRIDGES, FIRST_TABLE + laid.bridge) {
+            self.netlink.delete_rule(&rule).or_ignore();
         }
         or_gone(self.netlink.delete_link(laid.bridge)).context(|| format!("remove the bridge {bridge}"))
     }
@@ -378,21 +364,13 @@ fn port_name(id: &str, endpoint: &Endpoint) -> String {
     format!("v{}{}", part(id, 8), part(&endpoint.network_id, 6))
 }
 
-/// A bridge that has no address of its own takes the least of its ports', and
-/// so another one whenever a port comes or goes: containers would speak to one
-/// that nobody has any more.
-fn bridge_mac(network: &Network) -> [u8; 6] {
-    match network.pools.first().map(|pool| pool.gateway) {
-        Some(IpAddr::V4(gateway)) => {
-            let [a, b, c, d] = gateway.octets();
-            [0x02, 0x42, a, b, c, d]
-        }
-        Some(IpAddr::V6(gateway)) => {
-            let [.., a, b, c, d] = gateway.octets();
-            [0x02, 0x46, a, b, c, d]
-        }
-        None => [0x02, 0x42, 0, 0, 0, 1],
-    }
+/// What comes in by a link is looked up in that table, and in none after it.
+fn rules(incoming: &str, priority: u32, table: u32) -> impl Iterator<Item = Rule<'_>> {
+    let actions = [(priority, RuleAction::Table(table)), (priority + 1, RuleAction::Unreachable)];
+    [false, true].into_iter().flat_map(move |ipv6| {
+        actions
+            .map(|(priority, action)| Rule { incoming: Some(incoming), ..Rule::new(ipv6, priority, action) })
+    })
 }
 
 /// Not one that the kernel gives to each link.

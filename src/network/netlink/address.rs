@@ -2,6 +2,7 @@
 
 use super::Netlink;
 use super::message::{CREATE, DUMP, EXCLUSIVE, Request, attributes, u32_at};
+use crate::types::network::Subnet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -28,6 +29,11 @@ pub(crate) struct Interface {
 }
 
 impl Interface {
+    /// All of a subnet.
+    pub(crate) fn of(subnet: Subnet) -> Self {
+        Self { address: subnet.base(), prefix: subnet.prefix() }
+    }
+
     /// That address alone.
     pub(crate) fn host(address: IpAddr) -> Self {
         Self { address, prefix: if address.is_ipv4() { 32 } else { 128 } }
