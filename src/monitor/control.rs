@@ -7,8 +7,7 @@ use super::exec;
 use super::life::Container;
 use super::messages::{Reply, Request};
 use super::pause;
-use super::{health, networks, note};
-use crate::channel::{MAX_MESSAGE, encode};
+use super::{health, networks, note, wire};
 use crate::error::{BestEffort, Context, Error, Result};
 use crate::types::signal;
 use crate::types::status::Exit;
@@ -19,7 +18,6 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Notify, watch};
 
@@ -234,7 +232,7 @@ pub(super) async fn serve(container: Rc<Container>) {
 }
 
 async fn answer(container: Rc<Container>, mut stream: UnixStream) {
-    let Some(request) = read_request(&mut stream).await else { return };
+    let Ok(Some(request)) = wire::hear::<Request>(&mut stream).await else { return };
     let control = &container.control;
     let reply = match request {
         Request::Attach { .. } => {
@@ -355,17 +353,7 @@ pub(super) async fn hung_up(stream: &UnixStream) {
     }
 }
 
-async fn read_request(stream: &mut UnixStream) -> Option<Request> {
-    let length = stream.read_u32_le().await.ok()? as usize;
-    if length > MAX_MESSAGE {
-        return None;
-    }
-    let mut body = vec![0; length];
-    stream.read_exact(&mut body).await.ok()?;
-    serde_json::from_slice(&body).ok()
-}
-
+/// Whether the client has it.
 pub(super) async fn say(stream: &mut UnixStream, reply: &Reply) -> bool {
-    let Ok(frame) = encode(reply) else { return false };
-    stream.write_all(&frame).await.is_ok()
+    wire::say(stream, reply).await.is_ok()
 }

@@ -30,6 +30,7 @@ mod resolv_conf;
 mod role;
 pub(crate) mod run;
 mod terminate;
+mod wire;
 
 use crate::channel::Channel;
 use crate::error::{Context, Error, Result};

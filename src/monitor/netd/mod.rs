@@ -9,7 +9,6 @@
 
 mod messages;
 mod server;
-mod wire;
 
 pub(crate) use messages::Wanted;
 pub(crate) use server::{ROLE, main};

@@ -6,12 +6,11 @@
 
 use super::directory;
 use super::messages::{FromHolder, HolderOrder, ToHolder, Wanted};
-use super::wire::{hear, hear_fd, say};
 use crate::cgroup;
 use crate::channel::{Channel, role_ended};
 use crate::error::{BestEffort, Context, Error, Result};
 use crate::monitor::control::{SOCKET, socket_path};
-use crate::monitor::role;
+use crate::monitor::{role, wire};
 use crate::network::bridge::{Bridges, DefaultRoute, Listening};
 use crate::network::dns::server::{self as dns, Shared};
 use crate::network::uplink::{self, Chosen, Netns, News, Uplink};
@@ -208,21 +207,21 @@ impl Holder {
     }
 
     async fn converse(&self, stream: UnixStream, client: &mut Client) -> Result<()> {
-        let stream = AsyncFd::new(stream).context(|| "listen to a monitor")?;
-        say(&stream, &FromHolder::Welcome).await?;
-        socket::send_fd(stream.get_ref().as_fd(), self.netns.as_fd())
+        let mut stream = tokio::net::UnixStream::from_std(stream).context(|| "listen to a monitor")?;
+        wire::say(&mut stream, &FromHolder::Welcome).await?;
+        socket::send_fd(stream.as_fd(), self.netns.as_fd())
             .context(|| "send the namespace of the bridges")?;
-        while let Some(order) = hear(&stream).await? {
+        while let Some(order) = wire::hear(&mut stream).await? {
             let ToHolder::Set(wanted) = order else {
                 self.names.names.borrow_mut().remove(client.key);
-                return say(&stream, &FromHolder::Done { warnings: Vec::new() }).await;
+                return wire::say(&mut stream, &FromHolder::Done { warnings: Vec::new() }).await;
             };
-            let netns = hear_fd(&stream).await?;
+            let netns = wire::hear_fd(&stream).await?;
             let reply = match self.set(client, *wanted, netns).await {
                 Ok(warnings) => FromHolder::Done { warnings },
                 Err(error) => FromHolder::failed(&error),
             };
-            say(&stream, &reply).await?;
+            wire::say(&mut stream, &reply).await?;
         }
         Ok(())
     }
