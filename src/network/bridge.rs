@@ -50,6 +50,8 @@ pub(crate) struct Bridges {
 struct Laid {
     network: Network,
     bridge: u32,
+    /// With its way out and its sockets for names: nothing is left to be done.
+    whole: bool,
 }
 
 /// The sockets at which a network's gateway is asked for names.
@@ -99,17 +101,19 @@ impl Bridges {
     }
 
     /// Makes the network's bridge where it is missing; sockets for its names
-    /// where it was not known before.
+    /// where it was not known before. What has failed is tried again by the next.
     pub(crate) fn lay(&mut self, network: &Network) -> Result<Option<Listening>> {
-        if self.networks.contains_key(&network.name) {
+        if self.networks.get(&network.name).is_some_and(|laid| laid.whole) {
             return Ok(None);
         }
         let name = network.bridge();
         self.lay_bridge(network).context(|| format!("make the bridge {name} of network {}", network.name))?;
-        if !network.dns {
-            return Ok(Some(Listening::default()));
+        let listening = if network.dns { listen(network, &name) } else { Ok(Listening::default()) };
+        let listening = listening.context(|| format!("listen for names on network {}", network.name))?;
+        if let Some(laid) = self.networks.get_mut(&network.name) {
+            laid.whole = true;
         }
-        listen(network, &name).context(|| format!("listen for names on network {}", network.name)).map(Some)
+        Ok(Some(listening))
     }
 
     fn lay_bridge(&mut self, network: &Network) -> io::Result<()> {
@@ -138,7 +142,7 @@ impl Bridges {
             let gateway = Interface::host(pool.gateway);
             self.netlink.set_route(&Route { kind: RouteKind::Local, destination: Some(gateway), ..own })?;
         }
-        self.networks.insert(network.name.clone(), Laid { network: network.clone(), bridge });
+        self.networks.insert(network.name.clone(), Laid { network: network.clone(), bridge, whole: false });
         self.lead_out(&network.name)
     }
 
@@ -397,4 +401,47 @@ fn listen(network: &Network, bridge: &str) -> io::Result<Listening> {
         listening.connections.push(connections);
     }
     Ok(listening)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::netlink::tests::in_namespaces_of_its_own;
+    use super::*;
+    use crate::types::network::Pool;
+
+    #[test]
+    fn a_network_that_could_not_be_laid_whole_is_laid_by_the_next_that_wants_it() {
+        in_namespaces_of_its_own("network::bridge::tests::names_are_listened_for_at_the_second_try");
+    }
+
+    #[test]
+    #[ignore = "changes the network namespace it runs in: the test above starts it"]
+    fn names_are_listened_for_at_the_second_try() {
+        let mut bridges = Bridges::enter(None).expect("a namespace");
+        let pool = Pool {
+            subnet: Subnet::parse("10.5.0.0/24").expect("a subnet"),
+            gateway: "10.5.0.1".parse().expect("an address"),
+            range: None,
+        };
+        let network = Network {
+            version: 1,
+            id: "5".repeat(64),
+            name: "a".into(),
+            created: jiff::Timestamp::UNIX_EPOCH,
+            pools: vec![pool],
+            internal: false,
+            dns: true,
+            dns_servers: Vec::new(),
+            labels: BTreeMap::new(),
+            options: BTreeMap::new(),
+        };
+        let other = UdpSocket::bind("0.0.0.0:53").expect("the port");
+        let error = bridges.lay(&network).expect_err("the port is taken").to_string();
+        assert!(error.starts_with("listen for names on network a: "), "{error}");
+        drop(other);
+        let listening = bridges.lay(&network).expect("laid").expect("for the first time");
+        assert_eq!((listening.datagrams.len(), listening.connections.len()), (1, 1));
+        assert!(bridges.lay(&network).expect("laid").is_none());
+        bridges.lift("a").expect("lifted");
+    }
 }

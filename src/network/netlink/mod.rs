@@ -108,4 +108,4 @@ fn or(result: io::Result<()>, errno: i32) -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

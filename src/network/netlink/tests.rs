@@ -4,12 +4,15 @@ use super::*;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 
-/// Executes this program again for the test below, in a new user and network
-/// namespace: this process has threads, and cannot enter one.
 #[test]
 fn links_addresses_routes_and_rules_reach_the_kernel() {
+    in_namespaces_of_its_own("network::netlink::tests::in_a_namespace_of_its_own");
+}
+
+/// Executes this program again for one test, in a new user and network
+/// namespace: this process has threads, and cannot enter one.
+pub(crate) fn in_namespaces_of_its_own(test: &str) {
     let program = std::env::current_exe().expect("this program");
-    let test = "network::netlink::tests::in_a_namespace_of_its_own";
     let run = |words: &[&str]| std::process::Command::new("unshare").arg("-Urn").args(words).output();
     if !run(&["true"]).is_ok_and(|output| output.status.success()) {
         println!("skipped: no user namespace for a test");
