@@ -1,7 +1,7 @@
 //! `coracle network`.
 
 use super::inspect::render as render_documents;
-use super::prune::confirmed;
+use super::prune::{Report, confirmed};
 use super::table::{self, Headings};
 use super::template::Format;
 use super::volume::pairs;
@@ -277,11 +277,9 @@ pub(crate) fn prune(args: PruneArgs) -> Result<u8> {
     {
         return Ok(0);
     }
-    let removed = Engine::open()?.prune_networks(&filters)?;
-    if !removed.is_empty() {
-        ui::line(&format!("Deleted Networks:\n{}\n", removed.join("\n")))?;
-    }
-    Ok(0)
+    let mut report = Report::default();
+    report.networks(&Engine::open()?, &filters)?;
+    Ok(report.code)
 }
 
 #[derive(Args, Debug, Default)]

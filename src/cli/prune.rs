@@ -2,6 +2,7 @@
 
 use super::ui;
 use crate::engine::Engine;
+use crate::engine::networks::NetworkFilters;
 use crate::engine::prune::{PruneFilters, Pruned};
 use crate::engine::rmi::Removed;
 use crate::engine::volumes::VolumeFilters;
@@ -130,6 +131,7 @@ pub(crate) fn system(args: SystemArgs) -> Result<u8> {
         return Err(Error::invalid(r#"the "until" filter is not supported with "--volumes""#)
             .hint("call `coracle volume prune` by itself"));
     }
+    let of_networks = NetworkFilters::for_prune(&args.filter)?;
     let (_, of_volumes) = VolumeFilters::for_prune(if args.volumes { &args.filter } else { &[] })?;
     if !args.force && !confirmed(&system_warning(&args))? {
         return Ok(0);
@@ -137,6 +139,7 @@ pub(crate) fn system(args: SystemArgs) -> Result<u8> {
     let engine = Engine::open()?;
     let mut report = Report::default();
     report.containers(&engine, &filters)?;
+    report.networks(&engine, &of_networks)?;
     if args.volumes {
         report.volumes(&engine, false, &of_volumes)?;
     }
@@ -144,9 +147,10 @@ pub(crate) fn system(args: SystemArgs) -> Result<u8> {
     report.end()
 }
 
-/// Docker's list; there are no networks and no build cache to remove here yet.
+/// Docker's list; there is no build cache to remove here.
 fn system_warning(args: &SystemArgs) -> String {
     let mut text = "WARNING! This will remove:\n  - all stopped containers\n".to_owned();
+    text.push_str("  - all networks not used by at least one container\n");
     if args.volumes {
         text.push_str("  - all anonymous volumes not used by at least one container\n");
     }
@@ -164,9 +168,9 @@ fn system_warning(args: &SystemArgs) -> String {
 
 /// What was removed, in docker's words.
 #[derive(Default)]
-struct Report {
+pub(super) struct Report {
     bytes: u64,
-    code: u8,
+    pub(super) code: u8,
 }
 
 impl Report {
@@ -185,6 +189,12 @@ impl Report {
         };
         let lines: Vec<String> = pruned.lines.iter().map(line).collect();
         self.section("Deleted Images:", &lines, pruned.bytes, &notes)
+    }
+
+    pub(super) fn networks(&mut self, engine: &Engine, filters: &NetworkFilters) -> Result<()> {
+        let mut notes = Vec::new();
+        let removed = engine.prune_networks(filters, &mut notes)?;
+        self.section("Deleted Networks:", &removed, 0, &notes)
     }
 
     fn volumes(&mut self, engine: &Engine, all: bool, filters: &VolumeFilters) -> Result<()> {
@@ -226,6 +236,7 @@ mod tests {
         let args = SystemArgs { all: true, filter: vec!["label=a".into()], force: false, volumes: true };
         let expected = "WARNING! This will remove:
   - all stopped containers
+  - all networks not used by at least one container
   - all anonymous volumes not used by at least one container
   - all images without at least one container associated to them
 
@@ -234,6 +245,6 @@ mod tests {
 ";
         assert_eq!(system_warning(&args), expected);
         let plain = SystemArgs { all: false, filter: Vec::new(), force: false, volumes: false };
-        assert!(system_warning(&plain).ends_with("containers\n  - all dangling images\n"));
+        assert!(system_warning(&plain).ends_with("one container\n  - all dangling images\n"));
     }
 }

@@ -191,16 +191,22 @@ impl Engine {
         Ok(())
     }
 
-    /// Removes the networks that no container is on.
-    pub(crate) fn prune_networks(&self, filters: &NetworkFilters) -> Result<Vec<String>> {
+    /// Removes the networks that no container is on; their names.
+    pub(crate) fn prune_networks(
+        &self,
+        filters: &NetworkFilters,
+        notes: &mut Vec<Error>,
+    ) -> Result<Vec<String>> {
         let users = self.network_users()?;
         let networks = self.networks_kept()?;
         let mut removed = Vec::new();
         for network in networks.all()? {
             let (shown, is_used) = (Shown::from(&network), users.contains_key(&network.name));
             if shown.is_custom() && !is_used && filters.admits(&shown, is_used) {
-                self.remove_unused(&networks, &network)?;
-                removed.push(network.name);
+                match self.remove_unused(&networks, &network) {
+                    Ok(()) => removed.push(network.name),
+                    Err(error) => notes.push(error),
+                }
             }
         }
         Ok(removed)

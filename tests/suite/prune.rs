@@ -90,14 +90,22 @@ fn volumes_go_unless_a_container_uses_them_and_named_ones_with_all() {
 #[test]
 fn everything_goes_together() {
     let Some(sandbox) = sandbox(&[Image("busybox"), Image("guest")]) else { return };
+    for network in ["used", "left", "free"] {
+        sandbox.ok(["network", "create", network]);
+    }
+    sandbox.ok(["create", "--name", "kept", "--label", "keep", "--network", "used", "busybox", "true"]);
     sandbox.start("up", &["-v", "/v", "busybox", "sleep", "1000"]);
-    sandbox.ok(["run", "--network", "none", "--name", "c", "-v", "/v", "guest", "exit", "0"]);
-    let text = prunes_what_it_says(&sandbox, &["system", "prune", "-a", "--force", "--volumes"], 1e5);
-    for part in
-        ["Deleted Containers:\n", "\n\nDeleted Volumes:\n", "\n\nDeleted Images:\nuntagged: guest:latest\n"]
-    {
+    sandbox.ok(["create", "--network", "left", "--name", "c", "-v", "/v", "guest", "exit", "0"]);
+    let words = ["system", "prune", "-a", "--force", "--volumes", "--filter", "label!=keep"];
+    let text = prunes_what_it_says(&sandbox, &words, 1e5);
+    for part in [
+        "Deleted Containers:\n",
+        "\n\nDeleted Networks:\nfree\nleft\n\nDeleted Volumes:\n",
+        "\n\nDeleted Images:\nuntagged: guest:latest\n",
+    ] {
         assert!(text.contains(part), "{text}");
     }
+    assert_eq!(sandbox.ok(["network", "ls", "--format", "{{.Name}}"]), "bridge\nhost\nnone\nused");
     assert_eq!(sandbox.ok(["images", "--format", "{{.Repository}}"]), "busybox");
     assert_eq!(sandbox.status("up"), "running");
     assert_eq!(sandbox.ok(["volume", "ls", "-q"]).lines().count(), 1);
