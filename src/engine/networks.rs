@@ -9,14 +9,13 @@ use super::remove::RemoveOptions;
 use crate::error::{BestEffort, Error, Result};
 use crate::monitor::messages::{Change, Request};
 use crate::network::netlink::Netlink;
-use crate::state::networks::{Networks, PoolWish, new_id};
+use crate::state::networks::{Networks, PoolWish, blank};
 use crate::state::{events, lock};
 use crate::types::container::{ContainerConfig, ContainerRecord};
 use crate::types::event::{Event, EventKind};
 use crate::types::id::ContainerId;
 use crate::types::network::{Attachment, DEFAULT, Network, Subnet};
 use crate::types::status::Status;
-use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -51,16 +50,12 @@ impl Engine {
     pub(crate) fn create_network(&self, request: &NetworkRequest) -> Result<Network> {
         check_options(&request.options)?;
         let network = Network {
-            version: 1,
-            id: new_id()?,
-            name: request.name.clone(),
-            created: Timestamp::now(),
-            pools: Vec::new(),
             internal: request.internal,
             dns: !request.no_dns,
             dns_servers: request.dns_servers.clone(),
             labels: request.labels.clone(),
             options: request.options.clone(),
+            ..blank(&request.name)?
         };
         let network = self.networks_kept()?.create(network, &request.pools, &routes_of_host())?;
         self.note_network("create", &network, None);

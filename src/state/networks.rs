@@ -254,19 +254,7 @@ impl Networks {
         let wide = Subnet::new(Ipv4Addr::new(10, 88, 0, 0).into(), 16);
         let avoid = avoid();
         let subnet = wide.filter(|subnet| avoid.iter().all(|other| !other.overlaps(*subnet)));
-        let network = Network {
-            version: 1,
-            id: new_id()?,
-            name: DEFAULT.into(),
-            created: Timestamp::now(),
-            pools: Vec::new(),
-            internal: false,
-            dns: true,
-            dns_servers: Vec::new(),
-            labels: BTreeMap::new(),
-            options: BTreeMap::new(),
-        };
-        match self.create(network, &[PoolWish { subnet, ..PoolWish::default() }], &avoid) {
+        match self.create(blank(DEFAULT)?, &[PoolWish { subnet, ..PoolWish::default() }], &avoid) {
             Err(error) if error.kind() == Kind::Conflict && self.path(DEFAULT).exists() => Ok(()),
             result => result.map(drop),
         }
@@ -325,8 +313,24 @@ fn random_ipv6() -> Result<Subnet> {
     Subnet::new(IpAddr::from(bytes), 64).ok_or_else(|| Error::failed("draw a prefix"))
 }
 
+/// A network of that name with an id, and with nothing yet that a flag says.
+pub(crate) fn blank(name: &str) -> Result<Network> {
+    Ok(Network {
+        version: 1,
+        id: new_id()?,
+        name: name.to_owned(),
+        created: Timestamp::now(),
+        pools: Vec::new(),
+        internal: false,
+        dns: true,
+        dns_servers: Vec::new(),
+        labels: BTreeMap::new(),
+        options: BTreeMap::new(),
+    })
+}
+
 /// 64 hexadecimal digits.
-pub(crate) fn new_id() -> Result<String> {
+fn new_id() -> Result<String> {
     let mut bytes = [0; 32];
     rustix::rand::getrandom(&mut bytes[..], rustix::rand::GetRandomFlags::empty())
         .context(|| "draw an id")?;
@@ -338,18 +342,7 @@ mod tests {
     use super::*;
 
     fn network(name: &str) -> Network {
-        Network {
-            version: 1,
-            id: new_id().expect("an id"),
-            name: name.into(),
-            created: Timestamp::now(),
-            pools: Vec::new(),
-            internal: false,
-            dns: true,
-            dns_servers: Vec::new(),
-            labels: BTreeMap::new(),
-            options: BTreeMap::new(),
-        }
+        blank(name).expect("an id")
     }
 
     fn wish(subnet: &str) -> PoolWish {
