@@ -134,6 +134,12 @@ impl Error {
         self.inner.hints.iter().map(String::as_str).find(|hint| !hint.contains(DOCTOR))
     }
 
+    /// For a warning, which has no hints of its own: the first one in brackets.
+    pub(crate) fn in_a_line(&self) -> String {
+        let hint = self.hints().first().map(|hint| format!(" ({hint})")).unwrap_or_default();
+        format!("{self}{hint}")
+    }
+
     /// The same error with another kind.
     #[must_use]
     pub(crate) fn with_kind(mut self, kind: Kind) -> Self {

@@ -320,10 +320,8 @@ impl Holder {
         if let Some(known) = &*state {
             return known.clone();
         }
-        let result = self.start_uplink(preference).await.map_err(|error| {
-            let hint = error.hints().first().map(|hint| format!(" ({hint})")).unwrap_or_default();
-            format!("the networks have no way out: {error}{hint}")
-        });
+        let result = self.start_uplink(preference).await;
+        let result = result.map_err(|error| format!("the networks have no way out: {}", error.in_a_line()));
         *state = Some(result.clone());
         result
     }

@@ -31,8 +31,7 @@ pub(super) fn choose(
     match Chosen::of(&wish, preference) {
         Ok(chosen) => Ok(Some(chosen)),
         Err(error) if wish == Wish::Any && preference == Preference::Auto => {
-            let hint = error.hints().first().map(|hint| format!(" ({hint})")).unwrap_or_default();
-            warnings.push(format!("the container has no network but loopback: {error}{hint}"));
+            warnings.push(format!("the container has no network but loopback: {}", error.in_a_line()));
             Ok(None)
         }
         Err(error) => Err(error),
