@@ -58,30 +58,24 @@ pub(super) fn make(config: &ContainerConfig) -> Result<(Stdio, Pipes)> {
         };
         return Ok((stdio, Pipes::default()));
     }
-    let mut stdio = Stdio::default();
-    let mut pipes = Pipes::default();
-    let pipe = || pipe_with(PipeFlags::CLOEXEC).context(step);
-    if config.interactive {
-        let (read, write) = pipe()?;
-        (stdio.stdin, pipes.stdin) = (Some(read), Some(write));
-    }
-    let (read, write) = pipe()?;
-    (pipes.stdout, stdio.stdout) = (Some(read), Some(write));
-    let (read, write) = pipe()?;
-    (pipes.stderr, stdio.stderr) = (Some(read), Some(write));
-    Ok((stdio, pipes))
+    pipes(config.interactive).context(step)
 }
 
 /// The same for a further command. Where nobody listens, what it has no pipe
 /// for is /dev/null.
 pub(super) fn make_for_exec(request: &ExecRequest) -> Result<(Stdio, Pipes)> {
+    if request.tty || request.detach {
+        return Ok((Stdio::default(), Pipes::default()));
+    }
+    pipes(request.interactive).context(|| "make the command's stdio")
+}
+
+/// Pipes for stdout and stderr, and for stdin where it is `interactive`.
+fn pipes(interactive: bool) -> rustix::io::Result<(Stdio, Pipes)> {
     let mut stdio = Stdio::default();
     let mut pipes = Pipes::default();
-    if request.tty || request.detach {
-        return Ok((stdio, pipes));
-    }
-    let pipe = || pipe_with(PipeFlags::CLOEXEC).context(|| "make the command's stdio");
-    if request.interactive {
+    let pipe = || pipe_with(PipeFlags::CLOEXEC);
+    if interactive {
         let (read, write) = pipe()?;
         (stdio.stdin, pipes.stdin) = (Some(read), Some(write));
     }
