@@ -4,8 +4,9 @@
 //! is copied in one state or another, or is an error.
 
 use super::descent::{Descent, OPEN_DIR, Visit, walk};
+use super::live::refused;
 use super::whiteout::{is_whiteout, make_whiteout};
-use crate::error::{Cause, Context, Error, Result};
+use crate::error::{Context, Error, Result};
 use crate::sys::xattr;
 use rustix::fs::{
     AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, SeekFrom, Stat, Timespec, Timestamps, Uid,
@@ -186,15 +187,6 @@ fn times(stat: &Stat) -> Timestamps {
     Timestamps {
         last_access: Timespec { tv_sec: stat.st_atime, tv_nsec: stat.st_atime_nsec as i64 },
         last_modification: Timespec { tv_sec: stat.st_mtime, tv_nsec: stat.st_mtime_nsec as i64 },
-    }
-}
-
-fn refused(errno: Errno, uid: u32, gid: u32) -> Error {
-    let error = errno.into_error().context(format!("give it to {uid}:{gid}"));
-    if errno == Errno::INVAL {
-        error.hint("the id is not mapped in the user namespace: see /etc/subuid and /etc/subgid").see_doctor()
-    } else {
-        error
     }
 }
 

@@ -146,11 +146,7 @@ impl Visit for Graft<'_> {
     }
 
     fn file(&mut self, parent: BorrowedFd<'_>, name: &CStr) -> Result<()> {
-        let stat = match rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => stat,
-            Err(Errno::NOENT) => return Ok(()),
-            Err(error) => return Err(error).context(|| "look at it").map_err(|error| self.at(name, error)),
-        };
+        let Some(stat) = look(parent, name).map_err(|error| self.at(name, error))? else { return Ok(()) };
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile | FileType::Symlink | FileType::Fifo => {}
             // What became a directory is not copied; devices nobody can make.
@@ -219,6 +215,15 @@ impl Graft<'_> {
             rustix::fs::linkat(&dir, last, into, name, AtFlags::empty())
         })?;
         Ok(true)
+    }
+}
+
+/// What there is under a name; `None` where it was removed meanwhile.
+pub(super) fn look(parent: BorrowedFd<'_>, name: &CStr) -> Result<Option<Stat>> {
+    match rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => Ok(Some(stat)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(error) => Err(error).context(|| "look at it"),
     }
 }
 

@@ -92,7 +92,8 @@ pub(crate) fn mtime(stat: &Stat) -> (i64, u32) {
     (stat.st_mtime, u32::try_from(stat.st_mtime_nsec).unwrap_or(0))
 }
 
-fn refused(errno: Errno, uid: u32, gid: u32) -> Error {
+/// An owner could not be given.
+pub(super) fn refused(errno: Errno, uid: u32, gid: u32) -> Error {
     let error = errno.into_error().context(format!("give it to {uid}:{gid}"));
     if errno == Errno::INVAL {
         error.hint("the id is not mapped in the user namespace: see /etc/subuid and /etc/subgid").see_doctor()

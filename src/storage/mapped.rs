@@ -47,8 +47,9 @@ impl LayerStore {
     }
 }
 
-/// The outer id of the image's id. Where even root is not mapped (a map of the
-/// user's own id alone), the first id that is.
+/// The outer id of the image's id: that of the container's root where it has no
+/// place. Where even root is not mapped (a map of the user's own id alone), the
+/// first id that is.
 pub(crate) fn shifted(map: &IdMap, id: u32) -> u32 {
     let first = || map.0.first().map_or(0, |range| range.outside);
     map.to_outside(id).or_else(|| map.to_outside(0)).unwrap_or_else(first)

@@ -3,7 +3,7 @@
 //! Memory is bounded: what is read goes out.
 
 use super::descent::{Visit, walk};
-use super::graft::{MAX_DEPTH, is_pseudo, open_directory, open_file, too_deep};
+use super::graft::{MAX_DEPTH, is_pseudo, look, open_directory, open_file, too_deep};
 use super::live::{mtime, xattrs_of};
 use super::tar_write::{Content, EntryHeader, TarWriter};
 use crate::error::{Context, Error, Result};
@@ -92,11 +92,7 @@ impl<W: Write> Visit for Out<'_, W> {
     }
 
     fn file(&mut self, parent: BorrowedFd<'_>, name: &CStr) -> Result<()> {
-        let stat = match rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => stat,
-            Err(Errno::NOENT) => return Ok(()),
-            Err(error) => return Err(error).context(|| "look at it").map_err(|error| self.at(name, error)),
-        };
+        let Some(stat) = look(parent, name).map_err(|error| self.at(name, error))? else { return Ok(()) };
         let path = [&self.path, name.to_bytes()].concat();
         match FileType::from_raw_mode(stat.st_mode) {
             // No archive holds sockets; what became a directory is left out.

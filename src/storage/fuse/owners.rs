@@ -1,5 +1,6 @@
 //! Who the owners of lower files are shown as.
 
+use crate::storage::mapped::shifted;
 use crate::types::idmap::IdMap;
 
 /// How owners of lower layers are shown, and given to copies of their files.
@@ -29,13 +30,6 @@ impl LowerOwners {
             shift(&self.gid, squash(gid, self.squash.map(|owner| owner.1))),
         )
     }
-}
-
-/// The outer id of the layer's id: that of the container's root where it has no
-/// place, and the first that is mapped where even root has none.
-fn shifted(map: &IdMap, id: u32) -> u32 {
-    let first = || map.0.first().map_or(0, |range| range.outside);
-    map.to_outside(id).or_else(|| map.to_outside(0)).unwrap_or_else(first)
 }
 
 #[cfg(test)]
