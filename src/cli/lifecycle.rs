@@ -134,13 +134,17 @@ pub(crate) fn rename(args: RenameArgs) -> Result<u8> {
     Ok(0)
 }
 
-/// Does the same to each container. What fails is shown at once and does not
-/// keep the others from their turn; the exit code tells of it.
+/// [`each_of`] things by their names.
 pub(super) fn each(names: &[String], mut action: impl FnMut(&str) -> Result<()>) -> Result<u8> {
-    each_of(&mut names.iter(), |name| action(name))
+    each_of(names, |name| action(name))
 }
 
-fn each_of<T>(things: &mut dyn Iterator<Item = T>, mut action: impl FnMut(T) -> Result<()>) -> Result<u8> {
+/// Does the same to each. What fails is shown at once and does not keep the
+/// others from their turn; the exit code tells of it.
+pub(super) fn each_of<T>(
+    things: impl IntoIterator<Item = T>,
+    mut action: impl FnMut(T) -> Result<()>,
+) -> Result<u8> {
     let mut code = 0;
     for thing in things {
         match action(thing) {

@@ -1,7 +1,8 @@
 //! `mount` and `unmount`, of containers and of images.
 
 use super::command::{Entry, command};
-use super::{exit, ui};
+use super::lifecycle::each_of;
+use super::ui;
 use crate::engine::Engine;
 use crate::engine::mount::{Unmount, image_mount};
 use crate::error::{Context, Error, Result};
@@ -110,7 +111,7 @@ pub(crate) fn mount(args: MountArgs) -> Result<u8> {
         return list(&engine, &args);
     }
     let targets = containers(&engine, "mount", &args.containers, (args.all, args.latest))?;
-    each(targets, |(_, id)| ui::line(&engine.mount_container(&id?)?.display().to_string()))
+    each_of(targets, |(_, id)| ui::line(&engine.mount_container(&id?)?.display().to_string()))
 }
 
 /// Unmounts containers, and prints them as they were named.
@@ -122,7 +123,7 @@ pub(crate) fn unmount(args: UnmountArgs) -> Result<u8> {
         let mounted = |id: &ContainerId| engine.mounted_at(id.as_str()).is_ok_and(|place| place.is_some());
         targets.retain(|(_, id)| id.as_ref().is_ok_and(mounted));
     }
-    each(targets, |(word, id)| {
+    each_of(targets, |(word, id)| {
         engine.unmount_container(&id?, how(args.force))?;
         ui::line(&word)
     })
@@ -140,7 +141,7 @@ pub(crate) fn mount_images(args: ImageMountArgs) -> Result<u8> {
     } else if names.is_empty() {
         return list_images(&engine, args.format.as_deref());
     }
-    each(names, |name| ui::line(&engine.mount_image(&name)?.1.display().to_string()))
+    each_of(names, |name| ui::line(&engine.mount_image(&name)?.1.display().to_string()))
 }
 
 /// Unmounts images, and prints their ids.
@@ -156,7 +157,7 @@ pub(crate) fn unmount_images(args: ImageUnmountArgs) -> Result<u8> {
         return Err(Error::usage("'coracle image unmount' requires at least 1 argument")
             .hint("see `coracle image unmount --help`"));
     }
-    each(names, |name| ui::line(&engine.unmount_image(&name, how(args.force))?.to_string()))
+    each_of(names, |name| ui::line(&engine.unmount_image(&name, how(args.force))?.to_string()))
 }
 
 fn how(force: bool) -> Unmount {
@@ -214,23 +215,6 @@ pub(super) fn containers(
         }
         (false, false) => Ok(names.iter().map(|name| (name.clone(), engine.resolve(name))).collect()),
     }
-}
-
-/// Does the same to each. What fails is shown at once and does not keep the
-/// others from their turn; the exit code tells of it.
-pub(super) fn each<T>(things: Vec<T>, mut action: impl FnMut(T) -> Result<()>) -> Result<u8> {
-    let mut code = 0;
-    for thing in things {
-        match action(thing) {
-            Ok(()) => {}
-            Err(error) if ui::stdout_closed() => return Err(error),
-            Err(error) => {
-                ui::error(&error);
-                code = exit::code(&error);
-            }
-        }
-    }
-    Ok(code)
 }
 
 fn list(engine: &Engine, args: &MountArgs) -> Result<u8> {

@@ -2,7 +2,8 @@
 
 use super::command::{Entry, command};
 use super::container_options::ResourceOptions;
-use super::mounts::{containers, each};
+use super::lifecycle::each_of;
+use super::mounts::containers;
 use super::{progress, ui};
 use crate::engine::Engine;
 use crate::engine::clone::CloneOptions;
@@ -146,7 +147,7 @@ pub(crate) fn init(args: InitArgs) -> Result<u8> {
     if args.all {
         targets.retain(|(_, id)| id.as_ref().is_ok_and(|id| !engine.is_up(id)));
     }
-    each(targets, |(word, id)| {
+    each_of(targets, |(word, id)| {
         engine.init_container(&id?)?;
         ui::line(&word)
     })
@@ -163,7 +164,7 @@ pub(crate) fn cleanup(args: CleanupArgs) -> Result<u8> {
     if args.all {
         targets.retain(|(_, id)| id.as_ref().is_ok_and(|id| !engine.is_up(id)));
     }
-    each(targets, |(word, id)| {
+    each_of(targets, |(word, id)| {
         let id = id?;
         let record = engine.store.record(&id)?;
         engine.clean_up_container(&id)?;
