@@ -159,6 +159,30 @@ fn find(engine: &Engine, name: &str, objects: &[Object], size: bool) -> Result<F
     Err(Error::not_found(format!("no such object: {name}")))
 }
 
+/// Shows the document of each: what was found is printed, what was not is an
+/// error.
+///
+/// # Errors
+/// `Invalid` for a wrong template.
+pub(super) fn each(
+    names: &[String],
+    format: Option<&str>,
+    find: impl Fn(&Engine, &str) -> Result<Value>,
+) -> Result<u8> {
+    let format = Format::of_document(format)?;
+    let engine = Engine::open()?;
+    let mut documents = Vec::new();
+    let mut failures = Vec::new();
+    for name in names {
+        match find(&engine, name) {
+            Ok(document) => documents.push(document),
+            Err(error) => failures.push(error),
+        }
+    }
+    ui::write(render(&documents, format.as_ref())?.as_bytes())?;
+    Ok(super::exit::after(&failures))
+}
+
 pub(super) fn render(documents: &[Value], format: Option<&Format>) -> Result<String> {
     let lines = |render: &dyn Fn(&Value) -> Result<String>| -> Result<String> {
         documents.iter().map(|document| render(document).map(|line| format!("{line}\n"))).collect()

@@ -1,6 +1,6 @@
 //! `coracle network`.
 
-use super::inspect::render as render_documents;
+use super::inspect;
 use super::prune::{Report, confirmed};
 use super::table::{self, Headings};
 use super::template::Format;
@@ -211,18 +211,7 @@ pub(crate) struct InspectArgs {
 /// # Errors
 /// `Invalid` for a wrong template.
 pub(crate) fn inspect(args: InspectArgs) -> Result<u8> {
-    let format = Format::of_document(args.format.as_deref())?;
-    let engine = Engine::open()?;
-    let mut documents = Vec::new();
-    let mut failures = Vec::new();
-    for name in &args.networks {
-        match engine.network_document(name) {
-            Ok(document) => documents.push(document),
-            Err(error) => failures.push(error),
-        }
-    }
-    ui::write(render_documents(&documents, format.as_ref())?.as_bytes())?;
-    Ok(exit::after(&failures))
+    inspect::each(&args.networks, args.format.as_deref(), Engine::network_document)
 }
 
 #[derive(Args, Debug, Default)]

@@ -1,7 +1,8 @@
 //! `coracle volume`.
 
+use super::inspect;
 use super::table::{self, Headings};
-use super::template::{Format, Scope};
+use super::template::Format;
 use super::ui;
 use crate::engine::Engine;
 use crate::engine::volumes::{VolumeFilters, VolumeRequest};
@@ -129,29 +130,9 @@ pub(crate) struct InspectArgs {
 /// # Errors
 /// `Invalid` for a wrong template.
 pub(crate) fn inspect(args: InspectArgs) -> Result<u8> {
-    let format = Format::of_document(args.format.as_deref())?;
-    let engine = Engine::open()?;
-    let mut documents = Vec::new();
-    let mut failures = Vec::new();
-    for name in &args.volumes {
-        match engine.volume(name).and_then(|volume| engine.volume_document(&volume)) {
-            Ok(document) => documents.push(document),
-            Err(error) => failures.push(error),
-        }
-    }
-    let text = match format {
-        None => format!("{:#}\n", Value::Array(documents)),
-        Some(Format::Json) => format!("{}\n", Value::Array(documents)),
-        Some(Format::Table(template) | Format::Template(template)) => {
-            let texts: Vec<String> = documents
-                .iter()
-                .map(|document| template.render(document, Scope::default()))
-                .collect::<Result<_>>()?;
-            lines(texts.iter())
-        }
-    };
-    ui::write(text.as_bytes())?;
-    Ok(super::exit::after(&failures))
+    inspect::each(&args.volumes, args.format.as_deref(), |engine, name| {
+        engine.volume(name).and_then(|volume| engine.volume_document(&volume))
+    })
 }
 
 #[derive(Args, Debug, Default)]
