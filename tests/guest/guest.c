@@ -14,6 +14,8 @@
  *   guest names ADDR REPLY    answers each question for a name with REPLY, on port 53
  *   guest say tcp|udp ADDR PORT N  sends N bytes, prints "ok" when they come back
  *   guest resolve SERVER      prints the address that SERVER gives for a name
+ *   guest ask SERVER NAME RATE N  asks N times for NAME, RATE times a second; prints how often it was
+ *                             told an address, how often another one than before, and the last one
  *   guest swap A B            prints "ready" and exchanges the two names until it is killed
  *   guest grow FILE           prints "ready" and makes FILE longer until it is killed
  *   guest direct FILE N       writes FILE N times, directly and asynchronously, while another process reads
@@ -37,6 +39,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 extern char **environ;
@@ -441,6 +444,52 @@ static int resolve(const char *server)
 	return 0;
 }
 
+static long milliseconds(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* One label. Each question has its number as id; the last four bytes of an answer are the address. */
+static int ask(const char *server, const char *name, int rate, int count)
+{
+	unsigned char question[300] = "\0\0\x01\0\0\x01\0\0\0\0\0", buffer[1024], last[4] = "";
+	int s = at(SOCK_DGRAM, server, 53, 0), length = strlen(name), sent = 0, told = 0, others = 0;
+	long start = milliseconds(), heard = start;
+	char text[INET_ADDRSTRLEN];
+
+	if (s < 0 || length > 63)
+		return 1;
+	question[12] = length;
+	memcpy(question + 13, name, length);
+	memcpy(question + 13 + length, "\0\0\1\0\1", 5);
+	while (sent < count || (told < count && milliseconds() - heard < 5000)) {
+		struct pollfd wait = { s, POLLIN, 0 };
+		long due = start + sent * 1000L / rate - milliseconds();
+
+		if (sent < count && due <= 0) {
+			question[0] = sent >> 8;
+			question[1] = sent & 255;
+			if (write(s, question, 18 + length) < 0)
+				return 1;
+			sent++;
+			continue;
+		}
+		if (poll(&wait, 1, sent < count ? due : 1000) <= 0)
+			continue;
+		if (read(s, buffer, sizeof buffer) != 18 + length + 16 || buffer[7] != 1)
+			continue;
+		heard = milliseconds();
+		if (told++ && memcmp(last, buffer + 18 + length + 12, 4))
+			others++;
+		memcpy(last, buffer + 18 + length + 12, 4);
+	}
+	printf("%d %d %s\n", told, others, inet_ntop(AF_INET, last, text, sizeof text));
+	return 0;
+}
+
 /* Sends and receives at once, or both ends could wait for each other. */
 static int say(int is_udp, const char *address, int port, long total)
 {
@@ -613,6 +662,8 @@ int main(int argc, char **argv)
 		return names(argv[2], argv[3]);
 	if (!strcmp(command, "resolve") && argc > 2)
 		return resolve(argv[2]);
+	if (!strcmp(command, "ask") && argc > 5)
+		return ask(argv[2], argv[3], atoi(argv[4]), atoi(argv[5]));
 	if (!strcmp(command, "say") && argc > 5)
 		return say(!strcmp(argv[2], "udp"), argv[3], atoi(argv[4]), atol(argv[5]));
 	if (!strcmp(command, "swap") && argc > 3)

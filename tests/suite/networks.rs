@@ -347,6 +347,22 @@ fn the_built_in_uplink_serves_bridges_and_one_that_dies_is_started_again() {
 
 /// Answers for one that stays are always right, and those for others are right
 /// or none, while others come and go.
+/// 500 a second, as the kernel counts what was answered: on the asker's socket.
+#[test]
+fn no_query_of_many_is_dropped_while_containers_come_and_go() {
+    let Some(sandbox) = sandbox(&[Image("busybox"), Image("guest")]) else { return };
+    sandbox.ok(["network", "create", "n"]);
+    server(&sandbox, "stays", &["--network", "n"]);
+    let right = address(&sandbox, "stays", "n");
+    let gateway = sandbox.ok(["network", "inspect", "-f", "{{(index .IPAM.Config 0).Gateway}}", "n"]);
+    let asks = sandbox.spawn(["run", "--network", "n", "guest", "ask", &gateway, "stays", "500", "3000"]);
+    for _ in 0..5 {
+        sandbox.ok(["run", "--rm", "--network", "n", "busybox", "true"]);
+    }
+    let output = asks.wait();
+    assert_eq!(output.text(), format!("3000 0 {right}"), "{output}");
+}
+
 #[test]
 fn no_answer_is_wrong_while_containers_come_and_go() {
     let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
