@@ -1,6 +1,7 @@
 //! Where everything lives: one folder a lifetime (XDG base directory spec).
 
 use crate::error::{Context, Error, Result};
+use crate::sys::process::start_ticks;
 use crate::types::id::ContainerId;
 use rustix::fs::{Access, Mode, OFlags};
 use serde::{Deserialize, Serialize};
@@ -146,18 +147,32 @@ pub(crate) fn create_private(path: &Path) -> Result<()> {
 /// `$XDG_RUNTIME_DIR/coracle`; without the variable, or where it is another's,
 /// `/run/user/UID` if that is ours; else a directory of our own under `/tmp`, checked for owner and mode.
 fn runtime_dir(uid: u32) -> Result<PathBuf> {
-    if let Some(dir) = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|d| d.is_absolute()) {
-        if dir.is_dir() && !is_closed(&dir, uid) {
-            return Ok(dir.join("coracle"));
-        }
-    }
-    let run_user = PathBuf::from(format!("/run/user/{uid}"));
-    if std::fs::metadata(&run_user).is_ok_and(|meta| meta.uid() == uid) {
-        return Ok(run_user.join("coracle"));
+    let of_session = PathBuf::from(format!("/run/user/{uid}"));
+    let named = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|dir| dir.is_absolute());
+    if let Some(dir) = named.filter(|dir| *dir != of_session && dir.is_dir() && !is_closed(dir, uid)) {
+        return Ok(dir.join("coracle"));
     }
     let fallback = fallback_runtime_dir(uid);
+    let has_session = std::fs::metadata(&of_session).is_ok_and(|meta| meta.uid() == uid);
+    if has_session && !is_in_use(&fallback, uid) {
+        return Ok(of_session.join("coracle"));
+    }
     check_fallback(&fallback, uid)?;
     Ok(fallback)
+}
+
+/// Whether containers run there that were started while the user had no session,
+/// by cron say: whoever logs in meanwhile must find them, and not take them for
+/// lost. In `outer` each of their monitors has a file, `<pid>-<start time>`.
+fn is_in_use(fallback: &Path, uid: u32) -> bool {
+    let Ok(entries) = std::fs::read_dir(fallback.join("outer")) else { return false };
+    let lives = |name: &str| {
+        let (pid, start) = name.split_once('-')?;
+        Some(start_ticks(pid.parse().ok()?)? == start.parse::<u64>().ok()?)
+    };
+    // It may be another's trap: then nothing in it counts.
+    check_fallback(fallback, uid).is_ok()
+        && entries.flatten().any(|entry| entry.file_name().to_str().and_then(lives) == Some(true))
 }
 
 /// Whether it is another user's and closed to this one: so it is after a `su`
@@ -189,5 +204,27 @@ fn check_fallback(path: &Path, uid: u32) -> Result<()> {
         Err(Error::failed(format!("{} belongs to someone else or is open to others", path.display()))
             .hint("set XDG_RUNTIME_DIR to a directory of your own with mode 0700")
             .see_doctor())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_in_use_as_long_as_one_of_its_monitors_lives() {
+        let place = tempfile::tempdir().expect("a directory");
+        let path = place.path().join("coracle-1");
+        create_private(&path.join("outer")).expect("made");
+        let uid = rustix::process::getuid().as_raw();
+        let (pid, start) = (std::process::id(), start_ticks(std::process::id()).expect("this process"));
+        for stale in ["1-x".to_owned(), "nonsense".to_owned(), format!("{pid}-{}", start + 1)] {
+            std::fs::write(path.join("outer").join(stale), "").expect("written");
+        }
+        assert!(!is_in_use(&path, uid));
+        std::fs::write(path.join("outer").join(format!("{pid}-{start}")), "").expect("written");
+        assert!(is_in_use(&path, uid));
+        assert!(!is_in_use(&path, uid + 1), "another's is a trap");
+        assert!(!is_in_use(&place.path().join("coracle-2"), uid) && !place.path().join("coracle-2").exists());
     }
 }

@@ -68,6 +68,13 @@ fn writable(path: &Path) -> Result<()> {
 fn runtime(dirs: &Dirs, uid: u32) -> Check {
     const NAME: &str = "XDG_RUNTIME_DIR";
     if dirs.runtime == fallback_runtime_dir(uid) {
+        if Path::new("/run/user").join(uid.to_string()).is_dir() {
+            return Check::note(
+                NAME,
+                format!("{} is used as long as containers run there", dirs.runtime.display()),
+                "they were started without a session; all others share it with them",
+            );
+        }
         return Check::limited(
             NAME,
             format!("not set, or no directory: {} is used", dirs.runtime.display()),

@@ -4,6 +4,7 @@
 mod crowd;
 mod delegated;
 mod limits;
+mod logins;
 mod scopes;
 mod sessions;
 

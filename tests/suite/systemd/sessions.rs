@@ -41,7 +41,8 @@ pub(super) fn wait_for_the_manager_of_ben_to_end() {
     });
 }
 
-const LOAD: &str = "$tool load -q -i /mnt/images/busybox/archive.tar >/dev/null;";
+/// One image for the user of `$tool`.
+pub(super) const LOAD: &str = "$tool load -q -i /mnt/images/busybox/archive.tar >/dev/null;";
 
 #[test]
 fn containers_of_who_does_not_linger_end_at_log_out_and_say_so() {
