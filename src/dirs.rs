@@ -1,6 +1,6 @@
 //! Where everything lives: one folder a lifetime (XDG base directory spec).
 
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Result, Trouble};
 use crate::sys::process::start_ticks;
 use crate::types::id::ContainerId;
 use rustix::fs::{Access, Mode, OFlags};
@@ -138,9 +138,9 @@ pub(crate) fn create_private(path: &Path) -> Result<()> {
     }
     match std::fs::DirBuilder::new().mode(0o700).create(path) {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-        result => {
-            result.context(|| format!("make the directory {}", path.display())).map_err(Error::see_doctor)
-        }
+        result => result
+            .context(|| format!("make the directory {}", path.display()))
+            .map_err(|error| error.see_doctor(Trouble::Folders)),
     }
 }
 
@@ -203,7 +203,7 @@ fn check_fallback(path: &Path, uid: u32) -> Result<()> {
     } else {
         Err(Error::failed(format!("{} belongs to someone else or is open to others", path.display()))
             .hint("set XDG_RUNTIME_DIR to a directory of your own with mode 0700")
-            .see_doctor())
+            .see_doctor(Trouble::Folders))
     }
 }
 

@@ -4,6 +4,10 @@
 //! hints say what to do next. `Kind` is all that a caller may branch on: it
 //! becomes the exit code (and later the HTTP status).
 
+mod trouble;
+
+pub(crate) use trouble::Trouble;
+
 use std::fmt;
 
 /// `std::result::Result` with this crate's [`Error`].
@@ -51,14 +55,22 @@ struct Inner {
     /// Outermost action first; the last one is the original message.
     messages: Vec<String>,
     hints: Vec<String>,
+    /// Whether the last hint points to `coracle doctor`.
+    pointed: Pointed,
     /// The errno of the system call that failed, where one did.
     errno: Option<i32>,
     /// Where docker's exit code is not that of the kind.
     exit_code: Option<u8>,
 }
 
-/// The command that looks at the host.
-const DOCTOR: &str = "coracle doctor";
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pointed {
+    No,
+    /// By what the errno means in general.
+    Generally,
+    /// By who knows what was tried.
+    Expressly,
+}
 
 impl Error {
     pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
@@ -67,6 +79,7 @@ impl Error {
                 kind,
                 messages: vec![message.into()],
                 hints: Vec::new(),
+                pointed: Pointed::No,
                 errno: None,
                 exit_code: None,
             }),
@@ -108,7 +121,9 @@ impl Error {
     /// Adds what the user can do about it.
     #[must_use]
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.inner.hints.push(hint.into());
+        // What helps comes before where to look.
+        let end = self.inner.hints.len() - usize::from(self.inner.pointed != Pointed::No);
+        self.inner.hints.insert(end, hint.into());
         self
     }
 
@@ -119,19 +134,28 @@ impl Error {
         self
     }
 
-    /// Points to `coracle doctor`, which tries what has failed here and says what
-    /// mends it; once, however many layers do so.
+    /// Points to the lines of `coracle doctor` that try what has failed here and
+    /// say what mends it; once, however many layers do so: the innermost knows best.
     #[must_use]
-    pub(crate) fn see_doctor(self) -> Self {
-        if self.inner.hints.iter().any(|hint| hint.contains(DOCTOR)) {
-            return self;
+    pub(crate) fn see_doctor(self, trouble: Trouble) -> Self {
+        self.point(trouble, Pointed::Expressly)
+    }
+
+    fn point(mut self, trouble: Trouble, how: Pointed) -> Self {
+        match self.inner.pointed {
+            Pointed::Expressly => return self,
+            Pointed::Generally => drop(self.inner.hints.pop()),
+            Pointed::No => {}
         }
-        self.hint(format!("see `{DOCTOR}` for what this host allows"))
+        self.inner.hints.push(trouble.pointer());
+        self.inner.pointed = how;
+        self
     }
 
     /// The hint for a user; that to look at `coracle doctor` is none to `doctor`.
     pub(crate) fn remedy(&self) -> Option<&str> {
-        self.inner.hints.iter().map(String::as_str).find(|hint| !hint.contains(DOCTOR))
+        let end = self.inner.hints.len() - usize::from(self.inner.pointed != Pointed::No);
+        self.inner.hints[..end].first().map(String::as_str)
     }
 
     /// For a warning, which has no hints of its own: the first one in brackets.
@@ -201,7 +225,10 @@ impl Cause for std::io::Error {
         };
         let mut error = Error::new(kind, describe_io(&self));
         error.inner.errno = self.raw_os_error();
-        error
+        match self.raw_os_error().and_then(Trouble::of_errno) {
+            Some(trouble) => error.point(trouble, Pointed::Generally),
+            None => error,
+        }
     }
 }
 
@@ -280,6 +307,22 @@ mod tests {
         assert_eq!(error.to_string(), "start web: mount overlay on /m: No space left on device");
         assert_eq!(error.errno(), Some(libc::ENOSPC));
         assert_eq!(error.kind(), Kind::Failed);
-        assert_eq!(error.hints(), ["see sysctl fs.mount-max"]);
+        assert_eq!(error.hints()[0], "see sysctl fs.mount-max");
+        assert_eq!(error.remedy(), Some("see sysctl fs.mount-max"));
+    }
+
+    #[test]
+    fn doctor_is_pointed_to_once_and_last() {
+        let full = || std::io::Error::from_raw_os_error(libc::ENOSPC).into_error();
+        let pointer = |error: &Error| error.hints().last().cloned().expect("one");
+        assert_eq!(pointer(&full()), "see `coracle doctor`, which looks at: room, mounts");
+        assert_eq!(full().remedy(), None);
+        // Who knows the call knows better, and of these the innermost.
+        let error = full().see_doctor(Trouble::Terminals).see_doctor(Trouble::Fuse).hint("do this");
+        assert_eq!(error.hints().len(), 2, "{error:?}");
+        assert_eq!(pointer(&error), Trouble::Terminals.pointer());
+        assert_eq!(error.remedy(), Some("do this"));
+        let plain = std::io::Error::from_raw_os_error(libc::EACCES).into_error();
+        assert!(plain.hints().is_empty());
     }
 }

@@ -3,6 +3,7 @@
 
 use super::limits::{Setting, settings};
 use super::{delegation, manager};
+use crate::error::Trouble;
 use crate::types::cgroup::CgroupsMode;
 use crate::types::limits::Limits;
 
@@ -51,8 +52,9 @@ impl Attainable {
         words.dedup();
         (!words.is_empty()).then(|| {
             format!(
-                "the container runs without limits whose controllers are not delegated to you: {} (see `coracle doctor`)",
-                words.join(", ")
+                "the container runs without limits whose controllers are not delegated to you: {} ({})",
+                words.join(", "),
+                Trouble::ControlGroups.pointer()
             )
         })
     }

@@ -1,6 +1,6 @@
 //! Where this user may make control groups.
 
-use crate::error::{BestEffort, Context, Error, Result};
+use crate::error::{BestEffort, Context, Error, Result, Trouble};
 use rustix::fs::{Access, AtFlags, CWD};
 use std::path::{Path, PathBuf};
 
@@ -186,7 +186,9 @@ pub(super) fn below(place: &Path, parent: &str) -> Result<PathBuf> {
         path.push(name);
         match std::fs::create_dir(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-                return Err(error).context(|| format!("make the control group {}", path.display()));
+                return Err(error)
+                    .context(|| format!("make the control group {}", path.display()))
+                    .map_err(|error| error.see_doctor(Trouble::ControlGroups));
             }
             _ => {}
         }

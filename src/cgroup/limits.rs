@@ -2,7 +2,7 @@
 //! Documentation/admin-guide/cgroup-v2.rst.
 
 use super::Delegation;
-use crate::error::Error;
+use crate::error::{Error, Trouble};
 use crate::types::limits::{DeviceLimits, Limits};
 
 /// Microseconds.
@@ -171,7 +171,9 @@ pub(super) fn not_delegated(setting: &Setting, controllers: &str) -> Error {
 const DELEGABLE: [&str; 5] = ["cpu", "cpuset", "io", "memory", "pids"];
 
 fn without(error: Error) -> Error {
-    error.hint("to run without limits: leave the flag out, or add --cgroups=disabled").see_doctor()
+    error
+        .hint("to run without limits: leave the flag out, or add --cgroups=disabled")
+        .see_doctor(Trouble::ControlGroups)
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ pub(crate) use limits::DROP_IN;
 pub(crate) use scope::leave_scope_of_monitor;
 pub(crate) use stats::{pressure, stats};
 
-use crate::error::{BestEffort, Context, Result};
+use crate::error::{BestEffort, Context, Result, Trouble};
 use crate::types::cgroup::CgroupsMode;
 use crate::types::limits::Limits;
 use rustix::fs::{Access, AtFlags, Mode, OFlags};
@@ -174,7 +174,11 @@ impl Group {
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
             // Not worth more than a limit: a container needs no group.
             Err(_) if settings.is_empty() => return Ok(None),
-            Err(error) => return Err(error).context(|| format!("make the control group {}", path.display())),
+            Err(error) => {
+                return Err(error)
+                    .context(|| format!("make the control group {}", path.display()))
+                    .map_err(|error| error.see_doctor(Trouble::ControlGroups));
+            }
         }
         let mut group = Self::open(&path)?;
         group.keeper = Keeper::Own;

@@ -13,7 +13,7 @@ use super::delegate;
 use super::message::Body;
 use super::properties::{Property, Value, properties};
 use super::{Group, PREFIX, Request};
-use crate::error::{BestEffort, Context, Error, Kind, Result};
+use crate::error::{BestEffort, Context, Error, Kind, Result, Trouble};
 use crate::sys::process::{self, Cloned};
 use rustix::process::{Signal, WaitId, WaitIdOptions};
 use std::os::fd::{AsFd, OwnedFd};
@@ -234,7 +234,10 @@ pub(super) struct Placeholder {
 
 impl Placeholder {
     fn start() -> Result<Self> {
-        match process::fork().context(|| "start a process")? {
+        match process::fork()
+            .context(|| "start a process")
+            .map_err(|error| error.see_doctor(Trouble::Processes))?
+        {
             Cloned::Child => {
                 rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).or_ignore();
                 process::close_all_but(&[]).or_ignore();

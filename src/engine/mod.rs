@@ -65,7 +65,7 @@ mod image_tests;
 
 use crate::config::{self, Config};
 use crate::dirs::Dirs;
-use crate::error::Result;
+use crate::error::{Result, Trouble};
 use crate::state::store::Store;
 use crate::storage::unpack::Ownership;
 use crate::types::id::ContainerId;
@@ -136,7 +136,8 @@ impl Engine {
     pub(crate) fn limits(&self) -> Option<String> {
         match self.outer.get() {
             Some(Outer { created: true, extent: Extent::Single { reason }, .. }) => Some(format!(
-                "{reason}; running with a single id: files keep no other owner, see `coracle doctor`"
+                "{reason}; running with a single id: files keep no other owner ({})",
+                Trouble::Ids.pointer()
             )),
             _ => None,
         }

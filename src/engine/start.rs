@@ -3,7 +3,7 @@
 use super::Engine;
 use super::attach::{self, AttachEnd, AttachOptions};
 use crate::channel::Channel;
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Context, Error, Kind, Result, Trouble};
 use crate::monitor::executable::read_only_executable;
 use crate::monitor::messages::{FromMonitor, StartOrder};
 use crate::monitor::{FRONT_FD, ROLE};
@@ -133,7 +133,7 @@ fn spawn_monitor(passthrough: bool) -> Result<MonitorChannel> {
     let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).context(step)?;
     let args = ["coracle", ROLE].map(|word| CString::new(word).unwrap_or_default());
     let env = monitor_environment();
-    match process::fork().context(step)? {
+    match process::fork().context(step).map_err(|error| error.see_doctor(Trouble::Processes))? {
         Cloned::Child => {
             let ready = prepare_stdio(&there, &null, passthrough);
             if ready.is_ok() {

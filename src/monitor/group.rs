@@ -4,7 +4,7 @@
 use super::control::{STOP_TIMEOUT, stop_signal};
 use super::life::Container;
 use crate::cgroup::{self, Attainable, Begun, Group, Request};
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Context, Error, Kind, Result, Trouble};
 use crate::runtime::plan::{Cgroup, Plan};
 use crate::types::cgroup::CgroupsMode;
 use crate::types::container::RecordedRoot;
@@ -87,7 +87,8 @@ fn do_without(request: &Request<'_>, error: Error, warnings: &mut Vec<String>) -
     if needed || error.kind() == Kind::Invalid {
         return Err(error);
     }
-    warnings.push(format!("the container has no control group of its own: {error} (see `coracle doctor`)"));
+    let pointer = Trouble::ControlGroups.pointer();
+    warnings.push(format!("the container has no control group of its own: {error} ({pointer})"));
     Ok(())
 }
 

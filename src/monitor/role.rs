@@ -2,7 +2,7 @@
 //! starter, a pipe for its last words, and no other fd of its starter's.
 
 use super::executable::{own_environment, read_only_executable};
-use crate::error::{Context, Result};
+use crate::error::{Context, Result, Trouble};
 use crate::sys::process::{self, Cloned};
 use rustix::fs::{Mode, OFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -34,7 +34,7 @@ pub(super) fn spawn(role: &str, what: &'static str, apart: impl FnOnce() -> Resu
     let (said, stderr) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).context(step)?;
     let args = ["coracle", role].map(|word| CString::new(word).unwrap_or_default());
     let env = own_environment();
-    match process::fork().context(step)? {
+    match process::fork().context(step).map_err(|error| error.see_doctor(Trouble::Processes))? {
         Cloned::Child => {
             if leave_all_but(&there, &null, &stderr).and_then(|()| apart()).is_ok() {
                 process::fexecve(executable.as_fd(), &args, &env);

@@ -1,8 +1,9 @@
 //! What went wrong between us and a registry, in the user's words, and whether
 //! another try may help.
 
+use super::config::is_loopback;
 use super::http::Origin;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Trouble};
 use std::time::Duration;
 use ureq::Body;
 use ureq::http::Response;
@@ -100,8 +101,10 @@ impl Retries {
 pub(super) fn transport(origin: &Origin, error: ureq::Error) -> Failure {
     let host = origin.written();
     let unreachable = |why: String| {
-        Error::failed(format!("reach {host}: {why}"))
-            .hint("check the network and the name of the registry; images that are here run without it, and `load` needs none")
+        let error = Error::failed(format!("reach {host}: {why}"))
+            .hint("check the network and the name of the registry; images that are here run without it, and `load` needs none");
+        // To loopback no name server and no proxy leads.
+        if is_loopback(&origin.host) { error } else { error.see_doctor(Trouble::Registries) }
     };
     match error {
         ureq::Error::HostNotFound => unreachable("no address is known for this name".into()).into(),
@@ -115,7 +118,7 @@ pub(super) fn transport(origin: &Origin, error: ureq::Error) -> Failure {
         ureq::Error::Io(io) => io_failure(origin, &unreachable, io),
         ureq::Error::Rustls(tls) => tls_failure(origin, &tls),
         ureq::Error::Protocol(_) if origin.https => {
-            Failure { error: unreachable("it speaks no TLS".into()), retry: Retry::WithoutTls }
+            Failure { error: no_tls(origin), retry: Retry::WithoutTls }
         }
         other => unreachable(other.to_string()).into(),
     }
@@ -136,19 +139,23 @@ fn io_failure(origin: &Origin, unreachable: &dyn Fn(String) -> Error, io: std::i
 fn tls_failure(origin: &Origin, tls: &rustls::Error) -> Failure {
     let host = &origin.host;
     match tls {
-        rustls::Error::InvalidMessage(_) => Failure {
-            error: Error::failed(format!("{host}:{} speaks no TLS", origin.port)).hint(
-                "if it is a plain http registry that you trust, say so with --tls-verify=false or in registries.conf",
-            ),
-            retry: Retry::WithoutTls,
-        },
+        rustls::Error::InvalidMessage(_) => {
+            Failure { error: no_tls(origin), retry: Retry::WithoutTls }
+        }
         rustls::Error::InvalidCertificate(_) => {
             Error::failed(format!("the certificate of {host} is not accepted: {tls}"))
                 .hint(format!("add the authority that signed it to the system's certificates, or put its file into ~/.config/containers/certs.d/{}/ca.crt (a self-signed certificate must not be marked as an authority's)", origin.written()))
+                .see_doctor(Trouble::Certificates)
                 .into()
         }
         other => Error::failed(format!("TLS with {host}: {other}")).into(),
     }
+}
+
+fn no_tls(origin: &Origin) -> Error {
+    Error::failed(format!("{}:{} speaks no TLS", origin.host, origin.port)).hint(
+        "if it is a plain http registry that you trust, say so with --tls-verify=false or in registries.conf",
+    )
 }
 
 /// The text of an I/O error without Rust's "(os error N)".

@@ -5,7 +5,7 @@ use super::certificates::Identity;
 use super::config::is_loopback;
 use super::failure::{Failure, transport};
 use super::pace::Pace;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Result, Trouble};
 use std::io::Read;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -219,10 +219,24 @@ fn proxy() -> Result<Option<Proxy>> {
         if value.to_str().is_none_or(|value| Proxy::new(value).is_err()) {
             // The value is not shown: it may have a password.
             return Err(Error::invalid(format!("{name} is not the address of a proxy"))
-                .hint("write it as http://HOST:PORT or socks5://HOST:PORT"));
+                .hint("write it as http://HOST:PORT or socks5://HOST:PORT")
+                .see_doctor(Trouble::Registries));
         }
     }
     Ok(Proxy::try_from_env())
+}
+
+/// Host and port of the proxy that the environment names, for `doctor`.
+///
+/// # Errors
+/// Where it names one that cannot be.
+pub(crate) fn proxy_address() -> Result<Option<(String, u16)>> {
+    Ok(proxy()?.map(|proxy| (proxy.host().trim_matches(['[', ']']).to_owned(), proxy.port())))
+}
+
+/// How many authorities this system trusts, for `doctor`.
+pub(crate) fn trusted_authorities() -> usize {
+    rustls_native_certs::load_native_certs().certs.len()
 }
 
 /// This system's authorities and `more`.
@@ -230,7 +244,8 @@ fn trusted(more: &[Certificate<'static>]) -> Result<RootCerts> {
     let found = rustls_native_certs::load_native_certs();
     if found.certs.is_empty() && more.is_empty() {
         return Err(Error::failed("this system has no certificates to verify registries with")
-            .hint("install the package ca-certificates, or name a file in SSL_CERT_FILE"));
+            .hint("install the package ca-certificates, or name a file in SSL_CERT_FILE")
+            .see_doctor(Trouble::Certificates));
     }
     let system = found.certs.iter().map(|cert| Certificate::from_der(cert.as_ref()).to_owned());
     Ok(system.chain(more.iter().cloned()).collect::<Vec<_>>().into())

@@ -24,3 +24,5 @@ mod http;
 mod pace;
 pub(crate) mod stream;
 pub(crate) mod upload;
+
+pub(crate) use http::{proxy_address, trusted_authorities};

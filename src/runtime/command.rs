@@ -4,9 +4,9 @@
 use super::capabilities::{self, CapSet, ProcessCaps};
 use super::plan::{Process, Stdio};
 use super::seccomp;
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Context, Error, Kind, Result, Trouble};
 use crate::sys::process;
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, StatVfsMountFlags};
 use rustix::process::Signal;
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
@@ -148,6 +148,13 @@ impl Exec {
             return failure.hint(
                 "it is not a program for this machine: see its architecture with `file`, or a script without a #! line",
             );
+        }
+        let is_noexec = || {
+            rustix::fs::statvfs(path.as_c_str())
+                .is_ok_and(|stat| stat.f_flag.contains(StatVfsMountFlags::NOEXEC))
+        };
+        if error.raw_os_error() == Some(libc::EACCES) && !is_directory && is_noexec() {
+            return failure.hint("it lies on a mount with noexec").see_doctor(Trouble::NoExec);
         }
         failure
     }

@@ -1,6 +1,6 @@
 //! The container's terminal: a pty of the container's own devpts.
 
-use crate::error::{Context, Result};
+use crate::error::{Context, Result, Trouble};
 use rustix::fs::{Mode, OFlags};
 use rustix::pty::OpenptFlags;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -16,7 +16,8 @@ pub(crate) struct Terminal {
 pub(crate) fn open(devpts: BorrowedFd<'_>) -> Result<Terminal> {
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let master = rustix::fs::openat(devpts, "ptmx", flags, Mode::empty())
-        .context(|| "open a terminal in the container")?;
+        .context(|| "open a terminal in the container")
+        .map_err(|error| error.see_doctor(Trouble::Terminals))?;
     rustix::pty::unlockpt(&master).context(|| "unlock the terminal")?;
     let peer = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
     let slave = rustix::pty::ioctl_tiocgptpeer(&master, peer).context(|| "open the terminal's other end")?;

@@ -3,7 +3,7 @@
 use super::init;
 use super::plan::{Cgroup, Fresh, Namespaces, Plan, UserNamespace};
 use crate::channel::Channel;
-use crate::error::{BestEffort, Context, Error, Kind, Result};
+use crate::error::{BestEffort, Context, Error, Kind, Result, Trouble};
 use crate::sys::errno;
 use crate::sys::process::{self, Cloned};
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions};
@@ -208,10 +208,10 @@ fn clone_hint(error: Error) -> Error {
         Some(libc::ENOSPC) => error.hint(
             "a limit on namespaces is reached: see the files in /proc/sys/user, for example `sysctl user.max_net_namespaces`",
         )
-        .see_doctor(),
-        Some(libc::EPERM) => error.see_doctor(),
+        .see_doctor(Trouble::Namespaces),
+        Some(libc::EPERM) => error.see_doctor(Trouble::Namespaces),
         Some(errno) => match errno::explain("clone3", errno, &errno::read_host) {
-            Some(why) => error.context(why.cause).hint(why.fix).see_doctor(),
+            Some(why) => error.context(why.cause).hint(why.fix).see_doctor(Trouble::Processes),
             None => error,
         },
         None => error,
@@ -223,18 +223,19 @@ fn clone_hint(error: Error) -> Error {
 fn clone_in_joined_namespaces(plan: Plan, flags: u64, there: init::MonitorChannel) -> Result<(u32, OwnedFd)> {
     let step = || "join the other container's namespaces";
     let (read, mut write) = std::io::pipe().context(step)?;
-    let (middle, middle_fd) = match process::fork().context(step)? {
-        Cloned::Child => {
-            drop(read);
-            let report = match join_and_clone(plan, flags, there) {
-                Ok(pid) => format!("{pid}\n"),
-                Err(error) => format!("!{error}\n"),
-            };
-            write.write_all(report.as_bytes()).or_ignore();
-            process::exit_now(0)
-        }
-        Cloned::Parent { pid, pidfd } => (pid, pidfd),
-    };
+    let (middle, middle_fd) =
+        match process::fork().context(step).map_err(|error| error.see_doctor(Trouble::Processes))? {
+            Cloned::Child => {
+                drop(read);
+                let report = match join_and_clone(plan, flags, there) {
+                    Ok(pid) => format!("{pid}\n"),
+                    Err(error) => format!("!{error}\n"),
+                };
+                write.write_all(report.as_bytes()).or_ignore();
+                process::exit_now(0)
+            }
+            Cloned::Parent { pid, pidfd } => (pid, pidfd),
+        };
     drop(write);
     drop(there);
     // A line, not the end of the pipe: init holds its other end until it execs.

@@ -16,7 +16,7 @@ use super::plan::Process;
 use super::rootfs::Rootfs;
 use super::{console, rlimits, users};
 use crate::channel::Channel;
-use crate::error::{BestEffort, Context, Error, Kind, Result};
+use crate::error::{BestEffort, Context, Error, Kind, Result, Trouble};
 use crate::sys::process::{self, Cloned};
 use crate::sys::socket;
 use crate::types::idmap::IdMap;
@@ -82,7 +82,7 @@ pub(crate) fn spawn(plan: ExecPlan) -> Result<Spawned> {
     let (here, there) = Channel::<(), FromInit>::pair()?;
     let there: MonitorChannel = Channel::new(std::os::unix::net::UnixStream::from(OwnedFd::from(there)));
     let (read, mut write) = std::io::pipe().context(step)?;
-    let middle = match process::fork().context(step)? {
+    let middle = match process::fork().context(step).map_err(|error| error.see_doctor(Trouble::Processes))? {
         Cloned::Child => {
             let report = match enter_and_clone(plan, there, write.as_fd()) {
                 Ok(pid) => format!("{pid}\n"),
@@ -195,9 +195,9 @@ fn set_up(plan: &mut ExecPlan, monitor: &MonitorChannel) -> Result<Exec> {
 fn become_whom(plan: &mut ExecPlan, root: BorrowedFd<'_>) -> Result<()> {
     let user = users::resolve(root, &plan.user, &plan.group_add)?;
     let unmapped = |what: &str, id: u32| {
-        Err(Error::invalid(format!("{what} {id} has no id on the host that it could be")).hint(
-            "the container's user namespace does not map it: see `--userns`, `--uidmap` and `coracle doctor`",
-        ))
+        Err(Error::invalid(format!("{what} {id} has no id on the host that it could be"))
+            .hint("the container's user namespace does not map it: see `--userns` and `--uidmap`")
+            .see_doctor(Trouble::Ids))
     };
     if plan.uid_map.to_outside(user.uid).is_none() {
         return unmapped("user", user.uid);

@@ -13,7 +13,7 @@ use super::plan::{Fresh, Plan, UserNamespace};
 use super::rootfs::{Rootfs, TargetKind};
 use super::{console, reaper, rlimits};
 use crate::channel::Channel;
-use crate::error::{BestEffort, Context, Error, Result};
+use crate::error::{BestEffort, Context, Error, Result, Trouble};
 use crate::sys::{mount, process};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -118,7 +118,9 @@ fn become_root_of_the_namespace(plan: &Plan) {
 }
 
 fn loopback_up() -> Result<()> {
-    crate::sys::namespace::bring_interface_up(c"lo").context(|| "bring the loopback interface up")
+    crate::sys::namespace::bring_interface_up(c"lo")
+        .context(|| "bring the loopback interface up")
+        .map_err(|error| error.see_doctor(Trouble::Loopback))
 }
 
 fn set_names(plan: &Plan) -> Result<()> {

@@ -5,7 +5,7 @@
 
 use super::plan::{Mount, MountKind};
 use super::rootfs::{Rootfs, TargetKind};
-use crate::error::{BestEffort, Context, Error, Result};
+use crate::error::{BestEffort, Context, Error, Result, Trouble};
 use crate::sys::mount::{self, MountAttr};
 use crate::sys::process::{self, Cloned};
 use crate::types::status::ProcessId;
@@ -37,7 +37,7 @@ pub(crate) fn make(rootfs: &Rootfs, mount: &Mount, made: &mut Made) -> Result<()
         }
         MountKind::Sysfs => {
             let point = rootfs.strict_mount_point(target)?;
-            let fd = sysfs(attributes).context(step)?;
+            let fd = sysfs(attributes).context(step).map_err(see_doctor)?;
             attach(fd.as_fd(), point.as_fd()).context(step)?;
         }
         MountKind::Cgroup => {
@@ -52,12 +52,12 @@ pub(crate) fn make(rootfs: &Rootfs, mount: &Mount, made: &mut Made) -> Result<()
         }
         MountKind::Mqueue => {
             let point = rootfs.strict_mount_point(target)?;
-            let fd = file_system("mqueue", &[], attributes).context(step)?;
+            let fd = file_system("mqueue", &[], attributes).context(step).map_err(see_doctor)?;
             attach(fd.as_fd(), point.as_fd()).context(step)?;
         }
         MountKind::Devpts => {
             let point = rootfs.strict_mount_point(target)?;
-            let fd = devpts(attributes).context(step)?;
+            let fd = devpts(attributes).context(step).map_err(see_doctor)?;
             attach(fd.as_fd(), point.as_fd()).context(step)?;
             made.devpts = Some(fd);
         }
@@ -70,7 +70,7 @@ pub(crate) fn make(rootfs: &Rootfs, mount: &Mount, made: &mut Made) -> Result<()
         }
         MountKind::Tmpfs { size, mode } => {
             let point = rootfs.mount_point(target, TargetKind::Directory)?;
-            let fd = tmpfs(*size, *mode, attributes).context(step)?;
+            let fd = tmpfs(*size, *mode, attributes).context(step).map_err(see_doctor)?;
             attach(fd.as_fd(), point.as_fd()).context(step)?;
         }
         MountKind::Secrets { files } => {
@@ -96,6 +96,11 @@ pub(crate) fn make(rootfs: &Rootfs, mount: &Mount, made: &mut Made) -> Result<()
         }
     }
     Ok(())
+}
+
+/// What a kernel lacks, or an outer container forbids.
+fn see_doctor(error: Error) -> Error {
+    error.see_doctor(Trouble::FileSystems)
 }
 
 fn is_procfs(fd: &OwnedFd) -> Result<bool, Errno> {
@@ -142,6 +147,7 @@ fn proc(attributes: u64) -> Result<OwnedFd> {
         Err(Errno::PERM) => {
             Err(Errno::PERM).context(|| "mount a new procfs").map_err(|error| {
                 error.hint("parts of /proc are hidden here, as inside another container: start that one with `--security-opt unmask=ALL`, or use `--pid host`")
+                    .see_doctor(Trouble::FileSystems)
             })
         }
         Err(errno) => Err(errno).context(|| "mount a new procfs"),
@@ -205,7 +211,7 @@ fn clone_by_visitor(
         return Err(Error::conflict("it has just ended").context(step()));
     }
     let (here, there) = std::os::unix::net::UnixStream::pair().context(step)?;
-    match process::fork().context(step)? {
+    match process::fork().context(step).map_err(|error| error.see_doctor(Trouble::Processes))? {
         Cloned::Child => {
             drop(here);
             // Its root may be hostile, and this copy has the monitor's files open

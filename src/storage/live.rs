@@ -5,7 +5,7 @@
 
 use super::descent::OPEN_DIR;
 use super::usage::remove_tree;
-use crate::error::{Cause, Context, Error, Result};
+use crate::error::{Cause, Context, Error, Result, Trouble};
 use crate::sys::file::chmod_unopened;
 use crate::sys::xattr;
 use rustix::fs::{
@@ -96,7 +96,9 @@ pub(crate) fn mtime(stat: &Stat) -> (i64, u32) {
 pub(super) fn refused(errno: Errno, uid: u32, gid: u32) -> Error {
     let error = errno.into_error().context(format!("give it to {uid}:{gid}"));
     if errno == Errno::INVAL {
-        error.hint("the id is not mapped in the user namespace: see /etc/subuid and /etc/subgid").see_doctor()
+        error
+            .hint("the id is not mapped in the user namespace: see /etc/subuid and /etc/subgid")
+            .see_doctor(Trouble::Ids)
     } else {
         error
     }

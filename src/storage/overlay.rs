@@ -5,7 +5,7 @@
 //! so, with `userxattr` (overlay's own xattrs in `user.overlay.*`).
 //! Source: Documentation/filesystems/overlayfs.rst.
 
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Result, Trouble};
 use crate::sys::process::kernel_version;
 use rustix::fs::CWD;
 use rustix::io::Errno;
@@ -42,9 +42,10 @@ pub(crate) fn mount(overlay: &Overlay<'_>) -> Result<OwnedFd> {
     if kernel_version(&uname.release().to_string_lossy()) < APPENDS_SINCE {
         return mount_by_path(overlay);
     }
-    let context = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)
-        .context(|| "mount overlay")
-        .map_err(|error| error.hint("the kernel has no overlay file system").see_doctor())?;
+    let context =
+        rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).context(|| "mount overlay").map_err(
+            |error| error.hint("the kernel has no overlay file system").see_doctor(Trouble::Overlay),
+        )?;
     configure(&context, overlay)
         .map_err(|errno| too_deep(overlay.lowers, errno).unwrap_or_else(|| explain(&context, errno)))?;
     rustix::mount::fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
@@ -66,7 +67,7 @@ fn too_deep(lowers: &[PathBuf], errno: Errno) -> Option<Error> {
         error
             .context(why)
             .hint("use --storage-driver fuse, or put XDG_DATA_HOME on another disk")
-            .see_doctor(),
+            .see_doctor(Trouble::Overlay),
     )
 }
 
@@ -148,7 +149,7 @@ fn mount_here(options: &str, layers: usize, point: &Path) -> Result<OwnedFd> {
     rustix::mount::mount("overlay", point, "overlay", flags, Some(options.as_c_str()))
         .context(step)
         .map_err(|error| {
-            error.hint("overlayfs in a user namespace needs Linux 5.11 or later").see_doctor()
+            error.hint("overlayfs in a user namespace needs Linux 5.11 or later").see_doctor(Trouble::Overlay)
         })?;
     let copy = rustix::mount::open_tree(
         CWD,
@@ -188,11 +189,11 @@ fn explain(context: &OwnedFd, errno: Errno) -> Error {
         error = error.context(words.join("; "));
     }
     match errno {
-        Errno::PERM => error.hint("overlayfs in a user namespace needs Linux 5.11 or later").see_doctor(),
+        Errno::PERM => error.hint("overlayfs in a user namespace needs Linux 5.11 or later").see_doctor(Trouble::Overlay),
         Errno::INVAL => error.hint(
             "the file system below may not serve as an upper directory (NFS, some FUSE): set XDG_STATE_HOME to a local disk",
         )
-        .see_doctor(),
+        .see_doctor(Trouble::Overlay),
         _ => error,
     }
 }

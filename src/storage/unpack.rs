@@ -16,7 +16,7 @@ use super::tar_header::{malformed, show};
 use super::tar_stream::{Entry, Kind, TarStream};
 use super::usage::{disk_usage, remove_tree};
 use super::whiteout::{Marker, hint, is_whiteout, make_opaque, make_whiteout, marker};
-use crate::error::{Cause, Context, Error, Result};
+use crate::error::{Cause, Context, Error, Result, Trouble};
 use crate::sys::{fault, xattr};
 use crate::types::digest::Digest;
 use parents::{Missing, Parents};
@@ -149,7 +149,7 @@ fn unmapped(errno: Errno, attributes: &Attributes) -> Error {
                 "/etc/subuid and /etc/subgid must give this user at least {} ids",
                 u64::from((*uid).max(*gid)).max(65_536)
             ))
-            .see_doctor();
+            .see_doctor(Trouble::Ids);
     }
     errno.into_error().context(format!("give it to {uid}:{gid}"))
 }

@@ -1,7 +1,7 @@
 //! Why the kernel refuses a user namespace, and the command that mends it.
 //! Pure: it is given a reader of the host's files.
 
-use crate::error::{Cause, Error};
+use crate::error::{Cause, Error, Trouble};
 use crate::sys::errno::{Explanation, Reader};
 use std::io;
 
@@ -29,8 +29,10 @@ pub(crate) fn refused(step: Step, error: io::Error, read: Reader<'_>) -> Error {
     };
     let error = error.into_error();
     match explanation {
-        Some(Explanation { cause, fix }) => error.context(cause).context(action).hint(fix).see_doctor(),
-        None => error.context(action).see_doctor(),
+        Some(Explanation { cause, fix }) => {
+            error.context(cause).context(action).hint(fix).see_doctor(Trouble::UserNamespace)
+        }
+        None => error.context(action).see_doctor(Trouble::UserNamespace),
     }
 }
 
@@ -217,6 +219,6 @@ mod tests {
         assert_eq!(error.remedy(), Some("sudo sysctl -w user.max_user_namespaces=15000"));
         assert!(error.hints().last().is_some_and(|hint| hint.contains("coracle doctor")));
         let hints = error.hints().len();
-        assert_eq!(error.see_doctor().hints().len(), hints, "once is enough");
+        assert_eq!(error.see_doctor(Trouble::Ids).hints().len(), hints, "once is enough");
     }
 }

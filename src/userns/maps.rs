@@ -7,7 +7,7 @@
 
 use super::enter::{Extent, Outer};
 use super::newidmap::{MAX_BYTES, MAX_LINES};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Trouble};
 use crate::types::idmap::{IdMap, IdRange};
 use crate::types::namespace::UsernsMode;
 use serde::{Deserialize, Serialize};
@@ -239,7 +239,8 @@ impl<'a> Axis<'a> {
             }
         }
         Err(Error::invalid(format!("--userns=auto: {size} free {}s are needed and {next} are there", self.name))
-            .hint("ask for fewer with --userns=auto:size=N, or for more subordinate ids in /etc/subuid and /etc/subgid"))
+            .hint("ask for fewer with --userns=auto:size=N, or for more subordinate ids in /etc/subuid and /etc/subgid")
+            .see_doctor(Trouble::Ids))
     }
 
     /// The outer ids but for the user's own, 0.
@@ -255,6 +256,7 @@ impl<'a> Axis<'a> {
             Some(reason) => error.hint(reason),
             None => error.hint("more come with a larger range in /etc/subuid and /etc/subgid"),
         }
+        .see_doctor(Trouble::Ids)
     }
 }
 

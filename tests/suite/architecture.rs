@@ -173,3 +173,44 @@ fn errors_are_never_dropped_without_a_word() {
         .collect();
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
+
+/// The variants of an enum without fields.
+fn variants(text: &str, name: &str) -> Vec<String> {
+    let body = text.split(&format!("enum {name} {{")).nth(1).unwrap().split('}').next().unwrap();
+    body.lines().filter_map(|line| line.trim().strip_suffix(',')).map(str::to_owned).collect()
+}
+
+/// What `doctor` looks into is told by the errors that come of it; the words are
+/// in one place.
+#[test]
+fn errors_point_to_doctor_by_the_one_table() {
+    const TABLE: &str = "error/trouble.rs";
+    let sources = sources();
+    let elsewhere: Vec<(&String, String)> =
+        sources.iter().filter(|(path, _)| *path != TABLE).map(|(path, text)| (path, code(text))).collect();
+    let troubles = variants(&sources[TABLE], "Trouble");
+    assert!(troubles.len() > 20, "{troubles:?}");
+    let mut faults: Vec<String> = troubles
+        .iter()
+        .filter(|trouble| {
+            let word = format!("Trouble::{trouble}");
+            let is_used = |code: &String| {
+                code.match_indices(&word)
+                    .any(|(at, _)| !code[at + word.len()..].starts_with(char::is_alphanumeric))
+            };
+            let by_errno = sources[TABLE].contains(&format!("Some(Self::{trouble})"));
+            !by_errno && !elsewhere.iter().any(|(_, code)| is_used(code))
+        })
+        .map(|trouble| format!("no error is of {trouble}"))
+        .collect();
+    let own = ["cli/", "engine/doctor/"];
+    faults.extend(
+        elsewhere
+            .iter()
+            .filter(|(path, code)| {
+                code.contains("`coracle doctor") && !own.iter().any(|own| path.starts_with(own))
+            })
+            .map(|(path, _)| format!("src/{path} points to doctor in words of its own")),
+    );
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}

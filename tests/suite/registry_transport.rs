@@ -213,7 +213,8 @@ fn a_registry_behind_a_proxy_is_reached_through_it() {
     let pull = |sandbox: &Sandbox, more: &[&str]| {
         sandbox.coracle([&["pull", "-q", "--retry=0"], more, &[name]].concat())
     };
-    pull(&sandbox, &[]).refused(&["reach registry.example"]);
+    let pointer = "see `coracle doctor`, which looks at: name servers, proxy";
+    pull(&sandbox, &[]).refused(&["reach registry.example", pointer]);
     for variable in ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"] {
         sandbox.set(variable, &behind.proxy.url);
         pull(&sandbox, &[]).ok();
@@ -238,10 +239,37 @@ fn a_registry_behind_a_proxy_is_reached_through_it() {
     assert_eq!(behind.proxy.asked().len(), asked);
     sandbox.set("NO_PROXY", "");
     sandbox.set("HTTPS_PROXY", "ftp://user:secret@proxy.example");
-    let output = pull(&sandbox, &[]).refused(&["HTTPS_PROXY is not the address of a proxy"]);
+    let output = pull(&sandbox, &[]).refused(&["HTTPS_PROXY is not the address of a proxy", pointer]);
     assert!(!output.stderr.contains("secret"), "{output}");
+    assert_eq!(found_by_doctor(&sandbox, "proxy"), "limited: HTTPS_PROXY is not the address of a proxy");
     sandbox.set("HTTPS_PROXY", "http://127.0.0.1:1");
-    pull(&sandbox, &[]).refused(&["reach registry.example"]);
+    pull(&sandbox, &[]).refused(&["reach registry.example", pointer]);
+    assert_eq!(
+        found_by_doctor(&sandbox, "proxy"),
+        "limited: 127.0.0.1:1 does not answer: Connection refused"
+    );
+    sandbox.set("HTTPS_PROXY", &behind.proxy.url);
+    assert!(found_by_doctor(&sandbox, "proxy").ends_with("takes connections"));
+    // Certificates of this system that are none.
+    sandbox.set("SSL_CERT_FILE", "/dev/null");
+    sandbox.set("SSL_CERT_DIR", "/nonexistent");
+    pull(&sandbox, &[]).refused(&[
+        "no certificates to verify registries with",
+        "see `coracle doctor`, which looks at: certificates",
+    ]);
+    // Nothing of the host is behind a registry on loopback that is not there.
+    let output =
+        sandbox.coracle(["pull", "-q", "--retry=0", "127.0.0.1:1/app:1"]).refused(&["reach 127.0.0.1"]);
+    assert!(!output.stderr.contains("doctor"), "{output}");
+}
+
+/// `SEVERITY: WHAT` of one of its lines.
+fn found_by_doctor(sandbox: &Sandbox, name: &str) -> String {
+    let output = sandbox.coracle(["doctor", "--json"]);
+    let checks: serde_json::Value = serde_json::from_str(&output.stdout).unwrap();
+    let lines = checks.as_array().or_else(|| checks["checks"].as_array()).unwrap();
+    let line = lines.iter().find(|check| check["name"] == name).unwrap();
+    format!("{}: {}", line["severity"].as_str().unwrap(), line["found"].as_str().unwrap())
 }
 
 /// Slow-loris: a byte now and then is no better than nothing, and is waited for

@@ -70,3 +70,42 @@ pub(crate) fn worst(checks: &[Check]) -> Severity {
 pub(crate) fn sample(name: &'static str, found: &str) -> Check {
     Check::good(name, found)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Trouble;
+    use std::collections::BTreeSet;
+
+    /// Lines to which no error points.
+    const SILENT: [(&str, &str); 7] = [
+        ("inotify", "`logs -f` looks at intervals without it; programs inside tell it themselves"),
+        ("keyrings", "programs inside meet it"),
+        ("SELinux", "programs inside meet it"),
+        ("ping", "programs inside meet it"),
+        ("client addresses", "the event log names the kernel's option"),
+        ("reflink", "nothing fails without it"),
+        ("socket paths", "other programs meet it: our own sockets are reached through their folder"),
+    ];
+    /// Lines that not every host has.
+    const SOMETIMES: [&str; 4] = ["user namespace", "subuid files", "controllers", "own control group"];
+
+    #[test]
+    fn every_line_is_pointed_to_by_an_error_or_says_why_not() {
+        let place = tempfile::tempdir().expect("a directory");
+        let dirs = Dirs::beneath(place.path());
+        let mut checks = examine_outside(&dirs);
+        checks.extend(ids::checks(1));
+        checks.extend(namespaces::checks());
+        checks.extend(network::checks_inside());
+        checks.extend(storage::checks(&dirs));
+        let there: BTreeSet<&str> = checks.iter().map(|check| check.name).chain(SOMETIMES).collect();
+        let told: BTreeSet<&str> =
+            Trouble::ALL.iter().flat_map(|trouble| trouble.checks()).copied().collect();
+        let silent: BTreeSet<&str> = SILENT.iter().map(|(name, _)| *name).collect();
+        let known: BTreeSet<&str> = told.union(&silent).copied().collect();
+        assert_eq!(there.difference(&known).collect::<Vec<_>>(), [&""; 0], "no error points there");
+        assert_eq!(known.difference(&there).collect::<Vec<_>>(), [&""; 0], "doctor has no such line");
+        assert_eq!(told.intersection(&silent).collect::<Vec<_>>(), [&""; 0]);
+    }
+}

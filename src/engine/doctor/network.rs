@@ -2,14 +2,16 @@
 
 use super::check::{Check, Severity, words};
 use super::trial::in_child;
+use crate::error::Result;
 use crate::network::uplink::Chosen;
+use crate::registry::{proxy_address, trusted_authorities};
 use crate::sys::errno::Reader;
 use crate::sys::namespace::bring_interface_up;
 use crate::types::uplink::{PastaOptions, Preference, SlirpOptions, Wish};
 use nix::sched::{CloneFlags, unshare};
-use rustix::fs::Access;
 use std::io;
-use std::path::Path;
+use std::net::{TcpStream, ToSocketAddrs};
+use std::time::Duration;
 
 pub(super) fn checks(read: Reader<'_>) -> Vec<Check> {
     vec![
@@ -22,6 +24,7 @@ pub(super) fn checks(read: Reader<'_>) -> Vec<Check> {
         client_addresses(read),
         resolvers(read),
         ipv6(read),
+        proxy(&proxy_address()),
         authorities(),
     ]
 }
@@ -142,28 +145,46 @@ fn ipv6(read: Reader<'_>) -> Check {
     }
 }
 
-/// The roots of TLS: where the distributions keep them.
-fn authorities() -> Check {
-    const NAME: &str = "certificates";
-    const PLACES: [&str; 4] = [
-        "/etc/ssl/certs/ca-certificates.crt",
-        "/etc/pki/tls/certs/ca-bundle.crt",
-        "/etc/ssl/ca-bundle.pem",
-        "/etc/ssl/cert.pem",
-    ];
-    let named = std::env::var_os("SSL_CERT_FILE").map(std::path::PathBuf::from);
-    let found = named.into_iter().chain(PLACES.map(std::path::PathBuf::from)).find(|path| readable(path));
-    match found {
-        Some(path) => Check::good(NAME, path.display().to_string()),
-        None => {
-            Check::limited(NAME, "no root certificates are installed", "no registry can be trusted over TLS")
-                .admin("sudo apt install ca-certificates")
+/// How long a proxy may take to answer.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// By doing: a connection to the proxy of the environment, which registries are
+/// reached through.
+fn proxy(named: &Result<Option<(String, u16)>>) -> Check {
+    const NAME: &str = "proxy";
+    const COST: &str = "no registry is reached, but through loopback";
+    let (host, port) = match named {
+        Ok(None) => return Check::good(NAME, "none: registries are reached directly"),
+        Ok(Some((host, port))) => (host.as_str(), *port),
+        Err(error) => return Check::failed(NAME, Severity::Limited, error, COST),
+    };
+    let connect = || {
+        let mut last = io::Error::new(io::ErrorKind::NotFound, "no address is known for this name");
+        for address in (host, port).to_socket_addrs()? {
+            match TcpStream::connect_timeout(&address, PATIENCE) {
+                Ok(_) => return Ok(()),
+                Err(error) => last = error,
+            }
         }
+        Err(last)
+    };
+    match connect() {
+        Ok(()) => Check::good(NAME, format!("{host}:{port} takes connections")),
+        Err(error) => Check::limited(NAME, format!("{host}:{port} does not answer: {}", words(error)), COST)
+            .user("mend HTTPS_PROXY, HTTP_PROXY or ALL_PROXY in the environment, or name the registry in NO_PROXY"),
     }
 }
 
-fn readable(path: &Path) -> bool {
-    rustix::fs::access(path, Access::READ_OK).is_ok()
+/// The roots of TLS, by reading them as a pull does.
+fn authorities() -> Check {
+    const NAME: &str = "certificates";
+    match trusted_authorities() {
+        0 => {
+            Check::limited(NAME, "no root certificates are installed", "no registry can be trusted over TLS")
+                .admin("sudo apt install ca-certificates")
+        }
+        count => Check::good(NAME, format!("{count} authorities are trusted")),
+    }
 }
 
 /// By doing: a network namespace with its loopback up.
@@ -183,6 +204,18 @@ fn loopback() -> Check {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_proxy_is_tried() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("its address");
+        let named = || Ok(Some(("127.0.0.1".to_owned(), address.port())));
+        assert!(proxy(&named()).is_ok() && proxy(&Ok(None)).is_ok());
+        drop(listener);
+        let check = proxy(&named());
+        assert!(!check.is_ok() && check.remedy.is_some(), "{check:?}");
+        assert!(!proxy(&Err(crate::error::Error::invalid("x"))).is_ok());
+    }
 
     #[test]
     fn what_is_amiss_has_a_remedy_or_a_cost() {

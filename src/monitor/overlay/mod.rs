@@ -6,7 +6,7 @@ mod server;
 
 pub(crate) use server::{ROLE, Server, main};
 
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Result, Trouble};
 use crate::storage::fuse::{Layers, LowerOwners, Options};
 use crate::storage::layers::LayerStore;
 use crate::storage::overlay::{self, Overlay};
@@ -326,7 +326,7 @@ fn check_upper(upper: &Path) -> Result<()> {
                 "the file system of {path} has no user xattrs, which an overlay needs"
             ))
             .hint("set XDG_STATE_HOME to a directory on ext4, xfs, btrfs, or tmpfs of Linux 6.6")
-            .see_doctor())
+            .see_doctor(Trouble::Attributes))
         }
         _ => Ok(()),
     }

@@ -1,7 +1,7 @@
 //! The sockets of the host. A port that is taken is found out here.
 
 use super::options;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Result, Trouble};
 use crate::types::port::{Binding, HostPort, Protocol, Publish};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
@@ -127,7 +127,7 @@ fn explain(error: Errno, address: SocketAddr) -> Error {
                 cause
                     .hint(format!("ports below {start} are root's: publish a higher one, or"))
                     .hint(format!("{sysctl}   (in /etc/sysctl.d/ to keep it)"))
-                    .see_doctor()
+                    .see_doctor(Trouble::LowPorts)
             } else {
                 cause
             }

@@ -5,7 +5,7 @@
 //! the helper, whichever of them is killed.
 
 use crate::channel::last_words;
-use crate::error::{BestEffort, Context, Error, Result};
+use crate::error::{BestEffort, Context, Error, Result, Trouble};
 use crate::sys::process::{self, Cloned};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 use std::ffi::{CString, OsString};
@@ -53,7 +53,10 @@ fn guard(mut words: impl Iterator<Item = OsString>) -> Result<u8> {
 }
 
 fn serve(program: &CString, words: &[CString]) -> Result<u8> {
-    match process::fork().context(|| "start the helper")? {
+    match process::fork()
+        .context(|| "start the helper")
+        .map_err(|error| error.see_doctor(Trouble::Processes))?
+    {
         Cloned::Child => {
             // pasta takes an ignored SIGPIPE, which Rust's start leaves, for a failure.
             process::reset_signals();

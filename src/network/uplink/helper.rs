@@ -1,7 +1,7 @@
 //! A program that serves an uplink, as a child of this process: how it is
 //! started, tells that it is ready, is heard of when it dies, and ends.
 
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Result, Trouble};
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::pipe::{PipeFlags, pipe_with};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
@@ -122,6 +122,7 @@ impl Helper {
             Some(line) => Error::failed(format!("{name}: {line} ({status})")),
             None => Error::failed(format!("{name} ended: {status}")),
         }
+        .see_doctor(Trouble::WayOut)
     }
 }
 
@@ -151,7 +152,7 @@ pub(super) fn find(name: &str, package: &str) -> Result<PathBuf> {
     program.ok_or_else(|| {
         Error::not_found(format!("{name} is not installed"))
             .hint(format!("sudo apt install {package}"))
-            .see_doctor()
+            .see_doctor(Trouble::WayOut)
     })
 }
 
@@ -162,12 +163,12 @@ pub(super) fn find(name: &str, package: &str) -> Result<PathBuf> {
 pub(super) fn check_tap() -> Result<()> {
     match rustix::fs::access("/dev/net/tun", rustix::fs::Access::READ_OK | rustix::fs::Access::WRITE_OK) {
         Ok(()) => Ok(()),
-        Err(rustix::io::Errno::NOENT) => {
-            Err(Error::not_found("/dev/net/tun is not there").hint("sudo modprobe tun").see_doctor())
-        }
+        Err(rustix::io::Errno::NOENT) => Err(Error::not_found("/dev/net/tun is not there")
+            .hint("sudo modprobe tun")
+            .see_doctor(Trouble::Tap)),
         Err(_) => Err(Error::failed("/dev/net/tun is not open to you")
             .hint("sudo chmod 0666 /dev/net/tun")
-            .see_doctor()),
+            .see_doctor(Trouble::Tap)),
     }
 }
 

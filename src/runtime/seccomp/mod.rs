@@ -15,7 +15,7 @@ pub(in crate::runtime) mod testing;
 
 pub(crate) use profile::{Applies, Comparison, Condition, Profile, Rule};
 
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Context, Error, Kind, Result, Trouble};
 use crate::runtime::capabilities::CapSet;
 use crate::sys::seccomp::{MAX_INSTRUCTIONS, set_filter};
 use bpf::{Assembler, Label, OFFSET_ARCH, OFFSET_NUMBER, Test, Width};
@@ -204,10 +204,11 @@ pub(crate) fn compile(profile: &Profile, capabilities: CapSet, host: Host) -> Re
 pub(crate) fn install(program: &[sock_filter], flags: u32) -> Result<()> {
     let result = set_filter(program, flags).context(|| "load the seccomp filter");
     result.map_err(|error| match error.errno() {
-        Some(libc::ENOSYS | libc::EINVAL) => error.with_kind(Kind::Failed).hint(
-            "the kernel may lack CONFIG_SECCOMP_FILTER: --security-opt seccomp=unconfined runs without",
-        ),
-        _ => error,
+        Some(libc::ENOSYS | libc::EINVAL) => error
+            .with_kind(Kind::Failed)
+            .hint("the kernel may lack CONFIG_SECCOMP_FILTER: --security-opt seccomp=unconfined runs without")
+            .see_doctor(Trouble::Seccomp),
+        _ => error.see_doctor(Trouble::Seccomp),
     })
 }
 

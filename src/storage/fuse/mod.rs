@@ -40,7 +40,7 @@ mod xattr;
 
 pub(crate) use owners::LowerOwners;
 
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Result, Trouble};
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -88,7 +88,7 @@ pub(crate) fn open_device() -> Result<OwnedFd> {
             }
             _ => "the host has no FUSE: an administrator can load it with `modprobe fuse`",
         };
-        error.hint(hint).see_doctor()
+        error.hint(hint).see_doctor(Trouble::Fuse)
     })
 }
 
@@ -122,7 +122,9 @@ pub(crate) fn mount_as(device: BorrowedFd<'_>, source: &str) -> Result<OwnedFd> 
         rustix::mount::fsmount(fs, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
     };
     configure().context(|| "mount the FUSE overlay").map_err(|error| {
-        error.hint("FUSE in a user namespace needs Linux 4.18 or later, and the module `fuse`").see_doctor()
+        error
+            .hint("FUSE in a user namespace needs Linux 4.18 or later, and the module `fuse`")
+            .see_doctor(Trouble::Fuse)
     })
 }
 

@@ -9,7 +9,7 @@ use super::inode::Inode;
 use super::links::Group;
 use super::merged::Merged;
 use super::wire::{Answer, SetXattr};
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Result, Trouble};
 use crate::storage::whiteout::{OPAQUE, hint};
 use rustix::fs::XattrFlags;
 use rustix::io::Errno;
@@ -168,7 +168,9 @@ pub(super) fn probe(dir: BorrowedFd<'_>) -> Result<()> {
         .context(|| "mark a directory of the container's own layer (the attribute user.overlay.opaque)")
         .map_err(hint)
         .map_err(|error: Error| {
-            error.hint("XDG_STATE_HOME is where containers have their own layer").see_doctor()
+            error
+                .hint("XDG_STATE_HOME is where containers have their own layer")
+                .see_doctor(Trouble::Attributes)
         })
 }
 
