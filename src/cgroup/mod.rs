@@ -247,6 +247,23 @@ impl Group {
         self.leaf.as_ref().unwrap_or(&self.directory).as_fd()
     }
 
+    /// Where a further process may be: with the others, unless the container
+    /// passes controllers on to groups that it has made (as systemd does in one);
+    /// then none may be above these (cgroups(7), "no internal processes"), and it
+    /// is beside the first one.
+    ///
+    /// # Errors
+    /// Where the fd cannot be kept.
+    pub(crate) fn for_further(&self, init: u32) -> std::io::Result<OwnedFd> {
+        let passes_on =
+            read_in(self.fd(), "cgroup.subtree_control").is_ok_and(|text| !text.trim().is_empty());
+        let beside = || delegate::group_of(init).filter(|path| path.starts_with(&self.path));
+        match passes_on.then(beside).flatten().map(|path| open_directory(&path)) {
+            Some(Ok(fd)) => Ok(fd),
+            _ => self.fd().try_clone_to_owned(),
+        }
+    }
+
     /// The first process of the container has been born: nobody else need keep
     /// the group. Whether it was born here.
     pub(crate) fn is_taken_by(&mut self, init: u32) -> bool {

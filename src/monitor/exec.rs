@@ -149,7 +149,7 @@ async fn start(
         overlays: &Overlays::new(DriverChoice::Auto),
         uplink: Preference::Auto,
     };
-    let cgroup = container.with_group(|group| group.fd().try_clone_to_owned()).transpose();
+    let cgroup = container.with_group(|group| group.for_further(pid)).transpose();
     let cgroup = cgroup.context(|| "keep the control group")?;
     let target = Target { pid, pidfd, cgroup, filter: &container.execs.filter };
     let spawned = plan::for_exec(&context, request, target, stdio).and_then(exec::spawn);

@@ -27,7 +27,10 @@ fn limits_of_devices_and_processors_hold_where_they_are_delegated() {
              cd $(dirname $group); grep . io.max io.weight cpuset.cpus cpuset.mems; \
              $tool exec c grep Cpus_allowed_list /proc/self/status; \
              date +began=%s%N; $tool exec c sh -c \"{write}\"; date +ended=%s%N; grep . io.stat; \
-             $tool update --device-write-bps /dev/vda:2mb --cpuset-cpus 0-1 c >/dev/null; grep . io.max cpuset.cpus; \
+             echo written=$($tool stats --no-stream --format \"{{{{.BlockOutput}}}}\" c); \
+             $tool update --device-write-bps /dev/vda:2mb --cpuset-cpus 0-1 --device-read-bps /dev/vda:3mb \
+             --device-read-iops /dev/vda:50 --device-write-iops /dev/vda:60 --blkio-weight 1000 \
+             --cpuset-mems 0 c >/dev/null; grep . io.max io.weight cpuset.cpus; \
              $tool rm -f -t 0 c"
         ),
     );
@@ -39,7 +42,11 @@ fn limits_of_devices_and_processors_hold_where_they_are_delegated() {
         said.lines().any(|line| line.starts_with("Cpus_allowed_list") && line.ends_with("\t1")),
         "{said}"
     );
-    assert!(said.contains("wbps=2097152") && said.contains("cpuset.cpus:0-1\n"), "{said}");
+    let changed = "rbps=3145728 wbps=2097152 riops=50 wiops=60";
+    assert!(said.contains(changed) && said.contains("cpuset.cpus:0-1\n"), "{said}");
+    assert!(said.contains("io.weight:default 10000\n"), "{said}");
+    let written = said.lines().find_map(|line| line.strip_prefix("written=")).unwrap();
+    assert!(written.parse::<u64>().unwrap() >= 3 << 20, "{said}");
     let time = |key: &str| -> f64 {
         let text =
             said.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_else(|| panic!("{key} {said}"));

@@ -74,6 +74,29 @@ fn each_limit_is_a_property_and_a_file() {
         assert_eq!(file(&scope, name), value, "{name}");
     }
     assert!(show(unit, "MemoryMax").contains("=134217728"));
+    sandbox.ok([
+        "update",
+        "--memory-reservation",
+        "48m",
+        "--cpus",
+        "0.25",
+        "--cpu-shares",
+        "2048",
+        "--cgroup-conf",
+        "memory.high=50003968",
+        "c",
+    ]);
+    for (name, value) in [
+        ("memory.low", "50331648"),
+        ("cpu.max", "25000 100000"),
+        ("cpu.weight", "79"),
+        ("container/memory.high", "50003968"),
+        ("memory.max", "134217728"),
+    ] {
+        assert_eq!(file(&scope, name), value, "{name}");
+    }
+    sandbox.ok(["update", "--cpu-period", "50000", "--cpu-quota", "10000", "c"]);
+    assert_eq!(file(&scope, "cpu.max"), "10000 50000");
     // What Debian does not delegate, with the way to have it.
     for words in [["--cpuset-cpus", "0"], ["--blkio-weight", "100"], ["--device-read-bps", "/dev/vda:1mb"]] {
         let controller = if words[0] == "--cpuset-cpus" { "cpuset" } else { "io" };

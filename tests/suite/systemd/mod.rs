@@ -6,6 +6,7 @@ mod delegated;
 mod limits;
 mod logins;
 mod scopes;
+mod seen;
 mod sessions;
 
 use crate::harness::{Image, Sandbox, Vm, sandbox, until};

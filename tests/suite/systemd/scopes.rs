@@ -1,7 +1,8 @@
 //! Where a container lies in the user manager's tree.
 
 use super::{all_units_go, file, group_of, machine, own_group, scope_of, show};
-use crate::harness::until;
+use crate::harness::process::Output;
+use crate::harness::{Sandbox, until};
 
 #[test]
 fn a_container_is_a_scope_and_its_monitor_another() {
@@ -79,23 +80,42 @@ fn flags_say_where_it_lies() {
     assert!(alone.stderr.contains("no control group of its own"), "from a session's group: {alone}");
 }
 
-#[test]
-fn in_a_delegated_unit_it_may_lie_below_its_starter() {
-    let Some(sandbox) = machine() else { return };
-    let script = format!(
-        "{0} run --rm --network none --cgroups=split --cgroupns=host -m 64m busybox cat /proc/self/cgroup",
-        crate::harness::sandbox::binary().display()
-    );
+/// What `script` says in a scope of its own, below which it may make groups.
+fn in_a_unit(sandbox: &Sandbox, script: &str) -> Output {
     let mut command = sandbox.command("systemd-run");
     let uid = rustix::process::getuid().as_raw();
+    let script = format!("tool={}; {script}", crate::harness::sandbox::binary().display());
     // The folders are the sandbox's, the manager is the user's.
     command.args(["--user", "--scope", "-q", "-p", "Delegate=yes", "sh", "-c", &script]);
     command.env("DBUS_SESSION_BUS_ADDRESS", format!("unix:path=/run/user/{uid}/bus"));
-    let output = crate::harness::process::Running::start(command).wait().ok();
+    crate::harness::process::Running::start(command).wait().ok()
+}
+
+#[test]
+fn in_a_delegated_unit_it_may_lie_below_its_starter() {
+    let Some(sandbox) = machine() else { return };
+    let words =
+        "run --rm --network none --cgroups=split --cgroupns=host -m 64m busybox cat /proc/self/cgroup";
+    let output = in_a_unit(&sandbox, &format!("$tool {words}"));
     assert!(
         output.text().contains("/app.slice/run-") && output.text().contains(".scope/coracle-"),
         "{output}"
     );
+}
+
+#[test]
+fn without_one_of_its_own_the_monitor_stays_in_its_starter_s_group() {
+    let Some(sandbox) = machine() else { return };
+    let script = "$tool run -d --name c --network none --cgroups=no-conmon -m 64m busybox sleep 1000; \
+         cat /proc/self/cgroup /proc/$($tool inspect -f '{{.State.MonitorPid}}' c)/cgroup";
+    let output = in_a_unit(&sandbox, script);
+    let groups: Vec<&str> = output.stdout.lines().rev().take(2).collect();
+    assert!(groups[0] == groups[1] && groups[0].contains("/app.slice/run-"), "{output}");
+    let scope = scope_of(&sandbox, "c");
+    assert!(scope.parent().unwrap().ends_with("app.slice"), "{}", scope.display());
+    assert_eq!(file(&scope, "memory.max"), "67108864");
+    sandbox.ok(["rm", "-f", "-t", "0", "c"]);
+    all_units_go();
 }
 
 #[test]
