@@ -72,14 +72,8 @@ fn over_ssh_a_log_out_does_what_was_said() {
     assert!(said.contains("end when you log out") && said.contains("loginctl enable-linger ben"), "{said}");
     assert_limited_in(1001, &said);
     wait_for_the_manager_of_ben_to_end();
-    let state = ssh("ben", STATE);
+    let state = ssh("ben", &format!("{STATE}; $tool rm c"));
     assert!(state.contains("exited ") && state.contains("user manager ended it, as at log-out"), "{state}");
-    // A second session keeps it: it is the last one's end that counts.
-    let both = format!("$tool start c; {WHERE}");
-    let said = ssh("ben", &both);
-    assert!(said.contains("end when you log out"), "a new manager, a new word: {said}");
-    wait_for_the_manager_of_ben_to_end();
-    ssh("ben", "$tool rm c");
 }
 
 #[test]
