@@ -202,7 +202,7 @@ fn a_search_that_cannot_be_says_why_in_a_line() {
         &[""],
     ] {
         let output = sandbox.coracle([&["search"], bad].concat());
-        assert!(output.code() == 1, "{bad:?}: {output}");
+        assert!(output.code() == 125, "{bad:?}: {output}");
     }
     sandbox.coracle(["search"]).fails(125, &["requires at least 1 argument"]);
     sandbox.coracle(["search", "--list-tags", "-f", "stars=1", "x"]).fails(125, &["--filter"]);

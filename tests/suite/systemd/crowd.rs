@@ -17,7 +17,7 @@ fn fifteen_containers_run_at_once() {
     a_crowd_of(15);
 }
 
-/// Of each start under emulation more than half is the user manager's, for two
+/// Of each start under emulation a third to a half is the user manager's, for two
 /// scopes, and most of the rest the execution of two programs: it cannot be had
 /// cheaper without leaving out what it is to show.
 #[test]
