@@ -366,12 +366,12 @@ mod tests {
             let lengths = [1400, 1400, 1400, 700, 0, 0, 30_000, 30_000, 30_000, 1, 2, 2, 65_000];
             let text = |at: usize| vec![at as u8; lengths[at]];
             let (mut batch, mut back) = (Batch::new(), vec![0; LONGEST]);
-            for at in 0..lengths.len() {
+            for (at, length) in lengths.iter().enumerate() {
                 there.send_to(&text(at), address).expect("sent");
                 assert_eq!(batch.receive(here.as_fd()).expect("received"), 1);
                 // All into one batch, as if they had come together.
                 batch.bytes.copy_within(..LONGEST, at * LONGEST);
-                batch.headers[at].msg_len = lengths[at] as u32;
+                batch.headers[at].msg_len = *length as u32;
             }
             batch.bytes[..1400].fill(0);
             batch.headers[0].msg_len = 1400;
