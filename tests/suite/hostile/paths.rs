@@ -334,7 +334,7 @@ fn cve_2021_41089_extraction_never_leaves_its_folder() {
         let archive = ImageBuilder::with_programs().layer(layer).archive("climbing");
         let file = sandbox.file("climbing.tar", archive);
         let output = sandbox.coracle(["load", "-i", file.to_str().unwrap()]);
-        assert!([0, 1].contains(&output.code()) && !output.stderr.contains("panicked"), "{name}: {output}");
+        assert!([0, 125].contains(&output.code()) && !output.stderr.contains("panicked"), "{name}: {output}");
         bait.assert_untouched(&output);
         if output.code() == 0 {
             let output = sandbox.run(&["climbing", "true"]);
