@@ -138,9 +138,9 @@ pub(crate) fn create_private(path: &Path) -> Result<()> {
     }
     match std::fs::DirBuilder::new().mode(0o700).create(path) {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-        result => result
-            .context(|| format!("make the directory {}", path.display()))
-            .map_err(|error| error.see_doctor(Trouble::Folders)),
+        result => {
+            result.context(|| format!("make the directory {}", path.display())).see_doctor(Trouble::Folders)
+        }
     }
 }
 

@@ -269,11 +269,17 @@ impl Cause for std::str::Utf8Error {
 pub(crate) trait Context<T> {
     /// Turns the failure into an [`Error`] that says which action met it.
     fn context<S: Into<String>>(self, action: impl FnOnce() -> S) -> Result<T>;
+    /// As [`Error::see_doctor`], of the failure.
+    fn see_doctor(self, trouble: Trouble) -> Result<T>;
 }
 
 impl<T, E: Cause> Context<T> for std::result::Result<T, E> {
     fn context<S: Into<String>>(self, action: impl FnOnce() -> S) -> Result<T> {
         self.map_err(|cause| cause.into_error().context(action()))
+    }
+
+    fn see_doctor(self, trouble: Trouble) -> Result<T> {
+        self.map_err(|cause| cause.into_error().see_doctor(trouble))
     }
 }
 

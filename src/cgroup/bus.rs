@@ -86,7 +86,7 @@ impl Bus {
     /// # Errors
     /// Where nobody listens.
     pub(super) fn connect(path: &Path) -> Result<Self> {
-        Self::begin(path).map_err(see_doctor)
+        Self::begin(path).see_doctor(Trouble::UserManager)
     }
 
     fn begin(path: &Path) -> Result<Self> {
@@ -146,12 +146,12 @@ impl Bus {
     /// Where systemd does not let this user in, or does not answer.
     pub(super) fn send(&mut self) -> Result<()> {
         if !self.logged_in {
-            self.log_in().map_err(see_doctor)?;
+            self.log_in().see_doctor(Trouble::UserManager)?;
             self.logged_in = true;
         }
         let bytes = std::mem::take(&mut self.pending);
         let sent = self.stream.get_mut().write_all(&bytes).map_err(timeout);
-        sent.context(|| "speak to systemd's user manager").map_err(see_doctor)
+        sent.context(|| "speak to systemd's user manager").see_doctor(Trouble::UserManager)
     }
 
     /// Waits for `DATA` and `OK`, a line each: the answers to `AUTH` and `DATA`.
@@ -196,7 +196,7 @@ impl Bus {
                 if message.error.ends_with(".UnitExists") {
                     error = Error::conflict(error.to_string());
                 }
-                return Err(see_doctor(error.context("systemd's user manager refuses")));
+                return Err(error.context("systemd's user manager refuses").see_doctor(Trouble::UserManager));
             }
             self.take_one()?;
         }
@@ -212,9 +212,8 @@ impl Bus {
                 let (_, result) = self.jobs.swap_remove(at);
                 return match result.as_str() {
                     "done" => Ok(()),
-                    other => {
-                        Err(see_doctor(Error::failed(format!("systemd could not start the unit: {other}"))))
-                    }
+                    other => Err(Error::failed(format!("systemd could not start the unit: {other}"))
+                        .see_doctor(Trouble::UserManager)),
                 };
             }
             self.take_one()?;
@@ -226,7 +225,7 @@ impl Bus {
         let message = Message::read(&mut self.stream)
             .map_err(timeout)
             .context(|| "hear from systemd's user manager")
-            .map_err(see_doctor)?;
+            .see_doctor(Trouble::UserManager)?;
         match message.kind {
             ERROR if message.reply_to <= self.greeting => {
                 return Err(message.refusal().context("speak to the user's bus"));
@@ -237,10 +236,6 @@ impl Bus {
         }
         Ok(())
     }
-}
-
-fn see_doctor(error: Error) -> Error {
-    error.see_doctor(Trouble::UserManager)
 }
 
 /// A socket's time-out says "try again".

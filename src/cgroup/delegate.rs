@@ -188,7 +188,7 @@ pub(super) fn below(place: &Path, parent: &str) -> Result<PathBuf> {
             Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
                 return Err(error)
                     .context(|| format!("make the control group {}", path.display()))
-                    .map_err(|error| error.see_doctor(Trouble::ControlGroups));
+                    .see_doctor(Trouble::ControlGroups);
             }
             _ => {}
         }

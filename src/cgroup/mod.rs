@@ -177,7 +177,7 @@ impl Group {
             Err(error) => {
                 return Err(error)
                     .context(|| format!("make the control group {}", path.display()))
-                    .map_err(|error| error.see_doctor(Trouble::ControlGroups));
+                    .see_doctor(Trouble::ControlGroups);
             }
         }
         let mut group = Self::open(&path)?;

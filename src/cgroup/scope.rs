@@ -234,10 +234,7 @@ pub(super) struct Placeholder {
 
 impl Placeholder {
     fn start() -> Result<Self> {
-        match process::fork()
-            .context(|| "start a process")
-            .map_err(|error| error.see_doctor(Trouble::Processes))?
-        {
+        match process::fork().context(|| "start a process").see_doctor(Trouble::Processes)? {
             Cloned::Child => {
                 rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).or_ignore();
                 process::close_all_but(&[]).or_ignore();

@@ -133,7 +133,7 @@ fn spawn_monitor(passthrough: bool) -> Result<MonitorChannel> {
     let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).context(step)?;
     let args = ["coracle", ROLE].map(|word| CString::new(word).unwrap_or_default());
     let env = monitor_environment();
-    match process::fork().context(step).map_err(|error| error.see_doctor(Trouble::Processes))? {
+    match process::fork().context(step).see_doctor(Trouble::Processes)? {
         Cloned::Child => {
             let ready = prepare_stdio(&there, &null, passthrough);
             if ready.is_ok() {

@@ -34,7 +34,7 @@ pub(super) fn spawn(role: &str, what: &'static str, apart: impl FnOnce() -> Resu
     let (said, stderr) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).context(step)?;
     let args = ["coracle", role].map(|word| CString::new(word).unwrap_or_default());
     let env = own_environment();
-    match process::fork().context(step).map_err(|error| error.see_doctor(Trouble::Processes))? {
+    match process::fork().context(step).see_doctor(Trouble::Processes)? {
         Cloned::Child => {
             if leave_all_but(&there, &null, &stderr).and_then(|()| apart()).is_ok() {
                 process::fexecve(executable.as_fd(), &args, &env);

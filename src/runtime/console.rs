@@ -17,7 +17,7 @@ pub(crate) fn open(devpts: BorrowedFd<'_>) -> Result<Terminal> {
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let master = rustix::fs::openat(devpts, "ptmx", flags, Mode::empty())
         .context(|| "open a terminal in the container")
-        .map_err(|error| error.see_doctor(Trouble::Terminals))?;
+        .see_doctor(Trouble::Terminals)?;
     rustix::pty::unlockpt(&master).context(|| "unlock the terminal")?;
     let peer = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
     let slave = rustix::pty::ioctl_tiocgptpeer(&master, peer).context(|| "open the terminal's other end")?;

@@ -223,19 +223,18 @@ fn clone_hint(error: Error) -> Error {
 fn clone_in_joined_namespaces(plan: Plan, flags: u64, there: init::MonitorChannel) -> Result<(u32, OwnedFd)> {
     let step = || "join the other container's namespaces";
     let (read, mut write) = std::io::pipe().context(step)?;
-    let (middle, middle_fd) =
-        match process::fork().context(step).map_err(|error| error.see_doctor(Trouble::Processes))? {
-            Cloned::Child => {
-                drop(read);
-                let report = match join_and_clone(plan, flags, there) {
-                    Ok(pid) => format!("{pid}\n"),
-                    Err(error) => format!("!{error}\n"),
-                };
-                write.write_all(report.as_bytes()).or_ignore();
-                process::exit_now(0)
-            }
-            Cloned::Parent { pid, pidfd } => (pid, pidfd),
-        };
+    let (middle, middle_fd) = match process::fork().context(step).see_doctor(Trouble::Processes)? {
+        Cloned::Child => {
+            drop(read);
+            let report = match join_and_clone(plan, flags, there) {
+                Ok(pid) => format!("{pid}\n"),
+                Err(error) => format!("!{error}\n"),
+            };
+            write.write_all(report.as_bytes()).or_ignore();
+            process::exit_now(0)
+        }
+        Cloned::Parent { pid, pidfd } => (pid, pidfd),
+    };
     drop(write);
     drop(there);
     // A line, not the end of the pipe: init holds its other end until it execs.

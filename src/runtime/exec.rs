@@ -82,7 +82,7 @@ pub(crate) fn spawn(plan: ExecPlan) -> Result<Spawned> {
     let (here, there) = Channel::<(), FromInit>::pair()?;
     let there: MonitorChannel = Channel::new(std::os::unix::net::UnixStream::from(OwnedFd::from(there)));
     let (read, mut write) = std::io::pipe().context(step)?;
-    let middle = match process::fork().context(step).map_err(|error| error.see_doctor(Trouble::Processes))? {
+    let middle = match process::fork().context(step).see_doctor(Trouble::Processes)? {
         Cloned::Child => {
             let report = match enter_and_clone(plan, there, write.as_fd()) {
                 Ok(pid) => format!("{pid}\n"),

@@ -120,7 +120,7 @@ fn become_root_of_the_namespace(plan: &Plan) {
 fn loopback_up() -> Result<()> {
     crate::sys::namespace::bring_interface_up(c"lo")
         .context(|| "bring the loopback interface up")
-        .map_err(|error| error.see_doctor(Trouble::Loopback))
+        .see_doctor(Trouble::Loopback)
 }
 
 fn set_names(plan: &Plan) -> Result<()> {

@@ -37,7 +37,7 @@ pub(crate) fn make(rootfs: &Rootfs, mount: &Mount, made: &mut Made) -> Result<()
         }
         MountKind::Sysfs => {
             let point = rootfs.strict_mount_point(target)?;
-            let fd = sysfs(attributes).context(step).map_err(see_doctor)?;
+            let fd = sysfs(attributes).context(step).see_doctor(Trouble::FileSystems)?;
             attach(fd.as_fd(), point.as_fd()).context(step)?;
         }
         MountKind::Cgroup => {
@@ -52,12 +52,12 @@ pub(crate) fn make(rootfs: &Rootfs, mount: &Mount, made: &mut Made) -> Result<()
         }
         MountKind::Mqueue => {
             let point = rootfs.strict_mount_point(target)?;
-            let fd = file_system("mqueue", &[], attributes).context(step).map_err(see_doctor)?;
+            let fd = file_system("mqueue", &[], attributes).context(step).see_doctor(Trouble::FileSystems)?;
             attach(fd.as_fd(), point.as_fd()).context(step)?;
         }
         MountKind::Devpts => {
             let point = rootfs.strict_mount_point(target)?;
-            let fd = devpts(attributes).context(step).map_err(see_doctor)?;
+            let fd = devpts(attributes).context(step).see_doctor(Trouble::FileSystems)?;
             attach(fd.as_fd(), point.as_fd()).context(step)?;
             made.devpts = Some(fd);
         }
@@ -70,7 +70,7 @@ pub(crate) fn make(rootfs: &Rootfs, mount: &Mount, made: &mut Made) -> Result<()
         }
         MountKind::Tmpfs { size, mode } => {
             let point = rootfs.mount_point(target, TargetKind::Directory)?;
-            let fd = tmpfs(*size, *mode, attributes).context(step).map_err(see_doctor)?;
+            let fd = tmpfs(*size, *mode, attributes).context(step).see_doctor(Trouble::FileSystems)?;
             attach(fd.as_fd(), point.as_fd()).context(step)?;
         }
         MountKind::Secrets { files } => {
@@ -96,11 +96,6 @@ pub(crate) fn make(rootfs: &Rootfs, mount: &Mount, made: &mut Made) -> Result<()
         }
     }
     Ok(())
-}
-
-/// What a kernel lacks, or an outer container forbids.
-fn see_doctor(error: Error) -> Error {
-    error.see_doctor(Trouble::FileSystems)
 }
 
 fn is_procfs(fd: &OwnedFd) -> Result<bool, Errno> {
@@ -211,7 +206,7 @@ fn clone_by_visitor(
         return Err(Error::conflict("it has just ended").context(step()));
     }
     let (here, there) = std::os::unix::net::UnixStream::pair().context(step)?;
-    match process::fork().context(step).map_err(|error| error.see_doctor(Trouble::Processes))? {
+    match process::fork().context(step).see_doctor(Trouble::Processes)? {
         Cloned::Child => {
             drop(here);
             // Its root may be hostile, and this copy has the monitor's files open

@@ -53,10 +53,7 @@ fn guard(mut words: impl Iterator<Item = OsString>) -> Result<u8> {
 }
 
 fn serve(program: &CString, words: &[CString]) -> Result<u8> {
-    match process::fork()
-        .context(|| "start the helper")
-        .map_err(|error| error.see_doctor(Trouble::Processes))?
-    {
+    match process::fork().context(|| "start the helper").see_doctor(Trouble::Processes)? {
         Cloned::Child => {
             // pasta takes an ignored SIGPIPE, which Rust's start leaves, for a failure.
             process::reset_signals();

@@ -25,7 +25,7 @@ const QUEUE: u32 = 10_000;
 pub(super) fn open(netns: &str, policy: &Policy) -> Result<OwnedFd> {
     let step = || "make the device";
     let (here, there) = UnixStream::pair().context(step)?;
-    match process::fork().context(step).map_err(|error| error.see_doctor(Trouble::Processes))? {
+    match process::fork().context(step).see_doctor(Trouble::Processes)? {
         Cloned::Child => {
             let done = make(netns, policy).and_then(|tun| {
                 socket::send_fd(there.as_fd(), tun.as_fd()).context(|| "hand over the device")
