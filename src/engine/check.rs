@@ -12,6 +12,7 @@ use super::pull::{PullOptions, pull};
 use super::remove::RemoveOptions;
 use super::rmi;
 use crate::error::{Context, Error, Result};
+use crate::image::archive::copy;
 use crate::image::blob::Blobs;
 use crate::image::compression::decoder;
 use crate::image::manifest::Descriptor;
@@ -20,12 +21,10 @@ use crate::image::reach::reach;
 use crate::image::store::{Entry, ImageStore};
 use crate::storage::layers::LayerStore;
 use crate::types::container::RecordedRoot;
-use crate::types::digest::Digest;
+use crate::types::digest::{Digest, Hashed};
 use crate::types::id::ContainerId;
 use crate::types::progress::Report;
-use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read;
 
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct CheckOptions {
@@ -391,15 +390,7 @@ fn check_blob(blobs: &Blobs, digest: &Digest, size: u64, quick: bool) -> Result<
     if quick {
         return Ok(());
     }
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; 256 << 10];
-    loop {
-        match file.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(count) => hasher.update(&buffer[..count]),
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error).context(|| "read it"),
-        }
-    }
-    if Digest::finish(hasher) == *digest { Ok(()) } else { Err(Error::failed("its content is damaged")) }
+    let mut content = Hashed::new(std::io::sink());
+    copy(&mut file, &mut content).context(|| "read it")?;
+    if content.finish().1 == *digest { Ok(()) } else { Err(Error::failed("its content is damaged")) }
 }

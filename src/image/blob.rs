@@ -4,9 +4,8 @@ use super::manifest::Descriptor;
 use crate::dirs::create_private;
 use crate::error::{BestEffort, Context, Error, Result};
 use crate::sys::fault;
-use crate::types::digest::Digest;
+use crate::types::digest::{Digest, Hashed};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
-use sha2::{Digest as _, Sha256};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
@@ -172,7 +171,7 @@ impl Ingest {
             .mode(0o600)
             .open(&path)
             .context(|| format!("make {}", path.display()))?;
-        Ok(BlobWriter { file, path, hasher: Sha256::new(), written: 0, limit })
+        Ok(BlobWriter { out: Hashed::new(file), path, limit })
     }
 
     /// A document of our own or a verified one: written, synced, published.
@@ -185,7 +184,7 @@ impl Ingest {
         writer.write_all(bytes).context(|| format!("write blob {digest}"))?;
         // A torn document would make the image unreadable; a torn layer is
         // found by its digest when it is unpacked, so layers are not synced.
-        let sync = fault::point().and_then(|()| writer.file.sync_data());
+        let sync = fault::point().and_then(|()| writer.out.inner().sync_data());
         sync.context(|| format!("write blob {digest}"))?;
         self.publish(&writer.finish())?;
         Ok(digest)
@@ -208,34 +207,30 @@ impl Drop for Ingest {
 /// A blob on its way in, hashed while it is written.
 #[derive(Debug)]
 pub(crate) struct BlobWriter {
-    file: File,
+    out: Hashed<File>,
     path: PathBuf,
-    hasher: Sha256,
-    written: u64,
     limit: u64,
 }
 
 impl BlobWriter {
     /// Ends the blob; its digest is now known.
     pub(crate) fn finish(self) -> Spooled {
-        Spooled { path: self.path, digest: Digest::finish(self.hasher), size: self.written }
+        let (_, digest, size) = self.out.finish();
+        Spooled { path: self.path, digest, size }
     }
 }
 
 impl Write for BlobWriter {
     fn write(&mut self, buffer: &[u8]) -> std::io::Result<usize> {
-        if self.written + buffer.len() as u64 > self.limit {
+        if self.out.count() + buffer.len() as u64 > self.limit {
             return Err(std::io::Error::other(format!("the blob has more than {} bytes", self.limit)));
         }
         fault::point()?;
-        let written = self.file.write(buffer)?;
-        self.hasher.update(&buffer[..written]);
-        self.written += written as u64;
-        Ok(written)
+        self.out.write(buffer)
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
-        self.file.flush()
+        self.out.flush()
     }
 }
 

@@ -98,6 +98,15 @@ impl<W> Hashed<W> {
         Self { inner, hasher: Sha256::new(), count: 0 }
     }
 
+    pub(crate) fn inner(&self) -> &W {
+        &self.inner
+    }
+
+    /// Bytes so far.
+    pub(crate) fn count(&self) -> u64 {
+        self.count
+    }
+
     /// What it wrote to, and the digest and number of the bytes.
     pub(crate) fn finish(self) -> (W, Digest, u64) {
         (self.inner, Digest::finish(self.hasher), self.count)
