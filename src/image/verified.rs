@@ -7,18 +7,17 @@ use crate::error::{Context, Result};
 use crate::types::digest::Digest;
 use sha2::{Digest as _, Sha256};
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Take};
 
 /// The bytes of a blob. The read that would give the last of them fails where
 /// all of them together are not what the digest says.
 #[derive(Debug)]
 pub(crate) struct Verified {
-    file: File,
+    /// As long as it was when it was opened.
+    file: Take<File>,
     digest: Digest,
-    hasher: Sha256,
-    /// Bytes to come.
-    left: u64,
-    checked: bool,
+    /// Until the end was reached.
+    hasher: Option<Sha256>,
 }
 
 impl Blobs {
@@ -28,28 +27,25 @@ impl Blobs {
     /// Where it is not here.
     pub(crate) fn verified(&self, digest: &Digest) -> Result<Verified> {
         let file = self.open(digest)?;
-        let left = file.metadata().context(|| format!("look at blob {digest}"))?.len();
-        Ok(Verified { file, digest: digest.clone(), hasher: Sha256::new(), left, checked: false })
+        let length = file.metadata().context(|| format!("look at blob {digest}"))?.len();
+        Ok(Verified { file: file.take(length), digest: digest.clone(), hasher: Some(Sha256::new()) })
     }
 }
 
 impl Read for Verified {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let most = buffer.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
-        if most == 0 && !buffer.is_empty() && self.checked {
-            return Ok(0);
+        let count = self.file.read(buffer)?;
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(&buffer[..count]);
         }
-        let count = self.file.read(&mut buffer[..most])?;
-        self.hasher.update(&buffer[..count]);
-        self.left -= count as u64;
-        let ended = self.left == 0 || (count == 0 && most > 0);
-        if ended && !self.checked {
-            self.checked = true;
-            if Digest::finish(std::mem::take(&mut self.hasher)) != self.digest {
-                let text =
-                    format!("blob {} is damaged: `coracle system check --repair` gets it again", self.digest);
-                return Err(std::io::Error::other(text));
-            }
+        let ended = self.file.limit() == 0 || (count == 0 && !buffer.is_empty());
+        if ended
+            && let Some(hasher) = self.hasher.take()
+            && Digest::finish(hasher) != self.digest
+        {
+            let text =
+                format!("blob {} is damaged: `coracle system check --repair` gets it again", self.digest);
+            return Err(std::io::Error::other(text));
         }
         Ok(count)
     }
