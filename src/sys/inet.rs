@@ -153,7 +153,7 @@ impl Batch {
             // A way that takes no segments, or none of this length (its MTU).
             Err(error)
                 if self.runs.first().is_some_and(|run| run.count > 1)
-                    && !matches!(error.raw_os_error(), Some(libc::ECONNREFUSED)) =>
+                    && error.raw_os_error() != Some(libc::ECONNREFUSED) =>
             {
                 self.send_runs(socket, which, to, false)
             }
@@ -176,9 +176,9 @@ impl Batch {
         let mut start = which.start;
         while start < which.end {
             let length = self.length(start);
-            let most = if together && length > 0 { TOGETHER / length } else { 1 };
-            let same = (start + 1..which.end).take_while(|at| self.length(*at) == length).count();
-            let count = (1 + same).min(most.max(1));
+            let more = if together && length > 0 { (TOGETHER / length).saturating_sub(1) } else { 0 };
+            let rest = (start + 1..which.end).take(more);
+            let count = 1 + rest.take_while(|at| self.length(*at) == length).count();
             self.runs.push(Run { count, control: [0; CONTROL / 8] });
             start += count;
         }
@@ -274,49 +274,50 @@ fn encode(address: SocketAddr, storage: &mut libc::sockaddr_storage) -> libc::so
 }
 
 /// The control message that chooses the source of a datagram; its length.
-fn encode_local(local: IpAddr, control: &mut [u64; CONTROL / 8]) -> usize {
-    // SAFETY: `control` is aligned for a cmsghdr and has room for either message
-    // (32 and 40 bytes); the data is written at the place that CMSG_DATA gives.
-    unsafe {
-        let message = control.as_mut_ptr().cast::<libc::cmsghdr>();
-        let (level, kind, size) = match local {
-            IpAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_PKTINFO, size_of::<libc::in_pktinfo>()),
-            IpAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, size_of::<libc::in6_pktinfo>()),
-        };
-        (*message).cmsg_level = level;
-        (*message).cmsg_type = kind;
-        (*message).cmsg_len = libc::CMSG_LEN(size as u32) as _;
-        let data = libc::CMSG_DATA(message);
-        match local {
-            IpAddr::V4(address) => {
-                let mut info: libc::in_pktinfo = std::mem::zeroed();
-                info.ipi_spec_dst.s_addr = u32::from_ne_bytes(address.octets());
-                data.cast::<libc::in_pktinfo>().write_unaligned(info);
-            }
-            IpAddr::V6(address) => {
-                let mut info: libc::in6_pktinfo = std::mem::zeroed();
-                info.ipi6_addr.s6_addr = address.octets();
-                data.cast::<libc::in6_pktinfo>().write_unaligned(info);
-            }
+fn encode_local(local: IpAddr, control: &mut [u64]) -> usize {
+    match local {
+        IpAddr::V4(address) => {
+            let spec = libc::in_addr { s_addr: u32::from_ne_bytes(address.octets()) };
+            let info = libc::in_pktinfo {
+                ipi_ifindex: 0,
+                ipi_spec_dst: spec,
+                ipi_addr: libc::in_addr { s_addr: 0 },
+            };
+            encode_control(control, libc::IPPROTO_IP, libc::IP_PKTINFO, info)
         }
-        libc::CMSG_SPACE(size as u32) as usize
+        IpAddr::V6(address) => {
+            let ipi6_addr = libc::in6_addr { s6_addr: address.octets() };
+            let info = libc::in6_pktinfo { ipi6_addr, ipi6_ifindex: 0 };
+            encode_control(control, libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, info)
+        }
     }
 }
 
 /// The control message that makes datagrams of `length` bytes each of what is
 /// sent (UDP_SEGMENT of udp(7)); its length.
 fn encode_segment(length: usize, control: &mut [u64]) -> usize {
-    let size = size_of::<u16>() as u32;
-    // SAFETY: `control` is aligned for a cmsghdr and has room for the message (24
-    // bytes); the data is written at the place that CMSG_DATA gives.
+    encode_control(control, libc::SOL_UDP, libc::UDP_SEGMENT, length as u16)
+}
+
+/// Writes a control message to the beginning of `control`: cmsg(3); its length.
+///
+/// # Panics
+/// Where there is no room for it.
+fn encode_control<T: Copy>(control: &mut [u64], level: i32, kind: i32, value: T) -> usize {
+    let size = size_of::<T>() as u32;
+    // SAFETY: both only compute.
+    let (length, space) = unsafe { (libc::CMSG_LEN(size), libc::CMSG_SPACE(size) as usize) };
+    assert!(space <= size_of_val(control), "no room for a control message");
+    // SAFETY: `control` is aligned for a cmsghdr and has room for the message, as
+    // was just looked at; the value is written at the place that CMSG_DATA gives.
     unsafe {
         let message = control.as_mut_ptr().cast::<libc::cmsghdr>();
-        (*message).cmsg_level = libc::SOL_UDP;
-        (*message).cmsg_type = libc::UDP_SEGMENT;
-        (*message).cmsg_len = libc::CMSG_LEN(size) as _;
-        libc::CMSG_DATA(message).cast::<u16>().write_unaligned(length as u16);
-        libc::CMSG_SPACE(size) as usize
+        (*message).cmsg_level = level;
+        (*message).cmsg_type = kind;
+        (*message).cmsg_len = length as _;
+        libc::CMSG_DATA(message).cast::<T>().write_unaligned(value);
     }
+    space
 }
 
 #[cfg(test)]
