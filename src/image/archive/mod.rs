@@ -15,7 +15,7 @@ use super::compression::decoder;
 use super::config::ImageConfig;
 use super::manifest::{MANIFEST_MAX, Manifest};
 use super::store::{Entry, ImageStore, StoredImage};
-use crate::error::{Context, Error, Result};
+use crate::error::{Cause, Context, Error, Result};
 use crate::types::platform::Platform;
 use crate::types::reference::Reference;
 use std::cell::Cell;
@@ -67,7 +67,7 @@ impl Archive {
         let mut archive = tar::Archive::new(Budgeted { inner: stream, budget: Rc::clone(&budget) });
         let mut members = HashMap::new();
         for entry in archive.entries().context(|| "read the archive")? {
-            let mut entry = entry.map_err(|error| unreadable(&error, members.len()))?;
+            let mut entry = entry.map_err(|error| unreadable(error, members.len()))?;
             let name = normalise(&entry.path_bytes())?;
             budget.set(u64::MAX);
             if members.len() >= MEMBERS_MAX {
@@ -292,14 +292,17 @@ pub(crate) fn copy(from: &mut impl Read, to: &mut impl Write) -> std::io::Result
 
 /// Why the next member could not be read. The tar crate quotes what it read, and
 /// may do so over many lines.
-fn unreadable(error: &std::io::Error, members: usize) -> Error {
+fn unreadable(error: std::io::Error, members: usize) -> Error {
+    if error.raw_os_error().is_some() {
+        return error.into_error().context("read the archive");
+    }
     let text = error.to_string();
     let line: String = text.lines().next().unwrap_or_default().chars().take(200).collect();
-    if members == 0 && error.raw_os_error().is_none() {
-        return Error::invalid(format!("it is no archive of images ({line})"))
-            .hint("`load` takes what `save` of coracle, docker, podman and skopeo writes; `import` takes a tar of files");
+    if members > 0 {
+        return Error::failed(format!("read the archive after {members} files: {line}"));
     }
-    Error::failed(format!("read the archive after {members} files: {line}"))
+    Error::invalid(format!("it is no archive of images ({line})"))
+        .hint("`load` takes what `save` of coracle, docker, podman and skopeo writes; `import` takes a tar of files")
 }
 
 /// Fails when more than `budget` bytes are read: set anew for each step.
