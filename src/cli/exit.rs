@@ -27,8 +27,10 @@ pub(super) fn remember(words: &[String]) {
 }
 
 fn fails_as_run(verb: &str) -> bool {
-    let moves = ["pull", "push", "load", "save", "import", "login", "search"];
-    matches!(verb, "run" | "create" | "healthcheck") || moves.contains(&verb)
+    matches!(
+        verb,
+        "run" | "create" | "healthcheck" | "pull" | "push" | "load" | "save" | "import" | "login" | "search"
+    )
 }
 
 /// The exit code of a command that failed so.
