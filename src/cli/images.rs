@@ -214,8 +214,15 @@ impl ImagesArgs {
             }
             return Ok(ids.iter().map(|id| format!("{id}\n")).collect());
         }
-        let row = |image: &ImageSummary| (self.row(image, now), image.labels.clone());
-        let rows: Vec<(Value, BTreeMap<String, String>)> = images.iter().map(row).collect();
+        let row = |image| {
+            let mut row = self.row(image, now);
+            // The table has no such column, and time zones are a data base to look through.
+            if format.is_some() {
+                row["CreatedAt"] = created_at(image).into();
+            }
+            (row, &image.labels)
+        };
+        let rows: Vec<(Value, &BTreeMap<String, String>)> = images.iter().map(row).collect();
         let digest = if self.digests { "{{.Digest}}\t" } else { "" };
         let history = if self.history { "\t{{.History}}" } else { "" };
         let columns = format!(
@@ -234,19 +241,15 @@ impl ImagesArgs {
         if self.no_trunc { image.id.to_string() } else { image.id.short().to_owned() }
     }
 
-    /// What a template sees of one image.
+    /// What a template sees of one image, but for [`created_at`].
     fn row(&self, image: &ImageSummary, now: Timestamp) -> Value {
         let none = || NONE.to_owned();
         let size = decimal(image.size);
-        let text = |created: Timestamp| {
-            created.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S %z %Z").to_string()
-        };
         json!({
             "Repository": image.reference.as_ref().map_or_else(none, Reference::familiar_repository),
             "Tag": image.reference.as_ref().and_then(|name| name.tag.clone()).unwrap_or_else(none),
             "Digest": image.digest.to_string(),
             "ID": self.id(image),
-            "CreatedAt": image.created.map_or_else(|| "N/A".to_owned(), text),
             "CreatedSince": image.created.map_or_else(|| "N/A".to_owned(), |created| human_age(created, now)),
             "Size": size,
             "VirtualSize": size,
@@ -256,6 +259,13 @@ impl ImagesArgs {
             "History": image.history.join(", "),
         })
     }
+}
+
+fn created_at(image: &ImageSummary) -> String {
+    let text = |created: Timestamp| {
+        created.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S %z %Z").to_string()
+    };
+    image.created.map_or_else(|| "N/A".to_owned(), text)
 }
 
 /// Removes images, or names of images.

@@ -1,10 +1,13 @@
 //! Local images: find, list, tag, describe.
 
 use super::events::note_image;
+use super::spread::in_parts;
 use crate::dirs::Dirs;
 use crate::error::{Context, Error, Kind, Result};
 use crate::image::compression::decoder;
 use crate::image::config::{Execution, ImageConfig, parse_time};
+use crate::image::listing::{Listing, Summary};
+use crate::image::manifest::Descriptor;
 use crate::image::names::{self, Found};
 use crate::image::store::{Entry, ImageStore, StoredImage};
 use crate::storage::layers::LayerStore;
@@ -15,6 +18,7 @@ use crate::types::reference::Reference;
 use crate::types::transport::Place;
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 
 /// An image of the local store.
@@ -140,7 +144,7 @@ pub(crate) struct ImageSummary {
     pub(crate) created: Option<Timestamp>,
     /// Bytes of all layers, unpacked.
     pub(crate) size: u64,
-    pub(crate) labels: std::collections::BTreeMap<String, String>,
+    pub(crate) labels: BTreeMap<String, String>,
     /// All names that it has and had, the latest first.
     pub(crate) history: Vec<String>,
 }
@@ -150,41 +154,100 @@ pub(crate) struct ImageSummary {
 pub(crate) fn list(dirs: &Dirs, notes: &mut Vec<Error>) -> Result<Vec<ImageSummary>> {
     let store = ImageStore::at(&dirs.images());
     let layers = LayerStore::open(&dirs.layers())?;
-    let mut rows = Vec::new();
+    let known = Listing::read(store.blobs());
+    let (mut rows, mut unknown) = (Vec::new(), Vec::new());
     for entry in store.entries()? {
-        let name = entry.name_text().map_or_else(|| entry.0.digest.to_string(), str::to_owned);
-        let history = entry.name_text().into_iter().chain(entry.former_names()).map(str::to_owned).collect();
-        match store.read(&entry, None).context(|| format!("image {name}")) {
-            Ok(image) => rows.push(ImageSummary {
-                size: layer_sizes(&layers, &image).iter().sum(),
-                created: image.config.created(),
-                digest: entry.source_digest(),
-                reference: entry.name(),
-                history,
-                labels: image.config.config.labels,
-                id: image.id,
-            }),
-            // A list has no image for this machine, or none at all: it is one all the same.
-            Err(_) if entry.is_list() => rows.push(ImageSummary {
-                size: 0,
-                created: None,
-                digest: entry.0.digest.clone(),
-                reference: entry.name(),
-                history,
-                labels: std::collections::BTreeMap::new(),
-                id: entry.0.digest.clone(),
-            }),
+        match known.get(&entry.manifest_digest()) {
+            Some(summary) => rows.push(ImageSummary::of(&entry, summary.clone())),
+            None => unknown.push(entry),
+        }
+    }
+    let looks = in_parts(unknown, |part| {
+        // Images share their lowest layers.
+        let mut sizes = HashMap::new();
+        part.into_iter().map(|entry| look(&store, &layers, &mut sizes, entry)).collect()
+    });
+    let mut news = Vec::new();
+    for look in looks {
+        match look {
+            Ok(Look { entry, summary, lasts }) => {
+                if lasts {
+                    news.push((entry.manifest_digest(), summary.clone()));
+                }
+                rows.push(ImageSummary::of(&entry, summary));
+            }
             Err(error) => notes.push(error),
         }
     }
+    known.add(store.blobs(), news);
     rows.sort_by(|a, b| (b.created, &a.reference).cmp(&(a.created, &b.reference)));
     Ok(rows)
 }
 
+/// What the documents of an entry say.
+struct Look {
+    entry: Entry,
+    summary: Summary,
+    /// Whether it will be the same as long as the documents are there.
+    lasts: bool,
+}
+
+/// Reads the documents of an entry; `sizes` holds those of the layers met before.
+fn look(
+    store: &ImageStore,
+    layers: &LayerStore,
+    sizes: &mut HashMap<Digest, u64>,
+    entry: Entry,
+) -> Result<Look> {
+    let image = match store.read(&entry, None) {
+        Ok(image) => image,
+        // A list has no image for this machine, or none at all: it is one all the same.
+        Err(_) if entry.is_list() => {
+            let id = entry.0.digest.clone();
+            let summary = Summary { id, created: None, size: 0, labels: BTreeMap::new() };
+            return Ok(Look { entry, summary, lasts: false });
+        }
+        Err(error) => {
+            let name = entry.name_text().map_or_else(|| entry.0.digest.to_string(), str::to_owned);
+            return Err(error).context(|| format!("image {name}"));
+        }
+    };
+    let (mut size, mut unpacked) = (0, true);
+    for (id, blob) in layers_of(&image) {
+        let known = sizes.get(&id).copied().or_else(|| layers.size(&id).ok());
+        unpacked &= known.is_some();
+        size += known.unwrap_or(blob.size);
+        sizes.extend(known.map(|known| (id, known)));
+    }
+    // What an index of another tool's making stands for depends on the machine.
+    let lasts = unpacked && image.manifest_digest == entry.manifest_digest();
+    let (created, labels) = (image.config.created, image.config.config.labels);
+    Ok(Look { entry, summary: Summary { id: image.id, created, size, labels }, lasts })
+}
+
+impl ImageSummary {
+    fn of(entry: &Entry, summary: Summary) -> Self {
+        let history = entry.name_text().into_iter().chain(entry.former_names()).map(str::to_owned).collect();
+        Self {
+            id: summary.id,
+            reference: entry.name(),
+            digest: entry.source_digest(),
+            created: summary.created.as_deref().and_then(parse_time),
+            size: summary.size,
+            labels: summary.labels,
+            history,
+        }
+    }
+}
+
 /// Bytes of each layer unpacked; of its blob where it is not unpacked.
 pub(super) fn layer_sizes(layers: &LayerStore, image: &StoredImage) -> Vec<u64> {
-    let chain = image.config.chain_ids();
-    chain.iter().zip(&image.manifest.layers).map(|(id, blob)| layers.size(id).unwrap_or(blob.size)).collect()
+    layers_of(image).map(|(id, blob)| layers.size(&id).unwrap_or(blob.size)).collect()
+}
+
+/// The chain id and the blob of each layer, the lowest first.
+fn layers_of(image: &StoredImage) -> impl Iterator<Item = (Digest, &Descriptor)> {
+    image.config.chain_ids().into_iter().zip(&image.manifest.layers)
 }
 
 /// Gives an image one more name; another image that had the name loses it.

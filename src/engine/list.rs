@@ -7,6 +7,7 @@ pub(crate) use filter::Filters;
 pub(crate) use pattern::Pattern;
 
 use super::Engine;
+use super::spread::in_parts;
 use crate::error::{Context, Error, Kind, Result};
 use crate::state::store::{Snapshot, Store};
 use crate::storage::layers::LayerStore;
@@ -231,31 +232,13 @@ impl Engine {
 /// `Some(Ok(None))` where the look was not enough.
 type Known = Option<Result<Option<Container>>>;
 
-/// Containers that had no monitor when the list began. Many are read by several
-/// threads, which are gone again before this returns: entering a user namespace
-/// takes a process with one.
-fn at_rest(store: &Store, mut ids: Vec<ContainerId>) -> Vec<(ContainerId, Known)> {
-    /// Below this a thread costs more than it saves.
-    const WORTH_A_THREAD: usize = 64;
-    let read = |ids: Vec<ContainerId>| -> Vec<(ContainerId, Known)> {
-        let one = |id: ContainerId| {
-            let known = at_rest_one(store, &id);
-            (id, Some(known))
-        };
-        ids.into_iter().map(one).collect()
+/// Containers that had no monitor when the list began.
+fn at_rest(store: &Store, ids: Vec<ContainerId>) -> Vec<(ContainerId, Known)> {
+    let one = |id: ContainerId| {
+        let known = at_rest_one(store, &id);
+        (id, Some(known))
     };
-    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(4);
-    let share = (ids.len() / threads).max(WORTH_A_THREAD);
-    std::thread::scope(|scope| {
-        let mut others = Vec::new();
-        while ids.len() > share && others.len() + 1 < threads {
-            let part = ids.split_off(ids.len() - share);
-            others.push(scope.spawn(move || read(part)));
-        }
-        let mut all = read(ids);
-        all.extend(others.into_iter().flat_map(|thread| thread.join().unwrap_or_default()));
-        all
-    })
+    in_parts(ids, |part| part.into_iter().map(one).collect())
 }
 
 /// `None` where one may have started it since.

@@ -51,6 +51,7 @@ pub(crate) mod save;
 pub(crate) mod search;
 pub(crate) mod secrets;
 pub(crate) mod serve;
+mod spread;
 pub(crate) mod start;
 pub(crate) mod stats;
 pub(crate) mod stop;

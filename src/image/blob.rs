@@ -6,6 +6,7 @@ use crate::error::{BestEffort, Context, Error, Result};
 use crate::sys::fault;
 use crate::types::digest::{Digest, Hashed};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
@@ -46,14 +47,15 @@ impl Blobs {
 
     /// A small document, whole: at most `limit` bytes, its digest verified.
     pub(crate) fn document(&self, digest: &Digest, limit: u64) -> Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        self.open(digest)?
-            .take(limit + 1)
-            .read_to_end(&mut bytes)
-            .context(|| format!("read blob {digest}"))?;
-        if bytes.len() as u64 > limit {
+        let mut file = self.open(digest)?;
+        let size = file.metadata().context(|| format!("look at blob {digest}"))?.len();
+        if size > limit {
             return Err(Error::invalid(format!("blob {digest} has more than {limit} bytes")));
         }
+        // One read of what it has: a file that grows meanwhile is a damaged one,
+        // as the digest tells. `images` reads two of these for each image.
+        let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
+        file.read_exact(&mut bytes).context(|| format!("read blob {digest}"))?;
         if Digest::of(&bytes) != *digest {
             return Err(Error::failed(format!("blob {digest} is damaged"))
                 .hint("remove the image and pull or load it again"));
@@ -74,6 +76,12 @@ impl Blobs {
             Some((digest, bytes))
         };
         Ok(entries.filter_map(|entry| blob(entry.ok()?)).collect())
+    }
+
+    /// The hex digits of the blobs there are, as their file names say.
+    pub(super) fn names(&self) -> HashSet<String> {
+        let Ok(entries) = std::fs::read_dir(self.layout.join("blobs/sha256")) else { return HashSet::new() };
+        entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect()
     }
 
     /// The bytes that a blob takes on the disk; none where it is not there.

@@ -4,15 +4,17 @@
 //! disk (`images/`): `oci-layout`, `index.json`, `blobs/sha256/`, as the
 //! image-spec says, so that other tools read it as it is; and of our own
 //! `.lock`, which is held while `index.json` changes, and `.ingest/`, where
-//! blobs are before they have been verified, `.arriving/`, where they arrive, and
-//! `.remade/`, what they became on the way to a registry. Readers take no lock: files are
-//! replaced by rename, and a blob never changes.
+//! blobs are before they have been verified, `.arriving/`, where they arrive,
+//! `.remade/`, what they became on the way to a registry, and `.listing`, what
+//! `images` shows of each. Readers take no lock: files are replaced by rename,
+//! and a blob never changes.
 
 pub(crate) mod archive;
 pub(crate) mod archive_write;
 pub(crate) mod blob;
 pub(crate) mod compression;
 pub(crate) mod config;
+pub(crate) mod listing;
 pub(crate) mod manifest;
 pub(crate) mod names;
 pub(crate) mod partial;

@@ -7,6 +7,7 @@
 
 use super::blob::{Blobs, Ingest};
 use super::config::{CONFIG_MAX, ImageConfig};
+use super::listing;
 use super::manifest::{
     self, DOCKER_MANIFEST, Descriptor, Document, Index, MANIFEST_MAX, Manifest, OCI_INDEX,
 };
@@ -211,6 +212,9 @@ impl ImageStore {
             index.manifests = entries.iter().map(|entry| entry.0.clone()).collect();
             let bytes = serde_json::to_vec(&index).context(|| "write the image index")?;
             replace(&self.dir.join("index.json"), &bytes)?;
+        }
+        if entries.is_empty() {
+            listing::forget(&self.blobs);
         }
         then(&entries, value)
     }

@@ -48,7 +48,9 @@ impl Digest {
     }
 
     fn from_bytes(bytes: &[u8]) -> Self {
-        Self { hex: bytes.iter().map(|byte| format!("{byte:02x}")).collect() }
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+        Self { hex: digits.map(|digit| char::from(DIGITS[usize::from(digit)])).collect() }
     }
 
     pub(crate) fn hex(&self) -> &str {

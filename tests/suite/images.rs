@@ -4,6 +4,8 @@ use crate::harness::image::ImageBuilder;
 use crate::harness::needs::{self, archive};
 use crate::harness::{Image, Need, Registry, Sandbox, sandbox};
 use std::ffi::OsStr;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 
 const SKOPEO: Need = Need::Program("skopeo");
 
@@ -42,6 +44,42 @@ fn an_image_is_pulled_run_and_removed() {
     };
     assert_eq!(left("layers"), 0, "layers of a removed image are gone");
     assert_eq!(left("images/blobs/sha256"), 0, "and its blobs");
+}
+
+#[test]
+fn a_list_reads_one_file_for_all_images_and_forgets_what_is_gone() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    let listing = sandbox.data().join("images/.listing");
+    sandbox.ok(["tag", "busybox", "second"]);
+    let first = sandbox.ok(["images", "--no-trunc"]);
+    assert!(listing.exists());
+
+    // Not one of the documents can be read, and none needs to be.
+    let blobs = sandbox.data().join("images/blobs/sha256");
+    let allow = |mode| {
+        for blob in std::fs::read_dir(&blobs).unwrap() {
+            std::fs::set_permissions(blob.unwrap().path(), Permissions::from_mode(mode)).unwrap();
+        }
+    };
+    allow(0);
+    assert_eq!(sandbox.ok(["images", "--no-trunc"]), first);
+    allow(0o600);
+
+    for damage in ["", "{\"version\":9,\"images\":{}}", "{\"version\":1,\"images\":{\"sha256:00\":1}}"] {
+        std::fs::write(&listing, damage).unwrap();
+        assert_eq!(sandbox.ok(["images", "--no-trunc"]), first, "{damage}");
+        assert_ne!(std::fs::read_to_string(&listing).unwrap(), damage);
+    }
+    std::fs::remove_file(&listing).unwrap();
+    std::fs::create_dir(&listing).unwrap();
+    assert_eq!(sandbox.ok(["images", "--no-trunc"]), first, "it cannot be written");
+    std::fs::remove_dir(&listing).unwrap();
+    sandbox.ok(["images"]);
+
+    let id = sandbox.ok(["inspect", "--format", "{{.Id}}", "busybox"]);
+    std::fs::remove_file(blobs.join(id.trim_start_matches("sha256:"))).unwrap();
+    let told = sandbox.coracle(["images"]).ok();
+    assert!(told.stderr.contains("No such file") && !told.stdout.contains("second"), "{told}");
 }
 
 #[test]
