@@ -5,6 +5,7 @@ mod crowd;
 mod delegated;
 mod limits;
 mod logins;
+mod quota;
 mod scopes;
 mod seen;
 mod sessions;
