@@ -157,6 +157,46 @@ open_device() {
     mount --bind "$dir/${path##*/}" "$path"
 }
 
+# in_stage USER DIR COMMAND...: as USER, in a private mount namespace where
+# /dev/net/tun and /dev/fuse are as on an ordinary Debian, and /sys/fs/cgroup is a
+# fresh cgroup2, without which crun refuses a host of mixed cgroups. DIR is
+# readable for USER, has this file below lib/, and the runtime directory run/.
+in_stage() {
+    unshare --mount --propagation private bash -c '
+        set -euo pipefail
+        . "$2/lib/host.sh"; user=$1 stage=$2; shift 2
+        open_device /dev/net/tun 10 200 "$user" "$stage/devices"
+        open_device /dev/fuse 10 229 "$user" "$stage/devices"
+        umount -R /sys/fs/cgroup 2>/dev/null || true
+        mount -t cgroup2 none /sys/fs/cgroup || say "no cgroup2: podman may not run"
+        mount -t tmpfs -o "mode=0700,uid=$(id -u "$user"),gid=$(id -g "$user")" coracle-run "$stage/run"
+        [ ! -e "$stage/disk.ext4" ] || mount -o loop "$stage/disk.ext4" "$stage/disk"
+        chown "$(id -u "$user"):$(id -g "$user")" "$stage/disk"
+        install -d -o "$user" "$stage/disk/home"
+        as_user "$user" "$stage/disk/home" "$@"' bash "$@" </dev/null
+}
+
+# as_throw_away_user SCRIPT ARGUMENT...: calls a measurement of contrib/bench, which
+# root has called, once more as a user who goes when it has ended. CORACLE_BIN is
+# copied to where that user finds it, and given to it with what else is in `passed`.
+as_throw_away_user() {
+    local script=$1 stage user code=0; shift
+    [ -n "${CORACLE_BIN:-}" ] || die "CORACLE_BIN names no binary"
+    stage=$(mktemp -d /var/tmp/cb.XXXXXX) user=coracle-b$$
+    # shellcheck disable=SC2064 # as they are now
+    trap "remove_user $user; rm -rf $stage" EXIT
+    chmod 755 "$stage"
+    mkdir -p "$stage"/{bin,lib,bench,run,disk}
+    install -m 755 "$CORACLE_BIN" "$stage/bin/coracle"
+    cp "${BASH_SOURCE[0]%/*}"/*.sh "$stage/lib/"
+    cp "$script" "$stage/bench/"
+    add_user "$user" "$stage/user" subids
+    cd "$stage"
+    in_stage "$user" "$stage" "CORACLE_BIN=$stage/bin/coracle" "XDG_RUNTIME_DIR=$stage/run" ${passed[@]+"${passed[@]}"} \
+        bash "$stage/bench/${script##*/}" "$@" || code=$?
+    exit "$code"
+}
+
 # own_cgroup NAME MOUNT: moves this shell into a control group of version 2 that
 # belongs to NAME, in a mount of this private namespace, as a user manager of
 # systemd would give one. Where the kernel has none, there is none.
