@@ -17,6 +17,11 @@ pub(crate) fn settle() {
             libc::madvise(range.start as *mut libc::c_void, range.end - range.start, libc::MADV_DONTNEED)
         };
     }
+    trim();
+}
+
+/// Gives back what is free of the heap: malloc_trim(3).
+pub(crate) fn trim() {
     // SAFETY: malloc_trim has no preconditions.
     #[cfg(target_env = "gnu")]
     unsafe {

@@ -13,6 +13,7 @@
  *   guest serve ADDR PORT     echoes what it gets, TCP and UDP; prints "ready"
  *   guest names ADDR REPLY    answers each question for a name with REPLY, on port 53
  *   guest say tcp|udp ADDR PORT N  sends N bytes, prints "ok" when they come back
+ *   guest hold COUNT ADDR PORT N   does so by COUNT connections, then prints "ready" and keeps them
  *   guest resolve SERVER      prints the address that SERVER gives for a name
  *   guest ask SERVER NAME RATE N  asks N times for NAME, RATE times a second; prints how often it was
  *                             told an address, how often another one than before, and the last one
@@ -491,11 +492,10 @@ static int ask(const char *server, const char *name, int rate, int count)
 }
 
 /* Sends and receives at once, or both ends could wait for each other. */
-static int say(int is_udp, const char *address, int port, long total)
+static int say(int s, int is_udp, long total)
 {
 	static char out[16384], in[65536];
 	long sent = 0, seen = 0, i;
-	int s = at(is_udp ? SOCK_DGRAM : SOCK_STREAM, address, port, 0);
 	struct pollfd fd = { s, POLLIN | POLLOUT, 0 };
 
 	if (s < 0)
@@ -528,8 +528,20 @@ static int say(int is_udp, const char *address, int port, long total)
 			seen += n > 0 ? n : 0;
 		}
 	}
-	puts(seen == total ? "ok" : name_of(errno));
+	if (seen != total)
+		puts(name_of(errno));
 	return seen != total;
+}
+
+static int hold(int count, const char *address, int port, long total)
+{
+	while (count-- > 0)
+		if (say(at(SOCK_STREAM, address, port, 0), 0, total))
+			return 1;
+	puts("ready");
+	fflush(stdout);
+	for (;;)
+		pause();
 }
 
 static int orphan(void)
@@ -664,8 +676,15 @@ int main(int argc, char **argv)
 		return resolve(argv[2]);
 	if (!strcmp(command, "ask") && argc > 5)
 		return ask(argv[2], argv[3], atoi(argv[4]), atoi(argv[5]));
-	if (!strcmp(command, "say") && argc > 5)
-		return say(!strcmp(argv[2], "udp"), argv[3], atoi(argv[4]), atol(argv[5]));
+	if (!strcmp(command, "say") && argc > 5) {
+		int is_udp = !strcmp(argv[2], "udp");
+		if (say(at(is_udp ? SOCK_DGRAM : SOCK_STREAM, argv[3], atoi(argv[4]), 0), is_udp, atol(argv[5])))
+			return 1;
+		puts("ok");
+		return 0;
+	}
+	if (!strcmp(command, "hold") && argc > 5)
+		return hold(atoi(argv[2]), argv[3], atoi(argv[4]), atol(argv[5]));
 	if (!strcmp(command, "swap") && argc > 3)
 		return swap(argv[2], argv[3]);
 	if (!strcmp(command, "grow") && argc > 2)

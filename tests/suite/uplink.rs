@@ -145,6 +145,29 @@ fn a_killed_built_in_stack_comes_back() {
 }
 
 #[test]
+fn the_built_in_stack_gives_back_the_memory_of_silent_connections() {
+    let Some(sandbox) = sandbox(BUILTIN) else { return };
+    // As many kilobytes as its buffers had room for would be 100,000 and more.
+    let script = "\"$coracle\" run -d --name c --network builtin --rootfs \"${guest%/bin/guest}:O\" \
+             /bin/guest hold 300 203.0.113.1 7000 400000 >/dev/null\n\
+         monitor=$(\"$coracle\" inspect --format '{{.State.ConmonPid}}' c)\n\
+         stack=$(for pid in $(cat /proc/$monitor/task/*/children); do \
+             grep -qz '^--uplink' /proc/$pid/cmdline && echo $pid; done)\n\
+         tries=0\n\
+         until \"$coracle\" logs c | grep -q ready; do \
+             tries=$((tries + 1)); [ $tries -lt 600 ] || { \"$coracle\" logs c >&2; exit 8; }; sleep 0.1; done\n\
+         resident() { sed -n 's/^VmRSS:[^0-9]*\\([0-9]*\\) kB/\\1/p' /proc/$stack/status; }\n\
+         tries=0\n\
+         while [ $(resident) -gt 30000 ] && [ $tries -lt 300 ]; do tries=$((tries + 1)); sleep 0.1; done\n\
+         resident\n\
+         ls -l /proc/$stack/fd | grep -c socket:\n\
+         \"$coracle\" rm -ft 0 c >/dev/null\n";
+    let output = world(&sandbox, script).ok();
+    let numbers: Vec<u32> = output.lines().iter().map(|line| line.parse().unwrap()).collect();
+    assert!(numbers[0] < 30_000 && numbers[1] >= 300, "{output}");
+}
+
+#[test]
 fn a_killed_monitor_takes_its_pasta_along() {
     let Some(sandbox) = sandbox(PASTA) else { return };
     let script = "\"$coracle\" run -d --name c --network pasta --rootfs \"${guest%/bin/guest}:O\" /bin/guest sleep >/dev/null\n\

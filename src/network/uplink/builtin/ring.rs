@@ -1,4 +1,5 @@
-//! Bytes that wait in order: a ring, whose memory is taken as it is needed.
+//! Bytes that wait in order: a ring, whose memory is taken as it is needed and
+//! given back when it is told to.
 
 use std::io::{IoSlice, IoSliceMut};
 
@@ -22,19 +23,35 @@ impl Ring {
         self.length == 0
     }
 
+    /// Bytes that are held, whether anything waits there or not.
+    pub(super) fn memory(&self) -> usize {
+        self.data.len()
+    }
+
     /// Makes room for so many more bytes.
-    pub(super) fn reserve(&mut self, more: usize) {
+    fn reserve(&mut self, more: usize) {
         let wanted = self.length + more;
-        if wanted <= self.data.len() {
-            return;
+        if wanted > self.data.len() {
+            self.resize(wanted.next_power_of_two().max(FIRST));
         }
-        let mut grown = Vec::with_capacity(wanted.next_power_of_two().max(FIRST));
+    }
+
+    /// Moves to memory of so many bytes, which is enough.
+    fn resize(&mut self, size: usize) {
+        let mut data = Vec::with_capacity(size);
         let (first, second) = self.slices(0, self.length);
-        grown.extend_from_slice(first);
-        grown.extend_from_slice(second);
-        grown.resize(grown.capacity().next_power_of_two().min(wanted.next_power_of_two().max(FIRST)), 0);
-        self.data = grown;
-        self.start = 0;
+        data.extend_from_slice(first);
+        data.extend_from_slice(second);
+        data.resize(size, 0);
+        (self.data, self.start) = (data, 0);
+    }
+
+    /// Gives back what is not needed for what waits.
+    pub(super) fn shrink(&mut self) {
+        let enough = if self.length == 0 { 0 } else { self.length.next_power_of_two().max(FIRST) };
+        if enough < self.data.len() {
+            self.resize(enough);
+        }
     }
 
     pub(super) fn push(&mut self, bytes: &[u8]) {
@@ -46,11 +63,12 @@ impl Ring {
         self.length += bytes.len();
     }
 
-    /// Where `limit` bytes more may be put, to be [`Ring::added`].
+    /// Where at most `limit` bytes more may be put without more memory, to be
+    /// [`Ring::added`].
     pub(super) fn spare(&mut self, limit: usize) -> [IoSliceMut<'_>; 2] {
-        self.reserve(limit);
         let end = self.index(self.length);
         let size = self.data.len();
+        let limit = limit.min(size - self.length);
         let (low, high) = self.data.split_at_mut(end);
         let first = limit.min(size - end);
         let second = limit - first;
@@ -77,14 +95,11 @@ impl Ring {
         [IoSlice::new(first), IoSlice::new(second)]
     }
 
-    /// Lets go of the first bytes, and of the memory with the last of them.
+    /// Lets go of the first bytes.
     pub(super) fn consume(&mut self, count: usize) {
         let count = count.min(self.length);
         self.length -= count;
         self.start = if self.length == 0 { 0 } else { self.index(count) };
-        if self.length == 0 && self.data.len() > FIRST * 4 && count < FIRST {
-            self.data = Vec::new();
-        }
     }
 
     fn index(&self, offset: usize) -> usize {
@@ -123,15 +138,22 @@ mod tests {
                     slice.copy_from_slice(&bytes[from..from + length]);
                     from += length;
                 }
-                ring.added(count);
+                ring.added(from);
+                ring.push(&bytes[from..]);
             }
             expected.extend(bytes);
             let gone = (round * 53 % 5200).min(expected.len());
             ring.consume(gone);
             expected.drain(..gone);
+            if round % 7 == 0 {
+                ring.shrink();
+                assert!(ring.memory() <= (2 * ring.len()).max(FIRST), "round {round}");
+            }
             assert_eq!(contents(&ring), expected, "round {round}");
         }
         ring.consume(usize::MAX);
-        assert!(ring.is_empty());
+        assert!(ring.is_empty() && ring.memory() > 0);
+        ring.shrink();
+        assert_eq!(ring.memory(), 0);
     }
 }

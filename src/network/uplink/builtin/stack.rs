@@ -7,9 +7,10 @@ use super::outside;
 use super::policy::{Policy, Way};
 use super::resolvers::Resolvers;
 use super::table::{Entry, Flow, Key, Table, Token};
-use super::tcp::{Connection, Fate, INBOUND};
+use super::tcp::{Connection, Fate, Ground, INBOUND};
 use super::wire::{ACK, FIN, Head, ICMP, ICMP6, Packet, RST, SYN, Segment, TCP, UDP, datagram};
 use crate::error::{BestEffort, Context, Result};
+use crate::sys::memory;
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 use rustix::net::sockopt;
@@ -29,6 +30,13 @@ const SILENCE: Duration = Duration::from_secs(120);
 const BUDGET: usize = 64 << 20;
 const SMALL: usize = 16 << 10;
 
+/// Bytes of what a connection reads before it has memory of its own for that.
+const SCRATCH: usize = 128 << 10;
+/// A connection without a packet for so long gives memory back.
+const SILENT: Duration = Duration::from_secs(1);
+/// Bytes that connections have given back, after which the heap does so too.
+const MUCH: usize = 4 << 20;
+
 /// Tokens that are no flow's: their generation is 0.
 const DEVICE: u64 = 0;
 const EXIT: u64 = 1;
@@ -42,10 +50,13 @@ pub(super) struct Stack {
     epoll: OwnedFd,
     /// Connections that may owe an acknowledgement.
     unsettled: Vec<Token>,
+    scratch: Vec<u8>,
     /// Whether there is anything with a time.
     timed: bool,
     /// Bytes that wait, as of the last tick.
     waiting: usize,
+    /// Bytes that connections have given back, and the heap perhaps not.
+    freed: usize,
 }
 
 impl Stack {
@@ -61,8 +72,10 @@ impl Stack {
             serial: 0,
             epoll,
             unsettled: Vec::new(),
+            scratch: vec![0; SCRATCH],
             timed: false,
             waiting: 0,
+            freed: 0,
         })
     }
 
@@ -156,7 +169,8 @@ impl Stack {
         let budget = self.budget();
         if let Some(token) = self.table.find(&key) {
             let Some(Entry { flow: Flow::Tcp(connection, _), .. }) = self.table.get(token) else { return };
-            let fate = connection.segment(segment, &self.device, budget);
+            let mut ground = Ground { device: &self.device, scratch: &mut self.scratch, budget };
+            let fate = connection.segment(segment, &mut ground);
             self.unsettled.push(token);
             self.after(token, fate);
         } else if segment.flags & (SYN | ACK | RST | FIN) == SYN {
@@ -246,7 +260,8 @@ impl Stack {
         match &mut entry.flow {
             Flow::Tcp(connection, _) if connection.is_connecting() => self.connected(token),
             Flow::Tcp(connection, _) => {
-                let fate = connection.socket_ready(&self.device, budget);
+                let mut ground = Ground { device: &self.device, scratch: &mut self.scratch, budget };
+                let fate = connection.socket_ready(&mut ground);
                 self.after(token, fate);
             }
             Flow::Udp { .. } => self.answers(token, buffer),
@@ -289,6 +304,7 @@ impl Stack {
             Fate::Over => {
                 if let Some(Entry { flow: Flow::Tcp(mut connection, _), .. }) = self.table.remove(token) {
                     connection.settle(&self.device, INBOUND);
+                    (self.freed, self.timed) = (self.freed + connection.memory(), true);
                     if !connection.has_ended_well() {
                         connection.abort();
                     }
@@ -305,7 +321,11 @@ impl Stack {
             match &mut entry.flow {
                 Flow::Tcp(connection, _) => {
                     self.waiting += connection.weight();
-                    self.timed |= connection.deadline().is_some();
+                    let is_silent = now.duration_since(connection.last_use()) >= SILENT;
+                    if is_silent {
+                        self.freed += connection.shrink();
+                    }
+                    self.timed |= !is_silent || connection.deadline().is_some();
                     if connection.deadline().is_some_and(|deadline| deadline <= now) {
                         let fate = connection.expired(&self.device);
                         self.after(token, fate);
@@ -323,6 +343,10 @@ impl Stack {
                     }
                 }
             }
+        }
+        if self.freed >= MUCH {
+            self.freed = 0;
+            memory::trim();
         }
     }
 }

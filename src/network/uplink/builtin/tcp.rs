@@ -15,6 +15,7 @@ use super::wire::{ACK, FIN, Head, PSH, RST, SYN, Segment};
 use crate::error::BestEffort;
 use rustix::io::Errno;
 use rustix::net::{SendFlags, Shutdown};
+use std::io::IoSliceMut;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -33,6 +34,15 @@ const FIRST_TIMEOUT: Duration = Duration::from_millis(200);
 const MAX_TIMEOUT: Duration = Duration::from_secs(10);
 /// After so many timeouts in a row the other end is gone.
 const MAX_RETRIES: u32 = 12;
+
+/// What the connections have in common, for one call.
+pub(super) struct Ground<'a> {
+    pub(super) device: &'a Device,
+    /// Bytes that a connection has read and has no memory for yet.
+    pub(super) scratch: &'a mut [u8],
+    /// Bytes that may wait in `inbound`.
+    pub(super) budget: usize,
+}
 
 /// An end of a connection.
 pub(super) type End = (IpAddr, u16);
@@ -152,9 +162,22 @@ impl Connection {
         self.last_use
     }
 
-    /// Bytes of memory that it may use soon.
+    /// Bytes that wait in it.
     pub(super) fn weight(&self) -> usize {
         self.inbound.len() + self.outbound.len()
+    }
+
+    /// Bytes of memory that it holds for those, and for what may come.
+    pub(super) fn memory(&self) -> usize {
+        self.inbound.memory() + self.outbound.memory()
+    }
+
+    /// Gives back the memory that it does not need; how many bytes.
+    pub(super) fn shrink(&mut self) -> usize {
+        let before = self.memory();
+        self.inbound.shrink();
+        self.outbound.shrink();
+        before - self.memory()
     }
 
     /// Puts another socket in the place of one that could not connect.
@@ -185,8 +208,9 @@ impl Connection {
         self.arm();
     }
 
-    /// A segment of the container. `budget` is what may wait in `inbound`.
-    pub(super) fn segment(&mut self, segment: &Segment<'_>, device: &Device, budget: usize) -> Fate {
+    /// A segment of the container.
+    pub(super) fn segment(&mut self, segment: &Segment<'_>, ground: &mut Ground<'_>) -> Fate {
+        let (device, budget) = (ground.device, ground.budget);
         self.last_use = Instant::now();
         if segment.has(RST) {
             // RFC 5961, 3.2: only the exact number, since anyone could guess a window.
@@ -212,7 +236,7 @@ impl Connection {
         if std::mem::take(&mut self.gap) {
             self.acknowledge(device, budget);
         }
-        self.go_on(device)
+        self.go_on(ground)
     }
 
     /// Whether the segment is one of this connection's present.
@@ -301,18 +325,18 @@ impl Connection {
     }
 
     /// The socket has something, or takes something again.
-    pub(super) fn socket_ready(&mut self, device: &Device, budget: usize) -> Fate {
+    pub(super) fn socket_ready(&mut self, ground: &mut Ground<'_>) -> Fate {
         if self.phase == Phase::Connecting {
             return Fate::Lives;
         }
         self.last_use = Instant::now();
         (self.readable, self.writable) = (true, true);
         if !self.flush() {
-            return self.reset(device);
+            return self.reset(ground.device);
         }
-        let fate = self.go_on(device);
-        if fate == Fate::Lives && self.window_has_opened(budget) {
-            self.acknowledge(device, budget);
+        let fate = self.go_on(ground);
+        if fate == Fate::Lives && self.window_has_opened(ground.budget) {
+            self.acknowledge(ground.device, ground.budget);
         }
         fate
     }
@@ -332,16 +356,16 @@ impl Connection {
     }
 
     /// Reads from the socket and sends, as far as there is room.
-    fn go_on(&mut self, device: &Device) -> Fate {
+    fn go_on(&mut self, ground: &mut Ground<'_>) -> Fate {
         if self.phase != Phase::Open {
             return Fate::Lives;
         }
         loop {
             let before = self.outbound.len();
-            if !self.fill() {
-                return self.reset(device);
+            if !self.fill(ground.scratch) {
+                return self.reset(ground.device);
             }
-            self.send(device);
+            self.send(ground.device);
             if self.outbound.len() == before || !self.readable {
                 break;
             }
@@ -353,16 +377,23 @@ impl Connection {
         Fate::Lives
     }
 
-    fn fill(&mut self) -> bool {
+    /// Reads into the memory that there is, and what has no room there, through
+    /// `scratch`: a connection takes as much as it needs, and a silent one nothing.
+    fn fill(&mut self, scratch: &mut [u8]) -> bool {
         while self.readable && !self.socket_ended {
-            let room = OUTBOUND.saturating_sub(self.outbound.len()).min(128 << 10);
+            let room = OUTBOUND.saturating_sub(self.outbound.len()).min(scratch.len());
             if room == 0 {
                 break;
             }
-            let mut spare = self.outbound.spare(room);
-            match rustix::io::readv(&self.socket, &mut spare) {
+            let [first, second] = self.outbound.spare(room);
+            let spare = first.len() + second.len();
+            let mut pieces = [first, second, IoSliceMut::new(&mut scratch[..room - spare])];
+            match rustix::io::readv(&self.socket, &mut pieces) {
                 Ok(0) => self.socket_ended = true,
-                Ok(count) => self.outbound.added(count),
+                Ok(count) => {
+                    self.outbound.added(count.min(spare));
+                    self.outbound.push(&scratch[..count.saturating_sub(spare)]);
+                }
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => self.readable = false,
                 Err(_) => return false,
