@@ -21,7 +21,7 @@ pub(crate) fn set_option(socket: BorrowedFd<'_>, level: i32, name: i32, value: i
 }
 
 /// Datagrams that are moved with one call.
-const BATCH: usize = 64;
+pub(crate) const BATCH: usize = 64;
 /// Bytes of the longest one.
 const LONGEST: usize = 1 << 16;
 /// Bytes for a control message with an `in6_pktinfo` and one with a segment's
@@ -105,6 +105,20 @@ impl Batch {
             )
         };
         if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as usize) }
+    }
+
+    /// Puts datagrams here as if they had been received: [`BATCH`] at most.
+    pub(crate) fn load<'a>(&mut self, datagrams: impl Iterator<Item = &'a [u8]>) {
+        for (number, datagram) in datagrams.take(BATCH).enumerate() {
+            let length = datagram.len().min(LONGEST);
+            self.bytes[number * LONGEST..][..length].copy_from_slice(&datagram[..length]);
+            self.headers[number].msg_len = length as u32;
+        }
+    }
+
+    /// A datagram that was received.
+    pub(crate) fn bytes(&self, number: usize) -> &[u8] {
+        &self.bytes[number * LONGEST..][..self.length(number)]
     }
 
     /// Who has sent a datagram that was received.
@@ -367,15 +381,14 @@ mod tests {
             let lengths = [1400, 1400, 1400, 700, 0, 0, 30_000, 30_000, 30_000, 1, 2, 2, 65_000];
             let text = |at: usize| vec![at as u8; lengths[at]];
             let (mut batch, mut back) = (Batch::new(), vec![0; LONGEST]);
-            for (at, length) in lengths.iter().enumerate() {
+            for at in 0..lengths.len() {
                 there.send_to(&text(at), address).expect("sent");
                 assert_eq!(batch.receive(here.as_fd()).expect("received"), 1);
-                // All into one batch, as if they had come together.
-                batch.bytes.copy_within(..LONGEST, at * LONGEST);
-                batch.headers[at].msg_len = *length as u32;
+                assert_eq!(batch.bytes(0), text(at));
             }
-            batch.bytes[..1400].fill(0);
-            batch.headers[0].msg_len = 1400;
+            // All into one batch, as if they had come together.
+            let all: Vec<Vec<u8>> = (0..lengths.len()).map(text).collect();
+            batch.load(all.iter().map(Vec::as_slice));
             let to = Some((there.local_addr().expect("an address"), address.ip()));
             let mut at = 0;
             while at < lengths.len() {

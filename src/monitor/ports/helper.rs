@@ -5,6 +5,7 @@
 // `BorrowedFd` does not.
 #![allow(deprecated)]
 
+use super::filter;
 use crate::channel::{Channel, role_ended};
 use crate::error::{BestEffort, Context, Result};
 use crate::monitor::role::{self, Child};
@@ -145,5 +146,5 @@ pub(crate) fn main() -> ExitCode {
 }
 
 fn serve() -> Result<()> {
-    server::serve(Channel::new(role::socket()?))
+    server::serve(Channel::new(role::socket()?), filter::install)
 }

@@ -5,6 +5,7 @@
 //! started anew wait in the kernel and are served. Sockets and server go with
 //! the run: a port is free again before anybody hears of the container's end.
 
+mod filter;
 mod helper;
 
 pub(crate) use helper::{ROLE, main};

@@ -1,15 +1,18 @@
 //! A small client of rtnetlink(7): links, addresses, routes, rules and
-//! neighbours of one network namespace, one request at a time.
+//! neighbours of one network namespace, one request at a time; and of
+//! sock_diag(7).
 //!
 //! A socket belongs to the namespace in which it was opened, wherever its
 //! holder goes afterwards: so one thread can hold sockets of several.
 
 mod address;
+mod diag;
 mod link;
 mod message;
 mod route;
 
 pub(crate) use address::Interface;
+pub(crate) use diag::Diagnosis;
 pub(crate) use link::{LinkChange, VethPeer};
 pub(crate) use route::{Kind as RouteKind, Route, Rule, RuleAction};
 

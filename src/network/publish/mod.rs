@@ -9,6 +9,7 @@
 //! but the sockets that were asked for (CVE-2021-4024). Nothing is kept on disk
 //! here.
 
+mod backlog;
 pub(crate) mod bind;
 mod inside;
 mod options;

@@ -5,8 +5,8 @@ use super::inside::Inside;
 use super::poll::{Poll, Token};
 use super::relay::Pool;
 use super::routes::Routes;
-use super::tcp::{Ground, Link, Next, reset};
-use super::udp::{self, Flows};
+use super::tcp::{self, Ground, Link, reset};
+use super::udp::{self, Flows, Next};
 use super::{FromServer, ToServer};
 use crate::channel::Channel;
 use crate::error::{BestEffort, Context, Error, Result};
@@ -41,11 +41,12 @@ pub(super) struct Listener {
     port: Port,
 }
 
-/// Serves until the monitor closes its end.
+/// Serves until the monitor closes its end. `confine` takes from this process
+/// what serving does not need.
 ///
 /// # Errors
 /// Where the container's network cannot be entered; nothing is served then.
-pub(crate) fn serve(mut monitor: Monitor) -> Result<()> {
+pub(crate) fn serve(mut monitor: Monitor, confine: impl FnOnce() -> Result<()>) -> Result<()> {
     raise_limit();
     let Some(ToServer::Enter { loopback_only }) = monitor.receive()? else {
         return Ok(());
@@ -77,8 +78,13 @@ pub(crate) fn serve(mut monitor: Monitor) -> Result<()> {
         free: Vec::new(),
         ended: Vec::new(),
         queue: Vec::new(),
+        paused: Vec::new(),
         resting: false,
     };
+    // A kernel without filters is no reason to serve nobody; it is told.
+    if let Err(error) = confine() {
+        say(&format!("the server of published ports runs without a seccomp filter: {error}"));
+    }
     server.run()
 }
 
@@ -115,6 +121,8 @@ struct Server {
     ended: Vec<u32>,
     /// Those that have had their turn and have more to do.
     queue: Vec<u32>,
+    /// Sockets of datagrams that are not read before the nap is over.
+    paused: Vec<u32>,
     /// Fds have run out: no connection is taken for a moment.
     resting: bool,
 }
@@ -124,12 +132,7 @@ impl Server {
         self.poll.add_input(&self.monitor, Token::Control).context(|| "wait for the monitor")?;
         let mut events: Vec<Event> = Vec::with_capacity(EVENTS);
         loop {
-            let patience = match (self.queue.is_empty(), self.resting) {
-                (false, _) => Some(Duration::ZERO),
-                (true, true) => Some(OUT_OF_FDS),
-                (true, false) if !self.flows.is_empty() => Some(udp::TICK),
-                (true, false) => None,
-            };
+            let patience = self.patience();
             self.poll.wait(&mut events, patience)?;
             if self.resting {
                 self.wake_listeners();
@@ -153,9 +156,22 @@ impl Server {
                 }
             }
             self.free.append(&mut self.ended);
+            if !self.paused.is_empty() && self.flows.nap_left().is_zero() {
+                self.resume();
+            }
             let (flows, mut ground) = self.datagrams();
             flows.tick(&mut ground);
         }
+    }
+
+    /// How long nothing needs to be done of ourselves.
+    fn patience(&self) -> Option<Duration> {
+        if !self.queue.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let nap = (!self.paused.is_empty()).then(|| self.flows.nap_left());
+        let rest = self.resting.then_some(OUT_OF_FDS);
+        [nap, rest, self.flows.patience()].into_iter().flatten().min()
     }
 
     /// One word of the monitor's; `false` where it is gone.
@@ -214,7 +230,11 @@ impl Server {
             if listener.port.protocol == Protocol::Udp {
                 let Self { inside, routes, poll, .. } = self;
                 let mut ground = udp::Ground { inside, routes, poll };
-                return self.flows.take(number, &listener.socket, listener.port.number, &mut ground);
+                let next = self.flows.take(number, &listener.socket, listener.port.number, &mut ground);
+                if next == Next::AfterNap && self.poll.remove(&listener.socket).is_ok() {
+                    self.paused.push(number);
+                }
+                return;
             }
             let port = listener.port.number;
             let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
@@ -254,14 +274,23 @@ impl Server {
         }
         let mut ground = Ground { inside: &mut self.inside, poll: &self.poll, pool: &mut self.pool };
         match link.go(Token::Link(number), &mut ground) {
-            Next::Waits => {}
-            Next::Goes => {
+            tcp::Next::Waits => {}
+            tcp::Next::Goes => {
                 link.queued = true;
                 self.queue.push(number);
             }
-            Next::Over => {
+            tcp::Next::Over => {
                 self.links[number as usize] = None;
                 self.ended.push(number);
+            }
+        }
+    }
+
+    /// Reads the sockets again that were paused.
+    fn resume(&mut self) {
+        for number in self.paused.drain(..) {
+            if let Some(listener) = self.listeners.get(&number) {
+                self.poll.add_input(&listener.socket, Token::Listener(number)).or_ignore();
             }
         }
     }

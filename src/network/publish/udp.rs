@@ -1,12 +1,14 @@
 //! Datagrams. Each client of a published port has a socket inside, with the
 //! client's address, for as long as the two speak with each other.
 
+use super::backlog::Backlog;
 use super::inside::{Inside, Way, bind_as, socket};
 use super::poll::{Poll, Token};
 use super::routes::Routes;
 use super::server::Listener;
 use crate::error::BestEffort;
-use crate::sys::inet::Batch;
+use crate::network::netlink::Diagnosis;
+use crate::sys::inet::{BATCH, Batch};
 use rustix::io::Errno;
 use rustix::net::SocketType;
 use std::collections::{BTreeMap, HashMap};
@@ -25,6 +27,14 @@ pub(super) const TICK: Duration = Duration::from_secs(10);
 const MANY: usize = 8192;
 /// Batches of one socket before others have their turn.
 const TURN: usize = 8;
+/// How long receivers without room are left alone before they are looked at
+/// again: at first, and where that was not enough several times.
+const FIRST_NAP: Duration = Duration::from_micros(100);
+const LONGEST_NAP: Duration = Duration::from_millis(1);
+/// More than so many datagrams in so much time are not fetched one by one: each
+/// time they get a nap to come in, and go on together.
+const BUSY: usize = 32;
+const WINDOW: Duration = Duration::from_millis(1);
 
 /// A client as it is known: the socket that it speaks to, its address, ours.
 type Key = (u32, SocketAddr, IpAddr);
@@ -37,6 +47,7 @@ struct Flow {
     shown: Option<IpAddr>,
     used: Instant,
     answered: bool,
+    backlog: Backlog,
 }
 
 /// All clients of UDP.
@@ -49,6 +60,24 @@ pub(super) struct Flows {
     /// How many have a route to this address.
     routes: HashMap<IpAddr, usize>,
     looked: Instant,
+    /// Tells about receivers, where the kernel does.
+    diagnosis: Option<Diagnosis>,
+    /// Those with a backlog, and the bytes of all these.
+    waiting: Vec<u32>,
+    waiting_bytes: usize,
+    nap: Duration,
+    /// The end of the nap.
+    next: Instant,
+    /// Datagrams taken since then.
+    taken: usize,
+    window: Instant,
+}
+
+/// When a socket of the host is read again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    AtOnce,
+    AfterNap,
 }
 
 /// What flows need of the server.
@@ -59,6 +88,7 @@ pub(super) struct Ground<'a> {
 }
 
 impl Flows {
+    /// For the network namespace that this process is in.
     pub(super) fn new() -> Self {
         Self {
             batch: Batch::new(),
@@ -67,17 +97,43 @@ impl Flows {
             known: HashMap::new(),
             routes: HashMap::new(),
             looked: Instant::now(),
+            diagnosis: Diagnosis::open().ok(),
+            waiting: Vec::new(),
+            waiting_bytes: 0,
+            nap: FIRST_NAP,
+            next: Instant::now(),
+            taken: 0,
+            window: Instant::now(),
         }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.known.is_empty()
+    /// When it is to be called again at the latest; `None` where nobody waits.
+    pub(super) fn patience(&self) -> Option<Duration> {
+        if self.is_waiting() {
+            return Some(self.nap_left());
+        }
+        (!self.known.is_empty()).then_some(TICK)
     }
 
-    /// Passes on what has come to a socket of the host.
-    pub(super) fn take(&mut self, number: u32, socket: &OwnedFd, port: u16, ground: &mut Ground<'_>) {
+    /// What is left of the nap of receivers without room, and of busy sockets.
+    pub(super) fn nap_left(&self) -> Duration {
+        self.next.saturating_duration_since(Instant::now())
+    }
+
+    /// Whether there is a receiver without room.
+    fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    fn lie_down(&mut self, nap: Duration) {
+        (self.nap, self.next) = (nap, Instant::now() + nap);
+    }
+
+    /// Passes on what has come to a socket of the host. Whether that may be read
+    /// again at once, or after the nap.
+    pub(super) fn take(&mut self, number: u32, socket: &OwnedFd, port: u16, ground: &mut Ground<'_>) -> Next {
         for _ in 0..TURN {
-            let Ok(count) = self.batch.receive(socket.as_fd()) else { return };
+            let Ok(count) = self.batch.receive(socket.as_fd()) else { break };
             let keys: Vec<Option<Key>> =
                 (0..count).map(|at| Some((number, self.batch.peer(at)?, self.batch.local(at)?))).collect();
             let mut start = 0;
@@ -88,6 +144,21 @@ impl Flows {
                 }
                 start += same;
             }
+            self.taken += count;
+            if count < BATCH {
+                break;
+            }
+        }
+        if self.window.elapsed() > WINDOW {
+            (self.window, self.taken) = (Instant::now(), 0);
+        }
+        if self.is_waiting() {
+            Next::AfterNap
+        } else if self.taken > BUSY {
+            self.lie_down(FIRST_NAP);
+            Next::AfterNap
+        } else {
+            Next::AtOnce
         }
     }
 
@@ -126,16 +197,53 @@ impl Flows {
         };
         let Some(Some(flow)) = self.clients.get_mut(number as usize) else { return };
         flow.used = Instant::now();
-        let mut start = which.start + sent;
-        let mut refused = false;
-        while start < which.end {
-            match self.batch.send(flow.socket.as_fd(), start..which.end, None) {
-                Ok(sent) => start += sent.max(1),
-                // Said of an earlier one: this one was not sent yet.
-                Err(error) if error.raw_os_error() == Some(libc::ECONNREFUSED) && !refused => refused = true,
-                Err(_) => start += 1,
+        let mut rest = which.start + sent..which.end;
+        let mut is_full = false;
+        if flow.backlog.is_empty() {
+            while !rest.is_empty() {
+                let lengths = rest.clone().map(|at| self.batch.bytes(at).len());
+                let count = flow.backlog.fitting(lengths, &mut self.diagnosis);
+                if count == 0 {
+                    is_full = true;
+                    break;
+                }
+                send(&mut self.batch, &flow.socket, rest.start..rest.start + count);
+                rest.start += count;
             }
         }
+        for at in rest {
+            flow.backlog.keep(self.batch.bytes(at), flow.used, &mut self.waiting_bytes);
+        }
+        if is_full {
+            if self.waiting.is_empty() {
+                self.lie_down(FIRST_NAP);
+            }
+            self.waiting.push(number);
+        }
+    }
+
+    /// Sends what waits, as far as there is room for it now.
+    fn go_on(&mut self) {
+        let now = Instant::now();
+        let mut moved = false;
+        for number in std::mem::take(&mut self.waiting) {
+            let Some(Some(flow)) = self.clients.get_mut(number as usize) else { continue };
+            flow.backlog.forget_old(now, &mut self.waiting_bytes);
+            while !flow.backlog.is_empty() {
+                let count = flow.backlog.ready(&mut self.diagnosis);
+                if count == 0 {
+                    break;
+                }
+                self.batch.load(flow.backlog.waiting().take(count));
+                send(&mut self.batch, &flow.socket, 0..count);
+                flow.backlog.forget(count, &mut self.waiting_bytes);
+                moved = true;
+            }
+            if !flow.backlog.is_empty() {
+                self.waiting.push(number);
+            }
+        }
+        self.lie_down(if moved { FIRST_NAP } else { (self.nap * 2).min(LONGEST_NAP) });
     }
 
     /// A socket for a new client: by its own family, and where nobody listens
@@ -165,7 +273,11 @@ impl Flows {
                 self.release_route(shown, ground);
                 continue;
             }
-            return self.insert(Flow { key, socket, shown, used: Instant::now(), answered: false }, ground);
+            let to = SocketAddr::new(way.own, port);
+            let from = rustix::net::getsockname(&socket).ok().and_then(|name| name.try_into().ok());
+            let backlog = Backlog::new(from.unwrap_or(key.1), to);
+            let used = Instant::now();
+            return self.insert(Flow { key, socket, shown, used, answered: false, backlog }, ground);
         }
         None
     }
@@ -186,8 +298,11 @@ impl Flows {
         Some(number)
     }
 
-    /// Forgets clients that are silent.
+    /// Sends what waits; forgets clients that are silent.
     pub(super) fn tick(&mut self, ground: &mut Ground<'_>) {
+        if self.is_waiting() && self.nap_left().is_zero() {
+            self.go_on();
+        }
         if self.looked.elapsed() >= TICK {
             self.looked = Instant::now();
             self.forget(UNANSWERED, ANSWERED, ground);
@@ -211,6 +326,8 @@ impl Flows {
         for number in 0..self.clients.len() {
             if let Some(flow) = self.clients[number].take_if(|flow| gone(flow)) {
                 self.known.remove(&flow.key);
+                self.waiting.retain(|waiting| *waiting != number as u32);
+                self.waiting_bytes -= flow.backlog.bytes();
                 self.release_route(flow.shown, ground);
                 self.free.push(number as u32);
             }
@@ -248,6 +365,20 @@ fn connect(way: Way, port: u16) -> std::io::Result<OwnedFd> {
     }
     rustix::net::connect(&socket, &SocketAddr::new(way.own, port))?;
     Ok(socket)
+}
+
+/// Sends all of `which`.
+fn send(batch: &mut Batch, socket: &OwnedFd, which: Range<usize>) {
+    let mut start = which.start;
+    let mut refused = false;
+    while start < which.end {
+        match batch.send(socket.as_fd(), start..which.end, None) {
+            Ok(sent) => start += sent.max(1),
+            // Said of an earlier one: this one was not sent yet.
+            Err(error) if error.raw_os_error() == Some(libc::ECONNREFUSED) && !refused => refused = true,
+            Err(_) => start += 1,
+        }
+    }
 }
 
 fn is_refused(socket: &OwnedFd) -> bool {
