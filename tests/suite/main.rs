@@ -62,6 +62,7 @@ mod secrets;
 mod selectors;
 mod single_id;
 mod smoke;
+mod servers;
 mod sparse;
 mod stdio;
 mod storage_driver;
