@@ -10,7 +10,7 @@ use super::netd::{Connected, Wanted};
 use crate::dirs::Dirs;
 use crate::error::{BestEffort, Error, Result};
 use crate::network::dns::names::Member;
-use crate::network::uplink::{Addresses, Netns, host_address};
+use crate::network::uplink::{Addresses, NamesOf, Netns, host_address};
 use crate::state::networks::Networks;
 use crate::types::container::ContainerRecord;
 use crate::types::namespace::NetworkMode;
@@ -77,6 +77,7 @@ pub(super) fn want(
         networks.push(network);
     }
     let config = &record.config;
+    let leads_out = config.network == NetworkMode::Bridge;
     let names = [Some(record.id.short().to_owned()), config.hostname.clone()];
     let member = Member {
         id: record.id.to_string(),
@@ -85,25 +86,37 @@ pub(super) fn want(
         dns: config.dns.iter().filter_map(|text| text.parse().ok()).collect(),
         links: config.links.clone(),
         endpoints,
+        own_way_out: !leads_out,
     };
-    let leads_out = config.network == NetworkMode::Bridge;
     Ok(Wanted { member, networks, leads_out, uplink })
 }
 
-/// What the container's files say of where it is.
-pub(super) fn addresses(wanted: &Wanted) -> Addresses {
+/// What the container's files say of where it is; `own`: of a way out that is
+/// no network's.
+pub(super) fn addresses(wanted: &Wanted, own: Option<&Addresses>) -> Addresses {
     let endpoints = &wanted.member.endpoints;
     let guest =
         endpoints.iter().find_map(Endpoint::ipv4).or_else(|| endpoints.iter().find_map(Endpoint::ipv6));
     let out = !wanted.leads_out || wanted.networks.iter().any(|network| !network.internal);
     let host = if out { host_address() } else { None };
-    Addresses { guest, dns: resolvers(wanted), host, on_networks: true }
-}
-
-/// The gateways that answer names.
-fn resolvers(wanted: &Wanted) -> Vec<IpAddr> {
-    let networks = wanted.networks.iter().filter(|network| network.dns);
-    networks.flat_map(|network| network.pools.iter().map(|pool| pool.gateway)).collect()
+    let gateways = |internal: bool| -> Vec<IpAddr> {
+        let asked = wanted.networks.iter().filter(|network| network.dns && network.internal == internal);
+        asked.flat_map(|network| network.pools.iter().map(|pool| pool.gateway)).collect()
+    };
+    // Each knows the names on all the container's networks; one of an internal
+    // network knows nothing else.
+    let (mut dns, mut names) = (gateways(false), NamesOf::Networks);
+    if dns.is_empty() {
+        dns = gateways(true);
+        let given = &wanted.member.dns;
+        if out && given.is_empty() {
+            dns.extend(own.iter().flat_map(|own| &own.dns));
+            names = NamesOf::InternalNetworks;
+        } else if out {
+            dns.extend(given);
+        }
+    }
+    Addresses { guest, dns, host, names }
 }
 
 impl Place {
@@ -134,8 +147,8 @@ impl Place {
     }
 
     /// What the container's files say of where it is now.
-    pub(super) fn addresses(&self) -> Option<Addresses> {
-        self.state.borrow().as_ref().map(|state| addresses(&state.wanted))
+    pub(super) fn addresses(&self, own: Option<&Addresses>) -> Option<Addresses> {
+        self.state.borrow().as_ref().map(|state| addresses(&state.wanted, own))
     }
 
     pub(super) fn endpoints(&self) -> Vec<Endpoint> {

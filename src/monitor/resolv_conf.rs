@@ -61,7 +61,7 @@ async fn watch(container: &Container, addresses: Option<&Addresses>) -> Result<(
                 .or_ignore();
         }
         // At first too: it may have changed since the plan was made.
-        let on_networks = container.networks.addresses();
+        let on_networks = container.networks.addresses(addresses);
         let addresses = on_networks.as_ref().or(addresses);
         let text = plan::resolv_conf(&container.dirs, &container.store, &container.record, addresses);
         if let Ok(Some(text)) = text {

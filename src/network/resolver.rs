@@ -247,6 +247,7 @@ pub(crate) fn hostname_file(hostname: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::network::uplink::NamesOf;
     use std::net::Ipv4Addr;
     use std::sync::LazyLock;
 
@@ -254,7 +255,7 @@ mod tests {
         guest: Some(Ipv4Addr::new(10, 0, 2, 100).into()),
         dns: vec![Ipv4Addr::new(10, 0, 2, 3).into()],
         host: Some(Ipv4Addr::new(10, 0, 2, 2).into()),
-        on_networks: false,
+        names: NamesOf::World,
     });
 
     fn slirp() -> Way<'static> {

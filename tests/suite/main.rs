@@ -39,6 +39,7 @@ mod health;
 mod host_root;
 mod hostile;
 mod images;
+mod isolation;
 mod life;
 mod logs;
 mod manifest_lists;

@@ -13,7 +13,7 @@ const BUILTIN: &[Need] = &[Need::Tun, Program("unshare"), Program("ip")];
 
 /// Runs `script` in the world: `run NETWORK WORD…` there runs the guest program
 /// in a container, and `$coracle` is the tool.
-fn world(sandbox: &Sandbox, script: &str) -> Output {
+pub(crate) fn world(sandbox: &Sandbox, script: &str) -> Output {
     let images = std::env::var_os("CORACLE_TEST_IMAGES").expect("contrib/test sets it");
     let rootfs = std::path::Path::new(&images).join("guest/rootfs");
     let prelude = format!(

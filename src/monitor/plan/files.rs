@@ -5,7 +5,7 @@ use super::Context as PlanContext;
 use crate::dirs::Dirs;
 use crate::error::{Context, Result};
 use crate::network::resolver::{self, HostsRequest, ResolvRequest, Way};
-use crate::network::uplink::Addresses;
+use crate::network::uplink::{Addresses, NamesOf};
 use crate::state::store::Store;
 use crate::types::container::{ContainerConfig, ContainerRecord, RecordedRoot};
 use crate::types::namespace::NetworkMode;
@@ -82,8 +82,9 @@ pub(in crate::monitor) fn resolv_conf(
         return Ok(Some(text).filter(|text| !text.is_empty()));
     }
     // On networks their gateways alone are asked: they know the containers, and
-    // ask those of --dns for all else.
-    let gateways: Vec<String> = match addresses.filter(|addresses| addresses.on_networks) {
+    // ask those of --dns for all else. Those of internal networks ask nobody:
+    // what else there is stands after them.
+    let gateways: Vec<String> = match addresses.filter(|addresses| addresses.names == NamesOf::Networks) {
         Some(addresses) if !config.dns.iter().any(|value| value == "none") => {
             addresses.dns.iter().map(ToString::to_string).collect()
         }

@@ -81,8 +81,9 @@ pub(crate) fn make(context: &Context<'_>, stdio: Stdio) -> Result<Planned> {
     } else {
         Some(networks::want(context.dirs, context.record, &config.networks, context.uplink)?)
     };
-    let addresses = networks.as_ref().map(networks::addresses);
-    let addresses = addresses.as_ref().or(uplink.as_ref().map(Chosen::addresses));
+    let own = uplink.as_ref().map(Chosen::addresses);
+    let on_networks = networks.as_ref().map(|wanted| networks::addresses(wanted, own));
+    let addresses = on_networks.as_ref().or(own);
     let hostname = namespaces::hostname(context);
     files::write(context, hostname.as_deref(), addresses)?;
     let mounts = mounts::list(context, &root, &joined, &user, maps.as_ref())?;

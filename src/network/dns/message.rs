@@ -26,6 +26,7 @@ pub(crate) enum Code {
     ServerFailure = 2,
     NoSuchName = 3,
     NotImplemented = 4,
+    Refused = 5,
 }
 
 /// A query with one question.

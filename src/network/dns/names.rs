@@ -19,6 +19,9 @@ pub(crate) struct Member {
     /// `--link`: the names of others, and what they are called here.
     pub(crate) links: Vec<(String, String)>,
     pub(crate) endpoints: Vec<Endpoint>,
+    /// It has a way out that is no network's.
+    #[serde(default)]
+    pub(crate) own_way_out: bool,
 }
 
 /// What the server knows.
@@ -67,9 +70,13 @@ impl Names {
             }
         }
         let outside = |name: &&str| self.networks.get(*name).is_some_and(|network| !network.internal);
-        if !visible.iter().any(outside) {
-            // No name leaves an internal network (CVE-2024-29018).
-            return Verdict::Answer(Code::NoSuchName, Vec::new());
+        if !outside(&network) {
+            // No name leaves an internal network (CVE-2024-29018), whoever is said
+            // to ask: an address can be made up. Who has another way out is to ask
+            // there.
+            let elsewhere = asker.is_some_and(|member| member.own_way_out) || visible.iter().any(outside);
+            let code = if elsewhere { Code::Refused } else { Code::NoSuchName };
+            return Verdict::Answer(code, Vec::new());
         }
         let given = asker.map(|member| member.dns.clone()).unwrap_or_default();
         let of_networks = || {
@@ -170,6 +177,7 @@ mod tests {
             dns: Vec::new(),
             links: Vec::new(),
             endpoints: on.iter().map(endpoint).collect(),
+            own_way_out: false,
         }
     }
 
@@ -223,12 +231,14 @@ mod tests {
             let verdict = ask("back", "10.2.0.3", "example.com", kind);
             assert_eq!(verdict, Verdict::Answer(Code::NoSuchName, Vec::new()), "{kind}");
         }
-        // Not for a stranger on it either, and for who is elsewhere too it does.
+        // Not for a stranger on it either; who is elsewhere too asks there.
         assert_eq!(
             ask("back", "10.2.0.99", "example.com", TYPE_A),
             Verdict::Answer(Code::NoSuchName, Vec::new())
         );
-        assert_eq!(ask("back", "10.2.0.2", "example.com", TYPE_A), Verdict::Forward(Vec::new()));
+        let refused = Verdict::Answer(Code::Refused, Vec::new());
+        assert_eq!(ask("back", "10.2.0.2", "example.com", TYPE_A), refused);
+        assert_eq!(ask("front", "10.1.0.2", "example.com", TYPE_A), Verdict::Forward(Vec::new()));
     }
 
     #[test]

@@ -71,8 +71,19 @@ pub(crate) struct Addresses {
     pub(crate) dns: Vec<IpAddr>,
     /// Where the host itself is reached.
     pub(crate) host: Option<IpAddr>,
-    /// They are of networks: those of `dns` know the containers there.
-    pub(crate) on_networks: bool,
+    pub(crate) names: NamesOf,
+}
+
+/// Which names the first resolvers know.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum NamesOf {
+    /// Those that the host's know.
+    #[default]
+    World,
+    /// Of containers, and they ask others for the rest.
+    Networks,
+    /// Of containers; the rest is to be asked of those after them.
+    InternalNetworks,
 }
 
 /// An uplink that has been decided and can be started.

@@ -5,7 +5,7 @@
 //! gives up the signal of its parent's death, and outlives its namespace.
 
 use super::helper::{Call, Helper, Paths, check_tap, find};
-use super::{Addresses, guard};
+use super::{Addresses, NamesOf, guard};
 use crate::error::Result;
 use crate::types::uplink::PastaOptions;
 use std::net::{IpAddr, Ipv4Addr};
@@ -64,7 +64,7 @@ impl Pasta {
             // Without it the host's own address is the namespace's.
             self.maps_host.then_some(HOST.into())
         };
-        Addresses { guest, dns, host, on_networks: false }
+        Addresses { guest, dns, host, names: NamesOf::World }
     }
 
     pub(super) fn start(&self, options: &PastaOptions, netns: BorrowedFd<'_>) -> Result<Helper> {

@@ -4,8 +4,8 @@
 //! which its starter is: the nested one may have no root (a single id that is
 //! mapped to the image's user).
 
-use super::Addresses;
 use super::helper::{Call, Helper, Paths, check_tap, find};
+use super::{Addresses, NamesOf};
 use crate::error::Result;
 use crate::types::uplink::{HostLoopback, SlirpOptions};
 use std::os::fd::BorrowedFd;
@@ -31,7 +31,7 @@ pub(super) fn addresses(options: &SlirpOptions) -> Addresses {
         // It asks whatever the host asks, stubs on loopback included.
         dns: vec![options.cidr.nth(3).into()],
         host,
-        on_networks: false,
+        names: NamesOf::World,
     }
 }
 

@@ -23,7 +23,7 @@ mod tun;
 mod wire;
 
 use super::helper::{Call, Helper, Paths, check_tap};
-use super::{Addresses, guard};
+use super::{Addresses, NamesOf, guard};
 use crate::channel::role_ended;
 use crate::error::{Context, Error, Result};
 use crate::network::power;
@@ -65,7 +65,7 @@ pub(super) fn addresses(options: &SlirpOptions) -> Addresses {
         guest: Some(policy.guest().0.into()),
         dns: vec![policy.resolver().into()],
         host,
-        on_networks: false,
+        names: NamesOf::World,
     }
 }
 
