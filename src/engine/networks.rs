@@ -204,6 +204,8 @@ impl Engine {
                 }
             }
         }
+        // Networks take no room, which docker tells all the same.
+        self.tell_pruned(EventKind::Network, 0);
         Ok(removed)
     }
 
@@ -232,7 +234,12 @@ impl Engine {
             )));
         }
         record.config.networks.push(attachment);
-        self.apply_networks(&record, &snapshot.status, Change::Differences)?;
+        let applied = self.apply_networks(&record, &snapshot.status, Change::Differences);
+        if applied.is_err() {
+            // It has not come: what it was given there is others'.
+            Networks::new(&self.dirs).release(&network.name, id);
+        }
+        applied?;
         self.note_network("connect", &network, Some(id));
         Ok(())
     }

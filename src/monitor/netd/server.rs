@@ -227,14 +227,27 @@ impl Holder {
     }
 
     async fn set(&self, client: &mut Client, wanted: Wanted, netns: OwnedFd) -> Result<Vec<String>> {
-        let Wanted { member, networks, leads_out, uplink } = wanted;
-        client.id.clone_from(&member.id);
-        let endpoints = member.endpoints.clone();
-        let gone = std::mem::replace(&mut client.endpoints, endpoints.clone());
+        client.id.clone_from(&wanted.member.id);
+        let new = wanted.member.endpoints.clone();
+        let old = std::mem::replace(&mut client.endpoints, new.clone());
         // From here on no other client's end takes their bridges away.
-        for network in differences(&endpoints, &gone) {
+        for network in differences(&new, &old) {
             *self.users.borrow_mut().entry(network.network.clone()).or_default() += 1;
         }
+        let attached = self.attach(client, wanted, netns).await;
+        if attached.is_ok() {
+            self.detach(&client.id, differences(&old, &new)).await;
+        } else {
+            // Its monitor goes on with what was before, and so do we.
+            client.endpoints.clone_from(&old);
+            self.detach(&client.id, differences(&new, &old)).await;
+        }
+        attached
+    }
+
+    /// Puts a container on all that it wants; what is to be told of it.
+    async fn attach(&self, client: &Client, wanted: Wanted, netns: OwnedFd) -> Result<Vec<String>> {
+        let Wanted { member, networks, leads_out, uplink } = wanted;
         for network in &networks {
             self.lay(network).await?;
         }
@@ -243,23 +256,18 @@ impl Holder {
             warnings.extend(self.want_uplink(uplink).await.err());
         }
         let first_out = networks.iter().position(|network| leads_out && !network.internal);
-        let id = client.id.clone();
-        let attached = self
-            .work(move |bridges| {
-                for (at, endpoint) in endpoints.iter().enumerate() {
-                    let leads =
-                        if Some(at) == first_out { DefaultRoute::Here } else { DefaultRoute::Elsewhere };
-                    bridges.attach(&id, &netns, endpoint, leads)?;
-                }
-                Ok(())
-            })
-            .await;
+        let (id, endpoints) = (client.id.clone(), member.endpoints.clone());
+        self.work(move |bridges| {
+            for (at, endpoint) in endpoints.iter().enumerate() {
+                let leads = if Some(at) == first_out { DefaultRoute::Here } else { DefaultRoute::Elsewhere };
+                bridges.attach(&id, &netns, endpoint, leads)?;
+            }
+            Ok(())
+        })
+        .await?;
         // Names come last and go first: no name without its address.
-        if attached.is_ok() {
-            self.names.names.borrow_mut().set(client.key, member);
-        }
-        self.detach(&client.id, differences(&gone, &client.endpoints)).await;
-        attached.map(|()| warnings)
+        self.names.names.borrow_mut().set(client.key, member);
+        Ok(warnings)
     }
 
     /// Takes a container off networks, and away the bridges of those that nobody
