@@ -11,9 +11,10 @@ use crate::dirs::{Dirs, create_private};
 use crate::error::{BestEffort, Context, Error, Kind, Result};
 use crate::types::id::{ContainerId, check_name};
 use crate::types::network::{Attachment, DEFAULT, Endpoint, Mac, Network, Pool, RESERVED, Subnet};
+use crate::types::uplink::Cidr;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 /// The networks of one user.
@@ -274,24 +275,44 @@ fn make_pool(wish: &PoolWish, name: &str, taken: &[(Subnet, &str)], avoid: &[Sub
              network {owner}"
         )));
     }
+    if !subnet.is_for_hosts() {
+        return Err(Error::invalid(format!("invalid subnet {subnet}: no host can have an address of it"))
+            .hint("private networks are in 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16 and fd00::/8"));
+    }
+    if let Some(way_out) = ways_out().find(|way_out| way_out.overlaps(subnet)) {
+        return Err(Error::invalid(format!("invalid subnet {subnet}: the way out of networks is {way_out}"))
+            .hint("choose another --subnet, or none: a free one is found"));
+    }
     let (least, room) = if subnet.is_ipv6() { (1, 126) } else { (1, 30) };
     if subnet.prefix() < least || subnet.prefix() > room {
         return Err(Error::invalid(format!(
             "invalid subnet {subnet} of network {name}: no room for a gateway and a container"
         )));
     }
-    let inside = |address: IpAddr| subnet.contains(address) && address != subnet.base();
-    let gateway = wish.gateway.or_else(|| subnet.nth(1)).filter(|gateway| inside(*gateway));
+    let gateway = wish.gateway.or_else(|| subnet.nth(1)).filter(|gateway| subnet.contains(*gateway));
     let gateway = gateway.ok_or_else(|| {
         let given = wish.gateway.map(|gateway| gateway.to_string()).unwrap_or_default();
         Error::invalid(format!("no matching subnet for gateway {given}"))
     })?;
+    if gateway == subnet.base() || (!subnet.is_ipv6() && gateway == subnet.last()) {
+        return Err(Error::invalid(format!(
+            "failed to allocate gateway ({gateway}): Address already in use: it stands for all of {subnet}"
+        )));
+    }
     if let Some(range) =
         wish.range.filter(|range| !(subnet.contains(range.base()) && range.prefix() >= subnet.prefix()))
     {
         return Err(Error::invalid(format!("no matching subnet for range {range}")));
     }
     Ok(Pool { subnet, gateway, range: wish.range })
+}
+
+/// What stands between networks and the host: ours, and slirp4netns's, which
+/// cannot be chosen.
+fn ways_out() -> impl Iterator<Item = Subnet> {
+    let Cidr { base, prefix } = Cidr::OF_NETWORKS;
+    let six = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0);
+    [Subnet::new(base.into(), prefix), Subnet::new(six.into(), 64)].into_iter().flatten()
 }
 
 /// Podman's: 10.89.0.0/24 and those after it.
@@ -372,6 +393,11 @@ mod tests {
         for (name, wish) in [
             ("c", wish("10.1.0.0/31")),
             ("c", PoolWish { gateway: Some("10.2.0.1".parse().expect("ip")), ..wish("10.1.0.0/24") }),
+            ("c", PoolWish { gateway: Some("10.1.0.255".parse().expect("ip")), ..wish("10.1.0.0/24") }),
+            ("c", PoolWish { gateway: Some("10.1.0.0".parse().expect("ip")), ..wish("10.1.0.0/24") }),
+            ("c", wish("127.0.0.0/24")),
+            ("c", wish("198.19.0.0/16")),
+            ("c", wish("fd00::/64")),
             ("c", PoolWish { range: Subnet::parse("10.0.0.0/8"), ..wish("10.1.0.0/24") }),
             ("host", any[0]),
             ("../x", any[0]),

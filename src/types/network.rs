@@ -1,5 +1,7 @@
 //! Networks of containers: subnets, definitions, and how a container is on one.
 
+use super::digest::Digest;
+use super::id::ContainerId;
 use crate::error::{Error, Result};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -58,6 +60,20 @@ impl Subnet {
 
     pub(crate) fn overlaps(self, other: Self) -> bool {
         self.contains(other.base) || other.contains(self.base)
+    }
+
+    /// Whether single hosts have addresses of it: not loopback, one link's,
+    /// multicast, or nobody's.
+    pub(crate) fn is_for_hosts(self) -> bool {
+        let others: &[(IpAddr, u8)] = &[
+            (Ipv4Addr::UNSPECIFIED.into(), 8),
+            (Ipv4Addr::LOCALHOST.into(), 8),
+            (Ipv4Addr::new(224, 0, 0, 0).into(), 3),
+            (Ipv6Addr::UNSPECIFIED.into(), 96),
+            (Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0).into(), 10),
+            (Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0).into(), 8),
+        ];
+        !others.iter().filter_map(|(base, prefix)| Self::new(*base, *prefix)).any(|one| one.overlaps(self))
     }
 
     /// The address so many after the first.
@@ -173,6 +189,10 @@ impl Network {
         self.pools.iter().find(|pool| pool.subnet.contains(address))
     }
 
+    pub(crate) fn has_ipv4(&self) -> bool {
+        self.pools.iter().any(|pool| !pool.subnet.is_ipv6())
+    }
+
     pub(crate) fn has_ipv6(&self) -> bool {
         self.pools.iter().any(|pool| pool.subnet.is_ipv6())
     }
@@ -208,6 +228,12 @@ impl Endpoint {
 
     pub(crate) fn ipv6(&self) -> Option<IpAddr> {
         self.addresses.iter().copied().find(IpAddr::is_ipv6)
+    }
+
+    /// Docker's name of a container's place on a network: the same whenever it is
+    /// there.
+    pub(crate) fn id(&self, container: &ContainerId) -> String {
+        Digest::of(format!("{container} {}", self.network_id).as_bytes()).hex().to_owned()
     }
 }
 
@@ -360,6 +386,16 @@ mod tests {
         assert!(subnet("10.0.0.0/8").overlaps(subnet("10.1.0.0/16")));
         assert!(!subnet("10.0.0.0/24").overlaps(subnet("10.0.1.0/24")));
         assert!(!subnet("0.0.0.0/0").overlaps(subnet("::/0")));
+        for good in
+            ["10.0.0.0/8", "169.254.0.0/16", "223.255.255.0/24", "fd00::/8", "2001:db8::/32", "64:ff9b::/96"]
+        {
+            assert!(subnet(good).is_for_hosts(), "{good}");
+        }
+        for bad in
+            ["127.0.0.0/24", "0.0.0.0/0", "224.0.0.0/24", "240.0.0.0/24", "fe80::/64", "ff00::/8", "::/64"]
+        {
+            assert!(!subnet(bad).is_for_hosts(), "{bad}");
+        }
         for bad in ["10.0.0.0", "10.0.0.0/33", "::/129", "x/8", "10.0.0/8", "/8", "10.0.0.0/-1"] {
             assert_eq!(Subnet::parse(bad), None, "{bad}");
         }

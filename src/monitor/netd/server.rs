@@ -17,7 +17,7 @@ use crate::network::uplink::{self, Chosen, Netns, News, Uplink};
 use crate::state::lock;
 use crate::sys::socket;
 use crate::types::network::{Endpoint, Network};
-use crate::types::uplink::{Preference, SlirpOptions, Wish};
+use crate::types::uplink::{Cidr, Preference, SlirpOptions, Wish};
 use crate::userns;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -371,8 +371,8 @@ impl Holder {
 
 /// One that takes packets from any address, as pasta does not.
 fn chosen(preference: Preference) -> Result<Chosen> {
-    let slirp = Wish::Slirp(SlirpOptions::default());
-    let builtin = Wish::Builtin(SlirpOptions::default());
+    let options = SlirpOptions { cidr: Cidr::OF_NETWORKS, ..SlirpOptions::default() };
+    let (slirp, builtin) = (Wish::Slirp(options.clone()), Wish::Builtin(options));
     match preference {
         Preference::Builtin => Chosen::of(&builtin, preference),
         Preference::Slirp => Chosen::of(&slirp, preference),
