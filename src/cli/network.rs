@@ -11,6 +11,7 @@ use crate::engine::networks::{NetworkFilters, NetworkRequest, Shown};
 use crate::engine::remove::RemoveOptions;
 use crate::error::{Error, Kind, Result};
 use crate::state::networks::PoolWish;
+use crate::types::env::parse_label;
 use crate::types::network::{
     Attachment, Subnet, checked_alias, checked_interface, parse_ip, parse_ip6, parse_mac,
 };
@@ -35,6 +36,9 @@ pub(crate) struct CreateArgs {
     /// Add an IPv6 subnet
     #[arg(long)]
     ipv6: bool,
+    /// With =false no IPv4 subnet: the network is of IPv6 alone
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    ipv4: Option<bool>,
     /// No way out of the network, not even for names
     #[arg(long)]
     internal: bool,
@@ -83,7 +87,7 @@ pub(crate) fn create(args: CreateArgs) -> Result<u8> {
         internal: args.internal,
         no_dns: args.disable_dns,
         dns_servers: dns.collect::<Result<_>>()?,
-        labels: pairs(&args.label),
+        labels: args.label.iter().map(|text| parse_label(text)).collect::<Result<_>>()?,
         options: pairs(&args.options),
         name: args.name,
     };
@@ -107,7 +111,14 @@ fn pools(args: &CreateArgs) -> Result<Vec<PoolWish>> {
             })
         })
         .collect::<Result<_>>()?;
-    if !pools.iter().any(|pool| !pool.ipv6) && (args.subnet.is_empty() || !args.ipv6) && pools.is_empty() {
+    let ipv4 = args.ipv4.unwrap_or(true);
+    if !ipv4 && pools.iter().any(|pool| !pool.ipv6) {
+        return Err(Error::invalid("conflicting options: --ipv4=false and a --subnet of IPv4"));
+    }
+    if !ipv4 && pools.is_empty() && !args.ipv6 {
+        return Err(Error::invalid("IPv4 or IPv6 must be enabled").hint("give --ipv6 too"));
+    }
+    if pools.is_empty() && ipv4 {
         pools.push(PoolWish::default());
     }
     if args.ipv6 && !pools.iter().any(|pool| pool.ipv6) {
@@ -184,14 +195,19 @@ pub(crate) fn list(args: ListArgs) -> Result<u8> {
     Ok(0)
 }
 
+/// As `ps` and `images` show it.
+fn when(time: &jiff::Timestamp) -> String {
+    time.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S %z %Z").to_string()
+}
+
 /// What a template sees of one network.
 fn row(network: &Shown, whole: bool) -> Value {
     let labels: Vec<String> = network.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
     let id = if whole { network.id.as_str() } else { network.id.get(..12).unwrap_or(&network.id) };
     json!({
         "ID": id, "Name": network.name, "Driver": network.driver, "Scope": "local",
-        "CreatedAt": network.created.map(|created| created.to_string()).unwrap_or_default(),
-        "IPv4": "true", "IPv6": network.ipv6.to_string(), "Internal": network.internal.to_string(),
+        "CreatedAt": network.created.map(|created| when(&created)).unwrap_or_default(),
+        "IPv4": network.ipv4.to_string(), "IPv6": network.ipv6.to_string(), "Internal": network.internal.to_string(),
         "Labels": labels.join(","),
     })
 }

@@ -235,16 +235,18 @@ fn network_settings(container: &Container, dirs: &Dirs) -> Value {
     for name in network_names(config) {
         let endpoint = container.endpoints.iter().find(|endpoint| endpoint.network == name);
         let wish = config.networks.iter().find(|wish| wish.network == name);
-        networks.insert(name, network_place(endpoint, wish, dirs));
+        networks.insert(name, network_place(&container.record, endpoint, wish, dirs));
     }
     let sandbox = match &container.status {
         Status::Running { init, .. } => format!("/proc/{}/ns/net", init.pid),
         Status::Created | Status::Restarting { .. } | Status::Exited(_) => String::new(),
     };
-    let default = networks.get(DEFAULT).cloned().unwrap_or_else(|| network_place(None, None, dirs));
+    let default =
+        networks.get(DEFAULT).cloned().unwrap_or_else(|| network_place(&container.record, None, None, dirs));
     let of = |key: &str| default[key].clone();
     json!({
-        "Bridge": "", "SandboxID": "", "SandboxKey": sandbox, "Ports": ports(container), "EndpointID": "", "Gateway": of("Gateway"),
+        "Bridge": "", "SandboxID": "", "SandboxKey": sandbox, "Ports": ports(container),
+        "EndpointID": of("EndpointID"), "Gateway": of("Gateway"),
         "IPAddress": of("IPAddress"), "IPPrefixLen": of("IPPrefixLen"), "IPv6Gateway": of("IPv6Gateway"),
         "GlobalIPv6Address": of("GlobalIPv6Address"), "GlobalIPv6PrefixLen": of("GlobalIPv6PrefixLen"),
         "MacAddress": of("MacAddress"), "Networks": networks,
@@ -252,7 +254,12 @@ fn network_settings(container: &Container, dirs: &Dirs) -> Value {
 }
 
 /// How the container is on one network, or is to be.
-fn network_place(endpoint: Option<&Endpoint>, wish: Option<&Attachment>, dirs: &Dirs) -> Value {
+fn network_place(
+    record: &ContainerRecord,
+    endpoint: Option<&Endpoint>,
+    wish: Option<&Attachment>,
+    dirs: &Dirs,
+) -> Value {
     let network = endpoint.and_then(|endpoint| Networks::new(dirs).find(&endpoint.network).ok());
     let text = |address: Option<std::net::IpAddr>| address.map(|a| a.to_string()).unwrap_or_default();
     let pool = |address: Option<std::net::IpAddr>| network.as_ref()?.pool_of(address?);
@@ -260,13 +267,37 @@ fn network_place(endpoint: Option<&Endpoint>, wish: Option<&Attachment>, dirs: &
     let aliases = wish.map(|wish| &wish.aliases).filter(|aliases| !aliases.is_empty());
     let gateway = |address| text(pool(address).map(|pool| pool.gateway));
     let prefix = |address| pool(address).map_or(0, |pool| pool.subnet.prefix());
+    let asked = [
+        ("IPv4Address", wish.and_then(|wish| wish.ip.map(|ip| ip.to_string()))),
+        ("IPv6Address", wish.and_then(|wish| wish.ip6.map(|ip| ip.to_string()))),
+    ];
+    let asked: serde_json::Map<String, Value> =
+        asked.into_iter().filter_map(|(key, ip)| Some((key.to_owned(), ip?.into()))).collect();
+    let links: Vec<String> =
+        record.config.links.iter().map(|(to, called)| format!("{to}:{called}")).collect();
     json!({
-        "IPAMConfig": null, "Aliases": aliases, "Links": null,
+        "IPAMConfig": if asked.is_empty() { Value::Null } else { asked.into() }, "Aliases": aliases,
+        "Links": if wish.is_none() || links.is_empty() { Value::Null } else { links.into() },
+        "DriverOpts": null, "GwPriority": 0, "DNSNames": wish.map(|wish| dns_names(record, wish)),
         "MacAddress": endpoint.map(|endpoint| endpoint.mac.to_string()).unwrap_or_default(),
-        "NetworkID": endpoint.map(|endpoint| endpoint.network_id.clone()).unwrap_or_default(), "EndpointID": "",
+        "NetworkID": endpoint.map(|endpoint| endpoint.network_id.clone()).unwrap_or_default(),
+        "EndpointID": endpoint.map(|endpoint| endpoint.id(&record.id)).unwrap_or_default(),
         "Gateway": gateway(v4), "IPAddress": text(v4), "IPPrefixLen": prefix(v4), "IPv6Gateway": gateway(v6),
         "GlobalIPv6Address": text(v6), "GlobalIPv6PrefixLen": prefix(v6),
     })
+}
+
+/// By what others on a network know it.
+fn dns_names(record: &ContainerRecord, wish: &Attachment) -> Vec<String> {
+    let own = [record.name.clone(), record.id.short().to_owned()];
+    let all = own.into_iter().chain(wish.aliases.iter().cloned()).chain(record.config.hostname.clone());
+    let mut names: Vec<String> = Vec::new();
+    all.for_each(|name| {
+        if !names.contains(&name) {
+            names.push(name)
+        }
+    });
+    names
 }
 
 /// `{"80/tcp": [{"HostIp": …, "HostPort": …}], "443/tcp": null}`, of a container

@@ -9,6 +9,7 @@ use super::remove::RemoveOptions;
 use crate::error::{BestEffort, Error, Result};
 use crate::monitor::messages::{Change, Request};
 use crate::network::netlink::Netlink;
+use crate::network::uplink;
 use crate::state::networks::{Networks, PoolWish, blank};
 use crate::state::{events, lock};
 use crate::types::container::{ContainerConfig, ContainerRecord};
@@ -48,7 +49,7 @@ impl Engine {
     /// # Errors
     /// `Conflict` where its name or a subnet is taken; `Invalid` for bad input.
     pub(crate) fn create_network(&self, request: &NetworkRequest) -> Result<Network> {
-        check_options(&request.options)?;
+        check_options(&request.options, request.pools.iter().any(|pool| pool.ipv6))?;
         let network = Network {
             internal: request.internal,
             dns: !request.no_dns,
@@ -121,14 +122,14 @@ impl Engine {
                 address.zip(pool).map_or(String::new(), |(a, pool)| format!("{a}/{}", pool.subnet.prefix()))
             };
             let shown = json!({
-                "Name": record.name, "EndpointID": "", "MacAddress": endpoint.mac.to_string(),
+                "Name": record.name, "EndpointID": endpoint.id(&id), "MacAddress": endpoint.mac.to_string(),
                 "IPv4Address": with_prefix(endpoint.ipv4()), "IPv6Address": with_prefix(endpoint.ipv6()),
             });
             containers.insert(id.to_string(), shown);
         }
         Ok(json!({
             "Name": network.name, "Id": network.id, "Created": network.created.to_string(), "Scope": "local",
-            "Driver": "bridge", "EnableIPv4": network.pools.iter().any(|pool| !pool.subnet.is_ipv6()),
+            "Driver": "bridge", "EnableIPv4": network.has_ipv4(),
             "EnableIPv6": network.has_ipv6(),
             "IPAM": {"Driver": "default", "Options": {}, "Config": config}, "Internal": network.internal,
             "Attachable": false, "Ingress": false, "ConfigFrom": {"Network": ""}, "ConfigOnly": false,
@@ -359,14 +360,21 @@ fn routes_of_host() -> Vec<Subnet> {
     routes.into_iter().filter_map(|route| Subnet::new(route.address, route.prefix)).collect()
 }
 
-fn check_options(options: &BTreeMap<String, String>) -> Result<()> {
+fn check_options(options: &BTreeMap<String, String>, ipv6: bool) -> Result<()> {
     for (key, value) in options {
         match key.as_str() {
             "mtu" | "com.docker.network.driver.mtu" => {
-                let fits = value.parse::<u32>().is_ok_and(|mtu| (68..=65535).contains(&mtu));
-                if !fits {
-                    return Err(Error::invalid(format!("invalid mtu {value:?}")).hint("68 to 65535"));
+                // What each link must carry: RFC 791, RFC 8200.
+                let least = if ipv6 { 1280 } else { 68 };
+                if !value.parse::<u32>().is_ok_and(|mtu| (least..=65535).contains(&mtu)) {
+                    let family = if ipv6 { " with IPv6" } else { "" };
+                    return Err(Error::invalid(format!("invalid mtu {value:?}"))
+                        .hint(format!("{least} to 65535{family}")));
                 }
+            }
+            "com.docker.network.bridge.name" if value == uplink::INTERFACE => {
+                return Err(Error::invalid(format!("invalid interface name {value:?}"))
+                    .hint("the way out of the networks is called so"));
             }
             "com.docker.network.bridge.name" => drop(crate::types::network::checked_interface(value)?),
             // So it is here whatever is said of it: networks cannot reach each other.

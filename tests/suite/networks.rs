@@ -208,6 +208,14 @@ fn a_killed_holder_is_replaced_and_a_killed_monitor_takes_its_names_along() {
 fn bad_input_is_refused_before_anything_is_made() {
     let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
     sandbox.ok(["network", "create", "--subnet", "10.202.0.0/24", "n"]);
+    let kept = |folder: &str| {
+        let entries = std::fs::read_dir(sandbox.state().join(folder)).into_iter().flatten().flatten();
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
+    };
+    let networks = kept("networks");
     for (words, said) in [
         (&["n"][..], "already exists"),
         (&["host"], "predefined host network"),
@@ -218,11 +226,27 @@ fn bad_input_is_refused_before_anything_is_made() {
         (&["-d", "overlay", "m"], "plugin \"overlay\" not found"),
         (&["-o", "foo=bar", "m"], "unsupported bridge network option"),
         (&["-o", "mtu=9", "m"], "invalid mtu"),
+        (&["-o", "mtu=1000", "--ipv6", "m"], "invalid mtu"),
+        (&["-o", "com.docker.network.bridge.name=tap0", "m"], "invalid interface name"),
+        (&["--subnet", "10.203.0.0/24", "--gateway", "10.203.0.255", "m"], "failed to allocate gateway"),
+        (&["--subnet", "10.203.0.0/24", "--gateway", "10.203.0.0", "m"], "failed to allocate gateway"),
+        (&["--gateway", "10.203.0.1", "m"], "no matching subnet for gateway"),
+        (&["--gateway", "x", "m"], "invalid gateway address"),
+        (&["--subnet", "10.203.0.0/24", "--ip-range", "10.203.0.0/16", "m"], "no matching subnet for range"),
+        (&["--subnet", "10.203.0.0/31", "m"], "no room"),
+        (&["--subnet", "127.0.0.0/24", "m"], "no host can have an address of it"),
+        (&["--subnet", "fd00::/48", "m"], "the way out of networks is"),
+        (&["--subnet", "10.203.0.0/24", "--subnet", "10.204.0.0/24", "m"], "multiple subnets of IPv4"),
+        (&["--ipv4=false", "m"], "IPv4 or IPv6 must be enabled"),
+        (&["--ipv4=false", "--subnet", "10.203.0.0/24", "--ipv6", "m"], "conflicting options"),
+        (&["--label", "=x", "m"], "invalid label"),
+        (&["--dns", "x", "m"], "not an IP address"),
         (&["../m"], "invalid"),
     ] {
         let mut all = vec!["network", "create"];
         all.extend(words);
         sandbox.coracle(all).fails(1, &[said]);
+        assert_eq!(kept("networks"), networks, "{words:?}");
     }
     for (words, said) in [
         (&["--network", "nope"][..], "network nope not found"),
@@ -230,6 +254,17 @@ fn bad_input_is_refused_before_anything_is_made() {
         (&["--network", "n", "--network", "host"], "conflicting options"),
         (&["--network", "n", "--ip", "10.9.9.9"], "no configured subnet contains IP"),
         (&["--network", "n", "--ip", "10.202.0.1"], "in use"),
+        (&["--network", "n", "--ip", "10.202.0.255"], "in use"),
+        (&["--network", "n", "--ip", "x"], "invalid IPv4 address"),
+        (&["--network", "n", "--ip6", "fd99::5"], "no configured subnet contains IP"),
+        (&["--network", "n:ip=10.202.0.5", "--ip", "10.202.0.6"], "cannot specify both --ip and per-network"),
+        (&["--network", "n", "--mac-address", "01:00:5e:00:00:01"], "not a valid mac address"),
+        (&["--network", "n", "--network-alias", "a b"], "cannot be a name"),
+        (&["--network", "n", "-p", "80:x"], "invalid containerPort"),
+        (&["--network", "n", "-p", "80:80/ip"], "invalid proto"),
+        (&["--network", "n", "-p", "99999:80"], "invalid hostPort"),
+        (&["--network", "n", "-p", "1.2.3:80:80"], "invalid IP address"),
+        (&["--network", "none", "-p", "80"], "conflicting options"),
         (&["--network", "n:foo=bar"], "unknown option"),
         (&["--ip", "10.202.0.5"], "--network NAME"),
         (&["--network", "n", "--mac-address", "zz"], "not a valid mac address"),
@@ -240,7 +275,15 @@ fn bad_input_is_refused_before_anything_is_made() {
         all.extend(["busybox", "true"]);
         sandbox.coracle(all).fails(125, &[said]);
         assert_eq!(sandbox.ok(["ps", "-aq"]).lines().count(), 0, "{words:?}");
+        assert_eq!(
+            [kept("containers"), kept("networks/n/leases")],
+            [const { Vec::<String>::new() }; 2],
+            "{words:?}"
+        );
     }
+    // Docker goes on without them, and says so.
+    let output = sandbox.coracle(["run", "--rm", "--network", "host", "-p", "80:80", "busybox", "true"]).ok();
+    assert!(output.stderr.contains("Published ports are discarded"), "{output}");
     sandbox.coracle(["network", "rm", "bridge"]).fails(1, &["pre-defined"]);
     sandbox.coracle(["network", "inspect", "nope"]).fails(1, &["not found"]);
     sandbox.coracle(["network", "exists", "nope"]).expect_code(1);
@@ -359,4 +402,123 @@ fn no_query_of_many_is_dropped_while_containers_come_and_go() {
     }
     let output = asks.wait();
     assert_eq!(output.text(), format!("3000 0 {right}"), "{output}");
+}
+
+#[test]
+fn what_docker_shows_of_networks_is_shown() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    let id = sandbox.ok(["network", "create", "--subnet", "10.205.0.0/24", "--label", "k=v", "n"]);
+    sandbox.ok(["network", "create", "--ipv4=false", "--ipv6", "six"]);
+    let options = [
+        "--network",
+        "n:ip=10.205.0.9,mac=02:00:00:00:00:09,alias=al",
+        "--network",
+        "six",
+        "--link",
+        "c:other",
+    ];
+    sandbox.ok(["run", "-d", "--name", "c", "--network", "n", "busybox", "sleep", "1000"]);
+    sandbox.ok([&["run", "-d", "--name", "d"][..], &options, &["busybox", "sleep", "1000"]].concat());
+    let document = sandbox.inspect("d");
+    let places = &document["NetworkSettings"]["Networks"];
+    assert_eq!(places["n"]["IPAMConfig"]["IPv4Address"], "10.205.0.9");
+    assert_eq!(
+        (&places["n"]["NetworkID"], &places["n"]["Links"][0]),
+        (&id.as_str().into(), &"c:other".into())
+    );
+    assert_eq!(places["n"]["MacAddress"], "02:00:00:00:00:09");
+    let names: Vec<&str> =
+        places["n"]["DNSNames"].as_array().unwrap().iter().filter_map(|name| name.as_str()).collect();
+    assert_eq!(names, ["d", &document["Id"].as_str().unwrap()[..12], "al"]);
+    assert_eq!(
+        (&places["six"]["IPAddress"], &places["six"]["IPAMConfig"]),
+        (&"".into(), &serde_json::Value::Null)
+    );
+    let network: serde_json::Value = serde_json::from_str(&sandbox.ok(["network", "inspect", "n"])).unwrap();
+    let network = &network[0];
+    let shown = &network["Containers"][document["Id"].as_str().unwrap()];
+    assert_eq!((&shown["Name"], &shown["IPv4Address"]), (&"d".into(), &"10.205.0.9/24".into()));
+    assert_eq!(shown["EndpointID"], places["n"]["EndpointID"]);
+    assert_eq!(shown["EndpointID"].as_str().unwrap().len(), 64);
+    assert_eq!(network["Containers"].as_object().unwrap().len(), 2);
+    assert_eq!((&network["Internal"], &network["Labels"]["k"]), (&false.into(), &"v".into()));
+    let row = sandbox.ok([
+        "network",
+        "ls",
+        "--filter",
+        "name=six",
+        "--format",
+        "{{.IPv4}} {{.IPv6}} {{.Internal}}",
+    ]);
+    assert_eq!(row, "false true false");
+    assert_eq!(sandbox.ok(["network", "ls", "--no-trunc", "-q", "--filter", "label=k=v"]), id);
+    assert_eq!(sandbox.ok(["network", "ls", "-q", "--filter", "dangling=true"]), "");
+    // At rest it is on no network, but named.
+    sandbox.ok(["stop", "-t", "0", "d"]);
+    let document = sandbox.inspect("d");
+    assert_eq!(document["NetworkSettings"]["Networks"]["n"]["IPAddress"], "");
+    assert_eq!(document["NetworkSettings"]["Networks"]["n"]["EndpointID"], "");
+    sandbox.ok(["rm", "-ft", "0", "c", "d"]);
+    sandbox.ok(["network", "create", "--label", "keep", "kept"]);
+    assert_eq!(
+        sandbox.ok(["network", "prune", "-f", "--filter", "label!=keep"]),
+        "Deleted Networks:\nn\nsix"
+    );
+    assert_eq!(sandbox.ok(["network", "prune", "-f", "--filter", "until=2020-01-01"]), "");
+    assert_eq!(sandbox.ok(["network", "prune", "-f", "--filter", "label=keep"]), "Deleted Networks:\nkept");
+    let words =
+        ["events", "--since", "1h", "--until", "0s", "--filter", "type=network", "--format", "{{.Action}}"];
+    let told = sandbox.ok(words);
+    let all: Vec<&str> =
+        told.lines().filter(|action| *action != "connect" && *action != "disconnect").collect();
+    // The default one is made when it is first looked for.
+    let pruned = ["destroy", "destroy", "prune", "prune", "destroy", "prune"];
+    assert_eq!(all[all.len() - 6..], pruned, "{told}");
+}
+
+/// 10.0.0.0/16 and 10.0.2.0/24 are what a helper's own network is often called.
+#[test]
+fn a_network_may_have_the_addresses_of_a_single_container_s_uplink() {
+    let Some(sandbox) = sandbox(&[Image("guest"), Slirp]) else { return };
+    let Some(own) = crate::network::own_address() else { return };
+    let listener = TcpListener::bind((own.as_str(), 0)).unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            stream.write_all(b"the way out").ok();
+        }
+    });
+    for subnet in ["10.0.0.0/16", "10.0.2.0/24"] {
+        sandbox.ok(["network", "create", "--subnet", subnet, "n"]);
+        let output = sandbox.ok(["run", "--rm", "--network", "n", "guest", "connect", &own, &port]);
+        assert_eq!(output, "the way out", "{subnet}");
+        sandbox.ok(["network", "rm", "n"]);
+    }
+}
+
+/// Each kind of network answers what it can; what it cannot is asked of the next.
+#[test]
+fn who_is_on_an_internal_network_and_has_another_way_out_asks_there() {
+    let Some(sandbox) = sandbox(&[Image("busybox"), Slirp]) else { return };
+    sandbox.ok(["network", "create", "--internal", "--subnet", "10.206.0.0/24", "inside"]);
+    sandbox.ok(["network", "create", "--subnet", "10.207.0.0/24", "outside"]);
+    let resolvers = |options: &[&str]| {
+        let words =
+            [&["run", "--rm"][..], options, &["busybox", "grep", "nameserver", "/etc/resolv.conf"]].concat();
+        sandbox
+            .ok(words)
+            .lines()
+            .map(|line| line.trim_start_matches("nameserver ").to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(resolvers(&["--network", "inside"]), ["10.206.0.1"]);
+    assert_eq!(resolvers(&["--network", "inside", "--network", "outside"]), ["10.207.0.1"]);
+    sandbox.ok(["create", "--name", "own", "busybox", "sleep", "1000"]);
+    sandbox.ok(["network", "connect", "inside", "own"]);
+    sandbox.ok(["start", "own"]);
+    let text = sandbox.ok(["exec", "own", "cat", "/etc/resolv.conf"]);
+    let first: Vec<&str> = text.lines().filter(|line| line.starts_with("nameserver ")).take(2).collect();
+    assert_eq!(first, ["nameserver 10.206.0.1", "nameserver 10.0.2.3"], "{text}");
+    let said = sandbox.coracle(["exec", "own", "nslookup", "nobody.invalid", "10.206.0.1"]);
+    assert!(said.stdout.contains("REFUSED"), "{said}");
 }

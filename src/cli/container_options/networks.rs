@@ -51,6 +51,16 @@ fn apply_details(options: &ContainerOptions, config: &mut ContainerConfig) -> Re
             None => Ok(()),
         };
     };
+    let twice = [
+        (first.ip.is_some() && options.ip.is_some(), "--ip", "IPv4"),
+        (first.ip6.is_some() && options.ip6.is_some(), "--ip6", "IPv6"),
+        (first.mac.is_some() && options.mac_address.is_some(), "--mac-address", "MAC"),
+    ];
+    if let Some((_, flag, what)) = twice.iter().find(|(twice, ..)| *twice) {
+        return Err(Error::invalid(format!(
+            "conflicting options: cannot specify both {flag} and per-network {what} address"
+        )));
+    }
     first.ip = first.ip.or(options.ip.as_deref().map(|ip| parse_ip("--ip", ip)).transpose()?);
     first.ip6 = first.ip6.or(options.ip6.as_deref().map(|ip| parse_ip6("--ip6", ip)).transpose()?);
     first.mac = first.mac.or(options.mac_address.as_deref().map(parse_mac).transpose()?);
@@ -100,6 +110,17 @@ mod tests {
         .expect("valid");
         assert!(config.networks[0].ip.is_some() && config.networks[1].ip.is_none());
         assert!(config.networks.iter().all(|network| network.aliases == ["x"]));
+        for (network, ip, mac) in [
+            ("a:ip=10.0.0.3", Some("10.0.0.2"), None),
+            ("a:mac=02:00:00:00:00:01", None, Some("02:00:00:00:00:02")),
+        ] {
+            let both = applied(|o| {
+                o.network = vec![network.into()];
+                o.ip = ip.map(String::from);
+                o.mac_address = mac.map(String::from);
+            });
+            assert!(both.expect_err("both").to_string().contains("cannot specify both"), "{network}");
+        }
         assert_eq!(config.links[0], ("db".to_owned(), "database".to_owned()));
         for bad in ["", ":x", "db:a b"] {
             assert!(

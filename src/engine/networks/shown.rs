@@ -82,6 +82,7 @@ pub(crate) struct Shown {
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) created: Option<Timestamp>,
     pub(crate) internal: bool,
+    pub(crate) ipv4: bool,
     pub(crate) ipv6: bool,
 }
 
@@ -99,6 +100,7 @@ impl Shown {
             labels: BTreeMap::new(),
             created: None,
             internal: false,
+            ipv4: true,
             ipv6: false,
         }
     }
@@ -113,6 +115,7 @@ impl From<&Network> for Shown {
             labels: network.labels.clone(),
             created: Some(network.created),
             internal: network.internal,
+            ipv4: network.has_ipv4(),
             ipv6: network.has_ipv6(),
         }
     }
