@@ -294,7 +294,7 @@ fn dns_names(record: &ContainerRecord, wish: &Attachment) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     all.for_each(|name| {
         if !names.contains(&name) {
-            names.push(name)
+            names.push(name);
         }
     });
     names
