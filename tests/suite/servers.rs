@@ -37,7 +37,7 @@ my $udp = IO::Socket::IP->new(PeerHost => $host, PeerPort => $port, Type => SOCK
 $udp->send('udp-outside-' . $udp->sockhost); $udp->recv(my $said, 999); print "$said\n";
 "#;
 
-const INSIDE: &str = r#"
+const INSIDE: &str = r"
 import socket, sys
 host, family, server = sys.argv[1:]
 family = socket.AF_INET if family == '4' else socket.AF_INET6
@@ -49,17 +49,17 @@ if server == 'web':
     assert b'200 OK' in s.recv(4096)
 else:
     s.send(('udp-inside-%s' % own).encode()); print(s.recv(999).decode())
-"#;
+";
 
 /// Says back what it heard, and from whom.
-const DATAGRAMS: &str = r#"
+const DATAGRAMS: &str = r"
 import socket
 s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
 s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0); s.bind(('::', 80)); print('ready')
 while True:
     data, who = s.recvfrom(2048)
     s.sendto(b'saw %s %s' % (data, who[0].removeprefix('::ffff:').encode()), who)
-"#;
+";
 
 #[test]
 fn the_log_of_nginx_shows_its_clients_addresses_of_both_families() {
