@@ -110,6 +110,10 @@ impl Dirs {
         self.state.join("names")
     }
 
+    pub(crate) fn pods(&self) -> PathBuf {
+        self.state.join("pods")
+    }
+
     /// The event log.
     pub(crate) fn events(&self) -> PathBuf {
         self.state.join("events")

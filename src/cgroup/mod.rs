@@ -18,6 +18,7 @@ mod bus;
 mod delegate;
 mod limits;
 mod message;
+pub(crate) mod pod;
 mod properties;
 mod scope;
 mod stats;
@@ -31,6 +32,7 @@ pub(crate) use stats::{pressure, stats};
 use crate::error::{BestEffort, Context, Result, Trouble};
 use crate::types::cgroup::CgroupsMode;
 use crate::types::limits::Limits;
+use pod::PodGroup;
 use rustix::fs::{Access, AtFlags, Mode, OFlags};
 use scope::Placeholder;
 use std::io::{Read, Write};
@@ -55,6 +57,8 @@ pub(crate) struct Request<'a> {
     pub(crate) mode: CgroupsMode,
     /// `--cgroup-parent`
     pub(crate) parent: Option<&'a str>,
+    /// The pod that it is in: its group is the parent then.
+    pub(crate) pod: Option<PodGroup<'a>>,
     /// The user, as the host counts.
     pub(crate) uid: u32,
     pub(crate) stop_signal: i32,
@@ -64,6 +68,22 @@ pub(crate) struct Request<'a> {
     pub(crate) is_restart: bool,
     /// Whether the monitor gets a scope of its own.
     pub(crate) moves_monitor: bool,
+}
+
+impl Request<'_> {
+    /// Whether it must have a group.
+    pub(crate) fn is_needed(&self) -> bool {
+        let pod = self.pod.as_ref();
+        !self.limits.is_empty()
+            || self.parent.is_some()
+            || pod.is_some_and(|pod| !pod.limits.is_empty() || pod.parent.is_some())
+    }
+
+    /// The limits of the container and of its pod: each needs its controller.
+    fn settings_of_all(&self) -> Vec<limits::Setting> {
+        let pod = self.pod.as_ref().map(|pod| limits::settings(pod.limits)).unwrap_or_default();
+        limits::settings(self.limits).into_iter().chain(pod).collect()
+    }
 }
 
 /// A group on its way.
@@ -84,6 +104,9 @@ pub(crate) fn begin(request: &Request<'_>) -> Result<Begun> {
         return Ok(Begun::None);
     }
     if delegate::is_off() {
+        if let Some(pod) = &request.pod {
+            refuse(pod.limits)?;
+        }
         return refuse(request.limits).map(|()| Begun::None);
     }
     if request.mode != CgroupsMode::Split
@@ -152,28 +175,39 @@ impl Group {
     /// make none.
     fn create(request: &Request<'_>) -> Result<Option<Self>> {
         let settings = limits::settings(request.limits);
+        let of_all = request.settings_of_all();
         let mut delegation = delegation();
-        let needed = || settings.iter().map(|setting| setting.controller);
+        let needed = || of_all.iter().map(|setting| setting.controller);
         if request.mode == CgroupsMode::Split || delegation.for_controllers(needed()).is_none() {
             delegation.make_room();
         }
         let Some(place) = delegation.for_controllers(needed()) else {
-            return match settings.first() {
+            return match of_all.first() {
                 None => Ok(None),
                 Some(first) => Err(limits::cannot(first, &delegation)),
             };
         };
-        let place = match request.parent {
-            Some(parent) => delegate::below(&place, parent)?,
-            None => place,
+        let try_it = || -> Result<(PathBuf, std::io::Result<()>)> {
+            let place = match (request.parent, &request.pod) {
+                (_, Some(pod)) => pod::directory(pod, place.clone(), &limits::settings(pod.limits))?,
+                (Some(parent), None) => delegate::below(&place, parent)?,
+                (None, None) => place.clone(),
+            };
+            let path = place.join(format!("{PREFIX}{}", request.short_id));
+            let made = std::fs::create_dir(&path);
+            Ok((path, made))
         };
-        let path = place.join(format!("{PREFIX}{}", request.short_id));
-        match std::fs::create_dir(&path) {
+        let (mut path, mut made) = try_it()?;
+        // The pod's last container took its group along just now.
+        if made.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
+            (path, made) = try_it()?;
+        }
+        match made {
             Ok(()) => {}
             // Left by a monitor that was killed.
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
             // Not worth more than a limit: a container needs no group.
-            Err(_) if settings.is_empty() => return Ok(None),
+            Err(_) if of_all.is_empty() => return Ok(None),
             Err(error) => {
                 return Err(error)
                     .context(|| format!("make the control group {}", path.display()))
@@ -195,10 +229,11 @@ impl Group {
         let mut group = Self::open(&path)?;
         let controllers = group.read("cgroup.controllers").unwrap_or_default();
         let settings = limits::settings(request.limits);
+        let of_all = request.settings_of_all();
         let missing = |setting: &&limits::Setting| {
             !controllers.split_ascii_whitespace().any(|own| own == setting.controller)
         };
-        if let Some(missing) = settings.iter().find(missing) {
+        if let Some(missing) = of_all.iter().find(missing) {
             return Err(limits::not_delegated(missing, &controllers));
         }
         std::fs::create_dir(path.join(LEAF))
@@ -365,6 +400,7 @@ impl Group {
         if self.leaf.is_some() && self.unit().is_none() {
             rustix::fs::rmdir(&self.path).or_ignore();
         }
+        pod::remove_around(&self.path);
     }
 }
 
@@ -378,6 +414,7 @@ impl Drop for Group {
                     rustix::fs::rmdir(self.path.join(LEAF)).or_ignore();
                 }
                 rustix::fs::rmdir(&self.path).or_ignore();
+                pod::remove_around(&self.path);
             }
             Keeper::Systemd(placeholder) => {
                 *placeholder = None;

@@ -12,7 +12,7 @@ use super::bus::Bus;
 use super::delegate;
 use super::message::Body;
 use super::properties::{Property, Value, properties};
-use super::{Group, PREFIX, Request};
+use super::{Group, PREFIX, Request, pod};
 use crate::error::{BestEffort, Context, Error, Kind, Result, Trouble};
 use crate::sys::process::{self, Cloned};
 use rustix::process::{Signal, WaitId, WaitIdOptions};
@@ -36,9 +36,15 @@ pub(crate) struct Starting {
     placeholder: Placeholder,
 }
 
-struct Unit {
-    name: String,
-    properties: Vec<Property>,
+pub(super) struct Unit {
+    pub(super) name: String,
+    pub(super) properties: Vec<Property>,
+}
+
+impl Unit {
+    fn is_slice(&self) -> bool {
+        Path::new(&self.name).extension().is_some_and(|kind| kind == "slice")
+    }
 }
 
 /// The name of a container's scope.
@@ -51,18 +57,21 @@ pub(super) fn unit_name(short_id: &str) -> String {
 /// # Errors
 /// `Invalid` for a parent that is no slice; where the manager cannot be reached.
 pub(super) fn begin(request: &Request<'_>, socket: &Path) -> Result<Starting> {
-    let slice = slice(request.parent)?;
+    // Of a pod the containers lie in its slice, the monitors beside it.
+    let around = slice(request.pod.as_ref().map_or(request.parent, |pod| pod.parent))?;
+    let of_pod = request.pod.as_ref().map(pod::unit).transpose()?;
+    let slice = of_pod.as_ref().map_or(&around, |unit| &unit.name).clone();
     let mut bus = Bus::connect(socket)?;
     let placeholder = Placeholder::start()?;
     let name = unit_name(request.short_id);
-    let mut units =
-        vec![Unit { properties: container(request, &slice, placeholder.pid), name: name.clone() }];
+    let own = Unit { properties: container(request, &slice, placeholder.pid), name: name.clone() };
+    let mut units: Vec<Unit> = of_pod.into_iter().chain([own]).collect();
     let monitor = format!("{PREFIX}{}{OF_MONITOR}", request.short_id);
     let here = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     if request.moves_monitor && !here.contains(&monitor) {
         let properties = vec![
             Property::new("Description", Value::Text(format!("monitor of {}", request.description))),
-            Property::new("Slice", Value::Text(slice)),
+            Property::new("Slice", Value::Text(around)),
             Property::new("PIDs", Value::Numbers(vec![std::process::id()])),
             Property::new("CollectMode", Value::Text("inactive-or-failed".into())),
             // Stopped after it, so that it sees how the container ends.
@@ -95,7 +104,7 @@ fn container(request: &Request<'_>, slice: &str, placeholder: u32) -> Vec<Proper
 }
 
 /// `--cgroup-parent`, as docker takes it where systemd manages.
-fn slice(parent: Option<&str>) -> Result<String> {
+pub(super) fn slice(parent: Option<&str>) -> Result<String> {
     let Some(parent) = parent else { return Ok(SLICE.into()) };
     let good = |byte: u8| byte.is_ascii_alphanumeric() || b":-_.\\@".contains(&byte);
     let stem = parent.strip_suffix(".slice").filter(|stem| !stem.is_empty() && parent.len() < 256);
@@ -156,6 +165,10 @@ impl Starting {
             match self.bus.answer(serial) {
                 Ok(job) => {
                     return self.bus.job_done(&job).map_err(|error| error.context(unit.name.clone()));
+                }
+                // The pod's, for a container of it that was there first.
+                Err(error) if error.kind() == Kind::Conflict && unit.is_slice() => {
+                    return Ok(());
                 }
                 // That of the run before, of which nothing is left.
                 Err(error) if error.kind() == Kind::Conflict && began.elapsed() < FORGET => {

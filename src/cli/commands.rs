@@ -5,8 +5,8 @@ use super::global::GlobalArgs;
 use super::{
     archives, changes, check, complete, control, df, doctor, events, exec, exit, generate, global,
     healthcheck, help, images, inspect, lifecycle, login, logs, manifest, mounts, network, overlay, pause,
-    port, preparation, prune, ps, pull, push, reference, run as run_command, search, secret, serve, stats,
-    system, top, ui, volume, volume_archive, wait,
+    pod, port, preparation, prune, ps, pull, push, reference, run as run_command, search, secret, serve,
+    stats, system, top, ui, volume, volume_archive, wait,
 };
 use crate::error::Result;
 use clap::{Arg, ArgAction, Args, Command};
@@ -60,6 +60,7 @@ pub(crate) static ENTRIES: &[Entry] = &[
         kind: Kind::Group(manifest::MANIFEST),
     },
     Entry { name: "network", aliases: &[], about: "Manage networks", kind: Kind::Group(NETWORK) },
+    Entry { name: "pod", aliases: &[], about: "Manage pods", kind: Kind::Group(pod::POD) },
     Entry { name: "registry", aliases: &[], about: "Be a registry", kind: Kind::Group(serve::REGISTRY) },
     Entry { name: "secret", aliases: &[], about: "Manage secrets", kind: Kind::Group(secret::SECRET) },
     Entry { name: "volume", aliases: &[], about: "Manage volumes", kind: Kind::Group(VOLUME) },

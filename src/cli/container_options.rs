@@ -144,6 +144,12 @@ pub(crate) struct ContainerOptions {
     /// Choose the PID namespace: private, host, container:NAME
     #[arg(long, value_name = "MODE")]
     pub(crate) pid: Option<String>,
+    /// Be in a pod, or in one that is made for it (new:NAME)
+    #[arg(long, value_name = "POD")]
+    pub(crate) pod: Option<String>,
+    /// Be in the pod whose id is in this file
+    #[arg(long, value_name = "FILE", conflicts_with = "pod")]
+    pub(crate) pod_id_file: Option<String>,
     /// Choose the platform of the image
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     pub(crate) platform: Option<String>,

@@ -209,7 +209,9 @@ pub(crate) fn rm(args: RmArgs) -> Result<u8> {
         filters: &args.filter,
         ignore: args.ignore || args.force,
     };
-    each_target(wanted.targets(&engine, "rm", &|_| true)?, |id| match engine.remove(id, &options) {
+    // Those go with their pods.
+    let eligible = |container: &Container| !container.record.config.infra;
+    each_target(wanted.targets(&engine, "rm", &eligible)?, |id| match engine.remove(id, &options) {
         // Removed by another in the meantime.
         Err(error) if wanted.ignore && error.kind() == Kind::NotFound => Ok(()),
         result => result,

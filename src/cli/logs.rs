@@ -1,6 +1,6 @@
 //! `coracle logs`
 
-use super::selection::Wanted;
+use super::selection::{Target, Wanted};
 use crate::engine::Engine;
 use crate::engine::logs::{Direct, Label, LogOptions, LogSource, moment, print};
 use crate::error::{Error, Result};
@@ -12,38 +12,38 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Mutex;
 
 /// Show what a container has printed
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub(crate) struct LogsArgs {
     /// Go on until the container has ended
     #[arg(short, long)]
-    follow: bool,
+    pub(super) follow: bool,
     /// Show so many lines from the end, or `all`
     #[arg(short = 'n', long, value_name = "LINES", default_value = "all", allow_hyphen_values = true)]
-    tail: String,
+    pub(super) tail: String,
     /// Show lines from this time on: a duration before now (10m), a date, or seconds since the epoch
     #[arg(long, value_name = "TIME")]
-    since: Option<String>,
+    pub(super) since: Option<String>,
     /// Show lines up to this time
     #[arg(long, value_name = "TIME")]
-    until: Option<String>,
+    pub(super) until: Option<String>,
     /// Show the time of each line
     #[arg(short, long)]
-    timestamps: bool,
+    pub(super) timestamps: bool,
     /// Accepted for docker's sake: no log has details
     #[arg(long)]
-    details: bool,
+    pub(super) details: bool,
     /// Put the name of the container before each line
     #[arg(long)]
-    names: bool,
+    pub(super) names: bool,
     /// Show each container in a colour of its own
     #[arg(long)]
-    color: bool,
+    pub(super) color: bool,
     /// Of the container that was made last
     #[arg(long, short = 'l')]
-    latest: bool,
+    pub(super) latest: bool,
     /// Names or ids
     #[arg(value_name = "CONTAINER")]
-    containers: Vec<String>,
+    pub(super) containers: Vec<String>,
 }
 
 impl LogsArgs {
@@ -87,10 +87,17 @@ impl LogsArgs {
 /// # Errors
 /// `Invalid` for wrong flags; `NotFound` where there is no such container.
 pub(crate) fn show(args: LogsArgs) -> Result<u8> {
-    let options = args.options(Timestamp::now())?;
     let engine = Engine::open()?;
     let wanted = Wanted { names: &args.containers, latest: args.latest, ..Wanted::default() };
-    let targets = wanted.targets(&engine, "logs", &|_| true)?;
+    show_of(&engine, wanted.targets(&engine, "logs", &|_| true)?, &args)
+}
+
+/// Shows the logs of these containers, as the flags of `args` say.
+///
+/// # Errors
+/// As [`show`].
+pub(super) fn show_of(engine: &Engine, targets: Vec<Target>, args: &LogsArgs) -> Result<u8> {
+    let options = args.options(Timestamp::now())?;
     let count = targets.len();
     let mut jobs = Vec::new();
     for (index, target) in targets.into_iter().enumerate() {

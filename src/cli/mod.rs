@@ -34,6 +34,7 @@ pub(crate) mod mounts;
 pub(crate) mod network;
 pub(crate) mod overlay;
 pub(crate) mod pause;
+pub(crate) mod pod;
 pub(crate) mod port;
 pub(crate) mod preparation;
 pub(crate) mod progress;

@@ -138,6 +138,10 @@ pub(crate) fn system(args: SystemArgs) -> Result<u8> {
     }
     let engine = Engine::open()?;
     let mut report = Report::default();
+    // Pods have no time and no labels of their last run.
+    if args.filter.is_empty() {
+        report.pods(&engine)?;
+    }
     report.containers(&engine, &filters)?;
     report.networks(&engine, &of_networks)?;
     if args.volumes {
@@ -149,7 +153,11 @@ pub(crate) fn system(args: SystemArgs) -> Result<u8> {
 
 /// Docker's list; there is no build cache to remove here.
 fn system_warning(args: &SystemArgs) -> String {
-    let mut text = "WARNING! This will remove:\n  - all stopped containers\n".to_owned();
+    let mut text = "WARNING! This will remove:\n".to_owned();
+    if args.filter.is_empty() {
+        text.push_str("  - all stopped pods\n");
+    }
+    text.push_str("  - all stopped containers\n");
     text.push_str("  - all networks not used by at least one container\n");
     if args.volumes {
         text.push_str("  - all anonymous volumes not used by at least one container\n");
@@ -174,6 +182,12 @@ pub(super) struct Report {
 }
 
 impl Report {
+    fn pods(&mut self, engine: &Engine) -> Result<()> {
+        let pruned = engine.prune_pods()?;
+        let lines: Vec<String> = pruned.ids.iter().map(ToString::to_string).collect();
+        self.section("Deleted Pods:", &lines, 0, &pruned.failures)
+    }
+
     fn containers(&mut self, engine: &Engine, filters: &PruneFilters) -> Result<()> {
         let pruned = engine.prune_containers(filters)?;
         let lines: Vec<String> = pruned.ids.iter().map(ToString::to_string).collect();
@@ -245,6 +259,8 @@ mod tests {
 ";
         assert_eq!(system_warning(&args), expected);
         let plain = SystemArgs { all: false, filter: Vec::new(), force: false, volumes: false };
-        assert!(system_warning(&plain).ends_with("one container\n  - all dangling images\n"));
+        let text = system_warning(&plain);
+        assert!(text.ends_with("one container\n  - all dangling images\n"), "{text}");
+        assert!(text.contains(":\n  - all stopped pods\n  - all stopped containers\n"), "{text}");
     }
 }

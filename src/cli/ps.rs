@@ -59,8 +59,8 @@ pub(crate) struct PsArgs {
     /// Show the namespaces
     #[arg(long)]
     ns: bool,
-    /// Refused: there are no pods
-    #[arg(long, short = 'p', hide = true)]
+    /// Show the pods that they are in
+    #[arg(long, short = 'p')]
     pod: bool,
     /// Sort by command, created, id, image, names, runningfor, size or status
     #[arg(long, value_name = "FIELD")]
@@ -99,9 +99,6 @@ pub(crate) fn run(args: PsArgs) -> Result<u8> {
 
 impl PsArgs {
     fn check(&self) -> Result<()> {
-        if self.pod {
-            return Err(Error::invalid("--pod: there are no pods yet").hint("leave it out"));
-        }
         if self.ns && self.size {
             return Err(Error::invalid("--ns and --size cannot be used together"));
         }
@@ -170,10 +167,11 @@ impl PsArgs {
             Some(Format::Table(template)) => render_table(template, containers, wide).map(table),
             None => {
                 let size = if self.size { "\t{{.Size}}" } else { "" };
+                let pod = if self.pod { "\t{{.Pod}}\t{{.PodName}}" } else { "" };
                 let text = format!(
-                    "{{{{.ID}}}}\t{{{{.Image}}}}\t{{{{.Command}}}}\t{{{{.RunningFor}}}}\t{{{{.Status}}}}\t{{{{.Ports}}}}\t{{{{.Names}}}}{size}"
+                    "{{{{.ID}}}}\t{{{{.Image}}}}\t{{{{.Command}}}}\t{{{{.RunningFor}}}}\t{{{{.Status}}}}\t{{{{.Ports}}}}\t{{{{.Names}}}}{pod}{size}"
                 );
-                render_table(&Template::parse(&text)?, containers, row).map(table)
+                render_table(&Template::parse(&text)?, containers, wide).map(table)
             }
         }
     }

@@ -18,7 +18,8 @@ use std::path::Path;
 
 /// Flags that can be written but are always refused: those of `run` hold for
 /// `create` as well. They count as missing.
-const REFUSED: &[(&str, &str)] = &[("exec", "--preserve-fds")];
+const REFUSED: &[(&str, &str)] =
+    &[("exec", "--preserve-fds"), ("pod create", "--cgroup-conf"), ("pod create", "--hugetlb")];
 
 #[derive(Args, Debug)]
 pub(crate) struct ReferenceArgs {

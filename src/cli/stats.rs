@@ -23,32 +23,32 @@ pub(crate) const STATS: Entry =
 const COLUMNS: &str =
     "{{.ID}}\t{{.Name}}\t{{.CPUPerc}}\t{{.MemUsage}}\t{{.MemPerc}}\t{{.NetIO}}\t{{.BlockIO}}\t{{.PIDs}}";
 
-#[derive(Args, Debug)]
+#[derive(Args, Debug, Default)]
 pub(crate) struct StatsArgs {
     /// Show those that do not run as well
     #[arg(long, short = 'a')]
-    all: bool,
+    pub(super) all: bool,
     /// Print with a Go template, `table TEMPLATE` or `json`
     #[arg(long, value_name = "FORMAT")]
-    format: Option<String>,
+    pub(super) format: Option<String>,
     /// Wait so many seconds between two looks
     #[arg(long, short = 'i', value_name = "SECONDS", default_value = "1")]
-    interval: u64,
+    pub(super) interval: u64,
     /// Of the container that was created last
     #[arg(long, short = 'l')]
-    latest: bool,
+    pub(super) latest: bool,
     /// Print below what was there, instead of over it
     #[arg(long)]
-    no_reset: bool,
+    pub(super) no_reset: bool,
     /// Print once
     #[arg(long)]
-    no_stream: bool,
+    pub(super) no_stream: bool,
     /// Do not cut ids
     #[arg(long)]
-    no_trunc: bool,
+    pub(super) no_trunc: bool,
     /// Names or ids
     #[arg(value_name = "CONTAINER")]
-    containers: Vec<String>,
+    pub(super) containers: Vec<String>,
 }
 
 /// A container at two moments: the first is its start where there is none.
@@ -56,6 +56,8 @@ struct Row {
     now: Usage,
     /// Processors that were busy between the two.
     cpus: f64,
+    /// Empty where it is not asked for.
+    pod: String,
 }
 
 /// Shows what containers use.
@@ -63,16 +65,32 @@ struct Row {
 /// # Errors
 /// `NotFound` for an unknown container, `Invalid` for a wrong template.
 pub(crate) fn run(args: StatsArgs) -> Result<u8> {
-    let format = Format::of_list(args.format.as_deref())?;
     if args.interval == 0 {
         return Err(Error::invalid("--interval is one second at least"));
     }
-    let engine = Engine::open()?;
+    show(&Engine::open()?, &args, COLUMNS, &|engine| chosen(engine, &args).map(|ids| (ids, BTreeMap::new())))
+}
+
+/// Whose use is shown, and the pod that each is in where that is to be told.
+pub(super) type Chosen = (Vec<ContainerId>, BTreeMap<ContainerId, String>);
+
+/// Shows again and again what the containers use that `choose` gives.
+///
+/// # Errors
+/// As [`run`].
+pub(super) fn show(
+    engine: &Engine,
+    args: &StatsArgs,
+    columns: &str,
+    choose: &dyn Fn(&Engine) -> Result<Chosen>,
+) -> Result<u8> {
+    let format = Format::of_list(args.format.as_deref())?;
     let redraw = !args.no_stream && !args.no_reset && format.is_none() && std::io::stdout().is_terminal();
     let mut before: BTreeMap<ContainerId, (Instant, Duration)> = BTreeMap::new();
     loop {
-        let rows = look(&engine, &args, &mut before)?;
-        let mut text = render(&rows, format.as_ref(), args.no_trunc)?;
+        let (ids, pods) = choose(engine)?;
+        let rows = look(engine, &ids, &pods, &mut before)?;
+        let mut text = render(&rows, format.as_ref(), columns, args.no_trunc)?;
         if redraw {
             // Over the last: home, each line to its end, what is below it.
             text = format!("\x1b[H{}\x1b[J", text.replace('\n', "\x1b[K\n"));
@@ -87,10 +105,11 @@ pub(crate) fn run(args: StatsArgs) -> Result<u8> {
 
 fn look(
     engine: &Engine,
-    args: &StatsArgs,
+    ids: &[ContainerId],
+    pods: &BTreeMap<ContainerId, String>,
     before: &mut BTreeMap<ContainerId, (Instant, Duration)>,
 ) -> Result<Vec<Row>> {
-    let usages = engine.usage(&chosen(engine, args)?)?;
+    let usages = engine.usage(ids)?;
     let now = Instant::now();
     let row = |usage: Usage| {
         let earlier = before.get(&usage.id).filter(|(_, cpu)| *cpu <= usage.cpu);
@@ -98,7 +117,7 @@ fn look(
             (now.duration_since(*at), usage.cpu.saturating_sub(*cpu))
         });
         let cpus = if time.is_zero() { 0.0 } else { cpu.as_secs_f64() / time.as_secs_f64() };
-        Row { now: usage, cpus }
+        Row { pod: pods.get(&usage.id).cloned().unwrap_or_default(), now: usage, cpus }
     };
     let rows: Vec<Row> = usages.into_iter().map(row).collect();
     *before = rows.iter().map(|row| (row.now.id.clone(), (now, row.now.cpu))).collect();
@@ -117,7 +136,7 @@ fn chosen(engine: &Engine, args: &StatsArgs) -> Result<Vec<ContainerId>> {
     Ok(found.into_iter().map(|container| container.record.id).collect())
 }
 
-fn render(rows: &[Row], format: Option<&Format>, whole: bool) -> Result<String> {
+fn render(rows: &[Row], format: Option<&Format>, columns: &str, whole: bool) -> Result<String> {
     let line = |template: &Template, row: &Row| template.render(&fields(row, whole), Scope::default());
     let table = |template: &Template| -> Result<String> {
         let none = BTreeMap::new();
@@ -128,7 +147,7 @@ fn render(rows: &[Row], format: Option<&Format>, whole: bool) -> Result<String> 
         Ok(table::align(&lines))
     };
     match format {
-        None => table(&Template::parse(COLUMNS)?),
+        None => table(&Template::parse(columns)?),
         Some(Format::Table(template)) => table(template),
         Some(Format::Json) => Ok(rows.iter().map(|row| format!("{}\n", document(row, whole))).collect()),
         Some(Format::Template(template)) => {
@@ -139,7 +158,7 @@ fn render(rows: &[Row], format: Option<&Format>, whole: bool) -> Result<String> 
 
 fn headings() -> Value {
     json!({
-        "Container": "CONTAINER", "ID": "CONTAINER ID", "ContainerID": "CONTAINER ID", "Name": "NAME",
+        "Container": "CONTAINER", "Pod": "POD", "ID": "CONTAINER ID", "ContainerID": "CONTAINER ID", "Name": "NAME",
         "CPUPerc": "CPU %", "CPU": "CPU %", "MemUsage": "MEM USAGE / LIMIT", "MemPerc": "MEM %",
         "NetIO": "NET I/O", "BlockIO": "BLOCK I/O", "PIDs": "PIDS", "PIDS": "PIDS", "MemUsageBytes": "MEM USAGE / LIMIT",
         "Pressure": "PRESSURE (CPU / IO / MEM)", "AvgCPU": "AVG CPU %", "UpTime": "UP TIME", "Up": "UP TIME", "CPUNano": "CPU NANO",
@@ -175,6 +194,7 @@ fn fields(row: &Row, whole: bool) -> Value {
     let more = [
         ("ContainerID", fields["ID"].clone()),
         ("CPU", fields["CPUPerc"].clone()),
+        ("Pod", json!(row.pod)),
         ("PIDS", fields["PIDs"].clone()),
         ("MemUsageBytes", json!(format!("{}B / {}B", usage.memory, usage.memory_limit))),
         ("MemLimit", json!(usage.memory_limit)),
@@ -215,12 +235,12 @@ mod tests {
             pids: 7,
             pressure: Some([1.5, 0.0, 0.25]),
         };
-        Row { now, cpus: 1.2345 }
+        Row { now, cpus: 1.2345, pod: String::new() }
     }
 
     #[test]
     fn the_table_is_dockers() {
-        let text = render(&[sample()], None, false).expect("valid");
+        let text = render(&[sample()], None, COLUMNS, false).expect("valid");
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0].split("   ").filter(|word| !word.is_empty()).count(), 8, "{text}");
         assert!(lines[0].starts_with("CONTAINER ID   NAME"), "{text}");
@@ -234,8 +254,11 @@ mod tests {
     #[test]
     fn templates_and_json_have_the_fields() {
         let format = Format::parse("{{.Name}} {{.CPUPerc}} {{.AvgCPU}} {{.PIDS}}").expect("valid");
-        assert_eq!(render(&[sample()], Some(&format), false).expect("valid"), "web 123.45% 75.00% 7\n");
-        let text = render(&[sample()], Some(&Format::Json), false).expect("valid");
+        assert_eq!(
+            render(&[sample()], Some(&format), COLUMNS, false).expect("valid"),
+            "web 123.45% 75.00% 7\n"
+        );
+        let text = render(&[sample()], Some(&Format::Json), COLUMNS, false).expect("valid");
         let parsed: Value = serde_json::from_str(&text).expect("JSON");
         assert_eq!(parsed["MemPerc"], "25.00%");
     }

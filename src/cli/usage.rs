@@ -16,6 +16,39 @@ const REFUSED: [(&str, &str); 6] = [
 const NO_V2: &str = "control groups of version 2 have no such limit";
 const NO_DEVICES: &str = "who may use a device is decided by its owner and mode: see --device";
 
+/// Flags of one command for which there is nothing here: why, and what helps.
+const REFUSED_BY: [(&str, &[&str], &str, &str); 6] = [
+    (
+        POD_CREATE,
+        &["--infra-image", "--infra-command", "--infra-conmon-pidfile"],
+        "what holds a pod's namespaces is coracle's own and needs no image and no command",
+        "leave it out",
+    ),
+    (
+        POD_CREATE,
+        &["--userns", "--uidmap", "--gidmap"],
+        POD_USERS,
+        "give them none, or share nothing: --share none",
+    ),
+    (
+        POD_CREATE,
+        &["--subuidname", "--subgidname"],
+        "every container lies in your own subordinate ids",
+        "leave it out",
+    ),
+    (
+        POD_CREATE,
+        &["--volume", "-v", "--volumes-from", "--device", "--security-opt"],
+        "it would be every container's, and which one needs it is better seen there",
+        "give it to the containers, with `coracle run --pod`",
+    ),
+    (POD_CREATE, &["--pid", "--uts"], "the namespaces of a pod are its own", "see --share"),
+    (POD_CREATE, &["--share-parent"], "containers always lie in the pod's control group", "leave it out"),
+];
+const POD_CREATE: &str = "coracle pod create";
+const POD_USERS: &str =
+    "the containers of a pod that share anything share its user namespace, which has all of your ids";
+
 /// The error for a command line that clap refused; `path` is `coracle run`.
 pub(crate) fn explain(path: &str, error: &clap::Error) -> Error {
     let context = |kind| error.get(kind).map(text_of);
@@ -25,6 +58,10 @@ pub(crate) fn explain(path: &str, error: &clap::Error) -> Error {
     if let (ErrorKind::UnknownArgument, Some((_, reason))) = (error.kind(), refused) {
         return Error::usage(format!("{flag}: {reason}"))
             .hint(format!("leave it out, or see the other limits: `{path} --help`"));
+    }
+    let refused = REFUSED_BY.iter().find(|(by, flags, ..)| *by == path && flags.contains(&flag));
+    if let (ErrorKind::UnknownArgument, Some((_, _, reason, help))) = (error.kind(), refused) {
+        return Error::usage(format!("{flag}: {reason}")).hint(*help);
     }
     let message = match error.kind() {
         ErrorKind::UnknownArgument if argument.starts_with("--") => format!("unknown flag: {flag}"),

@@ -2,6 +2,7 @@
 
 use super::Engine;
 use super::remove::RemoveOptions;
+use super::trees::no_files;
 use crate::error::{Error, Kind, Result};
 use crate::types::container::{CreateRequest, PullPolicy, RecordedRoot, RootSource};
 use crate::types::id::ContainerId;
@@ -65,6 +66,7 @@ impl Engine {
             (None, RecordedRoot::Directory { path, overlay }) => {
                 RootSource::Directory { path: path.clone(), overlay: *overlay }
             }
+            (None, RecordedRoot::Nothing) => return Err(no_files(&record)),
         };
         let mut request =
             CreateRequest { source, config, pull: PullPolicy::Missing, ..CreateRequest::default() };

@@ -4,6 +4,7 @@ use super::Engine;
 use super::images::{LocalImage, ensure_layers};
 use super::instruction::apply_changes;
 use super::load::give_names;
+use super::trees::no_files;
 use crate::error::{BestEffort, Context, Error, Result};
 use crate::image::archive::publish;
 use crate::image::blob::Ingest;
@@ -171,6 +172,9 @@ struct Base {
 
 impl Base {
     fn read(store: &ImageStore, record: &ContainerRecord) -> Result<Self> {
+        if record.root == RecordedRoot::Nothing {
+            return Err(no_files(record));
+        }
         let RecordedRoot::Image { manifest, reference, .. } = &record.root else {
             return Err(Error::invalid(format!(
                 "container {} has no image: its root is a directory",

@@ -55,6 +55,11 @@ impl Engine {
         file_names(&self.dirs.volumes())
     }
 
+    pub(crate) fn names_of_pods(&self) -> Vec<String> {
+        let all = self.pod_store().all().unwrap_or_default();
+        all.into_iter().map(|pod| pod.name).take(MAX_NAMES).collect()
+    }
+
     /// The default one may not be made yet.
     pub(crate) fn names_of_networks(&self) -> Vec<String> {
         let all = crate::state::networks::Networks::new(&self.dirs).all().unwrap_or_default();

@@ -31,8 +31,9 @@ impl Engine {
         tell: &mut dyn FnMut(Report),
     ) -> Result<ContainerId> {
         let mut config = request.config.clone();
-        let cidfile = request.cidfile.as_deref().map(reserve_cidfile).transpose()?;
-        let made = self.create_record(request, &mut config, tell);
+        let cidfile =
+            request.cidfile.as_deref().map(|path| reserve_id_file("container id file", path)).transpose()?;
+        let made = self.create_in_pod(request, &mut config, tell);
         match (made, cidfile) {
             (Ok(id), Some((path, mut file))) => {
                 file.write_all(id.as_str().as_bytes()).context(|| format!("write {}", path.display()))?;
@@ -44,6 +45,17 @@ impl Engine {
             }
             (result, None) => result,
         }
+    }
+
+    fn create_in_pod(
+        &self,
+        request: &CreateRequest,
+        config: &mut ContainerConfig,
+        tell: &mut dyn FnMut(Report),
+    ) -> Result<ContainerId> {
+        let Some(choice) = &request.pod else { return self.create_record(request, config, tell) };
+        let pod = self.join_pod(choice, config, tell)?;
+        self.create_record(request, config, tell).inspect_err(|_| self.leave_pod(&pod))
     }
 
     fn create_record(
@@ -72,8 +84,10 @@ impl Engine {
                 }
                 RecordedRoot::Directory { path, overlay: *overlay }
             }
+            RootSource::Nothing => RecordedRoot::Nothing,
         };
-        if config.entrypoint.as_ref().is_none_or(Vec::is_empty) && config.cmd.is_empty() {
+        let is_silent = config.entrypoint.as_ref().is_none_or(Vec::is_empty) && config.cmd.is_empty();
+        if is_silent && !config.infra {
             return Err(Error::invalid("no command: neither the image nor the command line names one")
                 .hint("add one: coracle run IMAGE COMMAND"));
         }
@@ -97,6 +111,9 @@ impl Engine {
         };
         self.lease_static(&record.id, config)?;
         let hold = self.make_volumes(&mut record)?;
+        // Who removes the pod from now on finds it; that of an infra container is just being made.
+        let pod = config.pod.as_ref().filter(|_| !config.infra).map(|pod| self.pod_store().lock(&pod.id));
+        let _pod = pod.transpose().inspect_err(|_| self.drop_volumes(&record))?;
         let published = self.publish(request, &mut record);
         drop(hold);
         published.inspect_err(|_| self.drop_volumes(&record))?;
@@ -296,15 +313,15 @@ fn settle_ports(config: &mut ContainerConfig, tell: &mut dyn FnMut(Report)) -> R
     Ok(())
 }
 
-/// The file must not be there yet: it says which command made which container.
-fn reserve_cidfile(path: &Path) -> Result<(&Path, std::fs::File)> {
+/// The file must not be there yet: it says which command made which container or pod.
+pub(super) fn reserve_id_file<'a>(what: &str, path: &'a Path) -> Result<(&'a Path, std::fs::File)> {
     let open = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o644).open(path);
     match open {
         Ok(file) => Ok((path, file)),
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-            Err(Error::conflict(format!("the container id file {} exists already", path.display()))
-                .hint("make sure that its container is gone, and delete the file"))
+            Err(Error::conflict(format!("the {what} {} exists already", path.display()))
+                .hint("make sure that nothing of that id is left, and delete the file"))
         }
-        Err(error) => Err(error).context(|| format!("make the container id file {}", path.display())),
+        Err(error) => Err(error).context(|| format!("make the {what} {}", path.display())),
     }
 }

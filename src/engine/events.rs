@@ -85,6 +85,7 @@ fn holds(key: &str, value: &str, event: &Event) -> bool {
         "volume" => object(EventKind::Volume),
         "network" => object(EventKind::Network),
         "secret" => object(EventKind::Secret),
+        "pod" => object(EventKind::Pod) || is_in_pod(event, value),
         "image" => {
             let name = if event.kind == EventKind::Image { name } else { attribute(event, "image") };
             let id = event.id.strip_prefix("sha256:").unwrap_or(&event.id);
@@ -99,6 +100,14 @@ fn holds(key: &str, value: &str, event: &Event) -> bool {
         // Nothing here happens to those.
         _ => false,
     }
+}
+
+/// As podman, what happens to its containers too.
+fn is_in_pod(event: &Event, wanted: &str) -> bool {
+    let own = |key| attribute(event, key);
+    event.kind == EventKind::Container
+        && !wanted.is_empty()
+        && (own("podName") == Some(wanted) || own("podId").is_some_and(|id| id.starts_with(wanted)))
 }
 
 fn attribute<'a>(event: &'a Event, key: &str) -> Option<&'a str> {
@@ -144,6 +153,7 @@ pub(crate) fn kind_name(kind: EventKind) -> &'static str {
         EventKind::Volume => "volume",
         EventKind::Network => "network",
         EventKind::Secret => "secret",
+        EventKind::Pod => "pod",
     }
 }
 

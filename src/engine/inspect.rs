@@ -5,6 +5,8 @@
 mod host_config;
 mod mounts;
 
+pub(super) use host_config::port_bindings;
+
 use super::list::{Container, network_names};
 use crate::dirs::Dirs;
 use crate::monitor::log_file::log_path;
@@ -34,7 +36,7 @@ pub(crate) fn document(container: &Container, dirs: &Dirs) -> Value {
     let log = log_path(&files, record.config.log.driver).map(|path| path.display().to_string());
     let image = match &record.root {
         RecordedRoot::Image { id, .. } => id.to_string(),
-        RecordedRoot::Directory { .. } => String::new(),
+        RecordedRoot::Directory { .. } | RecordedRoot::Nothing => String::new(),
     };
     let mut document = json!({
         "Id": record.id.as_str(),
@@ -63,6 +65,9 @@ pub(crate) fn document(container: &Container, dirs: &Dirs) -> Value {
         "NetworkSettings": network_settings(container, dirs),
         "Architecture": Platform::host().architecture,
     });
+    // Podman's.
+    document["IsInfra"] = json!(record.config.infra);
+    document["Pod"] = json!(record.config.pod.as_ref().map(|pod| pod.id.as_str()).unwrap_or_default());
     if let RecordedRoot::Directory { path, .. } = &record.root {
         document["Rootfs"] = json!(path.display().to_string());
     }
@@ -91,7 +96,7 @@ fn image_name(record: &ContainerRecord) -> String {
         RecordedRoot::Image { reference, .. } => {
             Reference::parse(reference).map_or_else(|_| reference.clone(), |parsed| parsed.to_string())
         }
-        RecordedRoot::Directory { .. } => String::new(),
+        RecordedRoot::Directory { .. } | RecordedRoot::Nothing => String::new(),
     }
 }
 

@@ -109,6 +109,7 @@ impl Container {
             RecordedRoot::Directory { path, overlay } => {
                 format!("{}{}", path.display(), if *overlay { ":O" } else { "" })
             }
+            RecordedRoot::Nothing => String::new(),
         }
     }
 

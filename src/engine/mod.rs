@@ -39,6 +39,7 @@ pub(crate) mod networks;
 pub(crate) mod orphans;
 pub(crate) mod overlay;
 pub(crate) mod pause;
+pub(crate) mod pods;
 pub(crate) mod ports;
 pub(crate) mod prepare;
 pub(crate) mod prune;

@@ -2,7 +2,7 @@
 //! the caller (`coracle unshare`). The kernel keeps count and forgets all with
 //! that namespace: a thing mounted twice is mounted twice at the same place.
 
-use super::trees::init_of;
+use super::trees::{init_of, no_files};
 use super::{Engine, images};
 use crate::dirs::create_private;
 use crate::error::{BestEffort, Context, Error, Result};
@@ -56,6 +56,7 @@ impl Engine {
                     return Err(Error::conflict(format!("container {} does not run", snapshot.record.name))
                         .hint("what it wrote over a directory of the host (`--rootfs DIR:O`) is gone with its run"));
                 }
+                (None, RecordedRoot::Nothing) => return Err(no_files(&snapshot.record)),
             };
             put(&tree, &place)?;
         }

@@ -48,6 +48,7 @@ impl Engine {
             RecordedRoot::Directory { path, .. } => {
                 Err(Error::not_found(format!("the root directory {} is gone", path.display())))
             }
+            RecordedRoot::Nothing => Ok(()),
         }
     }
 

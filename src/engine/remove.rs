@@ -20,6 +20,13 @@ pub(crate) struct RemoveOptions {
     pub(crate) time: Option<i64>,
 }
 
+impl RemoveOptions {
+    /// With all that it has, at once.
+    pub(crate) fn by_force() -> Self {
+        Self { force: true, volumes: true, time: None }
+    }
+}
+
 /// Docker's words.
 const UP: &str = "container is STATE: stop the container before removing or force remove";
 
@@ -27,8 +34,25 @@ impl Engine {
     /// Removes a container and all its files.
     ///
     /// # Errors
-    /// `Conflict` where it runs and `force` is not set.
+    /// `Conflict` where it runs and `force` is not set, and for the one that holds
+    /// what a pod shares.
     pub(crate) fn remove(&self, id: &ContainerId, options: &RemoveOptions) -> Result<()> {
+        if let Ok(record) = self.store.record(id)
+            && record.config.infra
+            && let Some(pod) =
+                record.config.pod.as_ref().and_then(|pod| self.pod_store().record(&pod.id).ok())
+        {
+            return Err(Error::conflict(format!(
+                "container {} is the infra container of pod {} and cannot be removed without removing the pod",
+                record.name, pod.name
+            ))
+            .hint(format!("`coracle pod rm {}` removes the pod with all its containers", pod.name)));
+        }
+        self.remove_any(id, options)
+    }
+
+    /// As [`Engine::remove`], for whoever removes the pod too.
+    pub(super) fn remove_any(&self, id: &ContainerId, options: &RemoveOptions) -> Result<()> {
         let record = match self.store.record(id) {
             // Nothing can be done with it but to remove it.
             Err(error) if error.kind() == Kind::Invalid && options.force => {

@@ -56,6 +56,9 @@ impl Engine {
             };
         }
         let config = &snapshot.record.config;
+        if let Some(pod) = config.pod.as_ref().filter(|_| !config.infra) {
+            self.start_infra(&pod.id, warn)?;
+        }
         let passthrough = config.log.driver == LogDriver::Passthrough;
         let order = StartOrder {
             dirs: self.dirs.clone(),
@@ -80,9 +83,14 @@ impl Engine {
 }
 
 impl Engine {
-    /// Not read for a container without limits.
+    /// Not read for a container without limits and without a pod.
     fn undelegated(&self, config: &ContainerConfig) -> Result<Undelegated> {
-        if config.limits.is_empty() { Ok(Undelegated::default()) } else { Ok(self.settings()?.undelegated) }
+        // Those of a pod stand in its record.
+        if config.limits.is_empty() && config.pod.is_none() {
+            Ok(Undelegated::default())
+        } else {
+            Ok(self.settings()?.undelegated)
+        }
     }
 
     /// The settings are read only where they count: not for a way out by name.

@@ -129,6 +129,12 @@ pub(super) fn write_back(root: BorrowedFd<'_>) -> Result<()> {
     rustix::fs::syncfs(&root).context(step)
 }
 
+/// The error for what is done with files, where there are none.
+pub(super) fn no_files(record: &ContainerRecord) -> Error {
+    Error::invalid(format!("container {} has no files: it holds what its pod shares", record.name))
+        .hint("name another container of the pod: `coracle pod inspect` lists them")
+}
+
 impl Engine {
     /// Enters the outer namespace, where the files can be read.
     ///
@@ -136,6 +142,9 @@ impl Engine {
     /// `Invalid` for a container of a directory of the host.
     pub(super) fn trees(&self, snapshot: &Snapshot) -> Result<Trees> {
         let record = &snapshot.record;
+        if record.root == RecordedRoot::Nothing {
+            return Err(no_files(record));
+        }
         let RecordedRoot::Image { layers, .. } = &record.root else {
             return Err(Error::invalid(format!(
                 "container {} has no image: its root is a directory",
@@ -209,6 +218,7 @@ impl Engine {
                     "what it wrote over a directory of the host (`--rootfs DIR:O`) is gone with its run",
                 ))
             }
+            RecordedRoot::Nothing => Err(no_files(&snapshot.record)),
         }
     }
 

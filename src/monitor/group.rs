@@ -3,11 +3,15 @@
 
 use super::control::{STOP_TIMEOUT, stop_signal};
 use super::life::Container;
+use crate::cgroup::pod::PodGroup;
 use crate::cgroup::{self, Attainable, Begun, Group, Request};
 use crate::error::{Context, Error, Kind, Result, Trouble};
 use crate::runtime::plan::{Cgroup, Plan};
+use crate::state::pods::Pods;
 use crate::types::cgroup::CgroupsMode;
 use crate::types::container::RecordedRoot;
+use crate::types::pod::PodRecord;
+use std::path::PathBuf;
 use std::rc::Rc;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -15,6 +19,36 @@ use tokio::task::JoinHandle;
 
 /// Characters of a unit's description.
 const DESCRIPTION: usize = 120;
+
+/// The pod of a container, and what of its limits holds here.
+pub(super) struct OfPod {
+    record: PodRecord,
+    asked: Attainable,
+    sibling: Option<PathBuf>,
+}
+
+/// # Errors
+/// `NotFound` where the pod is gone.
+pub(super) fn pod_of(container: &Container) -> Result<Option<OfPod>> {
+    let Some(pod) = &container.record.config.pod else { return Ok(None) };
+    let record = Pods::new(&container.dirs).record(&pod.id)?;
+    let asked = container.attainable(&record.limits);
+    let infra = record.infra.as_ref().filter(|id| **id != container.record.id);
+    let live = infra.map(|infra| container.store.live(infra)).transpose()?.flatten();
+    Ok(Some(OfPod { record, asked, sibling: live.and_then(|live| live.cgroup) }))
+}
+
+impl OfPod {
+    fn group(&self) -> PodGroup<'_> {
+        PodGroup {
+            short_id: self.record.id.short(),
+            description: shortened(&format!("coracle pod {}", self.record.name)),
+            limits: &self.asked.limits,
+            parent: self.record.cgroup_parent.as_deref(),
+            sibling: self.sibling.clone(),
+        }
+    }
+}
 
 /// A group on its way.
 pub(super) struct Pending<'a> {
@@ -27,7 +61,11 @@ pub(super) struct Pending<'a> {
 ///
 /// # Errors
 /// `Invalid`, naming the controller, for a limit that cannot be kept.
-pub(super) fn begin<'a>(container: &'a Container, asked: &'a Attainable) -> Result<Pending<'a>> {
+pub(super) fn begin<'a>(
+    container: &'a Container,
+    asked: &'a Attainable,
+    pod: Option<&'a OfPod>,
+) -> Result<Pending<'a>> {
     let limits = &asked.limits;
     let config = &container.record.config;
     let timeout = config.stop_timeout.unwrap_or(STOP_TIMEOUT);
@@ -37,6 +75,7 @@ pub(super) fn begin<'a>(container: &'a Container, asked: &'a Attainable) -> Resu
         limits,
         mode: config.cgroups,
         parent: config.cgroup_parent.as_deref(),
+        pod: pod.map(OfPod::group),
         uid: container.uid(),
         stop_signal: stop_signal(container),
         stop_timeout: u64::try_from(timeout).map_or(u64::MAX, |seconds| seconds.saturating_mul(1_000_000)),
@@ -45,6 +84,7 @@ pub(super) fn begin<'a>(container: &'a Container, asked: &'a Attainable) -> Resu
         moves_monitor: config.cgroups == CgroupsMode::Enabled,
     };
     let mut warnings: Vec<String> = asked.warning().into_iter().collect();
+    warnings.extend(pod.and_then(|pod| pod.asked.warning()));
     if config.cgroups == CgroupsMode::Disabled && !limits.is_empty() {
         let flags = limits.flags().join(", ");
         warnings.push(format!("--cgroups=disabled: the container runs without its limits: {flags}"));
@@ -69,7 +109,7 @@ impl Pending<'_> {
             Err(error) => do_without(&request, error, warnings).map(|()| None)?,
             Ok(group) => group,
         };
-        let required = !request.limits.is_empty() || request.parent.is_some();
+        let required = request.is_needed();
         plan.cgroup = match &group {
             Some(group) => {
                 let fd = group.fd().try_clone_to_owned().context(|| "keep the control group")?;
@@ -83,7 +123,7 @@ impl Pending<'_> {
 
 /// A container that asked for nothing runs without a group.
 fn do_without(request: &Request<'_>, error: Error, warnings: &mut Vec<String>) -> Result<()> {
-    let needed = !request.limits.is_empty() || request.parent.is_some() || request.is_restart;
+    let needed = request.is_needed() || request.is_restart;
     if needed || error.kind() == Kind::Invalid {
         return Err(error);
     }
@@ -137,7 +177,11 @@ fn describe(container: &Container) -> String {
     let what = match &record.root {
         RecordedRoot::Image { reference, .. } => reference.clone(),
         RecordedRoot::Directory { path, .. } => path.display().to_string(),
+        RecordedRoot::Nothing => "what its pod shares".to_owned(),
     };
-    let text = format!("coracle container {} ({what})", record.name);
+    shortened(&format!("coracle container {} ({what})", record.name))
+}
+
+fn shortened(text: &str) -> String {
     text.chars().filter(|character| !character.is_control()).take(DESCRIPTION).collect()
 }

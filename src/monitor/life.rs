@@ -10,7 +10,7 @@ use super::networks::Place;
 use super::ports::Ports;
 use super::remove::Hidden;
 use super::run::{self, Started};
-use super::{Front, note, remove, terminate};
+use super::{Front, note, pod, remove, terminate};
 use crate::cgroup::{self, Attainable, Group};
 use crate::dirs::{Dirs, create_private};
 use crate::error::{BestEffort, Error, Result};
@@ -246,6 +246,7 @@ async fn sequence(container: &Rc<Container>, order: &StartOrder, front: &mut Opt
         note::stopped(container);
     }
     let hidden = end(container, &exit, restarts);
+    pod::ended(container);
     container.control.finish(exit.clone());
     container.hub.tell_exit(&exit).await;
     container.execs.drained().await;

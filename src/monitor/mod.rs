@@ -23,6 +23,7 @@ mod note;
 pub(crate) mod overlay;
 pub(crate) mod pause;
 pub(crate) mod plan;
+mod pod;
 pub(crate) mod ports;
 pub(crate) mod pump;
 pub(crate) mod remove;

@@ -90,8 +90,9 @@ async fn start_on(
         uplink: order.uplink,
     };
     let limits = container.attainable(&container.limits());
+    let pod = group::pod_of(container)?;
     // systemd works while the plan is made.
-    let group = group::begin(container, &limits)?;
+    let group = group::begin(container, &limits, pod.as_ref())?;
     let Planned { mut plan, uplink, networks, uid_map, driver, mut warnings } = plan::make(&context, stdio)?;
     let group = group.finish(&mut plan, &mut warnings)?;
     let mut starting = create::create(plan)?;

@@ -9,7 +9,7 @@ use super::command::{
 };
 use super::create::{FromInit, ToInit};
 use super::mounts::{self, Made};
-use super::plan::{Fresh, Plan, UserNamespace};
+use super::plan::{Fresh, Plan, Role, UserNamespace};
 use super::rootfs::{Rootfs, TargetKind};
 use super::{console, reaper, rlimits};
 use crate::channel::Channel;
@@ -73,7 +73,10 @@ fn set_up(plan: &Plan, monitor: &mut MonitorChannel) -> Result<Exec> {
     enter_working_directory(&working_directory?, &plan.process.cwd)?;
     // The kernel cleared both with the change of ids: prctl(2).
     die_with_the_monitor()?;
-    let exec = Exec::prepare(&plan.process)?;
+    let exec = match plan.process.role {
+        Role::Infra => None,
+        Role::Command | Role::Reaper => Some(Exec::prepare(&plan.process)?),
+    };
     process::close_on_exec_from(3).context(|| "close inherited files")?;
     process::reset_signals();
 
@@ -86,12 +89,15 @@ fn set_up(plan: &Plan, monitor: &mut MonitorChannel) -> Result<Exec> {
     monitor.send(&FromInit::Ready)?;
     expect(monitor, &ToInit::Exec)?;
     let confine = || confine(&plan.process);
-    if plan.process.reaper {
+    if plan.process.role == Role::Reaper {
         reaper::split(confine)?;
     } else {
         confine()?;
     }
-    Ok(exec)
+    match exec {
+        Some(exec) => Ok(exec),
+        None => reaper::stay(),
+    }
 }
 
 fn expect(monitor: &mut MonitorChannel, wanted: &ToInit) -> Result<()> {

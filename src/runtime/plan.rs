@@ -140,9 +140,19 @@ pub(crate) struct Process {
     /// A compiled filter, loaded last.
     pub(crate) seccomp: Option<SeccompProgram>,
     pub(crate) terminal: bool,
-    /// pid 1 is a reaper of ours, and the command its child.
-    pub(crate) reaper: bool,
+    pub(crate) role: Role,
     pub(crate) stdio: Stdio,
+}
+
+/// What the first process becomes when all is set up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Role {
+    /// The command.
+    Command,
+    /// A reaper of ours, with the command as its child: `--init`.
+    Reaper,
+    /// A process that keeps the namespaces, and runs nothing: a pod's infra container.
+    Infra,
 }
 
 /// A compiled filter and its `SECCOMP_FILTER_FLAG_*` bits.

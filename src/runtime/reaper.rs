@@ -1,4 +1,5 @@
-//! `--init`: pid 1 of the container reaps orphans and passes signals on.
+//! First processes of our own: with `--init` pid 1 of the container reaps orphans
+//! and passes signals on; that of a pod's infra container keeps the namespaces.
 
 use crate::error::{BestEffort, Context, Result};
 use crate::sys::process::{self, Cloned};
@@ -20,6 +21,32 @@ pub(crate) fn split(confine: impl Fn() -> Result<()>) -> Result<()> {
             Side::Reaper { command, every } => reap(command, &every),
         }
     })
+}
+
+/// Keeps the namespaces until it is told to end, and reaps what comes to it where
+/// the pod shares its pid namespace. Nothing is executed, so that no file and no
+/// image is needed.
+pub(crate) fn stay() -> ! {
+    let every = SigSet::all();
+    // A blocked signal waits even for pid 1, which else hears of none without a
+    // handler: pid_namespaces(7).
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&every), None).unwrap_or(());
+    rustix::thread::set_name(c"coracle-infra").or_ignore();
+    // The monitor takes the end of its channel for the sign that all is well.
+    process::close_from(0).unwrap_or(());
+    // The least of its pod: not what the kernel ends when memory is short.
+    crate::sys::memory::settle();
+    loop {
+        match every.wait() {
+            Ok(Signal::SIGCHLD) => while reap_any() {},
+            Ok(Signal::SIGTERM | Signal::SIGINT) => process::exit_now(0),
+            Ok(_) | Err(_) => {}
+        }
+    }
+}
+
+fn reap_any() -> bool {
+    !matches!(waitpid(None, Some(WaitPidFlag::WNOHANG)), Ok(WaitStatus::StillAlive) | Err(_))
 }
 
 enum Side {

@@ -28,8 +28,18 @@ const MAX_FILE: u64 = 16 << 20;
 const MAX_LINE: usize = 64 << 10;
 
 /// Attributes that no event is without, however long its labels are.
-const KEPT: [&str; 8] =
-    ["name", "image", "exitCode", "signal", "execID", "execDuration", "oldName", "container"];
+const KEPT: [&str; 10] = [
+    "name",
+    "image",
+    "exitCode",
+    "signal",
+    "execID",
+    "execDuration",
+    "oldName",
+    "container",
+    "podId",
+    "podName",
+];
 
 /// Appends an event. Callers go on where it fails: an event is a remark on
 /// what was done, not a part of it.
@@ -98,9 +108,13 @@ pub(crate) fn of_container(record: &ContainerRecord, action: impl Into<String>) 
     let image = match &record.root {
         RecordedRoot::Image { reference, .. } => familiar(reference),
         RecordedRoot::Directory { path, .. } => path.display().to_string(),
+        RecordedRoot::Nothing => String::new(),
     };
     let mut event = Event::now(EventKind::Container, action, record.id.as_str());
     event.attributes = record.config.labels.clone();
+    if let Some(pod) = &record.config.pod {
+        event = event.with("podId", pod.id.as_str()).with("podName", pod.name.clone());
+    }
     event.with("name", record.name.clone()).with("image", image)
 }
 

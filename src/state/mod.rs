@@ -10,6 +10,7 @@
 //! | `containers/.new-<id>`, `.gone-<id>` | `create`; `rm`, monitor | half made, half removed; `flock`ed while someone works on it, else left over: `ps` and `rm` sweep it |
 //! | `names/<name>` | `create`, `rename` | a hard link to `name`: taking a name is one `link(2)` |
 //! | `<runtime>/<short id>/state.json` | monitor | while it lives, by rename |
+//! | `pods/<id>/pod.json` | `pod create` | published by rename with its directory: [`pods`] |
 //! | `events` | who has done something | one write(2) an event |
 //!
 //! Readers take no lock. The truth about "running" is a living monitor (pid and
@@ -19,6 +20,7 @@ pub(crate) mod events;
 pub(crate) mod health;
 pub(crate) mod lock;
 pub(crate) mod networks;
+pub(crate) mod pods;
 pub(crate) mod secrets;
 pub(crate) mod store;
 pub(crate) mod written;

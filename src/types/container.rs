@@ -11,6 +11,7 @@ use super::mount::MountSpec;
 use super::namespace::{IpcMode, NamespaceMode, NetworkMode, UsernsMode};
 use super::network::Attachment;
 use super::platform::Platform;
+use super::pod::{PodChoice, PodRef};
 use super::port::Publish;
 use super::secret::SecretUse;
 use super::status::RestartPolicy;
@@ -31,6 +32,8 @@ pub(crate) struct CreateRequest {
     pub(crate) replace: bool,
     /// `--cidfile`: must not exist yet.
     pub(crate) cidfile: Option<PathBuf>,
+    /// `--pod`
+    pub(crate) pod: Option<PodChoice>,
     pub(crate) config: ContainerConfig,
 }
 
@@ -41,6 +44,8 @@ pub(crate) enum RootSource {
     Image(String),
     /// `--rootfs DIR[:O]`.
     Directory { path: PathBuf, overlay: bool },
+    /// Of a pod's infra container.
+    Nothing,
 }
 
 impl Default for RootSource {
@@ -156,6 +161,10 @@ pub(crate) struct ContainerConfig {
     pub(crate) cgroup_parent: Option<String>,
     /// `--health-*`, over the image's `HEALTHCHECK`.
     pub(crate) health: Option<HealthConfig>,
+    /// The pod that it is in.
+    pub(crate) pod: Option<PodRef>,
+    /// It holds what its pod shares, and runs nothing.
+    pub(crate) infra: bool,
 }
 
 /// `--security-opt seccomp=…`
@@ -239,4 +248,6 @@ pub(crate) enum RecordedRoot {
         path: PathBuf,
         overlay: bool,
     },
+    /// No files: an infra container's.
+    Nothing,
 }

@@ -13,6 +13,7 @@ pub(crate) enum EventKind {
     Volume,
     Network,
     Secret,
+    Pod,
 }
 
 /// One line of the event log.

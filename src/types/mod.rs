@@ -20,6 +20,7 @@ pub(crate) mod mutation;
 pub(crate) mod namespace;
 pub(crate) mod network;
 pub(crate) mod platform;
+pub(crate) mod pod;
 pub(crate) mod port;
 pub(crate) mod progress;
 pub(crate) mod reference;

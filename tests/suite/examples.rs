@@ -13,6 +13,7 @@ const NOT_RUN: &[(&str, &str)] = &[
     ("coracle logs -f", "it goes on until the container ends: logs.rs has such tests"),
     ("coracle events --filter", "it goes on for ever: events.rs has such tests"),
     ("coracle run --rm --secret", "it needs a secret: secrets.rs has such tests"),
+    ("coracle pod stats", "it goes on for ever: pods.rs has such tests"),
     ("coracle port web", "no port can be published yet"),
     ("coracle stats", "it may go on for ever: stats.rs has such tests"),
 ];
@@ -57,7 +58,8 @@ impl Sandbox {
 
     /// What examples take for granted: `web` runs, `db` has run, files are there.
     fn prepare(&self) {
-        let script = "coracle ps -aq --no-trunc | xargs -r coracle rm -f -v -t 0
+        let script = "coracle pod rm -f -a -t 0
+coracle ps -aq --no-trunc | xargs -r coracle rm -f -v -t 0
 coracle untag keep my/busybox:1 2>/dev/null
 for name in busybox STAND_INS; do coracle tag keep $name; done
 rm -rf ./* && mkdir -p site/cache && echo hi >site/index.html && tar cf rootfs.tar site
@@ -66,6 +68,8 @@ set -e
 coracle run -d --network none --health-cmd true --health-interval 200ms --name web busybox sh -c 'trap : HUP; trap \"exit 0\" TERM; mkdir -p /var/log/nginx /usr/share/nginx/html; echo up; while :; do sleep 1 & wait; done'
 coracle create --network none --name db busybox echo db
 coracle start -a db
+coracle pod create --name box --network none
+coracle run -d --pod box --name inbox busybox sh -c 'trap : HUP; trap \"exit 0\" TERM; while :; do sleep 1 & wait; done'
 until coracle logs web | grep -q up; do :; done";
         self.shell(&script.replace("STAND_INS", &STAND_INS.join(" "))).ok();
     }

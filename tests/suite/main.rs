@@ -53,6 +53,7 @@ mod networks;
 mod overlay_load;
 mod overlays;
 mod pause;
+mod pods;
 mod process;
 mod prune;
 mod publish;

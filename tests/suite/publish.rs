@@ -11,7 +11,7 @@ use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
 /// TCP and UDP of both families on port 80: `ADDRESS PORT`, then an echo.
-const SERVER: &str = r#"
+pub(crate) const SERVER: &str = r#"
 use Socket qw(:all); use IO::Select; $SIG{PIPE} = 'IGNORE';
 sub name { my ($port, $ip) = unpack_sockaddr_in6($_[0]); $ip = inet_ntop(AF_INET6, $ip); $ip =~ s/^::ffff://; "$ip $port\n" }
 for (['T', SOCK_STREAM], ['U', SOCK_DGRAM]) {
@@ -61,7 +61,7 @@ fn connect(address: impl Into<SocketAddr>) -> std::io::Result<TcpStream> {
 
 /// As whom the server sees a client, and the client's end.
 #[track_caller]
-fn greet(address: SocketAddr) -> (String, TcpStream) {
+pub(crate) fn greet(address: SocketAddr) -> (String, TcpStream) {
     let mut stream = connect(address).unwrap_or_else(|error| panic!("{address}: {error}"));
     let mut line = Vec::new();
     let mut byte = [0];

@@ -11,6 +11,7 @@ const FIXED: &[(&str, &[&str])] = &[
     ("condition", &["exited", "stopped", "running", "created", "paused", "healthy", "unhealthy", "removing"]),
     ("detach-keys", &["ctrl-p,ctrl-q"]),
     ("driver", &["local"]),
+    ("exit-policy", &["continue", "stop"]),
     ("format", &["json", "table"]),
     ("health-on-failure", &["none", "kill", "restart", "stop"]),
     ("ipc", &["shareable", "private", "none", "host", "container:"]),
@@ -33,6 +34,7 @@ const FIXED: &[(&str, &[&str])] = &[
     ),
     ("pull", &["always", "missing", "never", "newer"]),
     ("restart", &["no", "on-failure", "always", "unless-stopped"]),
+    ("share", &["ipc", "net", "pid", "uts", "none", "+pid"]),
     ("security-opt", &["no-new-privileges", "seccomp=", "mask=", "unmask="]),
     ("tail", &["all"]),
     ("type", &["container", "image", "volume"]),
@@ -45,7 +47,7 @@ const NETWORK_MODES: &[&str] = &["none", "host", "slirp4netns", "pasta", "builti
 
 /// Keys of `--filter`, by command.
 const FILTERS: &[(&str, &[&str])] = &[
-    ("events", &["container=", "event=", "image=", "label=", "type=", "volume="]),
+    ("events", &["container=", "event=", "image=", "label=", "pod=", "type=", "volume="]),
     ("images", &["before=", "dangling=", "label=", "reference=", "since="]),
     ("prune", &["label=", "label!=", "until="]),
     (
@@ -59,6 +61,7 @@ const FILTERS: &[(&str, &[&str])] = &[
             "label=",
             "name=",
             "network=",
+            "pod=",
             "since=",
             "status=",
             "until=",
@@ -146,6 +149,7 @@ impl<'a> Values<'a> {
             "CONTAINER" => containers(which(verb)),
             "IMAGE" => images(),
             "VOLUME" => volumes(),
+            "POD" => pods(),
             // That of `create` is a new name.
             "NETWORK" if verb != "create" => networks(),
             // `inspect NAME|ID` is of any kind; `load NAME` and others are new names.
@@ -190,6 +194,10 @@ fn volumes() -> Answer {
     Answer::words(Engine::open().map(|engine| engine.names_of_volumes()).unwrap_or_default())
 }
 
+fn pods() -> Answer {
+    Answer::words(Engine::open().map(|engine| engine.names_of_pods()).unwrap_or_default())
+}
+
 fn networks() -> Answer {
     Answer::words(Engine::open().map(|engine| engine.names_of_networks()).unwrap_or_default())
 }
@@ -201,6 +209,7 @@ fn filter(verb: &str, current: &str) -> Answer {
         ("dangling", _) => Answer::words(["true", "false"]),
         ("ancestor" | "image", _) | ("before" | "since", "images") => images(),
         ("before" | "since" | "name" | "container", "ps" | "events") => containers(Which::All),
+        ("pod", "ps" | "events") => pods(),
         ("volume", _) | ("name", "ls") => volumes(),
         _ => Answer::default(),
     };

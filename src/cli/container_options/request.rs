@@ -15,6 +15,7 @@ use crate::types::env::{Environment, MAX_FILE, parse_label, parse_label_file};
 use crate::types::id::check_name;
 use crate::types::mount::{MountSpec, check_duplicates, clean_path, parse_mount, parse_tmpfs, parse_volume};
 use crate::types::platform::Platform;
+use crate::types::pod::{PodChoice, Share, WhichPod};
 use crate::types::secret::SecretUse;
 use crate::types::signal;
 use crate::types::size::parse_bytes;
@@ -30,6 +31,8 @@ pub(crate) struct Host {
     /// Variables whose name and value are UTF-8.
     pub(crate) environment: Vec<(String, String)>,
     pub(crate) selinux: bool,
+    /// The words that started it.
+    pub(crate) command: Vec<String>,
 }
 
 impl Host {
@@ -42,6 +45,7 @@ impl Host {
             working_dir: std::env::current_dir().context(|| "find the working directory")?,
             environment: std::env::vars_os().filter_map(utf8).collect(),
             selinux: security::host_has_selinux(),
+            command: std::env::args().collect(),
         })
     }
 }
@@ -82,9 +86,29 @@ impl ContainerOptions {
             pull: self.pull.as_deref().map(parse_pull).transpose()?.unwrap_or_default(),
             platform: self.platform.as_deref().map(Platform::parse).transpose()?,
             replace: self.replace,
+            pod: self.pod_choice(host),
             cidfile: self.cidfile.map(|path| host.working_dir.join(path)),
             config,
         })
+    }
+
+    /// `--pod`, `--pod-id-file`
+    fn pod_choice(&self, host: &Host) -> Option<PodChoice> {
+        let which = match (&self.pod, &self.pod_id_file) {
+            (Some(word), _) => match word.strip_prefix("new:") {
+                Some(name) => WhichPod::New(name.to_owned()),
+                None => WhichPod::Named(word.clone()),
+            },
+            (None, Some(file)) => WhichPod::InFile(host.working_dir.join(file)),
+            (None, None) => return None,
+        };
+        let flags = [
+            (Share::Ipc, self.ipc.is_some()),
+            (Share::Pid, self.pid.is_some()),
+            (Share::Uts, self.uts.is_some()),
+        ];
+        let own = flags.into_iter().filter(|(_, given)| *given).map(|(share, _)| share).collect();
+        Some(PodChoice { which, own, command: host.command.clone() })
     }
 
     /// With `--rootfs` the first word belongs to the command already.
@@ -254,7 +278,7 @@ mod tests {
 
     fn host() -> Host {
         let environment = vec![("HOME".to_owned(), "/home/x".to_owned())];
-        Host { working_dir: "/here".into(), environment, selinux: false }
+        Host { working_dir: "/here".into(), environment, ..Host::default() }
     }
 
     fn words(words: &[&str]) -> Words {

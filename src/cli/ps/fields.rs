@@ -29,10 +29,11 @@ pub(super) fn add(row: &mut Map<String, Value>, container: &Container, now: Time
     };
     let image = match &record.root {
         RecordedRoot::Image { id, .. } => id.short().to_owned(),
-        RecordedRoot::Directory { .. } => String::new(),
+        RecordedRoot::Directory { .. } | RecordedRoot::Nothing => String::new(),
     };
     let second = |time: Option<Timestamp>| time.map_or(0, Timestamp::as_second);
     let age = human_age(record.created, now);
+    let pod = record.config.pod.as_ref();
     for (key, value) in [
         ("AutoRemove", json!(record.config.auto_remove)),
         ("Created", json!(age)),
@@ -41,10 +42,10 @@ pub(super) fn add(row: &mut Map<String, Value>, container: &Container, now: Time
         ("Exited", json!(matches!(container.status, Status::Exited(_)))),
         ("ExitedAt", json!(second(exit.map(|exit| exit.finished_at)))),
         ("ImageID", json!(image)),
-        ("IsInfra", json!(false)),
+        ("IsInfra", json!(record.config.infra)),
         ("Pid", json!(pid)),
-        ("Pod", json!("")),
-        ("PodName", json!("")),
+        ("Pod", json!(pod.map(|pod| pod.id.short()).unwrap_or_default())),
+        ("PodName", json!(pod.map(|pod| pod.name.as_str()).unwrap_or_default())),
         ("Restarts", json!(container.restart_count)),
         ("StartedAt", json!(second(container.last_started))),
     ] {

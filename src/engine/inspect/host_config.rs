@@ -62,7 +62,7 @@ pub(super) fn document(record: &ContainerRecord, log_path: Option<&str>) -> Valu
 }
 
 /// What was asked for by `-p`: `{"80/tcp": [{"HostIp": "", "HostPort": "8080"}]}`.
-fn port_bindings(config: &ContainerConfig) -> Value {
+pub(in crate::engine) fn port_bindings(config: &ContainerConfig) -> Value {
     let mut all: BTreeMap<Port, Vec<Value>> = BTreeMap::new();
     for publish in config.publish.iter().filter(|publish| !publish.by_exposure) {
         let address = publish.address.map(|address| address.to_string()).unwrap_or_default();

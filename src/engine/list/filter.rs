@@ -34,6 +34,7 @@ pub(crate) struct Filters {
     exposed: Vec<Ports>,
     published: Vec<Ports>,
     restarts: Vec<String>,
+    pods: Vec<String>,
     /// Something was asked for that no container has.
     nothing: bool,
 }
@@ -118,8 +119,7 @@ impl Filters {
                 "no" | "on-failure" | "always" | "unless-stopped" => self.restarts.push(owned()),
                 _ => return Err(bad().hint("it is one of no, on-failure, always and unless-stopped")),
             },
-            // No container is in a pod.
-            "pod" => self.nothing = true,
+            "pod" => self.pods.push(owned()),
             _ => {
                 return Err(filter::unknown(
                     key,
@@ -176,6 +176,7 @@ impl Filters {
             && bounds.before.is_none_or(|moment| record.created < moment)
             && bounds.since.is_none_or(|moment| record.created > moment)
             && self.until.is_none_or(|moment| record.created < moment)
+            && any(&self.pods, |wanted| is_in_pod(record, wanted))
             && any(&self.restarts, |name| restart_name(config.restart) == name)
             && any(&self.exposed, |wanted| {
                 config.expose.iter().filter_map(|text| Ports::parse(text)).any(|has| has.meets(wanted))
@@ -185,6 +186,11 @@ impl Filters {
                 container.ports.iter().any(|binding| Ports::of(binding.port).meets(wanted))
             })
     }
+}
+
+fn is_in_pod(record: &ContainerRecord, wanted: &str) -> bool {
+    let pod = record.config.pod.as_ref();
+    pod.is_some_and(|pod| pod.name == wanted || !wanted.is_empty() && pod.id.as_str().starts_with(wanted))
 }
 
 fn restart_name(policy: RestartPolicy) -> &'static str {
@@ -231,6 +237,8 @@ fn has_volume(record: &ContainerRecord, wanted: &str) -> bool {
 mod tests {
     use super::super::samples::{container, exited, running, time};
     use super::*;
+    use crate::types::id::ContainerId;
+    use crate::types::pod::PodRef;
     use std::path::Path;
 
     fn sample() -> Container {
@@ -239,6 +247,8 @@ mod tests {
         let mount = crate::types::mount::parse_volume("data:/srv", Path::new("/")).expect("valid");
         container.record.config.mounts.push(mount);
         container.record.config.expose = vec!["80/tcp".into(), "9000-9010/udp".into()];
+        let pod = PodRef { id: ContainerId::from_bytes([7; 32]), name: "shop".into() };
+        container.record.config.pod = Some(pod);
         container
     }
 
@@ -284,6 +294,8 @@ mod tests {
             &["expose=9005/udp"],
             &["expose=70-90/tcp"],
             &["is-task=false"],
+            &["pod=shop"],
+            &["pod=0707"],
             &["restart-policy=no"],
         ] {
             assert!(accepts(yes), "{yes:?}");

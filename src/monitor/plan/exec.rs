@@ -5,7 +5,7 @@ use super::{environment, namespaces, process};
 use crate::error::{Context, Result};
 use crate::runtime::capabilities::{self, CapRequest, ContainerCaps, ProcessCaps};
 use crate::runtime::exec::{ExecPlan, Groups};
-use crate::runtime::plan::{Process, SeccompProgram, Stdio};
+use crate::runtime::plan::{Process, Role, SeccompProgram, Stdio};
 use crate::types::exec::ExecRequest;
 use crate::types::idmap::IdMap;
 use std::cell::OnceCell;
@@ -90,7 +90,7 @@ pub(crate) fn for_exec(
             oom_score_adj: config.oom_score_adj,
             seccomp,
             terminal: request.tty,
-            reaper: false,
+            role: Role::Command,
             stdio,
         },
     })

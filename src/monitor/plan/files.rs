@@ -126,7 +126,7 @@ fn mark(record: &ContainerRecord) -> String {
     }
     let (image, image_id) = match &record.root {
         RecordedRoot::Image { reference, id, .. } => (reference.clone(), id.to_string()),
-        RecordedRoot::Directory { .. } => (String::new(), String::new()),
+        RecordedRoot::Directory { .. } | RecordedRoot::Nothing => (String::new(), String::new()),
     };
     format!(
         "engine=\"coracle-{}\"\nname=\"{}\"\nid=\"{}\"\nimage=\"{image}\"\nimageid=\"{image_id}\"\nrootless=1\n",

@@ -5,7 +5,7 @@ use super::environment::environment;
 use super::root::Root;
 use crate::error::Result;
 use crate::runtime::capabilities::ContainerCaps;
-use crate::runtime::plan::{Process, SeccompProgram, Stdio};
+use crate::runtime::plan::{Process, Role, SeccompProgram, Stdio};
 use crate::runtime::seccomp::{self, Profile};
 use crate::runtime::seccomp_default;
 use crate::runtime::users::{self, ResolvedUser};
@@ -65,7 +65,11 @@ pub(super) fn process(
         oom_score_adj: config.oom_score_adj,
         seccomp: filter(config, caps)?,
         terminal: config.tty,
-        reaper: config.init,
+        role: match () {
+            () if config.infra => Role::Infra,
+            () if config.init => Role::Reaper,
+            () => Role::Command,
+        },
         stdio,
     })
 }

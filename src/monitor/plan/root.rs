@@ -57,6 +57,10 @@ impl Root {
                     Mounted { mount, driver: Driver::default(), because: None }
                 }
             }
+            RecordedRoot::Nothing => {
+                let mount = mounts::tmpfs(0, 0o755, 0).context(|| "mount an empty root")?;
+                Mounted { mount, driver: Driver::default(), because: None }
+            }
         };
         Ok(Self { mount, driver })
     }

@@ -276,6 +276,12 @@ impl Sandbox {
         if !self.state().join("containers").exists() {
             return faults;
         }
+        if self.state().join("pods").exists() {
+            let removed = self.coracle(["pod", "rm", "-f", "-a", "-t", "0"]);
+            if removed.code() != 0 {
+                faults.push(format!("pod rm -f: {removed}"));
+            }
+        }
         let listed = self.coracle(["ps", "-a", "-q", "--no-trunc"]);
         if listed.code() != 0 {
             faults.push(format!("ps -a: {listed}"));

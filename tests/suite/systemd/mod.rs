@@ -5,6 +5,7 @@ mod crowd;
 mod delegated;
 mod limits;
 mod logins;
+mod pods;
 mod quota;
 mod scopes;
 mod seen;

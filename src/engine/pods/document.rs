@@ -1,0 +1,97 @@
+//! Podman's `pod inspect` document.
+//!
+//! Source: podman's libpod/define/pod_inspect.go, as its documentation tells it.
+
+use super::Pod;
+use crate::engine::inspect;
+use crate::types::id::ContainerId;
+use crate::types::limits::Limits;
+use crate::types::namespace::NetworkMode;
+use crate::types::pod::Share;
+use serde_json::{Map, Value, json};
+
+/// Pure: it looks at nothing but the pod.
+pub(crate) fn document(pod: &Pod) -> Value {
+    let record = &pod.record;
+    let containers: Vec<Value> = pod
+        .containers
+        .iter()
+        .map(|one| json!({"Id": one.record.id.as_str(), "Name": one.record.name, "State": one.state()}))
+        .collect();
+    let shared: Vec<&str> = record.shares.iter().copied().map(Share::word).collect();
+    let infra = pod.infra();
+    let mut document = json!({
+        "Id": record.id.as_str(),
+        "Name": record.name,
+        "Created": record.created.to_string(),
+        "CreateCommand": record.command,
+        "ExitPolicy": record.exit_policy.word(),
+        "State": pod.state(),
+        "Hostname": infra.and_then(|infra| infra.record.config.hostname.clone()).unwrap_or_default(),
+        "Labels": record.labels,
+        "CreateCgroup": true,
+        "CgroupParent": record.cgroup_parent.clone().unwrap_or_default(),
+        "CgroupPath": cgroup_path(pod),
+        "CreateInfra": record.infra.is_some(),
+        "InfraContainerID": record.infra.as_ref().map(ContainerId::as_str).unwrap_or_default(),
+        "InfraConfig": infra_config(pod),
+        "SharedNamespaces": shared,
+        "NumContainers": pod.containers.len(),
+        "Containers": containers,
+    });
+    if let (Some(document), Value::Object(more)) = (document.as_object_mut(), limits(&record.limits)) {
+        document.extend(more);
+    }
+    document
+}
+
+/// The control group that the running containers lie in.
+fn cgroup_path(pod: &Pod) -> String {
+    let groups = pod.containers.iter().filter_map(|one| one.cgroup.as_ref()?.parent());
+    groups.map(|path| path.display().to_string()).next().unwrap_or_default()
+}
+
+fn infra_config(pod: &Pod) -> Value {
+    let Some(infra) = pod.infra() else { return Value::Null };
+    let config = &infra.record.config;
+    let list = |words: &[String]| if words.is_empty() { Value::Null } else { json!(words) };
+    let hosts: Vec<String> =
+        config.add_hosts.iter().map(|(name, address)| format!("{name}:{address}")).collect();
+    let networks: Vec<&String> = config.networks.iter().map(|one| &one.network).collect();
+    let first = config.networks.first();
+    json!({
+        "PortBindings": inspect::port_bindings(config),
+        "HostNetwork": config.network == NetworkMode::Host,
+        "StaticIP": first.and_then(|one| one.ip).map(|ip| ip.to_string()).unwrap_or_default(),
+        "StaticMAC": first.and_then(|one| one.mac).map(|mac| mac.to_string()).unwrap_or_default(),
+        "NoManageResolvConf": config.dns.iter().any(|value| value == "none"),
+        "DNSServer": list(&config.dns),
+        "DNSSearch": list(&config.dns_search),
+        "DNSOption": list(&config.dns_options),
+        "NoManageHosts": config.no_hosts,
+        "HostAdd": list(&hosts),
+        "Networks": if networks.is_empty() { Value::Null } else { json!(networks) },
+        "NetworkOptions": null,
+        "pid_ns": "private",
+        "userns": "private",
+        "uts_ns": "private",
+    })
+}
+
+/// Those that there are.
+fn limits(limits: &Limits) -> Value {
+    let all = [
+        ("cpu_period", limits.cpu_period.map(Value::from)),
+        ("cpu_quota", limits.cpu_quota.or(limits.nano_cpus.map(|nano| nano / 10_000)).map(Value::from)),
+        ("cpu_shares", limits.cpu_shares.map(Value::from)),
+        ("cpuset_cpus", limits.cpuset_cpus.clone().map(Value::from)),
+        ("cpuset_mems", limits.cpuset_mems.clone().map(Value::from)),
+        ("memory_limit", limits.memory.map(Value::from)),
+        ("memory_swap", limits.memory_swap.map(Value::from)),
+        ("blkio_weight", limits.blkio_weight.map(Value::from)),
+        ("pids_limit", limits.pids.map(Value::from)),
+    ];
+    Value::Object(
+        all.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect::<Map<_, _>>(),
+    )
+}
