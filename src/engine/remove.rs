@@ -2,6 +2,7 @@
 
 use super::Engine;
 use crate::error::{BestEffort, Error, Kind, Result};
+use crate::monitor::messages::{Change, Request};
 use crate::monitor::remove::{self, Volumes};
 use crate::state::events;
 use crate::state::lock;
@@ -109,7 +110,7 @@ impl Engine {
         }
     }
 
-    /// Gives a container another name.
+    /// Gives a container another name, by which its networks know it at once.
     pub(crate) fn rename(&self, id: &ContainerId, name: &str) -> Result<()> {
         check_name("container", name)?;
         let _lock = lock::container(&self.dirs.container(id))?;
@@ -121,6 +122,11 @@ impl Engine {
         self.store.rename(&mut record, name)?;
         let event = events::of_container(&record, "rename").with("oldName", format!("/{old}"));
         events::append(&self.dirs, &event).or_ignore();
+        let networks = record.config.networks;
+        if !networks.is_empty() && matches!(self.snapshot_locked(id)?.status, Status::Running { .. }) {
+            self.tell_monitor(id, &Request::Networks(networks, Change::Differences))
+                .map_err(|error| error.context(format!("tell the networks that it is called {name} now")))?;
+        }
         Ok(())
     }
 }

@@ -251,8 +251,11 @@ impl Bridges {
         let (bridge, network) = (laid.bridge, laid.network.clone());
         let port = port_name(id, endpoint);
         if let Ok(left) = self.netlink.index(&port) {
-            if self.within(netns, |inside| inside.index(&endpoint.interface).map(drop)).is_ok() {
-                return Ok(());
+            if let Ok(link) = self.within(netns, |inside| inside.index(&endpoint.interface)) {
+                let again = leads == DefaultRoute::HereNow;
+                return self
+                    .within(netns, |inside| if again { lead(inside, &network, link) } else { Ok(()) })
+                    .context(step);
             }
             // Of an earlier run, whose namespace is about to go.
             or_gone(self.netlink.delete_link(left)).context(step)?;
@@ -300,14 +303,7 @@ impl Bridges {
                 or_exists(inside.add_address(link, Interface { address: *address, prefix }))?;
             }
             inside.change_link(link, &UP)?;
-            for pool in network.pools.iter().filter(|_| leads == DefaultRoute::Here && !network.internal) {
-                inside.set_route(&Route {
-                    gateway: Some(pool.gateway),
-                    link: Some(link),
-                    ..Route::default()
-                })?;
-            }
-            Ok(())
+            if leads == DefaultRoute::Elsewhere { Ok(()) } else { lead(inside, network, link) }
         })?;
         if let (Some(tap), false) = (self.uplink, network.internal) {
             for address in endpoint.addresses.iter().filter(|address| address.is_ipv6()) {
@@ -342,7 +338,7 @@ impl Bridges {
     }
 
     /// Speaks to the kernel inside a container's namespace, with this thread.
-    fn within(&self, netns: &OwnedFd, act: impl FnOnce(&mut Netlink) -> io::Result<()>) -> io::Result<()> {
+    fn within<T>(&self, netns: &OwnedFd, act: impl FnOnce(&mut Netlink) -> io::Result<T>) -> io::Result<T> {
         namespace::join_network_namespace(netns.as_fd())?;
         let result = Netlink::open().and_then(|mut inside| act(&mut inside));
         // It owns what it goes back to: nothing can refuse.
@@ -358,7 +354,17 @@ const UP: LinkChange<'static> =
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DefaultRoute {
     Here,
+    /// Be the endpoint new or not: what led out before may be about to go.
+    HereNow,
     Elsewhere,
+}
+
+/// The container's default routes lead to the network's gateways.
+fn lead(inside: &mut Netlink, network: &Network, link: u32) -> io::Result<()> {
+    for pool in network.pools.iter().filter(|_| !network.internal) {
+        inside.set_route(&Route { gateway: Some(pool.gateway), link: Some(link), ..Route::default() })?;
+    }
+    Ok(())
 }
 
 /// The bridge's end of a pair: one of a container and a network, in the 15

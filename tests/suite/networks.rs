@@ -126,6 +126,20 @@ fn connecting_and_disconnecting_live() {
     assert_eq!(sandbox.ok(["ps", "--filter", "network=two", "--format", "{{.Names}}"]).lines().count(), 2);
     sandbox.coracle(["network", "connect", "two", "a"]).fails(1, &["already exists in network two"]);
     sandbox.coracle(["network", "rm", "two"]).fails(1, &["has active endpoints"]);
+    // What leads out is what is left.
+    let default = || {
+        let routes = sandbox.ok(["exec", "a", "ip", "route"]);
+        routes.lines().filter(|line| line.starts_with("default ")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert!(default().len() == 1 && default()[0].contains("dev eth0"), "{:?}", default());
+    sandbox.ok(["network", "disconnect", "one", "a"]);
+    assert!(default().len() == 1 && default()[0].contains("dev eth1"), "{:?}", default());
+    sandbox.ok(["network", "connect", "one", "a"]);
+    assert!(default().len() == 1 && default()[0].contains("dev eth1"), "{:?}", default());
+    // Another name is known at once; its host name stays one.
+    sandbox.ok(["rename", "a", "c"]);
+    assert_eq!(get(&sandbox, "b", "c").ok().text(), "a");
+    sandbox.ok(["rename", "c", "a"]);
     sandbox.ok(["network", "disconnect", "two", "a"]);
     assert!(!get(&sandbox, "b", "other").status.success());
     assert!(!sandbox.coracle(["exec", "a", "ip", "addr", "show", "dev", "eth1"]).status.success());

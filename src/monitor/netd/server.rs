@@ -234,7 +234,10 @@ impl Holder {
         for network in differences(&new, &old) {
             *self.users.borrow_mut().entry(network.network.clone()).or_default() += 1;
         }
-        let attached = self.attach(client, wanted, netns).await;
+        // What goes may be what led out; else a route of the container's own stays.
+        let leads =
+            if differences(&old, &new).is_empty() { DefaultRoute::Here } else { DefaultRoute::HereNow };
+        let attached = self.attach(client, wanted, netns, leads).await;
         if attached.is_ok() {
             self.detach(&client.id, differences(&old, &new)).await;
         } else {
@@ -246,7 +249,13 @@ impl Holder {
     }
 
     /// Puts a container on all that it wants; what is to be told of it.
-    async fn attach(&self, client: &Client, wanted: Wanted, netns: OwnedFd) -> Result<Vec<String>> {
+    async fn attach(
+        &self,
+        client: &Client,
+        wanted: Wanted,
+        netns: OwnedFd,
+        here: DefaultRoute,
+    ) -> Result<Vec<String>> {
         let Wanted { member, networks, leads_out, uplink } = wanted;
         for network in &networks {
             self.lay(network).await?;
@@ -259,7 +268,7 @@ impl Holder {
         let (id, endpoints) = (client.id.clone(), member.endpoints.clone());
         self.work(move |bridges| {
             for (at, endpoint) in endpoints.iter().enumerate() {
-                let leads = if Some(at) == first_out { DefaultRoute::Here } else { DefaultRoute::Elsewhere };
+                let leads = if Some(at) == first_out { here } else { DefaultRoute::Elsewhere };
                 bridges.attach(&id, &netns, endpoint, leads)?;
             }
             Ok(())
