@@ -215,7 +215,15 @@ mod tests {
     #[test]
     fn refused_flags_are_in_the_binary_and_not_in_the_table() {
         for (verb, long) in REFUSED {
-            let entry = commands::ENTRIES.iter().find(|entry| entry.name == *verb).expect(verb);
+            let (group, name) =
+                verb.split_once(' ').map_or((None, *verb), |(group, name)| (Some(group), name));
+            let mut entries = commands::ENTRIES;
+            if let Some(group) = group {
+                let entry = entries.iter().find(|entry| entry.name == group).expect(verb);
+                let Kind::Group(below) = &entry.kind else { panic!("{group} is no group") };
+                entries = below;
+            }
+            let entry = entries.iter().find(|entry| entry.name == name).expect(verb);
             let command = entry.describe("x");
             let is_there = command.get_arguments().any(|arg| arg.get_long() == Some(&long[2..]));
             assert!(is_there, "{verb} {long} is no flag: take it from REFUSED");
