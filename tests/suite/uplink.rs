@@ -67,6 +67,25 @@ fn pasta_leads_out() {
     leads_out(PASTA, "pasta", "169.254.1.1");
 }
 
+/// Segments as long as the interface's packets are too many for pasta's buffers:
+/// it sends a hundredth of what it could.
+#[test]
+fn pasta_gets_segments_that_it_can_buffer_unless_told_otherwise() {
+    let Some(sandbox) = sandbox(PASTA) else { return };
+    let script = "busybox=${guest%guest/rootfs/bin/guest}busybox/rootfs
+        show() {
+            \"$coracle\" run --rm --network \"$@\" --rootfs \"$busybox:O\" sh -c \\
+                'cd /proc/sys/net/ipv4; cat tcp_mtu_probing tcp_base_mss tcp_probe_threshold /sys/class/net/tap0/mtu' |
+                tr '\\n' ' '; echo
+        }
+        show pasta; show pasta --sysctl net.ipv4.tcp_base_mss=9000; show pasta:--mtu,9000; show slirp4netns";
+    let output = world(&sandbox, script).ok();
+    let lines = output.lines();
+    assert_eq!(&lines[..2], ["2 16344 65535 65520 ", "2 9000 65535 65520 "], "{output}");
+    assert!(lines[2].starts_with("0 ") && lines[2].ends_with(" 9000 "), "{output}");
+    assert!(lines[3].starts_with("0 ") && lines[3].ends_with(" 65520 "), "{output}");
+}
+
 #[test]
 fn the_built_in_stack_leads_out() {
     leads_out(BUILTIN, "builtin", "10.0.2.3");

@@ -3,6 +3,7 @@
 use super::Context as PlanContext;
 use crate::error::{Context, Error, Result};
 use crate::network::loopback;
+use crate::network::uplink::Chosen;
 use crate::runtime::plan::{Fresh, Join, Namespaces, UserNamespace};
 use crate::sys::process::start_ticks;
 use crate::types::cgroup::CgroupnsMode;
@@ -191,7 +192,11 @@ pub(super) fn hostname(context: &PlanContext<'_>) -> Option<String> {
 }
 
 /// The user's, after the defaults for a network namespace of its own.
-pub(super) fn sysctls(config: &ContainerConfig, maps: Option<&ContainerMaps>) -> Vec<(String, String)> {
+pub(super) fn sysctls(
+    config: &ContainerConfig,
+    maps: Option<&ContainerMaps>,
+    uplink: Option<&Chosen>,
+) -> Vec<(String, String)> {
     let mut all: Vec<(String, String)> = Vec::new();
     // They are set through a procfs of the container's own, which the host's is not.
     if has_fresh_network(&config.network) && maps.is_some() && config.pid != NamespaceMode::Host {
@@ -204,6 +209,11 @@ pub(super) fn sysctls(config: &ContainerConfig, maps: Option<&ContainerMaps>) ->
             let settable = last.is_some() || !key.ends_with("ping_group_range");
             if settable && !config.sysctls.contains_key(key) {
                 all.push((key.to_owned(), value));
+            }
+        }
+        for (key, value) in uplink.map(Chosen::sysctls).unwrap_or_default() {
+            if !config.sysctls.contains_key(*key) {
+                all.push(((*key).to_owned(), (*value).to_owned()));
             }
         }
     }

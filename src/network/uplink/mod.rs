@@ -140,6 +140,15 @@ impl Chosen {
         &self.addresses
     }
 
+    /// What the namespace that it serves starts with, where the user does not say
+    /// otherwise: keys as sysctl(8) writes them, and values.
+    pub(crate) fn sysctls(&self) -> &'static [(&'static str, &'static str)] {
+        match &self.serves {
+            Serves::Pasta { options, .. } if !options.has("--mtu") => &pasta::SYSCTLS,
+            Serves::Pasta { .. } | Serves::Slirp { .. } | Serves::Builtin { .. } => &[],
+        }
+    }
+
     /// What `--network` calls it.
     pub(crate) fn name(&self) -> &'static str {
         match self.serves {

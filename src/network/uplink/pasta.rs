@@ -17,6 +17,18 @@ use std::path::{Path, PathBuf};
 const DNS: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
 const HOST: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 2);
 
+/// What a namespace with its interface starts with. The interface takes packets
+/// of 64 KiB, of which pasta's buffers for a connection hold one or two: a sender
+/// of such segments stops for each of them, some hundred times slower than it
+/// could be. So TCP keeps to segments of a quarter, and looks for no larger ones;
+/// the MTU stays as it is, for pasta passes no fragments of longer datagrams.
+/// Source: Documentation/networking/ip-sysctl.rst of Linux, on each.
+pub(super) const SYSCTLS: [(&str, &str); 3] = [
+    ("net.ipv4.tcp_mtu_probing", "2"),
+    ("net.ipv4.tcp_base_mss", "16344"),
+    ("net.ipv4.tcp_probe_threshold", "65535"),
+];
+
 /// pasta on this host.
 #[derive(Clone, Debug)]
 pub(super) struct Pasta {
