@@ -62,6 +62,45 @@ fn modes_share_another_container_s() {
 }
 
 #[test]
+fn a_container_that_has_the_host_s_shares_the_host_s() {
+    let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
+    let modes = ["--network", "--uts"];
+    let hosts: Vec<&str> = modes.iter().flat_map(|mode| [*mode, "host"]).collect();
+    let start = ["run", "-d", "--name", "other", "--pid", "host"];
+    sandbox.ok([&start[..], &hosts, &["guest", "sleep"]].concat());
+    let shared: Vec<&str> = modes.iter().flat_map(|mode| [*mode, "container:other"]).collect();
+    let words = [&["run", "--rm"], &shared[..], &["guest", "report"]].concat();
+    let report = crate::harness::report::Report::parse(&sandbox.coracle(words).ok());
+    for kind in ["net", "uts"] {
+        assert_eq!(report.namespaces[kind], host(kind), "{kind}");
+    }
+    assert_ne!(report.namespaces["user"], host("user"));
+    let words = ["run", "--rm", "--network", "none", "--pid", "container:other", "guest", "report"];
+    sandbox.coracle(words).refused(&["--pid host"]);
+}
+
+/// Its files would belong to others there.
+#[test]
+fn who_shares_the_namespaces_of_another_user_map_has_its_files() {
+    let Some(sandbox) = sandbox(&[Image("busybox"), SubIds]) else { return };
+    sandbox.start("other", &["--userns", "keep-id", "busybox", "sleep", "1000"]);
+    let script =
+        "stat -c '%u %g' /bin / /tmp; touch /made; stat -c %u /made; chown 5:6 /made; stat -c '%u %g' /made";
+    for mode in ["--network", "--ipc", "--userns"] {
+        let words = ["run", "--name", "c", mode, "container:other", "-u", "0", "busybox", "sh", "-c", script];
+        let output = sandbox.coracle(words).ok();
+        assert_eq!(output.lines(), ["0 0", "0 0", "0 0", "0", "5 6"], "{mode}: {output}");
+        // At rest the files belong to the same.
+        let archive = sandbox.coracle(["cp", "c:/made", "-"]).ok().stdout;
+        // The owners of tar(5), in octal, below a header of pax's.
+        let header = &archive[archive.rfind("made\0").unwrap()..];
+        let owner = |field: std::ops::Range<usize>| header[field].trim_matches(['\0', ' ', '0']).to_owned();
+        assert_eq!([owner(108..116), owner(116..124)], ["5", "6"], "{mode}");
+        sandbox.ok(["rm", "c"]);
+    }
+}
+
+#[test]
 fn the_container_s_root_is_not_root_of_the_outer_namespace() {
     let Some(sandbox) = sandbox(&[Image("guest"), SubIds]) else { return };
     let report = sandbox.report(&[]);

@@ -4,8 +4,9 @@
 
 use super::Context as PlanContext;
 use super::binds;
+use super::joined::Joined;
 use super::mounts::{attributes, name_files};
-use super::namespaces::{self, Joined};
+use super::namespaces;
 use super::root::{Root, open_directory};
 use crate::error::{Context, Kind, Result};
 use crate::runtime::mounts::{self, Made};
@@ -13,7 +14,8 @@ use crate::runtime::plan::Mount;
 use crate::runtime::rootfs::Rootfs;
 use crate::runtime::users::ResolvedUser;
 use crate::sys::mount::{MountAttr, RDONLY, mount_setattr};
-use crate::types::container::ContainerConfig;
+use crate::types::container::{ContainerConfig, ContainerRecord};
+use crate::types::id::ContainerId;
 use crate::types::mount::{MountOptions, MountSource, MountSpec};
 use crate::types::namespace::{IpcMode, NamespaceMode, NetworkMode, UsernsMode};
 use crate::userns::ContainerMaps;
@@ -33,10 +35,11 @@ pub(crate) struct AtRest {
 /// Those of a start, but that a source which is gone is not missed.
 pub(crate) fn mount(context: &PlanContext<'_>) -> Result<AtRest> {
     let config = &context.record.config;
-    let maps = if shares_user_namespace(config) {
-        None
-    } else {
-        namespaces::maps(context, &Joined::default(), None)?
+    let maps = match owner_of_user_namespace(context)? {
+        Some(owner) => {
+            namespaces::maps(&PlanContext { record: &owner, ..*context }, &Joined::default(), None)?
+        }
+        None => None,
     };
     // A volatile overlay can be mounted once: the start would fail.
     let mut record = context.record.clone();
@@ -85,16 +88,32 @@ fn asked(context: &PlanContext<'_>, root: &Root, maps: Option<&ContainerMaps>) -
     Ok(mounts)
 }
 
-/// As [`Joined::find`] decides, for containers that do not run.
-fn shares_user_namespace(config: &ContainerConfig) -> bool {
-    match config.userns {
-        UsernsMode::Container(_) => true,
-        UsernsMode::Private => {
-            matches!(config.pid, NamespaceMode::Container(_))
-                || matches!(config.uts, NamespaceMode::Container(_))
-                || matches!(config.network, NetworkMode::Container(_))
-                || matches!(config.ipc, IpcMode::Container(_))
+/// Whose user namespace the container is in when it runs, as [`Joined::find`]
+/// decides: itself, or one that it shares a namespace with. `None` where that one
+/// is gone.
+fn owner_of_user_namespace(context: &PlanContext<'_>) -> Result<Option<ContainerRecord>> {
+    /// Of containers that share with each other; none can share with itself.
+    const LONGEST: usize = 32;
+    let mut owner = context.record.clone();
+    for _ in 0..LONGEST {
+        let Some(next) = shares_user_namespace_with(&owner.config) else { return Ok(Some(owner)) };
+        let id = ContainerId::parse(next).or_else(|_| context.store.resolve(next));
+        match id.and_then(|id| context.store.record(&id)) {
+            Ok(record) => owner = record,
+            Err(error) if error.kind() == Kind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
         }
-        _ => false,
+    }
+    Ok(None)
+}
+
+fn shares_user_namespace_with(config: &ContainerConfig) -> Option<&str> {
+    match (&config.userns, &config.pid, &config.network, &config.ipc, &config.uts) {
+        (UsernsMode::Container(id), ..)
+        | (UsernsMode::Private, NamespaceMode::Container(id), ..)
+        | (UsernsMode::Private, _, NetworkMode::Container(id), ..)
+        | (UsernsMode::Private, _, _, IpcMode::Container(id), _)
+        | (UsernsMode::Private, .., NamespaceMode::Container(id)) => Some(id),
+        _ => None,
     }
 }

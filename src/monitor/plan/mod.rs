@@ -9,6 +9,7 @@ mod compose;
 mod environment;
 mod exec;
 mod files;
+mod joined;
 mod mounts;
 mod namespaces;
 mod process;
@@ -19,6 +20,7 @@ mod uplink;
 pub(crate) use exec::{Target, for_exec};
 pub(super) use files::{SYSTEMD_RESOLVERS, follows_host, resolv_conf};
 
+use self::joined::Joined;
 use super::netd::Wanted;
 use super::networks;
 use super::overlay::Overlays;
@@ -61,16 +63,23 @@ pub(crate) struct Planned {
 /// Decides everything about the container but its control group, which may not
 /// be there yet; mounts what is detached.
 pub(crate) fn make(context: &Context<'_>, stdio: Stdio) -> Result<Planned> {
+    let settled = joined::settled(context)?;
+    let context = &Context { record: settled.as_ref().unwrap_or(context.record), ..*context };
     let config = &context.record.config;
     let mut warnings = Vec::new();
-    let joined = namespaces::Joined::find(context)?;
+    let joined = Joined::find(context)?;
+    let theirs = joined.maps()?;
     // The maps say who owns the files, and the files say who the user is: only
     // where one id is all there is do the maps depend on the user, and there
     // owners do not matter.
     let maps = namespaces::maps(context, &joined, None)?;
-    let root = root::Root::open(context, maps.as_ref())?;
+    let root = root::Root::open(context, theirs.as_ref().or(maps.as_ref()))?;
     let user = process::resolve_user(context, &root)?;
     let maps = namespaces::maps(context, &joined, Some((user.uid, user.gid)))?;
+    if let Some(theirs) = &theirs {
+        theirs.check_user((user.uid, user.gid))?;
+    }
+    let owners = theirs.as_ref().or(maps.as_ref());
     let caps = ContainerCaps::compute(
         CapRequest { add: &config.cap_add, drop: &config.cap_drop, privileged: config.privileged },
         capabilities::available(),
@@ -86,10 +95,9 @@ pub(crate) fn make(context: &Context<'_>, stdio: Stdio) -> Result<Planned> {
     let addresses = on_networks.as_ref().or(own);
     let hostname = namespaces::hostname(context);
     files::write(context, hostname.as_deref(), addresses)?;
-    let mounts = mounts::list(context, &root, &joined, &user, maps.as_ref())?;
+    let mounts = mounts::list(context, &root, &joined, &user, owners)?;
     let devices = mounts::devices(config)?;
-    let process =
-        process::process(context, &user, maps.as_ref(), caps, hostname.as_deref(), stdio, &mut warnings)?;
+    let process = process::process(context, &user, owners, caps, hostname.as_deref(), stdio, &mut warnings)?;
     let driver = root.driver();
     let plan = Plan {
         rootfs: root.into_mount(),

@@ -3,7 +3,7 @@
 use super::Context as PlanContext;
 use super::binds;
 use super::files::FILES;
-use super::namespaces::Joined;
+use super::joined::Joined;
 use super::root::Root;
 use super::secrets;
 use crate::error::{Context, Error, Result};

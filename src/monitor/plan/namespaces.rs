@@ -1,67 +1,16 @@
 //! Which namespaces are fresh, which are another container's, and the id maps.
 
 use super::Context as PlanContext;
-use crate::error::{Context, Error, Result};
+use super::joined::{Joined, is_ours, open_namespace};
+use crate::error::{Context, Result};
 use crate::network::loopback;
 use crate::network::uplink::Chosen;
 use crate::runtime::plan::{Fresh, Join, Namespaces, UserNamespace};
-use crate::sys::process::start_ticks;
 use crate::types::cgroup::CgroupnsMode;
 use crate::types::container::ContainerConfig;
-use crate::types::id::ContainerId;
 use crate::types::namespace::{IpcMode, NamespaceMode, NetworkMode, UsernsMode};
-use crate::types::status::ProcessId;
 use crate::userns::{self, ContainerMaps, MapRequest};
 use rustix::fs::{Mode, OFlags};
-use std::os::fd::OwnedFd;
-
-/// Other containers' namespaces that this one shares.
-#[derive(Default)]
-pub(crate) struct Joined {
-    pub(crate) pid: Option<ProcessId>,
-    pub(crate) net: Option<ProcessId>,
-    pub(crate) ipc: Option<ProcessId>,
-    pub(crate) uts: Option<ProcessId>,
-    pub(crate) user: Option<ProcessId>,
-}
-
-impl Joined {
-    pub(crate) fn find(context: &PlanContext<'_>) -> Result<Self> {
-        let config = &context.record.config;
-        let mut joined = Self::default();
-        if let NamespaceMode::Container(id) = &config.pid {
-            joined.pid = Some(init_of(context, id)?);
-        }
-        if let NetworkMode::Container(id) = &config.network {
-            joined.net = Some(init_of(context, id)?);
-        }
-        if let IpcMode::Container(id) = &config.ipc {
-            joined.ipc = Some(init_of(context, id)?);
-        }
-        if let NamespaceMode::Container(id) = &config.uts {
-            joined.uts = Some(init_of(context, id)?);
-        }
-        joined.user = match &config.userns {
-            UsernsMode::Container(id) => Some(init_of(context, id)?),
-            // To share a namespace is to share power over it: its owner's user
-            // namespace is shared with it, as among the containers of a pod.
-            UsernsMode::Private => joined.pid.or(joined.net).or(joined.ipc).or(joined.uts),
-            _ => None,
-        };
-        Ok(joined)
-    }
-}
-
-/// The first process of a running container.
-fn init_of(context: &PlanContext<'_>, word: &str) -> Result<ProcessId> {
-    let id = ContainerId::parse(word).or_else(|_| context.store.resolve(word))?;
-    let live = context.store.live(&id)?;
-    live.and_then(|live| live.init).ok_or_else(|| {
-        let name = context.store.record(&id).map_or_else(|_| id.short().to_owned(), |record| record.name);
-        Error::conflict(format!("cannot share a namespace of container {name}: it is not running"))
-            .hint(format!("start it first: coracle start {name}"))
-    })
-}
 
 /// The maps of a nested namespace; `None` where there is no new one. `user` is
 /// who the container's process will be, once that is known.
@@ -144,25 +93,6 @@ pub(super) fn namespaces(
         cgroup: fresh(config.cgroupns == CgroupnsMode::Private),
         join,
     })
-}
-
-fn open_namespace(process: ProcessId, file: &str) -> Result<OwnedFd> {
-    let path = format!("/proc/{}/ns/{file}", process.pid);
-    let fd = rustix::fs::open(path.as_str(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-        .context(|| format!("open {path}"))?;
-    // The number may have passed to another process before the open.
-    if start_ticks(process.pid) == Some(process.start_ticks) {
-        Ok(fd)
-    } else {
-        Err(Error::conflict("the container whose namespace is to be shared has just ended"))
-    }
-}
-
-fn is_ours(fd: &OwnedFd, file: &str) -> Result<bool> {
-    let step = || "compare namespaces";
-    let theirs = rustix::fs::fstat(fd).context(step)?;
-    let ours = rustix::fs::stat(format!("/proc/self/ns/{file}")).context(step)?;
-    Ok((theirs.st_dev, theirs.st_ino) == (ours.st_dev, ours.st_ino))
 }
 
 fn has_fresh_network(network: &NetworkMode) -> bool {
