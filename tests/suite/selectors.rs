@@ -76,7 +76,6 @@ fn flags_that_contradict_each_other_are_refused() {
         sandbox.coracle([verb, "-a", "-l"]).fails(125, &["--all and --latest"]);
     }
     sandbox.coracle(["rm", "--depend", "x"]).refused(&["--depend"]);
-    sandbox.coracle(["ps", "--pod"]).refused(&["--pod"]);
     sandbox.coracle(["ps", "--sort", "age"]).refused(&["age"]);
     sandbox.coracle(["stop", "-f", "wat=1"]).refused(&["invalid filter 'wat'"]);
 }
