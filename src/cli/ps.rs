@@ -171,7 +171,8 @@ impl PsArgs {
                 let text = format!(
                     "{{{{.ID}}}}\t{{{{.Image}}}}\t{{{{.Command}}}}\t{{{{.RunningFor}}}}\t{{{{.Status}}}}\t{{{{.Ports}}}}\t{{{{.Names}}}}{pod}{size}"
                 );
-                render_table(&Template::parse(&text)?, containers, wide).map(table)
+                let row: &dyn Fn(&Container) -> Value = if self.pod { &wide } else { &row };
+                render_table(&Template::parse(&text)?, containers, row).map(table)
             }
         }
     }
