@@ -2,7 +2,7 @@
 
 use super::{table, ui};
 use crate::engine::Engine;
-use crate::engine::top::{Columns, Descriptor};
+use crate::engine::top::{Columns, Descriptor, Table};
 use crate::error::{Error, Result};
 use clap::Args;
 
@@ -37,7 +37,11 @@ pub(crate) fn top(args: TopArgs) -> Result<u8> {
                 .hint("usage: coracle top [OPTIONS] CONTAINER [PS OPTIONS]"));
         }
     };
-    let found = engine.top(&id, &Columns::parse(columns))?;
+    print(&engine.top(&id, &Columns::parse(columns))?)
+}
+
+/// Prints the processes.
+pub(super) fn print(found: &Table) -> Result<u8> {
     // A cell with a tab in it would shift the others.
     let line =
         |cells: &[String]| cells.iter().map(|cell| cell.replace('\t', " ")).collect::<Vec<_>>().join("\t");

@@ -4,7 +4,7 @@ use super::one;
 use crate::cli::logs::{self, LogsArgs as ContainerLogs};
 use crate::cli::selection::Target;
 use crate::cli::stats::{self, StatsArgs as ContainerStats};
-use crate::cli::{inspect as documents, table, ui};
+use crate::cli::{inspect as documents, top};
 use crate::engine::Engine;
 use crate::engine::top::{Columns, Table};
 use crate::error::{Error, Kind, Result};
@@ -174,13 +174,7 @@ pub(crate) fn top(args: TopArgs) -> Result<u8> {
         return Err(Error::conflict(format!("pod {} is not running", pod.record.name))
             .hint(format!("start it with `coracle pod start {}`", pod.record.name)));
     }
-    // A cell with a tab in it would shift the others.
-    let line =
-        |cells: &[String]| cells.iter().map(|cell| cell.replace('\t', " ")).collect::<Vec<_>>().join("\t");
-    let lines: Vec<String> =
-        std::iter::once(line(&whole.titles)).chain(whole.rows.iter().map(|row| line(row))).collect();
-    ui::write(table::align(&lines).as_bytes())?;
-    Ok(0)
+    top::print(&whole)
 }
 
 /// Shows what the containers of pods use.
