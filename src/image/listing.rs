@@ -9,10 +9,12 @@
 //! where it cannot be written.
 
 use super::blob::Blobs;
+use super::remade::note;
 use crate::error::BestEffort;
 use crate::types::digest::Digest;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// Version of the file; others are not read.
 const VERSION: u32 = 1;
@@ -51,11 +53,7 @@ impl Listing {
     /// What is known of the images whose manifest and config are both here.
     pub(crate) fn read(blobs: &Blobs) -> Self {
         let known = || -> Option<BTreeMap<Digest, Summary>> {
-            let path = blobs.layout().join(".listing");
-            if std::fs::metadata(&path).ok()?.len() > FILE_MAX {
-                return None;
-            }
-            let document: Document = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
+            let document: Document = note(&file(blobs), FILE_MAX)?;
             (document.version == VERSION).then_some(document.images)
         };
         let mut images = known().unwrap_or_default();
@@ -82,8 +80,7 @@ impl Listing {
         let Ok(bytes) = serde_json::to_vec(&document) else { return };
         // One that a killed process leaves is swept with half written documents.
         let new = blobs.layout().join(format!(".listing.new.{}", std::process::id()));
-        let file = blobs.layout().join(".listing");
-        if std::fs::write(&new, bytes).and_then(|()| std::fs::rename(&new, file)).is_err() {
+        if std::fs::write(&new, bytes).and_then(|()| std::fs::rename(&new, file(blobs))).is_err() {
             std::fs::remove_file(&new).or_ignore();
         }
     }
@@ -91,7 +88,11 @@ impl Listing {
 
 /// Forgets all; for a store without images.
 pub(super) fn forget(blobs: &Blobs) {
-    std::fs::remove_file(blobs.layout().join(".listing")).or_ignore();
+    std::fs::remove_file(file(blobs)).or_ignore();
+}
+
+fn file(blobs: &Blobs) -> PathBuf {
+    blobs.layout().join(".listing")
 }
 
 #[cfg(test)]

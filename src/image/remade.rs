@@ -11,8 +11,9 @@ use super::manifest::Descriptor;
 use crate::dirs::create_private;
 use crate::error::BestEffort;
 use crate::types::digest::Digest;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Version of the files; others are not read.
 const VERSION: u32 = 1;
@@ -29,10 +30,7 @@ impl Blobs {
     /// What `layer` became in the form that `form` names, as far as that is known.
     pub(crate) fn remade(&self, layer: &Digest, form: &str) -> Option<Descriptor> {
         let path = self.remade_dir(layer).join(form);
-        if std::fs::metadata(&path).ok()?.len() > FILE_MAX {
-            return None;
-        }
-        let remade: Remade = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
+        let remade: Remade = note(&path, FILE_MAX)?;
         (remade.version == VERSION).then_some(remade.layer)
     }
 
@@ -54,6 +52,15 @@ impl Blobs {
     fn remade_dir(&self, layer: &Digest) -> PathBuf {
         self.layout().join(".remade").join(layer.hex())
     }
+}
+
+/// A note of ours in the layout: `None` where it is not there, has more than
+/// `limit` bytes, or cannot be read.
+pub(super) fn note<T: DeserializeOwned>(path: &Path, limit: u64) -> Option<T> {
+    if std::fs::metadata(path).ok()?.len() > limit {
+        return None;
+    }
+    serde_json::from_slice(&std::fs::read(path).ok()?).ok()
 }
 
 #[cfg(test)]
