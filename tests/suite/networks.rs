@@ -178,17 +178,23 @@ fn nothing_leaves_an_internal_network() {
     assert!(listener.accept().is_err(), "a connection came out of an internal network");
 }
 
-#[test]
-fn the_outside_is_reached_through_the_bridge() {
-    let Some(sandbox) = sandbox(&[Image("busybox"), Image("guest"), Slirp]) else { return };
-    let Some(own) = crate::network::own_address() else { return };
-    let listener = TcpListener::bind((own.as_str(), 0)).unwrap();
+/// Listens on an address of the host, and greets who comes; its port.
+fn greeter(own: &str) -> String {
+    let listener = TcpListener::bind((own, 0)).unwrap();
     let port = listener.local_addr().unwrap().port().to_string();
     std::thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
             stream.write_all(b"the way out").ok();
         }
     });
+    port
+}
+
+#[test]
+fn the_outside_is_reached_through_the_bridge() {
+    let Some(sandbox) = sandbox(&[Image("busybox"), Image("guest"), Slirp]) else { return };
+    let Some(own) = crate::network::own_address() else { return };
+    let port = greeter(&own);
     for network in ["bridge", "podman"] {
         let output = sandbox.ok(["run", "--rm", "--network", network, "guest", "connect", &own, &port]);
         assert_eq!(output, "the way out");
@@ -370,13 +376,7 @@ fn a_published_port_leads_to_a_container_on_a_network() {
 fn the_built_in_uplink_serves_bridges_and_one_that_dies_is_started_again() {
     let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
     let Some(own) = crate::network::own_address() else { return };
-    let listener = TcpListener::bind((own.as_str(), 0)).unwrap();
-    let port = listener.local_addr().unwrap().port().to_string();
-    std::thread::spawn(move || {
-        for mut stream in listener.incoming().flatten() {
-            stream.write_all(b"the way out").ok();
-        }
-    });
+    let port = greeter(&own);
     let config = sandbox.path("config/coracle");
     std::fs::create_dir_all(&config).unwrap();
     std::fs::write(config.join("config.toml"), "[network]\nuplink = \"builtin\"\n").unwrap();
@@ -495,13 +495,7 @@ fn what_docker_shows_of_networks_is_shown() {
 fn a_network_may_have_the_addresses_of_a_single_container_s_uplink() {
     let Some(sandbox) = sandbox(&[Image("guest"), Slirp]) else { return };
     let Some(own) = crate::network::own_address() else { return };
-    let listener = TcpListener::bind((own.as_str(), 0)).unwrap();
-    let port = listener.local_addr().unwrap().port().to_string();
-    std::thread::spawn(move || {
-        for mut stream in listener.incoming().flatten() {
-            stream.write_all(b"the way out").ok();
-        }
-    });
+    let port = greeter(&own);
     for subnet in ["10.0.0.0/16", "10.0.2.0/24"] {
         sandbox.ok(["network", "create", "--subnet", subnet, "n"]);
         let output = sandbox.ok(["run", "--rm", "--network", "n", "guest", "connect", &own, &port]);
