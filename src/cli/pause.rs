@@ -4,6 +4,7 @@ use super::command::{Entry, command};
 use super::container_options::{ResourceOptions, parse_restart};
 use super::lifecycle::each;
 use super::ui;
+use super::usage::nothing_named;
 use crate::engine::Engine;
 use crate::engine::list::{Filters, Selection, select};
 use crate::engine::pause::Update;
@@ -116,7 +117,7 @@ pub(crate) fn update(args: UpdateArgs) -> Result<u8> {
     let engine = Engine::open()?;
     let names = match (args.latest, args.containers) {
         (true, _) => vec![engine.newest()?.to_string()],
-        (false, names) if names.is_empty() => return Err(none_named("update")),
+        (false, names) if names.is_empty() => return Err(nothing_named("update")),
         (false, names) => names,
     };
     each(&names, |name| {
@@ -154,13 +155,8 @@ impl PauseArgs {
             let found = select(engine.containers(false, &mut Vec::new())?, &selection)?;
             names.extend(found.into_iter().map(|container| container.record.id.to_string()));
         } else if names.is_empty() {
-            return Err(none_named(verb));
+            return Err(nothing_named(verb));
         }
         Ok(names)
     }
-}
-
-fn none_named(verb: &str) -> Error {
-    Error::invalid(format!("'coracle {verb}' requires at least 1 argument"))
-        .hint(format!("see `coracle {verb} --help`"))
 }

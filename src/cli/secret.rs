@@ -5,6 +5,7 @@ use super::lifecycle::each;
 use super::table::{self, Headings};
 use super::template::Format;
 use super::ui;
+use super::usage::nothing_named;
 use crate::engine::Engine;
 use crate::engine::secrets::SecretRequest;
 use crate::error::{Context, Error, Kind, Result};
@@ -261,8 +262,7 @@ pub(crate) fn remove(args: RemoveArgs) -> Result<u8> {
     let names = match (args.all, args.secrets.is_empty()) {
         (true, false) => return Err(Error::invalid("--all goes with no names")),
         (false, true) => {
-            return Err(Error::invalid("'coracle secret rm' requires at least 1 argument")
-                .hint("see `coracle secret rm --help`"));
+            return Err(nothing_named("secret rm"));
         }
         (true, true) => engine.secrets()?.into_iter().map(|secret| secret.id).collect(),
         (false, false) => args.secrets,

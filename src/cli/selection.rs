@@ -2,16 +2,13 @@
 //! `--latest`, `--cidfile`, `--filter`, `--ignore`.
 
 use super::ui;
-use crate::engine::Engine;
+use super::usage::nothing_named;
 use crate::engine::list::{Container, Filters, Selection, select};
-use crate::error::{Context, Error, Kind, Result};
+use crate::engine::{Engine, id_file};
+use crate::error::{Error, Kind, Result};
 use crate::types::id::ContainerId;
 use jiff::Timestamp;
-use std::io::Read;
-use std::path::PathBuf;
-
-/// Bytes of a file with an id.
-const MAX_CIDFILE: u64 = 4096;
+use std::path::{Path, PathBuf};
 
 /// What the flags ask for.
 #[derive(Debug, Default)]
@@ -70,7 +67,7 @@ impl Wanted<'_> {
         }
         let mut words = Vec::new();
         for path in self.cidfiles {
-            match read_cidfile(path) {
+            match read_id("cidfile", path) {
                 Ok(word) => words.push(word),
                 Err(error) if self.ignore && error.kind() == Kind::NotFound => {}
                 Err(error) => return Err(error),
@@ -98,39 +95,55 @@ impl Wanted<'_> {
     }
 
     fn check(&self, command: &str) -> Result<()> {
-        let named = !self.names.is_empty() || !self.cidfiles.is_empty();
+        let choice = Choice {
+            named: !self.names.is_empty() || !self.cidfiles.is_empty(),
+            all: self.all,
+            latest: self.latest,
+            filtered: !self.filters.is_empty(),
+        };
+        choice.check(command, "containers")
+    }
+}
+
+/// By what a command's things are chosen.
+pub(super) struct Choice {
+    /// By their names, or the files with their ids.
+    pub(super) named: bool,
+    pub(super) all: bool,
+    pub(super) latest: bool,
+    pub(super) filtered: bool,
+}
+
+impl Choice {
+    /// # Errors
+    /// `Invalid` where the flags contradict each other or choose nothing.
+    pub(super) fn check(&self, command: &str, things: &str) -> Result<()> {
         let flag = match () {
             () if self.latest && self.all => {
                 return Err(Error::usage("--all and --latest cannot be used together"));
             }
-            () if self.latest && !self.filters.is_empty() => {
+            () if self.latest && self.filtered => {
                 return Err(Error::usage("--latest and --filter cannot be used together"));
             }
             () if self.latest => "--latest",
             () if self.all => "--all",
-            () if named || !self.filters.is_empty() => return Ok(()),
-            () => {
-                return Err(Error::invalid(format!("'coracle {command}' requires at least 1 argument"))
-                    .hint(format!("see `coracle {command} --help`")));
-            }
+            () if self.named || self.filtered => return Ok(()),
+            () => return Err(nothing_named(command)),
         };
-        if named {
-            return Err(Error::usage(format!("{flag} and containers by name cannot be used together"))
+        if self.named {
+            return Err(Error::usage(format!("{flag} and {things} by name cannot be used together"))
                 .hint(format!("leave out {flag} or the names")));
         }
         Ok(())
     }
 }
 
-/// The id in a file that `--cidfile` of `run` wrote.
-fn read_cidfile(path: &PathBuf) -> Result<String> {
-    let step = || format!("read the cidfile {}", path.display());
-    let mut text = String::new();
-    let file = std::fs::File::open(path).context(step)?;
-    file.take(MAX_CIDFILE).read_to_string(&mut text).context(step)?;
+/// The id in a file that a command which made it wrote, as `run --cidfile` does.
+pub(super) fn read_id(what: &str, path: &Path) -> Result<String> {
+    let text = id_file::text(what, path)?;
     match text.lines().next().map(str::trim) {
         Some(word) if !word.is_empty() => Ok(word.to_owned()),
-        _ => Err(Error::invalid(format!("the cidfile {} is empty", path.display()))),
+        _ => Err(Error::invalid(format!("the {what} {} is empty", path.display()))),
     }
 }
 
@@ -167,9 +180,9 @@ mod tests {
         let dir = tempfile::tempdir().expect("tempdir");
         let path = dir.path().join("cid");
         std::fs::write(&path, "abc\n").expect("write");
-        assert_eq!(read_cidfile(&path).expect("read"), "abc");
+        assert_eq!(read_id("cidfile", &path).expect("read"), "abc");
         std::fs::write(&path, "\n").expect("write");
-        assert!(read_cidfile(&path).is_err());
-        assert_eq!(read_cidfile(&dir.path().join("none")).expect_err("none").kind(), Kind::NotFound);
+        assert!(read_id("cidfile", &path).is_err());
+        assert_eq!(read_id("cidfile", &dir.path().join("none")).expect_err("none").kind(), Kind::NotFound);
     }
 }

@@ -49,6 +49,13 @@ const POD_CREATE: &str = "coracle pod create";
 const POD_USERS: &str =
     "the containers of a pod that share anything share its user namespace, which has all of your ids";
 
+/// For a command whose words, or flags instead of them, choose nothing; `command`
+/// as it is typed after `coracle`.
+pub(super) fn nothing_named(command: &str) -> Error {
+    Error::invalid(format!("'coracle {command}' requires at least 1 argument"))
+        .hint(format!("see `coracle {command} --help`"))
+}
+
 /// The error for a command line that clap refused; `path` is `coracle run`.
 pub(crate) fn explain(path: &str, error: &clap::Error) -> Error {
     let context = |kind| error.get(kind).map(text_of);

@@ -2,7 +2,7 @@
 
 use super::events::note_volume;
 use super::pull::{self, PullOptions};
-use super::{Engine, images, merge, names, remove};
+use super::{Engine, id_file, images, merge, names, remove};
 use crate::error::{BestEffort, Context, Error, Kind, Result};
 use crate::state::events;
 use crate::state::store::RECORD_VERSION;
@@ -16,12 +16,6 @@ use crate::types::namespace::{IpcMode, NamespaceMode, NetworkMode, UsernsMode};
 use crate::types::port::{self, HostPort, Publish, check_duplicates};
 use crate::types::progress::Report;
 use jiff::Timestamp;
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
-
-/// Names that are tried before giving up; there are many more.
-const NAME_TRIES: u32 = 20;
 
 impl Engine {
     /// Records a container. Nothing runs yet. `tell` hears of a pull's progress.
@@ -31,20 +25,9 @@ impl Engine {
         tell: &mut dyn FnMut(Report),
     ) -> Result<ContainerId> {
         let mut config = request.config.clone();
-        let cidfile =
-            request.cidfile.as_deref().map(|path| reserve_id_file("container id file", path)).transpose()?;
-        let made = self.create_in_pod(request, &mut config, tell);
-        match (made, cidfile) {
-            (Ok(id), Some((path, mut file))) => {
-                file.write_all(id.as_str().as_bytes()).context(|| format!("write {}", path.display()))?;
-                Ok(id)
-            }
-            (Err(error), Some((path, _))) => {
-                std::fs::remove_file(path).or_ignore();
-                Err(error)
-            }
-            (result, None) => result,
-        }
+        let path = request.cidfile.as_deref();
+        let make = || self.create_in_pod(request, &mut config, tell);
+        id_file::with("container id file", path, make, ContainerId::as_str)
     }
 
     fn create_in_pod(
@@ -188,17 +171,10 @@ impl Engine {
                 result => result,
             };
         }
-        let mut random = [0; 8];
-        for attempt in 0..NAME_TRIES {
-            rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
-                .context(|| "get random bytes for a name")?;
-            record.name = names::random_name(random, attempt);
-            match self.store.create(record) {
-                Err(error) if error.kind() == Kind::Conflict => {}
-                result => return result,
-            }
-        }
-        Err(Error::conflict("no free random name was found").hint("give one with --name"))
+        names::with_random(|name| {
+            record.name = name;
+            self.store.create(record)
+        })
     }
 
     /// The mounts of other containers, where nothing else is asked for at their targets.
@@ -311,17 +287,4 @@ fn settle_ports(config: &mut ContainerConfig, tell: &mut dyn FnMut(Report)) -> R
         tell(Report::Line(text.to_owned()));
     }
     Ok(())
-}
-
-/// The file must not be there yet: it says which command made which container or pod.
-pub(super) fn reserve_id_file<'a>(what: &str, path: &'a Path) -> Result<(&'a Path, std::fs::File)> {
-    let open = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o644).open(path);
-    match open {
-        Ok(file) => Ok((path, file)),
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-            Err(Error::conflict(format!("the {what} {} exists already", path.display()))
-                .hint("make sure that nothing of that id is left, and delete the file"))
-        }
-        Err(error) => Err(error).context(|| format!("make the {what} {}", path.display())),
-    }
 }

@@ -1,5 +1,7 @@
 //! Random readable names for containers that were given none: `calm_heron`.
 
+use crate::error::{Context, Error, Kind, Result};
+
 /// Words that say something good or plain; each goes with each noun.
 const ADJECTIVES: &[&str] = &[
     "able", "agile", "airy", "amber", "apt", "azure", "bold", "brave", "breezy", "bright", "brisk", "calm",
@@ -145,6 +147,27 @@ const NOUNS: &[&str] = &[
     "willow",
     "yawl",
 ];
+
+/// Names that are tried before giving up; there are many more.
+const TRIES: u32 = 20;
+
+/// Gives random names to `take` until one is free: until its result is no
+/// `Conflict`.
+///
+/// # Errors
+/// `Conflict` where none was found; else what `take` says.
+pub(super) fn with_random<T>(mut take: impl FnMut(String) -> Result<T>) -> Result<T> {
+    for attempt in 0..TRIES {
+        let mut random = [0; 8];
+        rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
+            .context(|| "get random bytes for a name")?;
+        match take(random_name(random, attempt)) {
+            Err(error) if error.kind() == Kind::Conflict => {}
+            result => return result,
+        }
+    }
+    Err(Error::conflict("no free random name was found").hint("give one with --name"))
+}
 
 /// A name that these random bytes choose; the same bytes, the same name. With
 /// `attempt` above 0, when others were taken, a number is added.

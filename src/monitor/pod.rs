@@ -26,7 +26,7 @@ fn end_infra(container: &Container, pod: &PodRef) -> Result<()> {
     let another_lives = |id: &ContainerId| {
         *id != container.record.id
             && *id != infra
-            && store.record(id).is_ok_and(|other| other.config.pod.is_some_and(|other| other.id == pod.id))
+            && store.record(id).is_ok_and(|other| other.config.is_in_pod(&pod.id))
             && store.live(id).is_ok_and(|live| live.is_some())
     };
     if store.ids()?.iter().any(another_lives) {

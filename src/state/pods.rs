@@ -212,39 +212,21 @@ fn read(directory: &Path) -> Result<Option<PodRecord>> {
 mod tests {
     use super::*;
     use crate::error::Kind;
-    use crate::types::limits::Limits;
-    use crate::types::pod::ExitPolicy;
-    use jiff::Timestamp;
-    use std::collections::{BTreeMap, BTreeSet};
-
-    fn record(name: &str, digit: u8) -> PodRecord {
-        PodRecord {
-            version: POD_VERSION,
-            id: ContainerId::from_bytes([digit; 32]),
-            name: name.into(),
-            created: Timestamp::now(),
-            labels: BTreeMap::new(),
-            shares: BTreeSet::new(),
-            infra: None,
-            exit_policy: ExitPolicy::Continue,
-            limits: Limits::default(),
-            cgroup_parent: None,
-            command: Vec::new(),
-            removing: false,
-        }
-    }
 
     #[test]
     fn a_name_is_one_pod_s_and_what_is_not_published_is_left_over() {
         let dir = tempfile::tempdir().expect("a directory");
         let pods = Pods::new(&Dirs::beneath(dir.path()));
         assert!(pods.all().expect("none").is_empty());
-        let (web, other) = (record("web", 0x1a), record("db", 0x1b));
+        let (web, other) = (PodRecord::sample("web", 0x1a), PodRecord::sample("db", 0x1b));
         let making = pods.begin().expect("the right");
         pods.prepare(&web, &making).expect("prepared");
         assert_eq!(pods.find("web").expect_err("not yet").kind(), Kind::NotFound);
         pods.publish(&web.id, &making).expect("published");
-        assert_eq!(pods.prepare(&record("web", 3), &making).expect_err("taken").kind(), Kind::Conflict);
+        assert_eq!(
+            pods.prepare(&PodRecord::sample("web", 3), &making).expect_err("taken").kind(),
+            Kind::Conflict
+        );
         pods.prepare(&other, &making).expect("prepared");
         assert!(pods.has_left_over().expect("looked"));
         assert_eq!(pods.left_over(&making).expect("found"), std::slice::from_ref(&other));
@@ -268,7 +250,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let pods = Pods::new(&Dirs::beneath(dir.path()));
         let making = pods.begin().expect("the right");
-        let later = PodRecord { version: 2, ..record("web", 1) };
+        let later = PodRecord { version: 2, ..PodRecord::sample("web", 1) };
         pods.prepare(&later, &making).expect("prepared");
         pods.publish(&later.id, &making).expect("published");
         assert!(pods.record(&later.id).expect_err("later").to_string().contains("later release"));

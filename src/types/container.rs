@@ -216,6 +216,12 @@ pub(crate) enum LogDriver {
     Passthrough,
 }
 
+impl ContainerConfig {
+    pub(crate) fn is_in_pod(&self, id: &ContainerId) -> bool {
+        self.pod.as_ref().is_some_and(|pod| pod.id == *id)
+    }
+}
+
 /// What `create` records: `containers/<id>/config.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ContainerRecord {

@@ -124,6 +124,25 @@ impl PodRecord {
         PodRef { id: self.id.clone(), name: self.name.clone() }
     }
 
+    /// A pod for tests: it shares nothing and has nothing in it.
+    #[cfg(test)]
+    pub(crate) fn sample(name: &str, digit: u8) -> Self {
+        Self {
+            version: 1,
+            id: ContainerId::from_bytes([digit; 32]),
+            name: name.to_owned(),
+            created: Timestamp::UNIX_EPOCH,
+            labels: BTreeMap::new(),
+            shares: BTreeSet::new(),
+            infra: None,
+            exit_policy: ExitPolicy::Continue,
+            limits: Limits::default(),
+            cgroup_parent: None,
+            command: Vec::new(),
+            removing: false,
+        }
+    }
+
     /// What a member that asks for nothing else joins.
     pub(crate) fn shares(&self, share: Share) -> bool {
         self.infra.is_some() && self.shares.contains(&share)

@@ -7,11 +7,12 @@ mod verbs;
 
 use super::command::{Entry, command};
 use super::lifecycle::each_of;
+use super::selection::{Choice, read_id};
 use super::ui;
+use super::usage::nothing_named;
 use crate::engine::Engine;
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Error, Kind, Result};
 use crate::types::pod::PodRecord;
-use std::io::Read;
 use std::path::PathBuf;
 
 pub(crate) static POD: &[Entry] = &[
@@ -46,7 +47,7 @@ pub(crate) static POD: &[Entry] = &[
         &[],
         "Stop all processes of pods where they are",
         "[OPTIONS] POD [POD...]",
-        verbs::PauseArgs,
+        verbs::Which,
         verbs::pause
     ),
     command!("prune", &[], "Remove the pods that have ended", "[OPTIONS]", verbs::PruneArgs, verbs::prune),
@@ -56,7 +57,7 @@ pub(crate) static POD: &[Entry] = &[
         &[],
         "Stop pods and start them again",
         "[OPTIONS] POD [POD...]",
-        verbs::RestartArgs,
+        verbs::Which,
         verbs::restart
     ),
     command!(
@@ -100,18 +101,8 @@ pub(crate) static POD: &[Entry] = &[
         look::top
     )
     .flags_first(),
-    command!(
-        "unpause",
-        &[],
-        "Let paused pods go on",
-        "[OPTIONS] POD [POD...]",
-        verbs::PauseArgs,
-        verbs::unpause
-    ),
+    command!("unpause", &[], "Let paused pods go on", "[OPTIONS] POD [POD...]", verbs::Which, verbs::unpause),
 ];
-
-/// Bytes of a file with an id.
-const MAX_ID_FILE: u64 = 4096;
 
 /// Which pods a command is for.
 #[derive(Debug, Default)]
@@ -147,26 +138,25 @@ impl Wanted<'_> {
     }
 
     fn pods(&self, engine: &Engine, command: &str) -> Result<Vec<Result<PodRecord>>> {
-        let named = !self.names.is_empty() || !self.id_files.is_empty();
-        match (self.all, self.latest) {
-            (true, true) => return Err(Error::usage("--all and --latest cannot be used together")),
-            (true, _) | (_, true) if named => {
-                let flag = if self.all { "--all" } else { "--latest" };
-                return Err(Error::usage(format!("{flag} and pods by name cannot be used together"))
-                    .hint(format!("leave out {flag} or the names")));
-            }
-            (true, _) => {
-                engine.sweep_pods()?;
-                return Ok(engine.pod_store().all()?.into_iter().map(Ok).collect());
-            }
-            (_, true) => return Ok(vec![engine.newest_pod()]),
-            _ if !named => {
-                return Err(Error::invalid(format!("'coracle pod {command}' requires at least 1 argument"))
-                    .hint(format!("see `coracle pod {command} --help`")));
-            }
-            _ => {}
+        let choice = Choice {
+            named: !self.names.is_empty() || !self.id_files.is_empty(),
+            all: self.all,
+            latest: self.latest,
+            filtered: false,
+        };
+        choice.check(&format!("pod {command}"), "pods")?;
+        if self.all {
+            engine.sweep_pods()?;
+            return Ok(engine.pod_store().all()?.into_iter().map(Ok).collect());
         }
-        let words = self.id_files.iter().map(read_id).chain(self.names.iter().cloned().map(Ok));
+        if self.latest {
+            return Ok(vec![engine.newest_pod()]);
+        }
+        let words = self
+            .id_files
+            .iter()
+            .map(|path| read_id("pod id file", path))
+            .chain(self.names.iter().cloned().map(Ok));
         let found = words.map(|word| word.and_then(|word| engine.find_pod(&word)));
         let known = |found: &Result<PodRecord>| {
             !(self.ignore && found.as_ref().is_err_and(|error| error.kind() == Kind::NotFound))
@@ -175,24 +165,11 @@ impl Wanted<'_> {
     }
 }
 
-/// The id in a file that `--pod-id-file` of `pod create` wrote.
-fn read_id(path: &PathBuf) -> Result<String> {
-    let step = || format!("read the pod id file {}", path.display());
-    let mut text = String::new();
-    let file = std::fs::File::open(path).context(step)?;
-    file.take(MAX_ID_FILE).read_to_string(&mut text).context(step)?;
-    match text.lines().next().map(str::trim) {
-        Some(word) if !word.is_empty() => Ok(word.to_owned()),
-        _ => Err(Error::invalid(format!("the pod id file {} is empty", path.display()))),
-    }
-}
-
 /// The pod that is named, or the newest.
 fn one(engine: &Engine, name: Option<&String>, latest: bool, command: &str) -> Result<PodRecord> {
     match (name, latest) {
         (_, true) => engine.newest_pod(),
         (Some(name), false) => engine.find_pod(name),
-        (None, false) => Err(Error::invalid(format!("'coracle pod {command}' requires at least 1 argument"))
-            .hint(format!("see `coracle pod {command} --help`"))),
+        (None, false) => Err(nothing_named(&format!("pod {command}"))),
     }
 }

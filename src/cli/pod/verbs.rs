@@ -10,103 +10,82 @@ use crate::types::signal;
 use clap::Args;
 use std::path::PathBuf;
 
+/// For which pods it is.
 #[derive(Args, Debug)]
-pub(crate) struct StartArgs {
+pub(crate) struct Which {
     /// All
     #[arg(long, short = 'a')]
     all: bool,
     /// The one that was made last
     #[arg(long, short = 'l')]
     latest: bool,
+    #[arg(value_name = "POD")]
+    pods: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct IdFiles {
     /// Those whose id is in this file
     #[arg(long, value_name = "FILE")]
     pod_id_file: Vec<PathBuf>,
-    #[arg(value_name = "POD")]
-    pods: Vec<String>,
+}
+
+impl Which {
+    fn wanted(&self) -> Wanted<'_> {
+        Wanted { names: &self.pods, all: self.all, latest: self.latest, ..Wanted::default() }
+    }
+
+    fn or_in<'a>(&'a self, files: &'a IdFiles) -> Wanted<'a> {
+        Wanted { id_files: &files.pod_id_file, ..self.wanted() }
+    }
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct StartArgs {
+    #[command(flatten)]
+    which: Which,
+    #[command(flatten)]
+    files: IdFiles,
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct StopArgs {
-    /// All
-    #[arg(long, short = 'a')]
-    all: bool,
+    #[command(flatten)]
+    which: Which,
     /// Say nothing about those that do not exist
     #[arg(long, short = 'i')]
     ignore: bool,
-    /// The one that was made last
-    #[arg(long, short = 'l')]
-    latest: bool,
-    /// Those whose id is in this file
-    #[arg(long, value_name = "FILE")]
-    pod_id_file: Vec<PathBuf>,
+    #[command(flatten)]
+    files: IdFiles,
     /// Kill each container that has not ended after so many seconds; -1 for never
     #[arg(long, short = 't', alias = "timeout", value_name = "SECONDS", allow_negative_numbers = true)]
     time: Option<i64>,
-    #[arg(value_name = "POD")]
-    pods: Vec<String>,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct RestartArgs {
-    /// All
-    #[arg(long, short = 'a')]
-    all: bool,
-    /// The one that was made last
-    #[arg(long, short = 'l')]
-    latest: bool,
-    #[arg(value_name = "POD")]
-    pods: Vec<String>,
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct KillArgs {
-    /// All
-    #[arg(long, short = 'a')]
-    all: bool,
-    /// The one that was made last
-    #[arg(long, short = 'l')]
-    latest: bool,
+    #[command(flatten)]
+    which: Which,
     /// The signal to send
     #[arg(long, short = 's', value_name = "SIGNAL", default_value = "KILL")]
     signal: String,
-    #[arg(value_name = "POD")]
-    pods: Vec<String>,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct PauseArgs {
-    /// All
-    #[arg(long, short = 'a')]
-    all: bool,
-    /// The one that was made last
-    #[arg(long, short = 'l')]
-    latest: bool,
-    #[arg(value_name = "POD")]
-    pods: Vec<String>,
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct RmArgs {
-    /// All
-    #[arg(long, short = 'a')]
-    all: bool,
+    #[command(flatten)]
+    which: Which,
     /// Kill what runs in them first; say nothing about those that do not exist
     #[arg(long, short = 'f')]
     force: bool,
     /// Say nothing about those that do not exist
     #[arg(long, short = 'i')]
     ignore: bool,
-    /// The one that was made last
-    #[arg(long, short = 'l')]
-    latest: bool,
-    /// Those whose id is in this file
-    #[arg(long, value_name = "FILE")]
-    pod_id_file: Vec<PathBuf>,
+    #[command(flatten)]
+    files: IdFiles,
     /// Stop each container within so many seconds before it is killed by -f
     #[arg(long, short = 't', alias = "timeout", value_name = "SECONDS", allow_negative_numbers = true)]
     time: Option<i64>,
-    #[arg(value_name = "POD")]
-    pods: Vec<String>,
 }
 
 #[derive(Args, Debug)]
@@ -122,14 +101,9 @@ pub(crate) struct PruneArgs {
 /// Where no pod is chosen.
 pub(crate) fn start(args: StartArgs) -> Result<u8> {
     let engine = Engine::open()?;
-    let wanted = Wanted {
-        names: &args.pods,
-        all: args.all,
-        latest: args.latest,
-        id_files: &args.pod_id_file,
-        ..Wanted::default()
-    };
-    wanted.each(&engine, "start", |pod| engine.start_pod(pod, &mut |text| ui::warning(text)))
+    args.which
+        .or_in(&args.files)
+        .each(&engine, "start", |pod| engine.start_pod(pod, &mut |text| ui::warning(text)))
 }
 
 /// Stops pods.
@@ -138,13 +112,7 @@ pub(crate) fn start(args: StartArgs) -> Result<u8> {
 /// Where no pod is chosen.
 pub(crate) fn stop(args: StopArgs) -> Result<u8> {
     let engine = Engine::open()?;
-    let wanted = Wanted {
-        names: &args.pods,
-        all: args.all,
-        latest: args.latest,
-        id_files: &args.pod_id_file,
-        ignore: args.ignore,
-    };
+    let wanted = Wanted { ignore: args.ignore, ..args.which.or_in(&args.files) };
     wanted.each(&engine, "stop", |pod| engine.stop_pod(pod, args.time, &mut |text| ui::warning(text)))
 }
 
@@ -152,10 +120,9 @@ pub(crate) fn stop(args: StopArgs) -> Result<u8> {
 ///
 /// # Errors
 /// Where no pod is chosen.
-pub(crate) fn restart(args: RestartArgs) -> Result<u8> {
+pub(crate) fn restart(which: Which) -> Result<u8> {
     let engine = Engine::open()?;
-    let wanted = Wanted { names: &args.pods, all: args.all, latest: args.latest, ..Wanted::default() };
-    wanted.each(&engine, "restart", |pod| engine.restart_pod(pod, &mut |text| ui::warning(text)))
+    which.wanted().each(&engine, "restart", |pod| engine.restart_pod(pod, &mut |text| ui::warning(text)))
 }
 
 /// Sends a signal to what runs in pods.
@@ -165,28 +132,25 @@ pub(crate) fn restart(args: RestartArgs) -> Result<u8> {
 pub(crate) fn kill(args: KillArgs) -> Result<u8> {
     let signal = signal::parse(&args.signal)?;
     let engine = Engine::open()?;
-    let wanted = Wanted { names: &args.pods, all: args.all, latest: args.latest, ..Wanted::default() };
-    wanted.each(&engine, "kill", |pod| engine.kill_pod(pod, signal))
+    args.which.wanted().each(&engine, "kill", |pod| engine.kill_pod(pod, signal))
 }
 
 /// Stops processes where they are.
 ///
 /// # Errors
 /// Where no pod is chosen.
-pub(crate) fn pause(args: PauseArgs) -> Result<u8> {
+pub(crate) fn pause(which: Which) -> Result<u8> {
     let engine = Engine::open()?;
-    let wanted = Wanted { names: &args.pods, all: args.all, latest: args.latest, ..Wanted::default() };
-    wanted.each(&engine, "pause", |pod| engine.pause_pod(pod))
+    which.wanted().each(&engine, "pause", |pod| engine.pause_pod(pod))
 }
 
 /// Lets them go on.
 ///
 /// # Errors
 /// Where no pod is chosen.
-pub(crate) fn unpause(args: PauseArgs) -> Result<u8> {
+pub(crate) fn unpause(which: Which) -> Result<u8> {
     let engine = Engine::open()?;
-    let wanted = Wanted { names: &args.pods, all: args.all, latest: args.latest, ..Wanted::default() };
-    wanted.each(&engine, "unpause", |pod| engine.unpause_pod(pod))
+    which.wanted().each(&engine, "unpause", |pod| engine.unpause_pod(pod))
 }
 
 /// Removes pods.
@@ -195,13 +159,7 @@ pub(crate) fn unpause(args: PauseArgs) -> Result<u8> {
 /// Where no pod is chosen.
 pub(crate) fn rm(args: RmArgs) -> Result<u8> {
     let engine = Engine::open()?;
-    let wanted = Wanted {
-        names: &args.pods,
-        all: args.all,
-        latest: args.latest,
-        id_files: &args.pod_id_file,
-        ignore: args.ignore || args.force,
-    };
+    let wanted = Wanted { ignore: args.ignore || args.force, ..args.which.or_in(&args.files) };
     let options = RemoveOptions { force: args.force, volumes: true, time: args.time };
     wanted.each(&engine, "rm", |pod| match engine.remove_pod(pod, &options) {
         // Removed by another in the meantime.

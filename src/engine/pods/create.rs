@@ -1,9 +1,8 @@
 //! `pod create`: a record, and the container that holds what is shared.
 
-use crate::engine::create::reserve_id_file;
 use crate::engine::remove::RemoveOptions;
-use crate::engine::{Engine, names};
-use crate::error::{BestEffort, Context, Error, Kind, Result};
+use crate::engine::{Engine, id_file, names};
+use crate::error::{BestEffort, Context, Error, Result};
 use crate::state::pods::{Making, POD_VERSION};
 use crate::types::container::{ContainerConfig, CreateRequest, LogConfig, LogDriver, RootSource};
 use crate::types::id::{ContainerId, check_name};
@@ -12,11 +11,8 @@ use crate::types::pod::{ExitPolicy, PodRecord, Share};
 use crate::types::progress::Report;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
 use std::path::PathBuf;
 
-/// Names that are tried before giving up; there are many more.
-const NAME_TRIES: u32 = 20;
 /// Bytes of a host name: `HOST_NAME_MAX` of limits.h.
 const MAX_HOSTNAME: usize = 64;
 
@@ -52,19 +48,8 @@ impl Engine {
             check_name("pod", name)?;
             self.check_free(name)?;
         }
-        let id_file =
-            request.id_file.as_deref().map(|path| reserve_id_file("pod id file", path)).transpose()?;
-        match (self.make_pod(request, tell), id_file) {
-            (Ok(pod), Some((path, mut file))) => {
-                file.write_all(pod.id.as_str().as_bytes()).context(|| format!("write {}", path.display()))?;
-                Ok(pod)
-            }
-            (Err(error), Some((path, _))) => {
-                std::fs::remove_file(path).or_ignore();
-                Err(error)
-            }
-            (result, None) => result,
-        }
+        let make = || self.make_pod(request, tell);
+        id_file::with("pod id file", request.id_file.as_deref(), make, |pod| pod.id.as_str())
     }
 
     /// Podman's pods and containers have no name in common.
@@ -125,17 +110,12 @@ impl Engine {
             pods.prepare(&record, making)?;
             return Ok(record);
         }
-        for attempt in 0..NAME_TRIES {
-            let mut bytes = [0; 8];
-            rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
-                .context(|| "get random bytes for a name")?;
-            record.name = names::random_name(bytes, attempt);
-            match self.check_free(&record.name).and_then(|()| pods.prepare(&record, making)) {
-                Err(error) if error.kind() == Kind::Conflict => {}
-                result => return result.map(|()| record),
-            }
-        }
-        Err(Error::conflict("no free random name was found").hint("give one with --name"))
+        names::with_random(|name| {
+            record.name = name;
+            self.check_free(&record.name)?;
+            pods.prepare(&record, making)
+        })?;
+        Ok(record)
     }
 
     fn make_infra(

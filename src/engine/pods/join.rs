@@ -1,9 +1,9 @@
 //! What a container becomes that is made in a pod.
 
 use super::create::PodRequest;
-use crate::engine::Engine;
 use crate::engine::remove::RemoveOptions;
-use crate::error::{BestEffort, Context, Error, Result};
+use crate::engine::{Engine, id_file};
+use crate::error::{BestEffort, Error, Result};
 use crate::types::cgroup::CgroupsMode;
 use crate::types::container::ContainerConfig;
 use crate::types::limits::Limits;
@@ -11,10 +11,7 @@ use crate::types::namespace::{IpcMode, NamespaceMode, NetworkMode, UsernsMode};
 use crate::types::pod::{ExitPolicy, PodChoice, PodRecord, Share, WhichPod};
 use crate::types::progress::Report;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read;
 
-/// Bytes of a file with an id.
-const MAX_ID_FILE: u64 = 4096;
 /// Podman's words.
 const SHARED: &str = "network cannot be configured when it is shared with a pod";
 
@@ -38,13 +35,7 @@ impl Engine {
     ) -> Result<Joined> {
         let (pod, made) = match &choice.which {
             WhichPod::Named(word) => (self.find_pod(word)?, false),
-            WhichPod::InFile(path) => {
-                let step = || format!("read the pod id file {}", path.display());
-                let mut text = String::new();
-                let file = std::fs::File::open(path).context(step)?;
-                file.take(MAX_ID_FILE).read_to_string(&mut text).context(step)?;
-                (self.find_pod(text.trim())?, false)
-            }
+            WhichPod::InFile(path) => (self.find_pod(id_file::text("pod id file", path)?.trim())?, false),
             WhichPod::New(name) => (self.create_pod(&new_pod(name, choice, config), tell)?, true),
         };
         let joined = Joined { pod, made };
@@ -205,18 +196,9 @@ mod tests {
 
     fn pod(shares: &[Share]) -> PodRecord {
         PodRecord {
-            version: 1,
-            id: ContainerId::from_bytes([1; 32]),
-            name: "p".into(),
-            created: jiff::Timestamp::UNIX_EPOCH,
-            labels: BTreeMap::new(),
             shares: shares.iter().copied().collect(),
             infra: Some(ContainerId::from_bytes([2; 32])),
-            exit_policy: ExitPolicy::Continue,
-            limits: Limits::default(),
-            cgroup_parent: None,
-            command: Vec::new(),
-            removing: false,
+            ..PodRecord::sample("p", 1)
         }
     }
 

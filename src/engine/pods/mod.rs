@@ -21,6 +21,7 @@ use crate::types::event::{Event, EventKind};
 use crate::types::id::ContainerId;
 use crate::types::pod::PodRecord;
 use crate::types::status::Status;
+use std::cmp::Reverse;
 
 /// A pod as the disk and the kernel say it is now.
 #[derive(Clone, Debug)]
@@ -63,9 +64,14 @@ impl Pod {
     /// share last: in this order they stop.
     pub(crate) fn to_stop(&self) -> Vec<&Container> {
         let mut up: Vec<&Container> = self.containers.iter().filter(|one| one.is_up()).collect();
-        up.sort_by_key(|one| (one.record.config.infra, std::cmp::Reverse(started(one))));
+        up.sort_by_key(|one| stop_order(one));
         up
     }
+}
+
+/// The last that was started first, and what they share last.
+fn stop_order(container: &Container) -> (bool, Reverse<Option<jiff::Timestamp>>) {
+    (container.record.config.infra, Reverse(started(container)))
 }
 
 fn started(container: &Container) -> Option<jiff::Timestamp> {
@@ -108,8 +114,7 @@ impl Engine {
         }
         let containers = self.containers(false, notes)?;
         let pod = |record: PodRecord| {
-            let own =
-                |one: &&Container| one.record.config.pod.as_ref().is_some_and(|pod| pod.id == record.id);
+            let own = |one: &&Container| one.record.config.is_in_pod(&record.id);
             let own = containers.iter().filter(own).cloned().collect();
             Pod::new(record, own)
         };
@@ -121,8 +126,15 @@ impl Engine {
     /// # Errors
     /// Where one of them cannot be read.
     pub(crate) fn pod(&self, record: PodRecord) -> Result<Pod> {
+        let containers = self.members(&record.id)?;
+        Ok(Pod::new(record, containers))
+    }
+
+    /// The containers whose records name a pod.
+    fn members(&self, pod: &ContainerId) -> Result<Vec<Container>> {
+        let is_in = |id: &ContainerId| self.store.record(id).is_ok_and(|record| record.config.is_in_pod(pod));
         let mut containers = Vec::new();
-        for id in self.members(&record.id)? {
+        for id in self.store.ids()?.into_iter().filter(is_in) {
             match self.container(&id, false) {
                 Ok(container) => containers.push(container),
                 // Removed while we looked.
@@ -130,15 +142,7 @@ impl Engine {
                 Err(error) => return Err(error.context(format!("container {}", id.short()))),
             }
         }
-        Ok(Pod::new(record, containers))
-    }
-
-    /// The ids of the containers whose records name a pod.
-    fn members(&self, pod: &ContainerId) -> Result<Vec<ContainerId>> {
-        let is_in = |id: &ContainerId| {
-            self.store.record(id).is_ok_and(|record| record.config.pod.is_some_and(|own| own.id == *pod))
-        };
-        Ok(self.store.ids()?.into_iter().filter(is_in).collect())
+        Ok(containers)
     }
 
     /// Ends what killed commands have left half made or half removed.
@@ -183,21 +187,8 @@ impl Engine {
 /// A pod for tests.
 #[cfg(test)]
 pub(crate) fn sample(name: &str, containers: Vec<Container>) -> Pod {
-    let record = PodRecord {
-        version: 1,
-        id: ContainerId::from_bytes([9; 32]),
-        name: name.into(),
-        created: jiff::Timestamp::UNIX_EPOCH,
-        labels: std::collections::BTreeMap::new(),
-        shares: std::collections::BTreeSet::new(),
-        infra: containers.first().map(|one| one.record.id.clone()),
-        exit_policy: crate::types::pod::ExitPolicy::Continue,
-        limits: crate::types::limits::Limits::default(),
-        cgroup_parent: None,
-        command: Vec::new(),
-        removing: false,
-    };
-    Pod::new(record, containers)
+    let infra = containers.first().map(|one| one.record.id.clone());
+    Pod::new(PodRecord { infra, ..PodRecord::sample(name, 9) }, containers)
 }
 
 #[cfg(test)]

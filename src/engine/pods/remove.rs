@@ -53,15 +53,8 @@ impl Engine {
 
     /// Removes the containers of a pod in the order in which they stop.
     pub(super) fn remove_members(&self, pod: &ContainerId, options: &RemoveOptions) -> Result<()> {
-        let mut containers = Vec::new();
-        for id in self.members(pod)? {
-            match self.container(&id, false) {
-                Ok(container) => containers.push(container),
-                Err(error) if error.kind() == Kind::NotFound => {}
-                Err(error) => return Err(error),
-            }
-        }
-        containers.sort_by_key(|one| (one.record.config.infra, std::cmp::Reverse(super::started(one))));
+        let mut containers = self.members(pod)?;
+        containers.sort_by_key(super::stop_order);
         for container in containers {
             match self.remove_any(&container.record.id, options) {
                 Err(error) if error.kind() == Kind::NotFound => {}
