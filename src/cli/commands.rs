@@ -3,7 +3,7 @@
 use super::command::{Entry, Kind, command, run_in, with_help};
 use super::global::GlobalArgs;
 use super::{
-    archives, changes, check, complete, control, df, doctor, events, exec, exit, generate, global,
+    archives, artifact, changes, check, complete, control, df, doctor, events, exec, exit, generate, global,
     healthcheck, help, images, inspect, lifecycle, login, logs, manifest, mounts, network, overlay, pause,
     pod, port, preparation, prune, ps, pull, push, reference, run as run_command, search, secret, serve,
     stats, system, top, ui, volume, volume_archive, wait,
@@ -53,6 +53,12 @@ pub(crate) static ENTRIES: &[Entry] = &[
     archives::LOAD,
     archives::IMPORT,
     images::IMAGE_GROUP,
+    Entry {
+        name: "artifact",
+        aliases: &[],
+        about: "Manage artifacts",
+        kind: Kind::Group(artifact::ARTIFACT),
+    },
     Entry {
         name: "manifest",
         aliases: &[],

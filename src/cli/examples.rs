@@ -166,6 +166,17 @@ const EXAMPLES: &[(&str, &str, &str)] = &[
         "in a pod that is made for it",
         "coracle run -d --pod new:shop --name front busybox sleep 1000",
     ),
+    (
+        "coracle artifact inspect",
+        "what a signature is of",
+        "coracle artifact inspect -f '{{.Manifest.subject.digest}}' localhost/notes:1",
+    ),
+    (
+        "coracle artifact ls",
+        "with what each belongs to",
+        "coracle artifact ls --format '{{.Repository}}:{{.Tag}} {{.Subject}}'",
+    ),
+    ("coracle artifact rm", "all of them", "coracle artifact rm --all"),
     ("coracle secret create", "of what a command prints", "echo hunter2 | coracle secret create pw -"),
     (
         "coracle run",

@@ -6,6 +6,7 @@
 
 pub(crate) mod archives;
 mod arguments;
+pub(crate) mod artifact;
 pub(crate) mod changes;
 mod check;
 pub(crate) mod command;

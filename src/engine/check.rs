@@ -157,6 +157,22 @@ impl Check<'_> {
                 }),
             }
         }
+        for entry in &self.store.artifacts()? {
+            let name = name_of(entry);
+            match self.store.artifact(entry) {
+                Ok(artifact) => {
+                    for blob in std::iter::once(&entry.0).chain(artifact.own_blobs()) {
+                        let known = blobs.entry(blob.digest.clone());
+                        known.or_insert_with(|| (blob.size, BTreeSet::new())).1.insert(name.clone());
+                    }
+                }
+                Err(error) => faults.push(Fault {
+                    kind: FaultKind::Image(entry.0.digest.clone()),
+                    error: error.to_string(),
+                    concerns: vec![name],
+                }),
+            }
+        }
         report.blobs = blobs.len();
         let mut bad = BTreeSet::new();
         for (digest, (size, names)) in blobs {
@@ -178,7 +194,8 @@ impl Check<'_> {
         }
         faults.extend(self.containers()?);
         // An image may have been removed since.
-        let now = self.store.entries()?;
+        let mut now = self.store.entries()?;
+        now.extend(self.store.artifacts()?);
         let gone: BTreeSet<String> =
             entries.iter().filter(|entry| !now.contains(entry)).map(name_of).collect();
         faults.retain(|fault| {
@@ -286,11 +303,11 @@ impl Check<'_> {
             match self.restore(name, tell) {
                 Ok(()) => report.done.push(format!("restored image {name}")),
                 Err(error) if options.force => {
-                    tell(&format!("image {name} cannot be restored and is removed: {error}"));
+                    tell(&format!("{name} cannot be restored and is removed: {error}"));
                     self.give_up(name)?;
                     report.done.push(format!("removed image {name}"));
                 }
-                Err(error) => tell(&format!("image {name} cannot be restored: {error}")),
+                Err(error) => tell(&format!("{name} cannot be restored: {}", error.in_a_line())),
             }
         }
         if options.force {
@@ -320,7 +337,14 @@ impl Check<'_> {
         let ownership = self.engine.ownership()?;
         let dirs = &self.engine.dirs;
         let entry = self.store.entries()?.into_iter().find(|entry| name_of(entry) == name);
-        let Some(entry) = entry else { return Ok(()) };
+        let Some(entry) = entry else {
+            return if self.store.artifacts()?.iter().any(|entry| name_of(entry) == name) {
+                Err(Error::invalid("it is an artifact that was pushed here")
+                    .hint("push it again, or remove it: --repair --force"))
+            } else {
+                Ok(())
+            };
+        };
         let whole = |image: &crate::image::store::StoredImage| {
             image.manifest.layers.iter().all(|layer| self.store.blobs().contains(layer))
         };
@@ -357,8 +381,10 @@ impl Check<'_> {
     /// Takes an image that cannot be restored from the index, and the layers of
     /// which nothing else is known.
     fn give_up(&self, name: &str) -> Result<()> {
-        self.store.update(|entries| {
-            entries.retain(|entry| name_of(entry) != name);
+        self.store.update_with_artifacts(|images, artifacts| {
+            for entries in [images, artifacts] {
+                entries.retain(|entry| name_of(entry) != name);
+            }
             Ok(())
         })?;
         let mut notes = Vec::new();
@@ -390,7 +416,7 @@ fn check_blob(blobs: &Blobs, digest: &Digest, size: u64, quick: bool) -> Result<
     if quick {
         return Ok(());
     }
-    let mut content = Hashed::new(std::io::sink());
+    let mut content = Hashed::with(std::io::sink(), digest.algorithm());
     copy(&mut file, &mut content).context(|| "read it")?;
     if content.finish().1 == *digest { Ok(()) } else { Err(Error::failed("its content is damaged")) }
 }

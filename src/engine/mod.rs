@@ -4,6 +4,7 @@
 //! to start a container calls [`Engine::enter`] first, which puts this process
 //! into the user's outer namespace, in place: so it has one thread until then.
 
+pub(crate) mod artifacts;
 pub(crate) mod attach;
 pub(crate) mod check;
 pub(crate) mod clone;

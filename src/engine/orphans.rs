@@ -2,7 +2,8 @@
 //! was killed had published before it gave the image its name.
 
 use super::rmi::InUse;
-use crate::error::Result;
+use crate::error::{Context, Result};
+use crate::image::manifest::Manifest;
 use crate::image::reach::reach;
 use crate::image::store::{Entry, ImageStore};
 use crate::storage::layers::LayerStore;
@@ -28,19 +29,27 @@ pub(super) struct Needed {
 
 impl Needed {
     /// # Errors
-    /// Where an entry cannot be read: what it needs is not known then.
+    /// Where an entry or an artifact cannot be read: what it needs is not known then.
     pub(super) fn by(store: &ImageStore, entries: &[Entry], used: &InUse) -> Result<Self> {
         let mut needed = Self { blobs: BTreeSet::new(), layers: used.layers.clone() };
         for entry in entries {
             let reach = reach(store, entry)?;
             needed.blobs.insert(entry.0.digest.clone());
             needed.blobs.extend(reach.all().map(|blob| blob.digest.clone()));
+            needed
+                .blobs
+                .extend(reach.others.iter().flat_map(Manifest::own_blobs).map(|blob| blob.digest.clone()));
             for manifest in &reach.manifests {
                 // Of an image for another platform the config need not be here.
                 if let Ok(config) = store.config_of(manifest) {
                     needed.layers.extend(config.chain_ids());
                 }
             }
+        }
+        for entry in store.artifacts()? {
+            let artifact = store.artifact(&entry).context(|| format!("artifact {}", entry.0.digest))?;
+            needed.blobs.insert(entry.manifest_digest());
+            needed.blobs.extend(artifact.own_blobs().map(|blob| blob.digest.clone()));
         }
         Ok(needed)
     }

@@ -253,18 +253,21 @@ impl<'a> Pull<'a> {
     /// Manifest and config, verified; the index is followed to this platform.
     fn resolve(&self) -> Result<Resolved> {
         let served = self.client.manifest(&self.reference.manifest_name(), ACCEPT, MANIFEST_MAX)?;
-        let source = Digest::of(&served.bytes);
-        if self.reference.digest.as_ref().is_some_and(|digest| *digest != source) {
+        let wanted = self.reference.digest.as_ref();
+        let source = wanted.map_or_else(|| Digest::of(&served.bytes), |wanted| wanted.again(&served.bytes));
+        if wanted.is_some_and(|wanted| *wanted != source) {
             return Err(Error::invalid(format!("the registry sent other content than asked for: {source}")));
         }
-        let (manifest_bytes, manifest, media_type) = match parse(&served)? {
-            Document::Manifest(manifest) => (served.bytes, manifest, served.media_type),
+        let (digest, manifest_bytes, manifest, media_type) = match parse(&served)? {
+            Document::Manifest(manifest) => (source.clone(), served.bytes, manifest, served.media_type),
             Document::Index(index) => {
                 let host = Platform::host();
                 let entry = manifest::choose(&index, self.platform.unwrap_or(&host))?;
                 let served = self.document_under(entry)?;
                 match parse(&served)? {
-                    Document::Manifest(manifest) => (served.bytes, manifest, served.media_type),
+                    Document::Manifest(manifest) => {
+                        (entry.digest.clone(), served.bytes, manifest, served.media_type)
+                    }
                     Document::Index(_) => {
                         return Err(Error::invalid("the image index leads to another index"));
                     }
@@ -277,7 +280,7 @@ impl<'a> Pull<'a> {
         }
         let config_bytes = self.config(&manifest.config)?;
         let config = ImageConfig::parse(&config_bytes)?;
-        let (digest, size) = (Digest::of(&manifest_bytes), manifest_bytes.len() as u64);
+        let size = manifest_bytes.len() as u64;
         let id = manifest.config.digest.clone();
         let image = StoredImage::new(id, digest, size, manifest, config)?;
         if let Some(wanted) = self.platform {
@@ -292,7 +295,7 @@ impl<'a> Pull<'a> {
     /// The manifest that an index entry describes, verified.
     fn document_under(&self, entry: &Descriptor) -> Result<Served> {
         let served = self.client.manifest(&entry.digest.to_string(), ACCEPT, MANIFEST_MAX)?;
-        if Digest::of(&served.bytes) != entry.digest || served.bytes.len() as u64 != entry.size {
+        if !entry.digest.is_of(&served.bytes) || served.bytes.len() as u64 != entry.size {
             return Err(Error::invalid(format!("the registry sent other content for {}", entry.digest)));
         }
         Ok(served)
@@ -426,8 +429,8 @@ impl<'a> Pull<'a> {
             if !whole {
                 return Ok(false);
             }
-            ingest.put(&resolved.config_bytes)?;
-            ingest.put(&resolved.manifest_bytes)?;
+            ingest.put_as(&image.id, &resolved.config_bytes)?;
+            ingest.put_as(&image.manifest_digest, &resolved.manifest_bytes)?;
             let entry = ImageStore::entry(ingest, image, Some(&resolved.source))?;
             names::assign(entries, entry, Some(self.reference));
             if let (Some(short), Some(entry)) = (self.short, entries.last_mut()) {

@@ -126,9 +126,7 @@ pub(crate) fn write_oci(images: &[Saved], blobs: &Blobs, out: Output<'_>) -> Res
     append(&mut tar, "oci-layout", LAYOUT.len() as u64, LAYOUT)?;
     let index = index_of(images)?;
     append(&mut tar, "index.json", index.len() as u64, &index[..])?;
-    each_blob(images, blobs, |digest, size, content| {
-        append(&mut tar, &format!("blobs/sha256/{}", digest.hex()), size, content)
-    })?;
+    each_blob(images, blobs, |digest, size, content| append(&mut tar, &digest.place(), size, content))?;
     tar.finish().context(|| "write the archive")?;
     tar.get_mut().flush().context(|| "write the archive")
 }
@@ -138,7 +136,9 @@ pub(crate) fn write_oci_directory(images: &[Saved], blobs: &Blobs, directory: &P
     check_empty(directory)?;
     create_private(&directory.join("blobs/sha256"))?;
     each_blob(images, blobs, |digest, _, mut content| {
-        write_new(&directory.join("blobs/sha256").join(digest.hex()), &mut content)
+        let place = directory.join(digest.place());
+        place.parent().map_or(Ok(()), create_private)?;
+        write_new(&place, &mut content)
     })?;
     write_new(&directory.join("oci-layout"), &mut &*LAYOUT)?;
     write_new(&directory.join("index.json"), &mut &index_of(images)?[..])

@@ -4,7 +4,7 @@ use super::manifest::Descriptor;
 use crate::dirs::create_private;
 use crate::error::{BestEffort, Context, Error, Result};
 use crate::sys::fault;
-use crate::types::digest::{Digest, Hashed};
+use crate::types::digest::{Algorithm, Digest, Hashed};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use std::collections::HashSet;
 use std::fs::File;
@@ -30,7 +30,7 @@ impl Blobs {
     }
 
     pub(crate) fn path(&self, digest: &Digest) -> PathBuf {
-        self.layout.join("blobs/sha256").join(digest.hex())
+        self.layout.join(digest.place())
     }
 
     /// Whether the blob is here with the size that the descriptor gives. A
@@ -56,7 +56,7 @@ impl Blobs {
         // as the digest tells. `images` reads two of these for each image.
         let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
         file.read_exact(&mut bytes).context(|| format!("read blob {digest}"))?;
-        if Digest::of(&bytes) != *digest {
+        if !digest.is_of(&bytes) {
             return Err(Error::failed(format!("blob {digest} is damaged"))
                 .hint("remove the image and pull or load it again"));
         }
@@ -65,28 +65,44 @@ impl Blobs {
 
     /// The blobs there are, each with the bytes that it takes on the disk.
     pub(crate) fn allocations(&self) -> Result<Vec<(Digest, u64)>> {
-        let dir = self.layout.join("blobs/sha256");
-        let entries = match std::fs::read_dir(&dir) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            result => result.context(|| format!("list {}", dir.display()))?,
-        };
-        let blob = |entry: std::fs::DirEntry| {
-            let digest = Digest::from_hex(entry.file_name().to_str()?).ok()?;
-            let bytes = entry.metadata().ok()?.blocks().saturating_mul(512);
-            Some((digest, bytes))
-        };
-        Ok(entries.filter_map(|entry| blob(entry.ok()?)).collect())
+        let mut all = Vec::new();
+        for algorithm in Algorithm::ALL {
+            let dir = self.folder(algorithm);
+            let entries = match std::fs::read_dir(&dir) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                result => result.context(|| format!("list {}", dir.display()))?,
+            };
+            let blob = |entry: std::fs::DirEntry| {
+                let digest = algorithm.digest(entry.file_name().to_str()?).ok()?;
+                let bytes = entry.metadata().ok()?.blocks().saturating_mul(512);
+                Some((digest, bytes))
+            };
+            all.extend(entries.filter_map(|entry| blob(entry.ok()?)));
+        }
+        Ok(all)
+    }
+
+    fn folder(&self, algorithm: Algorithm) -> PathBuf {
+        self.layout.join("blobs").join(algorithm.name())
     }
 
     /// The hex digits of the blobs there are, as their file names say.
     pub(super) fn names(&self) -> HashSet<String> {
-        let Ok(entries) = std::fs::read_dir(self.layout.join("blobs/sha256")) else { return HashSet::new() };
-        entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect()
+        let folders = Algorithm::ALL.into_iter().map(|algorithm| std::fs::read_dir(self.folder(algorithm)));
+        folders.flatten().flatten().filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect()
     }
 
     /// The bytes that a blob takes on the disk; none where it is not there.
     pub(crate) fn allocated(&self, digest: &Digest) -> u64 {
         std::fs::metadata(self.path(digest)).map_or(0, |meta| meta.blocks().saturating_mul(512))
+    }
+
+    /// The folder of a kind of digest that is rare is made with its first blob.
+    pub(super) fn make_room(&self, digest: &Digest) -> Result<()> {
+        match digest.algorithm() {
+            Algorithm::Sha256 => Ok(()),
+            rare @ Algorithm::Sha512 => create_private(&self.folder(rare)),
+        }
     }
 
     /// Removes a blob that nothing refers to; fine where it is gone already.
@@ -185,8 +201,14 @@ impl Ingest {
     /// A document of our own or a verified one: written, synced, published.
     pub(crate) fn put(&self, bytes: &[u8]) -> Result<Digest> {
         let digest = Digest::of(bytes);
-        if std::fs::metadata(self.blobs.path(&digest)).is_ok_and(|meta| meta.len() == bytes.len() as u64) {
-            return Ok(digest);
+        self.put_as(&digest, bytes)?;
+        Ok(digest)
+    }
+
+    /// The same, under a digest of these bytes that the caller has.
+    pub(crate) fn put_as(&self, digest: &Digest, bytes: &[u8]) -> Result<()> {
+        if std::fs::metadata(self.blobs.path(digest)).is_ok_and(|meta| meta.len() == bytes.len() as u64) {
+            return Ok(());
         }
         let mut writer = self.writer(bytes.len() as u64)?;
         writer.write_all(bytes).context(|| format!("write blob {digest}"))?;
@@ -194,13 +216,13 @@ impl Ingest {
         // found by its digest when it is unpacked, so layers are not synced.
         let sync = fault::point().and_then(|()| writer.out.inner().sync_data());
         sync.context(|| format!("write blob {digest}"))?;
-        self.publish(&writer.finish())?;
-        Ok(digest)
+        self.publish(&writer.finish().under(digest)?)
     }
 
     /// Makes a finished blob visible under its digest.
     pub(crate) fn publish(&self, spooled: &Spooled) -> Result<()> {
         let target = self.blobs.path(&spooled.digest);
+        self.blobs.make_room(&spooled.digest)?;
         fault::step();
         std::fs::rename(&spooled.path, &target).context(|| format!("publish blob {}", spooled.digest))
     }
@@ -251,6 +273,24 @@ pub(crate) struct Spooled {
 }
 
 impl Spooled {
+    /// The same blob under the digest that it is promised to have: where that is
+    /// of another kind than our own, it is read once more.
+    ///
+    /// # Errors
+    /// `Invalid` where it has another one.
+    pub(crate) fn under(mut self, wanted: &Digest) -> Result<Self> {
+        if self.digest.algorithm() != wanted.algorithm() {
+            let mut hashed = Hashed::with(std::io::sink(), wanted.algorithm());
+            std::io::copy(&mut self.open()?, &mut hashed).context(|| format!("read blob {wanted}"))?;
+            self.digest = hashed.finish().1;
+        }
+        if self.digest == *wanted {
+            Ok(self)
+        } else {
+            Err(Error::invalid(format!("blob {wanted} has other content: its digest is {}", self.digest)))
+        }
+    }
+
     pub(crate) fn open(&self) -> Result<File> {
         File::open(&self.path).context(|| format!("open {}", self.path.display()))
     }

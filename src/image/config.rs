@@ -5,7 +5,7 @@
 
 use super::manifest::or_default;
 use crate::error::{Context, Error, Result};
-use crate::types::digest::Digest;
+use crate::types::digest::{Algorithm, Digest};
 pub(crate) use crate::types::health::Healthcheck;
 use crate::types::platform::Platform;
 use jiff::Timestamp;
@@ -131,6 +131,12 @@ impl ImageConfig {
         }
         run.stop_signal.take_if(|signal| signal.is_empty());
         Ok(config)
+    }
+
+    /// A layer whose content is not named by sha256, as chain ids take it: such
+    /// an image is kept and given on, and cannot be run here.
+    pub(crate) fn foreign_layer(&self) -> Option<&Digest> {
+        self.rootfs.diff_ids.iter().find(|id| id.algorithm() != Algorithm::Sha256)
     }
 
     /// The chain ids of all layers, lowest first: image-spec, "Layer ChainID".

@@ -124,6 +124,34 @@ impl Manifest {
         }
         Some(self)
     }
+
+    /// # Errors
+    /// `Invalid`, saying why, where it is of something that cannot be run.
+    pub(crate) fn refuse_artifact(&self) -> Result<()> {
+        if !matches!(self.config.media_type.as_str(), OCI_CONFIG | DOCKER_CONFIG) {
+            let kind = self.artifact_type();
+            return Err(Error::invalid(format!("this is an artifact of type {kind:?}, not an image")));
+        }
+        let Some(layer) = self.layers.iter().find(|layer| !LAYERS.contains(&layer.media_type.as_str()))
+        else {
+            return Ok(());
+        };
+        let kind = &layer.media_type;
+        Err(if is_kept_elsewhere(kind) {
+            Error::invalid(format!(
+                "layer {} is kept outside registries ({kind}) and cannot be had",
+                layer.digest
+            ))
+        } else {
+            Error::invalid(format!("layer {} is of unknown type {kind:?}", layer.digest))
+        })
+    }
+}
+
+/// Layers that registries need not have: image-spec `layer.md`,
+/// "Non-Distributable Layers"; Docker's foreign layers.
+pub(crate) fn is_kept_elsewhere(media_type: &str) -> bool {
+    media_type.contains("nondistributable") || media_type.contains("foreign")
 }
 
 /// What a registry or a layout has under a name.
@@ -161,8 +189,21 @@ struct Shape {
 ///
 /// # Errors
 /// `Invalid` for a document that could be read as two things (CVE-2021-41190),
-/// for schema 1, for other types, and for more than the limits of this file.
+/// for schema 1, for other types, for artifacts, and for more than the limits
+/// of this file.
 pub(crate) fn parse(bytes: &[u8], served_as: Option<&str>) -> Result<Document> {
+    let document = parse_any(bytes, served_as)?;
+    if let Document::Manifest(manifest) = &document {
+        manifest.refuse_artifact()?;
+    }
+    Ok(document)
+}
+
+/// The same, and artifacts as well: whatever is in their config and layers.
+///
+/// # Errors
+/// Those of [`parse`] but for what an image must have.
+pub(crate) fn parse_any(bytes: &[u8], served_as: Option<&str>) -> Result<Document> {
     if bytes.len() as u64 > MANIFEST_MAX {
         return Err(Error::invalid(format!("the manifest has more than {MANIFEST_MAX} bytes")));
     }
@@ -238,21 +279,6 @@ fn parse_index(bytes: &[u8]) -> Result<Index> {
 
 fn parse_manifest(bytes: &[u8]) -> Result<Manifest> {
     let manifest: Manifest = serde_json::from_slice(bytes).context(|| "read the image manifest")?;
-    let config = manifest.config.media_type.as_str();
-    if !matches!(config, OCI_CONFIG | DOCKER_CONFIG) {
-        return Err(Error::invalid(format!("this is an artifact of type {config:?}, not an image")));
-    }
-    if let Some(layer) = manifest.layers.iter().find(|layer| !LAYERS.contains(&layer.media_type.as_str())) {
-        let kind = &layer.media_type;
-        return Err(if kind.contains("nondistributable") || kind.contains("foreign") {
-            Error::invalid(format!(
-                "layer {} is kept outside registries ({kind}) and cannot be had",
-                layer.digest
-            ))
-        } else {
-            Error::invalid(format!("layer {} is of unknown type {kind:?}", layer.digest))
-        });
-    }
     if manifest.layers.len() > LAYERS_MAX {
         return Err(Error::invalid(format!("the image has more than {LAYERS_MAX} layers")));
     }

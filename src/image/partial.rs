@@ -8,9 +8,8 @@ use super::blob::Blobs;
 use super::manifest::Descriptor;
 use crate::dirs::create_private;
 use crate::error::{BestEffort, Context, Error, Result};
-use crate::types::digest::Digest;
+use crate::types::digest::{Digest, Hasher};
 use rustix::fs::{FlockOperation, flock};
-use sha2::{Digest as _, Sha256};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
@@ -26,6 +25,7 @@ pub(crate) struct Partial {
     file: File,
     path: PathBuf,
     target: PathBuf,
+    digest: Digest,
     /// Bytes that are here.
     have: u64,
 }
@@ -65,7 +65,9 @@ impl Blobs {
                 file.set_len(0).context(action)?;
                 have = 0;
             }
-            return Ok(Some(Partial { file, target: self.path(&blob.digest), path, have }));
+            self.make_room(&blob.digest)?;
+            let digest = blob.digest.clone();
+            return Ok(Some(Partial { file, target: self.path(&digest), digest, path, have }));
         }
     }
 
@@ -119,7 +121,7 @@ impl Partial {
 
     /// All of the blob: what is here, then what `rest` gives, which is kept.
     pub(crate) fn arrive<R: Read>(&mut self, rest: R) -> Arrival<'_, R> {
-        Arrival { partial: self, rest, hasher: Sha256::new(), at: 0, cut: false }
+        Arrival { hasher: self.digest.algorithm().hasher(), partial: self, rest, at: 0, cut: false }
     }
 
     /// Makes the whole blob visible under its digest.
@@ -132,7 +134,7 @@ impl Partial {
 pub(crate) struct Arrival<'a, R> {
     partial: &'a mut Partial,
     rest: R,
-    hasher: Sha256,
+    hasher: Hasher,
     at: u64,
     cut: bool,
 }
@@ -156,7 +158,7 @@ impl<R> Arrival<'_, R> {
         if self.at != size {
             return Err(Error::invalid(format!("blob {wanted} has {} bytes instead of {size}", self.at)));
         }
-        let digest = Digest::finish(self.hasher);
+        let digest = self.hasher.finish();
         if digest != *wanted {
             return Err(Error::invalid(format!("blob {wanted} has other content: its digest is {digest}")));
         }

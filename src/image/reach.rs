@@ -3,18 +3,27 @@
 use super::manifest::{self, Descriptor, Document, MANIFEST_MAX, Manifest};
 use super::store::{Entry, ImageStore};
 use crate::error::{Context, Error, Result};
+use std::collections::HashSet;
 
 /// The documents and blobs of an entry.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Reach {
     /// Indexes and manifests, the entry's own first.
     pub(crate) documents: Vec<Descriptor>,
-    /// The manifests that are here.
+    /// The manifests of images that are here.
     pub(crate) manifests: Vec<Manifest>,
+    /// Those of what else is in an index: attestations, signatures. Their blobs
+    /// are kept where they are here, and nobody misses them.
+    pub(crate) others: Vec<Manifest>,
 }
 
+/// Indexes within indexes: more are nobody's.
+const DEPTH_MAX: u32 = 8;
+/// Documents of one entry.
+const DOCUMENTS_MAX: usize = 10_000;
+
 impl Reach {
-    /// Configs and layers.
+    /// Configs and layers of images.
     pub(crate) fn blobs(&self) -> impl Iterator<Item = &Descriptor> {
         self.manifests.iter().flat_map(|manifest| std::iter::once(&manifest.config).chain(&manifest.layers))
     }
@@ -34,11 +43,15 @@ pub(crate) fn reach(store: &ImageStore, entry: &Entry) -> Result<Reach> {
     let mut reach = Reach::default();
     let mut failure = None;
     let mut waiting = vec![(entry.0.clone(), 0)];
+    let mut seen = HashSet::new();
     while let Some((descriptor, depth)) = waiting.pop() {
+        if !seen.insert(descriptor.digest.clone()) || seen.len() > DOCUMENTS_MAX {
+            continue;
+        }
         let read = || -> Result<(u64, Document)> {
             let bytes = store.blobs().document(&descriptor.digest, MANIFEST_MAX)?;
             let document =
-                manifest::parse(&bytes, None).context(|| format!("manifest {}", descriptor.digest))?;
+                manifest::parse_any(&bytes, None).context(|| format!("manifest {}", descriptor.digest))?;
             Ok((bytes.len() as u64, document))
         };
         match read() {
@@ -47,15 +60,25 @@ pub(crate) fn reach(store: &ImageStore, entry: &Entry) -> Result<Reach> {
                 descriptor.size = size;
                 reach.documents.push(descriptor);
                 match document {
-                    Document::Manifest(manifest) => reach.manifests.push(manifest),
-                    Document::Index(index) if depth == 0 => {
-                        waiting.extend(index.manifests.into_iter().rev().map(|entry| (entry, 1)));
+                    Document::Manifest(manifest) => match manifest.refuse_artifact() {
+                        Ok(()) => reach.manifests.push(manifest),
+                        Err(error) if depth == 0 => return Err(error),
+                        Err(error) => {
+                            // A list may be of nothing else.
+                            if !entry.is_list() {
+                                failure.get_or_insert(error);
+                            }
+                            reach.others.push(manifest);
+                        }
+                    },
+                    Document::Index(index) if depth < DEPTH_MAX => {
+                        waiting.extend(index.manifests.into_iter().rev().map(|entry| (entry, depth + 1)));
                     }
                     Document::Index(_) => {}
                 }
             }
             Err(error) if depth == 0 => return Err(error),
-            // An attestation is no image, and is kept with its index.
+            // What cannot be read is kept with its index.
             Err(error) if store.blobs().path(&descriptor.digest).exists() => {
                 reach.documents.push(descriptor);
                 failure.get_or_insert(error);

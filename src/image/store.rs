@@ -43,6 +43,7 @@ const FORMER_NAMES: &str = "dev.coracle.image.former-names";
 /// Former names that are kept.
 const FORMER_MAX: usize = 50;
 
+const INDEX: &str = "index.json";
 /// Bytes of `index.json`: some hundred thousand names.
 const INDEX_MAX: u64 = 64 << 20;
 
@@ -187,7 +188,7 @@ impl ImageStore {
 
     /// All entries; none where there is no store yet.
     pub(crate) fn entries(&self) -> Result<Vec<Entry>> {
-        Ok(self.index()?.manifests.into_iter().map(Entry).collect())
+        Ok(self.index(INDEX)?.manifests.into_iter().map(Entry).collect())
     }
 
     /// Changes the entries under the lock; the new index is on disk before
@@ -204,14 +205,14 @@ impl ImageStore {
         then: impl FnOnce(&[Entry], T) -> Result<U>,
     ) -> Result<U> {
         let _lock = self.lock(FlockOperation::LockExclusive)?;
-        let mut index = self.index()?;
+        let mut index = self.index(INDEX)?;
         let mut entries: Vec<Entry> = std::mem::take(&mut index.manifests).into_iter().map(Entry).collect();
         let before = entries.clone();
         let value = change(&mut entries)?;
         if entries != before {
             index.manifests = entries.iter().map(|entry| entry.0.clone()).collect();
             let bytes = serde_json::to_vec(&index).context(|| "write the image index")?;
-            replace(&self.dir.join("index.json"), &bytes)?;
+            replace(&self.dir.join(INDEX), &bytes)?;
         }
         if entries.is_empty() {
             listing::forget(&self.blobs);
@@ -293,8 +294,9 @@ impl ImageStore {
         StoredImage::new(id, digest, size, manifest, config)
     }
 
-    fn index(&self) -> Result<Index> {
-        let path = self.dir.join("index.json");
+    /// One of the layout's lists; empty where it is not there.
+    pub(super) fn index(&self, name: &str) -> Result<Index> {
+        let path = self.dir.join(name);
         let file = match File::open(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Index::default()),
             result => result.context(|| format!("open {}", path.display()))?,
@@ -322,7 +324,8 @@ impl ImageStore {
 
 impl StoredImage {
     /// # Errors
-    /// `Invalid` where manifest and config disagree about the layers.
+    /// `Invalid` where manifest and config disagree about the layers, and where
+    /// these are not named by sha256.
     pub(crate) fn new(
         id: Digest,
         manifest_digest: Digest,
@@ -334,6 +337,10 @@ impl StoredImage {
         if layers != diff_ids {
             return Err(Error::invalid(format!("the image has {layers} layers but {diff_ids} diff ids")));
         }
+        if let Some(id) = config.foreign_layer() {
+            return Err(Error::invalid(format!("the image's layer {id} is not named by its sha256 digest"))
+                .hint("have it built anew: the contents of layers are named by sha256"));
+        }
         Ok(Self { id, manifest_digest, manifest_size, manifest, config })
     }
 
@@ -344,7 +351,7 @@ impl StoredImage {
 }
 
 /// Writes `bytes` to a temporary file beside `path`, syncs it and renames it.
-fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     let temporary = path.with_extension(format!("new.{}", std::process::id()));
     let write = || -> std::io::Result<()> {
         fault::point()?;

@@ -4,8 +4,7 @@
 
 use super::blob::Blobs;
 use crate::error::{Context, Result};
-use crate::types::digest::Digest;
-use sha2::{Digest as _, Sha256};
+use crate::types::digest::{Digest, Hasher};
 use std::fs::File;
 use std::io::{Read, Take};
 
@@ -17,7 +16,7 @@ pub(crate) struct Verified {
     file: Take<File>,
     digest: Digest,
     /// Until the end was reached.
-    hasher: Option<Sha256>,
+    hasher: Option<Hasher>,
 }
 
 impl Blobs {
@@ -28,7 +27,11 @@ impl Blobs {
     pub(crate) fn verified(&self, digest: &Digest) -> Result<Verified> {
         let file = self.open(digest)?;
         let length = file.metadata().context(|| format!("look at blob {digest}"))?.len();
-        Ok(Verified { file: file.take(length), digest: digest.clone(), hasher: Some(Sha256::new()) })
+        Ok(Verified {
+            file: file.take(length),
+            digest: digest.clone(),
+            hasher: Some(digest.algorithm().hasher()),
+        })
     }
 }
 
@@ -41,7 +44,7 @@ impl Read for Verified {
         let ended = self.file.limit() == 0 || (count == 0 && !buffer.is_empty());
         if ended
             && let Some(hasher) = self.hasher.take()
-            && Digest::finish(hasher) != self.digest
+            && hasher.finish() != self.digest
         {
             let text =
                 format!("blob {} is damaged: `coracle system check --repair` gets it again", self.digest);

@@ -126,7 +126,7 @@ pub(crate) fn small_blob(client: &Client, digest: &Digest, size: u64) -> Result<
     if let Err(error) = stream.read_to_end(&mut bytes) {
         return Err(stream.failure().unwrap_or_else(|| Error::invalid(format!("blob {digest}: {error}"))));
     }
-    if bytes.len() as u64 != size || Digest::of(&bytes) != *digest {
+    if bytes.len() as u64 != size || !digest.is_of(&bytes) {
         return Err(Error::invalid(format!("the registry sent other content for {digest}")));
     }
     Ok(bytes)

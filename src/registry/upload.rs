@@ -125,7 +125,7 @@ impl Client {
     /// `Failed` where the registry refuses it, or stored something else.
     pub(crate) fn put_manifest(&self, name: &str, media_type: &str, bytes: &[u8]) -> Result<Digest> {
         let what = format!("manifest {name} of {}", self.endpoint.repository());
-        let digest = Digest::of(bytes);
+        let digest = Digest::parse(name).map_or_else(|_| Digest::of(bytes), |named| named.again(bytes));
         let path = format!("manifests/{name}");
         self.with_retries(|| {
             let response = self.call(Call {
@@ -262,8 +262,9 @@ fn post(path: &str) -> Call<'_> {
 
 /// A registry that says which digest it stored must say ours.
 fn stored_as(response: &Response<Body>, digest: &Digest) -> Result<(), Failure> {
+    let of_its_kind = format!("{}:", digest.algorithm().name());
     match header(response, "docker-content-digest") {
-        Some(stored) if stored != digest.to_string() && stored.starts_with("sha256:") => {
+        Some(stored) if stored != digest.to_string() && stored.starts_with(&of_its_kind) => {
             Err(Error::failed(format!("the registry stored {stored:?} instead of {digest}")).into())
         }
         _ => Ok(()),

@@ -46,13 +46,16 @@ impl Reference {
         if text.len() > NAME_MAX + TAG_MAX + 80 {
             return Err(invalid("it is too long"));
         }
-        let (rest, digest) = match text.split_once('@') {
-            Some((rest, digest)) => (
-                rest,
-                Some(Digest::parse(digest).map_err(|_| invalid("the digest is not sha256:<64 hex digits>"))?),
-            ),
-            None => (text, None),
-        };
+        let (rest, digest) =
+            match text.split_once('@') {
+                Some((rest, digest)) => (
+                    rest,
+                    Some(Digest::parse(digest).map_err(|_| {
+                        invalid("the digest is neither sha256:<64 hex digits> nor sha512:<128>")
+                    })?),
+                ),
+                None => (text, None),
+            };
         let (name, tag) = split_tag(rest);
         if tag.is_some_and(|tag| !is_tag(tag)) {
             return Err(invalid(

@@ -58,6 +58,7 @@ mod process;
 mod prune;
 mod publish;
 mod registry;
+mod registry_artifacts;
 mod registry_serve;
 mod registry_transport;
 mod search;

@@ -11,13 +11,13 @@ use std::time::Duration;
 const SKOPEO: Need = Need::Program("skopeo");
 
 /// A server of the sandbox's store on a port that the kernel chose.
-struct Server {
+pub(crate) struct Server {
     /// `127.0.0.1:PORT`
-    address: String,
+    pub(crate) address: String,
     _running: Running,
 }
 
-fn serve(sandbox: &Sandbox, words: &[&str]) -> Server {
+pub(crate) fn serve(sandbox: &Sandbox, words: &[&str]) -> Server {
     let mut running = sandbox.spawn([&["registry", "serve", "--listen", "127.0.0.1:0"], words].concat());
     running.wait_for("\n");
     let address = running.said().trim().rsplit_once("//").unwrap().1.to_owned();
@@ -25,7 +25,7 @@ fn serve(sandbox: &Sandbox, words: &[&str]) -> Server {
 }
 
 /// A second user of the machine, so to say: a store of its own.
-fn elsewhere(sandbox: &Sandbox, words: &[&str]) -> Output {
+pub(crate) fn elsewhere(sandbox: &Sandbox, words: &[&str]) -> Output {
     let mut command = sandbox.tool(words);
     command.env("XDG_DATA_HOME", sandbox.folder("elsewhere"));
     Running::start(command).wait()
@@ -38,7 +38,7 @@ fn skopeo(sandbox: &Sandbox, words: &[&str]) -> Output {
 }
 
 /// Sends bytes and gives what comes back until the server closes.
-fn talk(address: &str, bytes: &[u8]) -> String {
+pub(crate) fn talk(address: &str, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     // It may refuse before it has read everything.
@@ -48,7 +48,7 @@ fn talk(address: &str, bytes: &[u8]) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-fn get(address: &str, path: &str, more: &str) -> String {
+pub(crate) fn get(address: &str, path: &str, more: &str) -> String {
     talk(
         address,
         format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{more}\r\n").as_bytes(),
@@ -56,7 +56,7 @@ fn get(address: &str, path: &str, more: &str) -> String {
 }
 
 #[track_caller]
-fn status(answer: &str, code: u16) {
+pub(crate) fn status(answer: &str, code: u16) {
     assert!(answer.starts_with(&format!("HTTP/1.1 {code} ")), "not {code}: {answer}");
 }
 

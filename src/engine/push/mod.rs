@@ -215,7 +215,7 @@ impl Push<'_> {
                     (image.bytes.clone(), own.unwrap_or_else(|| OCI_MANIFEST.to_owned()))
                 }
             };
-            let digest = Digest::of(&bytes);
+            let digest = image.digest.again(&bytes);
             if index.is_some() {
                 self.client.put_manifest(&digest.to_string(), &media_type, &bytes)?;
             }

@@ -8,6 +8,7 @@
 mod auth;
 mod http;
 mod page;
+mod pushed;
 mod removal;
 mod routes;
 mod socket;

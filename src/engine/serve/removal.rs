@@ -28,30 +28,36 @@ impl Registry {
         }
         let mut gone: Vec<Entry> = Vec::new();
         let mut known = false;
-        let changed = self.store.update(|entries| {
-            let Some(found) = place(entries, name) else { return Ok(()) };
-            known = true;
-            let tagged = format!("{found}:{under}");
+        let changed = self.store.update_with_artifacts(|images, artifacts| {
+            let named: Vec<Entry> = images.iter().chain(artifacts.iter()).cloned().collect();
+            let found = place(&named, name);
+            known = found.is_some();
             let goes = |entry: &Entry| match &digest {
+                // What has no name any more is in no other repository.
                 Some(digest) => {
-                    let here = entry.name().is_none_or(|name| name.repository() == found);
+                    let here = entry.name().is_none_or(|name| Some(name.repository()) == found);
                     here && entry.manifest_digest() == *digest
                 }
-                None => entry.name_text() == Some(&tagged),
+                None => {
+                    found.as_ref().is_some_and(|found| entry.name_text() == Some(&format!("{found}:{under}")))
+                }
             };
-            gone = entries.iter().filter(|entry| goes(entry)).cloned().collect();
-            entries.retain(|entry| !goes(entry));
-            if digest.is_none()
-                && let Some(entry) = gone.first()
-            {
-                names::assign(entries, entry.clone(), None);
+            for entries in [images, artifacts] {
+                let going: Vec<Entry> = entries.iter().filter(|entry| goes(entry)).cloned().collect();
+                entries.retain(|entry| !goes(entry));
+                if digest.is_none()
+                    && let Some(entry) = going.first()
+                {
+                    names::assign(entries, entry.clone(), None);
+                }
+                gone.extend(going);
             }
             Ok(())
         });
         if changed.is_err() {
             return broken();
         }
-        if !known {
+        if gone.is_empty() && !known {
             return unknown_name(name);
         }
         if gone.is_empty() {
@@ -97,7 +103,7 @@ impl Registry {
     /// What says in its `subject` that it belongs to `digest`.
     pub(super) fn referrers(&self, digest: &str, request: &Request) -> Response {
         let Ok(subject) = Digest::parse(digest) else { return bad_digest() };
-        let Ok(entries) = self.store.entries() else { return broken() };
+        let Ok(entries) = self.known() else { return broken() };
         let wanted = request.query("artifactType");
         let mut seen: Vec<Digest> = Vec::new();
         let mut found: Vec<Value> = Vec::new();
@@ -121,7 +127,7 @@ impl Registry {
     /// The descriptor of a manifest, where it refers to `subject`.
     fn referrer(&self, digest: &Digest, subject: &Digest) -> Option<Value> {
         let bytes = self.store.blobs().document(digest, MANIFEST_MAX).ok()?;
-        let document = manifest::parse(&bytes, None).ok()?;
+        let document = manifest::parse_any(&bytes, None).ok()?;
         if subject_of(&document).as_ref() != Some(subject) {
             return None;
         }

@@ -107,7 +107,7 @@ impl Registry {
 
     /// The repositories by the names that a user would pull them under.
     fn catalog(&self, request: &Request) -> Response {
-        match self.store.entries() {
+        match self.known() {
             Ok(entries) => {
                 let names: BTreeSet<String> =
                     entries.iter().filter_map(Entry::name).map(|name| repository(&name)).collect();
@@ -117,8 +117,15 @@ impl Registry {
         }
     }
 
+    /// Images, lists and artifacts.
+    pub(super) fn known(&self) -> Result<Vec<Entry>> {
+        let mut known = self.store.entries()?;
+        known.extend(self.store.artifacts()?);
+        Ok(known)
+    }
+
     fn tags(&self, name: &str, request: &Request) -> Response {
-        let Ok(entries) = self.store.entries() else { return broken() };
+        let Ok(entries) = self.known() else { return broken() };
         let Some(found) = place(&entries, name) else { return unknown_name(name) };
         let of_repository = |entry: &Entry| entry.name().filter(|name| name.repository() == found)?.tag;
         let tags: BTreeSet<String> = entries.iter().filter_map(of_repository).collect();
@@ -126,7 +133,7 @@ impl Registry {
     }
 
     fn manifest(&self, name: &str, reference: &str) -> Response {
-        let Ok(entries) = self.store.entries() else { return broken() };
+        let Ok(entries) = self.known() else { return broken() };
         let digest = match Digest::parse(reference) {
             Ok(digest) => Some(digest).filter(|digest| self.has_manifest(&entries, digest)),
             Err(_) if reference.contains(':') => {
@@ -142,7 +149,7 @@ impl Registry {
         let document = digest.as_ref().and_then(|digest| {
             let bytes = self.store.blobs().document(digest, MANIFEST_MAX).ok()?;
             // A config or a layer is no manifest, whatever the client calls it.
-            let document = manifest::parse(&bytes, None).ok()?;
+            let document = manifest::parse_any(&bytes, None).ok()?;
             Some((digest, bytes, media_type(&document)))
         });
         let Some((digest, bytes, media_type)) = document else {
@@ -157,7 +164,7 @@ impl Registry {
         let Ok(digest) = Digest::parse(digest) else {
             return bad_digest();
         };
-        let known = || self.store.entries().is_ok_and(|entries| place(&entries, name).is_some());
+        let known = || self.known().is_ok_and(|entries| place(&entries, name).is_some());
         // While it is pushed, a repository has no name yet.
         if !self.is_writable() && !known() {
             return unknown_name(name);
@@ -251,7 +258,7 @@ fn unsupported() -> Response {
 }
 
 pub(super) fn bad_digest() -> Response {
-    Response::error(400, "DIGEST_INVALID", "a digest is sha256:<64 hex digits>")
+    Response::error(400, "DIGEST_INVALID", "a digest is sha256:<64 hex digits> or sha512:<128 hex digits>")
 }
 
 pub(super) fn broken() -> Response {

@@ -93,14 +93,14 @@ impl Load<'_> {
     ) -> Result<Loaded> {
         let Self { ingest, store, .. } = self;
         let config = self.blob(&manifest.config, layout)?.read(CONFIG_MAX)?;
-        ingest.put(&config)?;
+        ingest.put_as(&manifest.config.digest, &config)?;
         let config = ImageConfig::parse(&config)?;
         for layer in &manifest.layers {
             if !store.blobs().contains(layer) {
                 ingest.publish(&self.blob(layer, layout)?)?;
             }
         }
-        ingest.put(bytes)?;
+        ingest.put_as(&entry.digest, bytes)?;
         let id = manifest.config.digest.clone();
         let mut manifest = manifest;
         // The bytes stay; this is what the entry is made from.
@@ -121,22 +121,19 @@ impl Load<'_> {
 
     /// A blob, verified.
     fn blob(&self, descriptor: &Descriptor, layout: Layout) -> Result<Spooled> {
-        let hex = descriptor.digest.hex();
         match layout {
-            Layout::Oci => self.verified(descriptor, &format!("blobs/sha256/{hex}")),
-            Layout::Flat => self.verified(descriptor, hex),
+            Layout::Oci => self.verified(descriptor, &descriptor.digest.place()),
+            Layout::Flat => self.verified(descriptor, descriptor.digest.hex()),
         }
     }
 
     fn verified(&self, descriptor: &Descriptor, name: &str) -> Result<Spooled> {
         let spooled = self.archive.needed(name, self.ingest)?;
-        if spooled.digest != descriptor.digest || spooled.size != descriptor.size {
-            return Err(Error::invalid(format!(
-                "blob {} of the archive has other content",
-                descriptor.digest
-            )));
+        let other = || Error::invalid(format!("blob {} of the archive has other content", descriptor.digest));
+        if spooled.size != descriptor.size {
+            return Err(other());
         }
-        Ok(spooled)
+        spooled.under(&descriptor.digest).map_err(|_| other())
     }
 }
 
