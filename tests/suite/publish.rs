@@ -248,6 +248,14 @@ fn datagrams_wait_until_the_receiver_has_room() {
     };
     assert!(counter("InDatagrams") > 500, "{snmp}");
     assert_eq!(counter("RcvbufErrors"), 0, "{snmp}");
+    // Nor of the answers, while the client did not read: the last column of
+    // /proc/net/udp.
+    let port = format!(":{:04X} ", client.local_addr().unwrap().port());
+    let sockets = std::fs::read_to_string("/proc/net/udp").unwrap();
+    let own = sockets
+        .lines()
+        .find(|line| line.split_once(": ").is_some_and(|(_, rest)| rest[8..].starts_with(&port)));
+    assert_eq!(own.and_then(|line| line.split_whitespace().last()), Some("0"), "{sockets}");
 }
 
 #[test]

@@ -11,6 +11,7 @@
 
 mod backlog;
 pub(crate) mod bind;
+mod brake;
 mod inside;
 mod options;
 mod poll;

@@ -10,6 +10,7 @@ use super::udp::{self, Flows, Next};
 use super::{FromServer, ToServer};
 use crate::channel::Channel;
 use crate::error::{BestEffort, Context, Error, Result};
+use crate::network::netlink::Diagnosis;
 use crate::network::power;
 use crate::sys::namespace::bring_interface_up;
 use crate::sys::socket::receive_fd;
@@ -38,7 +39,16 @@ pub(crate) type Monitor = Channel<FromServer, ToServer>;
 #[derive(Debug)]
 pub(super) struct Listener {
     pub(super) socket: OwnedFd,
-    port: Port,
+    /// In the container.
+    pub(super) port: Port,
+}
+
+impl Listener {
+    /// The port of the host; 0 where the socket does not tell.
+    pub(super) fn host_port(&self) -> u16 {
+        let name = rustix::net::getsockname(&self.socket).ok();
+        name.and_then(|name| SocketAddr::try_from(name).ok()).map_or(0, |name| name.port())
+    }
 }
 
 /// Serves until the monitor closes its end. `confine` takes from this process
@@ -52,6 +62,8 @@ pub(crate) fn serve(mut monitor: Monitor, confine: impl FnOnce() -> Result<()>) 
         return Ok(());
     };
     let namespace = next_fd(&monitor)?;
+    // Of the network that clients are in: it stays there.
+    let host = Diagnosis::open().ok();
     move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
         .context(|| "enter the container's network namespace")?;
     drop(namespace);
@@ -71,7 +83,7 @@ pub(crate) fn serve(mut monitor: Monitor, confine: impl FnOnce() -> Result<()>) 
         monitor,
         inside,
         routes,
-        flows: Flows::new(),
+        flows: Flows::new(host),
         pool: Pool::new(),
         listeners: BTreeMap::new(),
         links: Vec::new(),
@@ -146,7 +158,10 @@ impl Server {
                     }
                     Token::Listener(number) => self.take(number),
                     Token::Link(number) => self.advance(number),
-                    Token::Flow(number) => self.flows.answer(number, &self.listeners),
+                    Token::Flow(number) => {
+                        let (flows, ground) = self.datagrams();
+                        flows.answer(number, &ground);
+                    }
                 }
             }
             for number in std::mem::take(&mut self.queue) {
@@ -209,8 +224,8 @@ impl Server {
     }
 
     fn datagrams(&mut self) -> (&mut Flows, udp::Ground<'_>) {
-        let ground = udp::Ground { inside: &mut self.inside, routes: &mut self.routes, poll: &self.poll };
-        (&mut self.flows, ground)
+        let Self { inside, routes, poll, listeners, .. } = self;
+        (&mut self.flows, udp::Ground { inside, routes, poll, listeners })
     }
 
     fn watch_udp(&mut self, port: u16) {
@@ -228,10 +243,10 @@ impl Server {
         for _ in 0..ACCEPTS {
             let Some(listener) = self.listeners.get(&number) else { return };
             if listener.port.protocol == Protocol::Udp {
-                let Self { inside, routes, poll, .. } = self;
-                let mut ground = udp::Ground { inside, routes, poll };
-                let next = self.flows.take(number, &listener.socket, listener.port.number, &mut ground);
-                if next == Next::AfterNap && self.poll.remove(&listener.socket).is_ok() {
+                let Self { inside, routes, poll, listeners, flows, .. } = &mut *self;
+                let next = flows.take(number, &mut udp::Ground { inside, routes, poll, listeners });
+                let Some(listener) = listeners.get(&number) else { return };
+                if next == Next::AfterNap && poll.remove(&listener.socket).is_ok() {
                     self.paused.push(number);
                 }
                 return;

@@ -1,7 +1,9 @@
 //! Datagrams. Each client of a published port has a socket inside, with the
-//! client's address, for as long as the two speak with each other.
+//! client's address, for as long as the two speak with each other. Neither is
+//! sent more than it has room for: see `brake`.
 
 use super::backlog::Backlog;
+use super::brake::{Brake, Lane};
 use super::inside::{Inside, Way, bind_as, socket};
 use super::poll::{Poll, Token};
 use super::routes::Routes;
@@ -31,10 +33,6 @@ const TURN: usize = 8;
 /// again: at first, and where that was not enough several times.
 const FIRST_NAP: Duration = Duration::from_micros(100);
 const LONGEST_NAP: Duration = Duration::from_millis(1);
-/// More than so many datagrams in so much time are not fetched one by one: each
-/// time they get a nap to come in, and go on together.
-const BUSY: usize = 32;
-const WINDOW: Duration = Duration::from_millis(1);
 
 /// A client as it is known: the socket that it speaks to, its address, ours.
 type Key = (u32, SocketAddr, IpAddr);
@@ -47,7 +45,22 @@ struct Flow {
     shown: Option<IpAddr>,
     used: Instant,
     answered: bool,
-    backlog: Backlog,
+    /// What the container has no room for, and what the client has none for.
+    inward: Backlog,
+    outward: Backlog,
+}
+
+impl Flow {
+    /// To the container.
+    fn lane_in(&mut self, number: u32) -> Lane<'_> {
+        Lane { number, socket: self.socket.as_fd(), to: None, backlog: &mut self.inward }
+    }
+
+    /// To the client.
+    fn lane_out<'a>(&'a mut self, number: u32, listener: &'a Listener) -> Lane<'a> {
+        let to = Some((self.key.1, self.key.2));
+        Lane { number, socket: listener.socket.as_fd(), to, backlog: &mut self.outward }
+    }
 }
 
 /// All clients of UDP.
@@ -60,17 +73,16 @@ pub(super) struct Flows {
     /// How many have a route to this address.
     routes: HashMap<IpAddr, usize>,
     looked: Instant,
-    /// Tells about receivers, where the kernel does.
-    diagnosis: Option<Diagnosis>,
-    /// Those with a backlog, and the bytes of all these.
-    waiting: Vec<u32>,
+    /// To containers, and to clients.
+    inward: Brake,
+    outward: Brake,
+    /// Bytes that wait, in both directions.
     waiting_bytes: usize,
     nap: Duration,
     /// The end of the nap.
     next: Instant,
-    /// Datagrams taken since then.
-    taken: usize,
-    window: Instant,
+    /// Whose sockets inside are not read before the nap is over.
+    paused: Vec<u32>,
 }
 
 /// When a socket of the host is read again.
@@ -85,11 +97,13 @@ pub(super) struct Ground<'a> {
     pub(super) inside: &'a mut Inside,
     pub(super) routes: &'a mut Routes,
     pub(super) poll: &'a Poll,
+    pub(super) listeners: &'a BTreeMap<u32, Listener>,
 }
 
 impl Flows {
-    /// For the network namespace that this process is in.
-    pub(super) fn new() -> Self {
+    /// For the network namespace that this process is in. `host` tells about the
+    /// sockets of clients on this machine.
+    pub(super) fn new(host: Option<Diagnosis>) -> Self {
         Self {
             batch: Batch::new(),
             clients: Vec::new(),
@@ -97,19 +111,18 @@ impl Flows {
             known: HashMap::new(),
             routes: HashMap::new(),
             looked: Instant::now(),
-            diagnosis: Diagnosis::open().ok(),
-            waiting: Vec::new(),
+            inward: Brake::new(Diagnosis::open().ok()),
+            outward: Brake::new(host),
             waiting_bytes: 0,
             nap: FIRST_NAP,
             next: Instant::now(),
-            taken: 0,
-            window: Instant::now(),
+            paused: Vec::new(),
         }
     }
 
     /// When it is to be called again at the latest; `None` where nobody waits.
     pub(super) fn patience(&self) -> Option<Duration> {
-        if self.is_waiting() {
+        if self.is_waiting() || !self.paused.is_empty() {
             return Some(self.nap_left());
         }
         (!self.known.is_empty()).then_some(TICK)
@@ -122,7 +135,7 @@ impl Flows {
 
     /// Whether there is a receiver without room.
     fn is_waiting(&self) -> bool {
-        !self.waiting.is_empty()
+        self.inward.is_waiting() || self.outward.is_waiting()
     }
 
     fn lie_down(&mut self, nap: Duration) {
@@ -131,30 +144,30 @@ impl Flows {
 
     /// Passes on what has come to a socket of the host. Whether that may be read
     /// again at once, or after the nap.
-    pub(super) fn take(&mut self, number: u32, socket: &OwnedFd, port: u16, ground: &mut Ground<'_>) -> Next {
+    pub(super) fn take(&mut self, number: u32, ground: &mut Ground<'_>) -> Next {
+        let listeners = ground.listeners;
+        let Some(listener) = listeners.get(&number) else { return Next::AtOnce };
+        let mut is_busy = false;
         for _ in 0..TURN {
-            let Ok(count) = self.batch.receive(socket.as_fd()) else { break };
+            let Ok(count) = self.batch.receive(listener.socket.as_fd()) else { break };
             let keys: Vec<Option<Key>> =
                 (0..count).map(|at| Some((number, self.batch.peer(at)?, self.batch.local(at)?))).collect();
             let mut start = 0;
             while start < count {
                 let same = keys[start..].iter().take_while(|key| **key == keys[start]).count();
                 if let Some(key) = keys[start] {
-                    self.pass(key, start..start + same, port, ground);
+                    self.pass(key, start..start + same, listener, ground);
                 }
                 start += same;
             }
-            self.taken += count;
+            is_busy = self.inward.is_busy(count);
             if count < BATCH {
                 break;
             }
         }
-        if self.window.elapsed() > WINDOW {
-            (self.window, self.taken) = (Instant::now(), 0);
-        }
         if self.is_waiting() {
             Next::AfterNap
-        } else if self.taken > BUSY {
+        } else if is_busy {
             self.lie_down(FIRST_NAP);
             Next::AfterNap
         } else {
@@ -163,85 +176,67 @@ impl Flows {
     }
 
     /// Passes on what the container has said to a client.
-    pub(super) fn answer(&mut self, number: u32, listeners: &BTreeMap<u32, Listener>) {
+    pub(super) fn answer(&mut self, number: u32, ground: &Ground<'_>) {
+        let rested = !self.is_waiting() && self.paused.is_empty();
+        let Some(Some(flow)) = self.clients.get_mut(number as usize) else { return };
+        let Some(listener) = ground.listeners.get(&flow.key.0) else { return };
+        let mut is_busy = false;
         for _ in 0..TURN {
-            let Some(Some(flow)) = self.clients.get_mut(number as usize) else { return };
             let count = match self.batch.receive(flow.socket.as_fd()) {
                 Ok(count) => count,
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
                 // Nobody listens inside: the client learns it by silence.
                 Err(_) => continue,
             };
             flow.answered = true;
             flow.used = Instant::now();
-            let (listener, client, local) = flow.key;
-            let Some(Listener { socket, .. }) = listeners.get(&listener) else { return };
-            let mut start = 0;
-            while start < count {
-                match self.batch.send(socket.as_fd(), start..count, Some((client, local))) {
-                    Ok(sent) => start += sent.max(1),
-                    // One that cannot be sent is lost, as datagrams may be.
-                    Err(_) => start += 1,
-                }
+            let bytes = &mut self.waiting_bytes;
+            self.outward.pass(&mut flow.lane_out(number, listener), 0..count, &mut self.batch, bytes);
+            is_busy = self.outward.is_busy(count);
+            if count < BATCH {
+                break;
+            }
+        }
+        // Others' answers do not wait for this client.
+        if (is_busy || !flow.outward.is_empty()) && ground.poll.remove(&flow.socket).is_ok() {
+            self.paused.push(number);
+            if rested {
+                self.lie_down(FIRST_NAP);
             }
         }
     }
 
-    fn pass(&mut self, key: Key, which: Range<usize>, port: u16, ground: &mut Ground<'_>) {
+    fn pass(&mut self, key: Key, which: Range<usize>, listener: &Listener, ground: &mut Ground<'_>) {
         let (number, sent) = match self.known.get(&key) {
             Some(number) => (*number, 0),
-            None => match self.open(key, which.start, port, ground) {
+            None => match self.open(key, which.start, listener, ground) {
                 Some(number) => (number, 1),
                 None => return,
             },
         };
+        let rested = !self.is_waiting();
         let Some(Some(flow)) = self.clients.get_mut(number as usize) else { return };
         flow.used = Instant::now();
-        let mut rest = which.start + sent..which.end;
-        let mut is_full = false;
-        if flow.backlog.is_empty() {
-            while !rest.is_empty() {
-                let lengths = rest.clone().map(|at| self.batch.bytes(at).len());
-                let count = flow.backlog.fitting(lengths, &mut self.diagnosis);
-                if count == 0 {
-                    is_full = true;
-                    break;
-                }
-                send(&mut self.batch, &flow.socket, rest.start..rest.start + count);
-                rest.start += count;
-            }
-        }
-        for at in rest {
-            flow.backlog.keep(self.batch.bytes(at), flow.used, &mut self.waiting_bytes);
-        }
-        if is_full {
-            if self.waiting.is_empty() {
-                self.lie_down(FIRST_NAP);
-            }
-            self.waiting.push(number);
+        let (which, bytes) = (which.start + sent..which.end, &mut self.waiting_bytes);
+        self.inward.pass(&mut flow.lane_in(number), which, &mut self.batch, bytes);
+        if rested && self.is_waiting() {
+            self.lie_down(FIRST_NAP);
         }
     }
 
     /// Sends what waits, as far as there is room for it now.
-    fn go_on(&mut self) {
+    fn go_on(&mut self, ground: &Ground<'_>) {
         let now = Instant::now();
+        let (batch, bytes) = (&mut self.batch, &mut self.waiting_bytes);
         let mut moved = false;
-        for number in std::mem::take(&mut self.waiting) {
+        for number in self.inward.due() {
             let Some(Some(flow)) = self.clients.get_mut(number as usize) else { continue };
-            flow.backlog.forget_old(now, &mut self.waiting_bytes);
-            while !flow.backlog.is_empty() {
-                let count = flow.backlog.ready(&mut self.diagnosis);
-                if count == 0 {
-                    break;
-                }
-                self.batch.load(flow.backlog.waiting().take(count));
-                send(&mut self.batch, &flow.socket, 0..count);
-                flow.backlog.forget(count, &mut self.waiting_bytes);
-                moved = true;
-            }
-            if !flow.backlog.is_empty() {
-                self.waiting.push(number);
-            }
+            moved |= self.inward.go_on(&mut flow.lane_in(number), now, batch, bytes);
+        }
+        for number in self.outward.due() {
+            let Some(Some(flow)) = self.clients.get_mut(number as usize) else { continue };
+            let Some(listener) = ground.listeners.get(&flow.key.0) else { continue };
+            moved |= self.outward.go_on(&mut flow.lane_out(number, listener), now, batch, bytes);
         }
         self.lie_down(if moved { FIRST_NAP } else { (self.nap * 2).min(LONGEST_NAP) });
     }
@@ -249,7 +244,8 @@ impl Flows {
     /// A socket for a new client: by its own family, and where nobody listens
     /// there, by the other. Its first datagram is sent, since that is how it is
     /// found out: inside one machine the refusal is there when the call returns.
-    fn open(&mut self, key: Key, first: usize, port: u16, ground: &mut Ground<'_>) -> Option<u32> {
+    fn open(&mut self, key: Key, first: usize, listener: &Listener, ground: &mut Ground<'_>) -> Option<u32> {
+        let port = listener.port.number;
         if self.known.len() >= MANY {
             self.forget(Duration::from_secs(1), ANSWERED, ground);
             if self.known.len() >= MANY {
@@ -275,9 +271,10 @@ impl Flows {
             }
             let to = SocketAddr::new(way.own, port);
             let from = rustix::net::getsockname(&socket).ok().and_then(|name| name.try_into().ok());
-            let backlog = Backlog::new(from.unwrap_or(key.1), to);
+            let inward = Backlog::new(from.unwrap_or(key.1), to);
+            let outward = Backlog::new(SocketAddr::new(key.2, listener.host_port()), key.1);
             let used = Instant::now();
-            return self.insert(Flow { key, socket, shown, used, answered: false, backlog }, ground);
+            return self.insert(Flow { key, socket, shown, used, answered: false, inward, outward }, ground);
         }
         None
     }
@@ -300,8 +297,15 @@ impl Flows {
 
     /// Sends what waits; forgets clients that are silent.
     pub(super) fn tick(&mut self, ground: &mut Ground<'_>) {
-        if self.is_waiting() && self.nap_left().is_zero() {
-            self.go_on();
+        if self.nap_left().is_zero() {
+            for number in std::mem::take(&mut self.paused) {
+                if let Some(Some(flow)) = self.clients.get(number as usize) {
+                    ground.poll.add_input(&flow.socket, Token::Flow(number)).or_ignore();
+                }
+            }
+            if self.is_waiting() {
+                self.go_on(ground);
+            }
         }
         if self.looked.elapsed() >= TICK {
             self.looked = Instant::now();
@@ -326,8 +330,10 @@ impl Flows {
         for number in 0..self.clients.len() {
             if let Some(flow) = self.clients[number].take_if(|flow| gone(flow)) {
                 self.known.remove(&flow.key);
-                self.waiting.retain(|waiting| *waiting != number as u32);
-                self.waiting_bytes -= flow.backlog.bytes();
+                for list in [&mut self.inward.waiting, &mut self.outward.waiting, &mut self.paused] {
+                    list.retain(|waiting| *waiting != number as u32);
+                }
+                self.waiting_bytes -= flow.inward.bytes() + flow.outward.bytes();
                 self.release_route(flow.shown, ground);
                 self.free.push(number as u32);
             }
@@ -365,20 +371,6 @@ fn connect(way: Way, port: u16) -> std::io::Result<OwnedFd> {
     }
     rustix::net::connect(&socket, &SocketAddr::new(way.own, port))?;
     Ok(socket)
-}
-
-/// Sends all of `which`.
-fn send(batch: &mut Batch, socket: &OwnedFd, which: Range<usize>) {
-    let mut start = which.start;
-    let mut refused = false;
-    while start < which.end {
-        match batch.send(socket.as_fd(), start..which.end, None) {
-            Ok(sent) => start += sent.max(1),
-            // Said of an earlier one: this one was not sent yet.
-            Err(error) if error.raw_os_error() == Some(libc::ECONNREFUSED) && !refused => refused = true,
-            Err(_) => start += 1,
-        }
-    }
 }
 
 fn is_refused(socket: &OwnedFd) -> bool {
