@@ -3,7 +3,8 @@
 //!
 //! Who makes or removes networks holds a lock on the directory of all; who
 //! leases addresses, one on the network's. A lease whose container is gone is
-//! nobody's: so nothing has to be given back, and no crash loses an address.
+//! nobody's: so nothing has to be given back, and no crash loses an address. Some
+//! such stay, so that an address is not another's as soon as it is free.
 
 use super::lock;
 use super::written::{Durable, read_json, write_file, write_json};
@@ -15,7 +16,13 @@ use crate::types::uplink::Cidr;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+/// Leases that may stay when their containers are gone: each is read again
+/// whenever somebody gets an address.
+const MOST_LEFT: usize = 16;
+/// Of more than these no single start takes the time to remove all.
+const MOST_AT_ONCE: usize = 256;
 
 /// The networks of one user.
 pub(crate) struct Networks {
@@ -161,7 +168,8 @@ impl Networks {
     ) -> Result<Endpoint> {
         let directory = self.path(&network.name).join("leases");
         let _leases = lock::directory(&directory)?;
-        let leases = self.leases(network)?;
+        let mut leases = self.leases(network)?;
+        self.forget_gone(&directory, &mut leases);
         let mine = |address: &IpAddr| leases.get(address).is_some_and(|owner| owner == id);
         let free =
             |address: &IpAddr| leases.get(address).is_none_or(|owner| owner == id || self.is_gone(owner));
@@ -241,6 +249,21 @@ impl Networks {
                 Some((address, ContainerId::parse(&owner).ok()?))
             })
             .collect())
+    }
+
+    /// Removes the leases of containers that are gone, where there are many.
+    fn forget_gone(&self, directory: &Path, leases: &mut BTreeMap<IpAddr, ContainerId>) {
+        if leases.len() <= MOST_LEFT {
+            return;
+        }
+        let gone: Vec<IpAddr> =
+            leases.iter().filter(|(_, owner)| self.is_gone(owner)).map(|(address, _)| *address).collect();
+        if gone.len() > MOST_LEFT {
+            for address in gone.into_iter().take(MOST_AT_ONCE) {
+                std::fs::remove_file(directory.join(address.to_string())).or_ignore();
+                leases.remove(&address);
+            }
+        }
     }
 
     fn is_gone(&self, id: &ContainerId) -> bool {
@@ -440,5 +463,28 @@ mod tests {
         assert_eq!(lease(&id('f'), None).expect("left over"), "10.5.0.5");
         networks.release("a", &id('a'));
         assert_eq!(lease(&id('1'), None).expect("given back"), "10.5.0.2");
+    }
+
+    #[test]
+    fn leases_of_those_that_are_gone_do_not_pile_up() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let dirs = Dirs::beneath(dir.path());
+        let networks = Networks::new(&dirs);
+        let made = networks.create(network("a"), &[wish("10.5.0.0/16")], &[]).expect("made");
+        let lease = |id: &ContainerId| {
+            let endpoint = networks.lease(&made, id, &Attachment::default(), "eth0").expect("an address");
+            endpoint.addresses[0].to_string()
+        };
+        create_private(&dirs.container(&id('a'))).expect("a container");
+        assert_eq!(lease(&id('a')), "10.5.0.2");
+        let mut last = String::new();
+        for number in 0..100 {
+            let next = lease(&ContainerId::parse(&format!("{number:064x}")).expect("an id"));
+            assert_ne!(next, last, "it was another's a moment ago");
+            last = next;
+            let kept = std::fs::read_dir(networks.path("a").join("leases")).expect("there").count();
+            assert!(kept <= MOST_LEFT + 2, "{kept} after {number}");
+        }
+        assert_eq!(lease(&id('a')), "10.5.0.2");
     }
 }
