@@ -292,6 +292,13 @@ impl Bridges {
         set(&format!("ipv6/conf/{port}/disable_ipv6"), "1").or_ignore();
         let index = self.netlink.index(port)?;
         self.netlink.change_link(index, &LinkChange { master: Some(bridge), ..UP })?;
+        // A neighbour may give itself this container's addresses; what is sent to
+        // them from here comes to this container all the same. So who asks for names
+        // as another hears no answer.
+        self.netlink.fix_to_port(index, endpoint.mac.0)?;
+        for address in &endpoint.addresses {
+            self.netlink.set_neighbour(bridge, *address, endpoint.mac.0)?;
+        }
         self.within(netns, |inside| {
             let link = inside.index(&endpoint.interface)?;
             // Before it is up: not even a link-local address (CVE-2024-32473).
@@ -318,6 +325,11 @@ impl Bridges {
         if let Some(tap) = self.uplink {
             for address in endpoint.addresses.iter().filter(|address| address.is_ipv6()) {
                 self.netlink.delete_proxy(tap, *address).or_ignore();
+            }
+        }
+        if let Some(bridge) = self.networks.get(&endpoint.network).map(|laid| laid.bridge) {
+            for address in &endpoint.addresses {
+                self.netlink.delete_neighbour(bridge, *address).or_ignore();
             }
         }
         let gone = match self.netlink.index(&port_name(id, endpoint)) {

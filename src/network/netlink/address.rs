@@ -1,7 +1,8 @@
-//! Addresses of links, and the neighbours that a link answers for.
+//! Addresses of links, the neighbours that a link answers for, and those that
+//! are what they are, whatever somebody says.
 
 use super::Netlink;
-use super::message::{CREATE, DUMP, EXCLUSIVE, Request, attributes, u32_at};
+use super::message::{CREATE, DUMP, EXCLUSIVE, REPLACE, Request, attributes, u32_at};
 use crate::types::network::Subnet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -17,8 +18,13 @@ const IFA_BROADCAST: u16 = 4;
 /// No duplicate address detection: the address holds at once.
 const IFA_F_NODAD: u8 = 0x02;
 
+/// include/uapi/linux/neighbour.h.
 const NDA_DST: u16 = 1;
+const NDA_LLADDR: u16 = 2;
+const NTF_MASTER: u8 = 0x04;
 const NTF_PROXY: u8 = 0x08;
+const NTF_STICKY: u8 = 0x40;
+const NUD_NOARP: u16 = 0x40;
 const NUD_PERMANENT: u16 = 0x80;
 
 /// An address with the length of its prefix.
@@ -107,20 +113,44 @@ impl Netlink {
 
     /// The link answers for this address, which lies behind another one.
     pub(crate) fn add_proxy(&mut self, link: u32, address: IpAddr) -> io::Result<()> {
-        self.ask(neighbour(NEW_NEIGHBOUR, CREATE, link, address))
+        self.ask(proxy(NEW_NEIGHBOUR, CREATE, link, address))
     }
 
     pub(crate) fn delete_proxy(&mut self, link: u32, address: IpAddr) -> io::Result<()> {
-        self.ask(neighbour(DELETE_NEIGHBOUR, 0, link, address))
+        self.ask(proxy(DELETE_NEIGHBOUR, 0, link, address))
+    }
+
+    /// Who has an address behind a link, by its Ethernet address: nobody else's
+    /// word for it is taken.
+    pub(crate) fn set_neighbour(&mut self, link: u32, address: IpAddr, mac: [u8; 6]) -> io::Result<()> {
+        let request = neighbour(NEW_NEIGHBOUR, CREATE | REPLACE, link, (family(address), NUD_PERMANENT, 0));
+        self.ask(request.with(NDA_DST, &octets(address)).with(NDA_LLADDR, &mac))
+    }
+
+    pub(crate) fn delete_neighbour(&mut self, link: u32, address: IpAddr) -> io::Result<()> {
+        let request = neighbour(DELETE_NEIGHBOUR, 0, link, (family(address), NUD_PERMANENT, 0));
+        self.ask(request.with(NDA_DST, &octets(address)))
+    }
+
+    /// Behind which port of a bridge an Ethernet address is: frames that come from
+    /// it by another port do not move it there. Since Linux 4.20.
+    pub(crate) fn fix_to_port(&mut self, port: u32, mac: [u8; 6]) -> io::Result<()> {
+        let state = (libc::AF_BRIDGE as u8, NUD_NOARP, NTF_MASTER | NTF_STICKY);
+        self.ask(neighbour(NEW_NEIGHBOUR, CREATE | REPLACE, port, state).with(NDA_LLADDR, &mac))
     }
 }
 
 /// struct ndmsg: family, padding, link, state, flags, type.
-fn neighbour(kind: u16, flags: u16, link: u32, address: IpAddr) -> Request {
+fn neighbour(kind: u16, request: u16, link: u32, (family, state, flags): (u8, u16, u8)) -> Request {
     let mut header = [0; 12];
-    header[0] = family(address);
+    header[0] = family;
     header[4..8].copy_from_slice(&link.to_ne_bytes());
-    header[8..10].copy_from_slice(&NUD_PERMANENT.to_ne_bytes());
-    header[10] = NTF_PROXY;
-    Request::new(kind, flags).raw(&header).with(NDA_DST, &octets(address))
+    header[8..10].copy_from_slice(&state.to_ne_bytes());
+    header[10] = flags;
+    Request::new(kind, request).raw(&header)
+}
+
+fn proxy(kind: u16, request: u16, link: u32, address: IpAddr) -> Request {
+    neighbour(kind, request, link, (family(address), NUD_PERMANENT, NTF_PROXY))
+        .with(NDA_DST, &octets(address))
 }

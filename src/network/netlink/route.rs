@@ -2,7 +2,7 @@
 
 use super::Netlink;
 use super::address::{Interface, address_of, family, octets};
-use super::message::{CREATE, DUMP, Request, attributes};
+use super::message::{CREATE, DUMP, REPLACE, Request, attributes};
 use std::io;
 use std::net::IpAddr;
 
@@ -191,7 +191,6 @@ impl Route {
 impl Netlink {
     /// Adds a route, in the place of one to the same destination.
     pub(crate) fn set_route(&mut self, route: &Route) -> io::Result<()> {
-        const REPLACE: u16 = 0x100;
         self.ask(route.request(NEW_ROUTE, CREATE | REPLACE))
     }
 

@@ -100,6 +100,15 @@ fn in_a_namespace_of_its_own() {
     let neighbour: IpAddr = "fd00:9::7".parse().expect("v6");
     netlink.add_proxy(bridge, neighbour).expect("answers");
     netlink.delete_proxy(bridge, neighbour).expect("no more");
+    let neighbour: IpAddr = "10.9.8.7".parse().expect("v4");
+    netlink.set_neighbour(bridge, neighbour, [2, 0, 0, 0, 0, 8]).expect("known");
+    netlink.set_neighbour(bridge, neighbour, [2, 0, 0, 0, 0, 9]).expect("as another");
+    netlink.fix_to_port(port, [2, 0, 0, 0, 0, 9]).expect("fixed");
+    netlink.fix_to_port(port, [2, 0, 0, 0, 0, 9]).expect("once more");
+    // ATF_COM and ATF_PERM: arp(7).
+    let known = proc_net("arp");
+    assert!(known.contains("0x6") && known.contains("02:00:00:00:00:09"), "{known}");
+    netlink.delete_neighbour(bridge, neighbour).expect("forgotten");
     netlink.delete_link(port).expect("away");
     assert!(netlink.index("eth0").is_err(), "both ends go");
     or_gone(netlink.delete_link(port)).expect("it is gone");
