@@ -166,8 +166,13 @@ impl Place {
         self.netns.borrow_mut().take();
     }
 
-    fn set(&self, dirs: &Dirs, wanted: Wanted) -> Result<()> {
+    fn set(&self, dirs: &Dirs, wanted: Wanted, how: Change) -> Result<()> {
         if let Some(state) = &mut *self.state.borrow_mut() {
+            if how == Change::Reload {
+                // Whatever fails: another holder tries again.
+                state.wanted = wanted;
+                return state.connected.remake(&state.wanted).map(drop);
+            }
             state.connected.set(&wanted)?;
             state.wanted = wanted;
             return Ok(());
@@ -227,12 +232,7 @@ pub(super) fn change(container: &Rc<Container>, attachments: &[Attachment], how:
     }
     rename_clashes(&mut wanted.member.endpoints, &container.networks.endpoints());
     let endpoints = wanted.member.endpoints.clone();
-    if how == Change::Reload {
-        let member = Member { endpoints: Vec::new(), ..wanted.member.clone() };
-        let nothing = Wanted { member, networks: Vec::new(), ..wanted.clone() };
-        container.networks.set(&container.dirs, nothing)?;
-    }
-    container.networks.set(&container.dirs, wanted)?;
+    container.networks.set(&container.dirs, wanted, how)?;
     watch(container);
     container.networks.changed.notify_one();
     container.republish(|live| live.endpoints = endpoints)

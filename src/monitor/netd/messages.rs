@@ -21,6 +21,9 @@ pub(super) enum ToHolder {
     /// How its container is on networks from now on; an fd of the container's
     /// network namespace follows.
     Set(Box<Wanted>),
+    /// The same, where all interfaces are to be made anew: those that can be. So
+    /// it stays what is wanted, whatever fails.
+    Renew(Box<Wanted>),
     /// Its container has ended: from the answer on nobody hears its names.
     Leave,
 }

@@ -59,7 +59,17 @@ impl Connected {
 
     /// Changes how the container is on networks; what is to be told of it.
     pub(crate) fn set(&mut self, wanted: &Wanted) -> Result<Vec<String>> {
-        self.channel.send(&ToHolder::Set(Box::new(wanted.clone())))?;
+        self.ask(&ToHolder::Set(Box::new(wanted.clone())))
+    }
+
+    /// The same, with interfaces, addresses and routes made anew. What has failed
+    /// is still wanted: the next time may go well.
+    pub(crate) fn remake(&mut self, wanted: &Wanted) -> Result<Vec<String>> {
+        self.ask(&ToHolder::Renew(Box::new(wanted.clone())))
+    }
+
+    fn ask(&mut self, what: &ToHolder) -> Result<Vec<String>> {
+        self.channel.send(what)?;
         socket::send_fd(self.channel.as_fd(), self.container.as_fd())
             .context(|| "send the container's network namespace")?;
         match self.channel.receive()? {

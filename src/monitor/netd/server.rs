@@ -212,12 +212,16 @@ impl Holder {
         socket::send_fd(stream.as_fd(), self.netns.as_fd())
             .context(|| "send the namespace of the bridges")?;
         while let Some(order) = wire::hear(&mut stream).await? {
-            let ToHolder::Set(wanted) = order else {
-                self.names.names.borrow_mut().remove(client.key);
-                return wire::say(&mut stream, &FromHolder::Done { warnings: Vec::new() }).await;
+            let (wanted, how) = match order {
+                ToHolder::Set(wanted) => (wanted, How::Differences),
+                ToHolder::Renew(wanted) => (wanted, How::Anew),
+                ToHolder::Leave => {
+                    self.names.names.borrow_mut().remove(client.key);
+                    return wire::say(&mut stream, &FromHolder::Done { warnings: Vec::new() }).await;
+                }
             };
             let netns = wire::hear_fd(&stream).await?;
-            let reply = match self.set(client, *wanted, netns).await {
+            let reply = match self.set(client, *wanted, netns, how).await {
                 Ok(warnings) => FromHolder::Done { warnings },
                 Err(error) => FromHolder::failed(&error),
             };
@@ -226,7 +230,13 @@ impl Holder {
         Ok(())
     }
 
-    async fn set(&self, client: &mut Client, wanted: Wanted, netns: OwnedFd) -> Result<Vec<String>> {
+    async fn set(
+        &self,
+        client: &mut Client,
+        wanted: Wanted,
+        netns: OwnedFd,
+        how: How,
+    ) -> Result<Vec<String>> {
         client.id.clone_from(&wanted.member.id);
         let new = wanted.member.endpoints.clone();
         let old = std::mem::replace(&mut client.endpoints, new.clone());
@@ -237,8 +247,11 @@ impl Holder {
         // What goes may be what led out; else a route of the container's own stays.
         let leads =
             if differences(&old, &new).is_empty() { DefaultRoute::Here } else { DefaultRoute::HereNow };
+        if how == How::Anew {
+            self.unplug(&client.id, old.clone()).await;
+        }
         let attached = self.attach(client, wanted, netns, leads).await;
-        if attached.is_ok() {
+        if attached.is_ok() || how == How::Anew {
             self.detach(&client.id, differences(&old, &new)).await;
         } else {
             // Its monitor goes on with what was before, and so do we.
@@ -267,11 +280,13 @@ impl Holder {
         let first_out = networks.iter().position(|network| leads_out && !network.internal);
         let (id, endpoints) = (client.id.clone(), member.endpoints.clone());
         self.work(move |bridges| {
+            let mut result = Ok(());
             for (at, endpoint) in endpoints.iter().enumerate() {
                 let leads = if Some(at) == first_out { here } else { DefaultRoute::Elsewhere };
-                bridges.attach(&id, &netns, endpoint, leads)?;
+                // Where one fails, the others may be kept.
+                result = result.and(bridges.attach(&id, &netns, endpoint, leads));
             }
-            Ok(())
+            result
         })
         .await?;
         // Names come last and go first: no name without its address.
@@ -306,6 +321,19 @@ impl Holder {
             }
             for network in &empty {
                 bridges.lift(network).or_ignore();
+            }
+            Ok(())
+        })
+        .await
+        .or_ignore();
+    }
+
+    /// Takes a container's interfaces away, for others in their place.
+    async fn unplug(&self, id: &str, endpoints: Vec<Endpoint>) {
+        let id = id.to_owned();
+        self.work(move |bridges| {
+            for endpoint in &endpoints {
+                bridges.detach(&id, endpoint).or_ignore();
             }
             Ok(())
         })
@@ -389,6 +417,15 @@ fn chosen(preference: Preference) -> Result<Chosen> {
             Chosen::of(&slirp, preference).or_else(|_| Chosen::of(&builtin, preference))
         }
     }
+}
+
+/// How what is wanted comes about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum How {
+    /// What is there already stays as it is; where anything fails, all does.
+    Differences,
+    /// Nothing stays; what fails is still wanted.
+    Anew,
 }
 
 /// One monitor's container.
