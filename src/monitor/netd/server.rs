@@ -144,15 +144,7 @@ async fn serve(
     holder.take(first)?;
     loop {
         tokio::select! {
-            ready = listener.readable() => {
-                let mut ready = ready.context(step)?;
-                match listener.get_ref().accept() {
-                    Ok((stream, _)) => holder.take(stream)?,
-                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => ready.clear_ready(),
-                    // Out of fds: it is tried again.
-                    Err(_) => tokio::time::sleep(RETRY).await,
-                }
-            }
+            accepted = accept(&holder, &listener) => accepted?,
             () = holder.left.notified() => {
                 while holder.clients.get() == 0 {
                     if let Some(lock) = lock::try_directory(&directory)? {
@@ -166,14 +158,27 @@ async fn serve(
                         drop(lock);
                         return Ok(());
                     }
-                    tokio::time::sleep(RETRY).await;
-                    if let Ok((stream, _)) = listener.get_ref().accept() {
-                        holder.take(stream)?;
+                    // Who has the lock is about to connect, and not to wait for us.
+                    tokio::select! {
+                        accepted = accept(&holder, &listener) => accepted?,
+                        () = tokio::time::sleep(RETRY) => {}
                     }
                 }
             }
         }
     }
+}
+
+/// Takes the next monitor that connects. May be dropped at any time.
+async fn accept(holder: &Rc<Holder>, listener: &AsyncFd<UnixListener>) -> Result<()> {
+    let mut ready = listener.readable().await.context(|| "listen for monitors")?;
+    match listener.get_ref().accept() {
+        Ok((stream, _)) => holder.take(stream)?,
+        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => ready.clear_ready(),
+        // Out of fds: it is tried again.
+        Err(_) => tokio::time::sleep(RETRY).await,
+    }
+    Ok(())
 }
 
 impl Holder {

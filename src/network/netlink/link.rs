@@ -15,6 +15,8 @@ const IFLA_MTU: u16 = 4;
 const IFLA_MASTER: u16 = 10;
 const IFLA_LINK_INFO: u16 = 18;
 const IFLA_NET_NS_FD: u16 = 28;
+const IFLA_NUM_TX_QUEUES: u16 = 31;
+const IFLA_NUM_RX_QUEUES: u16 = 32;
 const INFO_KIND: u16 = 1;
 const INFO_DATA: u16 = 2;
 const VETH_INFO_PEER: u16 = 1;
@@ -67,13 +69,17 @@ impl Netlink {
     /// Makes a veth pair: one end here as `name`, the other where `peer` says.
     /// Both are down.
     pub(crate) fn add_veth(&mut self, name: &str, mtu: u32, peer: &VethPeer<'_>) -> io::Result<()> {
-        let mut request = new_link().with_text(IFLA_NAME, name).with_u32(IFLA_MTU, mtu);
+        // One queue, as veths have in any case. Said, it is so from the beginning; else
+        // the kernel makes one for each processor, takes all but one away again, and
+        // waits for each end until nobody can see them (`veth_init_queues`).
+        let one_queue =
+            |request: Request| request.with_u32(IFLA_NUM_TX_QUEUES, 1).with_u32(IFLA_NUM_RX_QUEUES, 1);
+        let mut request = one_queue(new_link().with_text(IFLA_NAME, name).with_u32(IFLA_MTU, mtu));
         let info = request.open(IFLA_LINK_INFO);
         request.put(INFO_KIND, b"veth");
         let data = request.open(INFO_DATA);
         let other = request.open(VETH_INFO_PEER);
-        request = request
-            .raw(&header(0, 0, 0))
+        request = one_queue(request.raw(&header(0, 0, 0)))
             .with_text(IFLA_NAME, peer.name)
             .with_u32(IFLA_MTU, mtu)
             .with(IFLA_ADDRESS, &peer.mac)
