@@ -95,8 +95,7 @@ pub(super) fn want(
 /// no network's.
 pub(super) fn addresses(wanted: &Wanted, own: Option<&Addresses>) -> Addresses {
     let endpoints = &wanted.member.endpoints;
-    let guest =
-        endpoints.iter().find_map(Endpoint::ipv4).or_else(|| endpoints.iter().find_map(Endpoint::ipv6));
+    let guests = endpoints.iter().flat_map(|endpoint| endpoint.addresses.clone()).collect();
     let out = !wanted.leads_out || wanted.networks.iter().any(|network| !network.internal);
     let host = if out { host_address() } else { None };
     let gateways = |internal: bool| -> Vec<IpAddr> {
@@ -116,7 +115,10 @@ pub(super) fn addresses(wanted: &Wanted, own: Option<&Addresses>) -> Addresses {
             dns.extend(given);
         }
     }
-    Addresses { guest, dns, host, names }
+    if !wanted.networks.iter().any(|network| network.dns) {
+        names = NamesOf::World;
+    }
+    Addresses { guests, dns, host, names }
 }
 
 impl Place {

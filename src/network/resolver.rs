@@ -1,7 +1,7 @@
 //! The texts of a container's `/etc/resolv.conf`, `/etc/hosts` and
 //! `/etc/hostname`, from the host's files and the flags. Pure.
 
-use super::uplink::Addresses;
+use super::uplink::{Addresses, NamesOf};
 use crate::error::{Error, Result};
 use std::net::IpAddr;
 
@@ -60,10 +60,16 @@ pub(crate) fn resolv_conf(request: &ResolvRequest<'_>) -> Result<Option<String>>
         [only] if only == "." || only.is_empty() => Vec::new(),
         domains => checked("--dns-search", domains)?,
     };
-    let options = match request.options {
+    let mut options = match request.options {
         [] => host.options,
         options => checked("--dns-option", options)?,
     };
+    // A container's name is no host of the domain in which the host searches: as
+    // it is it is asked for first, as docker does.
+    let of_networks = matches!(request.way, Way::Uplink(addresses) if addresses.names != NamesOf::World);
+    if of_networks && !options.iter().any(|option| option.starts_with("ndots:")) {
+        options.push("ndots:0".to_owned());
+    }
     let mut text = String::new();
     if !search.is_empty() {
         text.push_str(&format!("search {}\n", search.join(" ")));
@@ -153,6 +159,8 @@ pub(crate) struct HostsRequest<'a> {
     /// The host's `/etc/hosts`; its entries are taken over, as podman does.
     pub(crate) host: &'a str,
     pub(crate) hostname: &'a str,
+    /// `--domainname`.
+    pub(crate) domain: Option<&'a str>,
     /// The container's name, by which it is known too.
     pub(crate) name: &'a str,
     /// `--add-host`: name and address, or `host-gateway`.
@@ -173,20 +181,14 @@ pub(crate) fn hosts(request: &HostsRequest<'_>) -> Result<String> {
     }
     entries.push(("127.0.0.1".into(), vec!["localhost".into()]));
     entries.push(("::1".into(), ["localhost", "ip6-localhost", "ip6-loopback"].map(str::to_owned).into()));
-    let mut own = vec![request.hostname.to_owned()];
-    if !request.name.is_empty() && request.name != request.hostname {
-        own.push(request.name.to_owned());
-    }
-    own.retain(|name| !name.is_empty());
-    let own_address = match request.way {
-        Way::Uplink(addresses) => addresses.guest.map(|guest| guest.to_string()),
-        Way::None => Some("127.0.0.1".to_owned()),
+    let own = own_names(request);
+    let own_addresses = match request.way {
+        Way::Uplink(addresses) => addresses.guests.iter().map(IpAddr::to_string).collect(),
+        Way::None => vec!["127.0.0.1".to_owned()],
         // The host's own file names the host.
-        Way::Host => None,
+        Way::Host => Vec::new(),
     };
-    if let Some(address) = own_address.filter(|_| !own.is_empty()) {
-        entries.push((address, own));
-    }
+    entries.extend(own_addresses.into_iter().map(|address| (address, own.clone())));
     if let Some(address) = host_address(request.way) {
         let names = ["host.containers.internal", "host.docker.internal"].map(str::to_owned);
         let added = |name: &String| request.add.iter().any(|(given, _)| given == name);
@@ -197,6 +199,23 @@ pub(crate) fn hosts(request: &HostsRequest<'_>) -> Result<String> {
     entries.extend(entries_of_host(request, &taken));
     let lines = entries.iter().filter(|(_, names)| !names.is_empty());
     Ok(lines.map(|(address, names)| format!("{address}\t{}\n", names.join(" "))).collect())
+}
+
+/// What the container calls itself, the whole name first: that is what
+/// `hostname -f` shows, and docker writes.
+fn own_names(request: &HostsRequest<'_>) -> Vec<String> {
+    let whole = match request.domain {
+        Some(domain) => format!("{}.{domain}", request.hostname),
+        None => request.hostname.to_owned(),
+    };
+    let short = whole.split('.').next().unwrap_or_default().to_owned();
+    let mut own: Vec<String> = Vec::new();
+    for name in [whole, short, request.hostname.to_owned(), request.name.to_owned()] {
+        if !name.is_empty() && !own.contains(&name) {
+            own.push(name);
+        }
+    }
+    own
 }
 
 /// Where the host itself is reached (`host.containers.internal`,
@@ -247,12 +266,11 @@ pub(crate) fn hostname_file(hostname: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::network::uplink::NamesOf;
     use std::net::Ipv4Addr;
     use std::sync::LazyLock;
 
     static ADDRESSES: LazyLock<Addresses> = LazyLock::new(|| Addresses {
-        guest: Some(Ipv4Addr::new(10, 0, 2, 100).into()),
+        guests: vec![Ipv4Addr::new(10, 0, 2, 100).into()],
         dns: vec![Ipv4Addr::new(10, 0, 2, 3).into()],
         host: Some(Ipv4Addr::new(10, 0, 2, 2).into()),
         names: NamesOf::World,
@@ -299,6 +317,21 @@ mod tests {
     }
 
     #[test]
+    fn on_networks_a_name_is_asked_for_as_it_is_first() {
+        let of_networks = Addresses { names: NamesOf::Networks, ..ADDRESSES.clone() };
+        let way = Way::Uplink(&of_networks);
+        let text = |host: &str, options: &[String]| {
+            resolv_conf(&ResolvRequest { options, ..request(host, way) }).expect("valid").expect("a text")
+        };
+        assert!(text(STUB, &[]).ends_with("options edns0 trust-ad ndots:0\n"));
+        assert!(text("", &[]).ends_with("options ndots:0\n"));
+        // Whoever has said it is not overruled.
+        assert!(text("options ndots:2\n", &[]).ends_with("options ndots:2\n"));
+        assert!(text(STUB, &words(&["ndots:5"])).ends_with("options ndots:5\n"));
+        assert!(text(STUB, &words(&["rotate"])).ends_with("options rotate ndots:0\n"));
+    }
+
+    #[test]
     fn flags_win() {
         let (dns, search, options) =
             (words(&["9.9.9.9", "2620:FE::fe"]), words(&["a.b", "c"]), words(&["ndots:1"]));
@@ -342,10 +375,31 @@ mod tests {
         hosts(&HostsRequest {
             host: "127.0.0.1 localhost\n127.0.1.1 laptop\n192.0.2.5 db web # remark\nbroken line\n",
             hostname: "web",
+            domain: None,
             name: "frontend",
             add: &add,
             way,
         })
+    }
+
+    #[test]
+    fn the_whole_name_is_the_first_of_each_address() {
+        let two = Addresses {
+            guests: vec![Ipv4Addr::new(10, 0, 2, 100).into(), "fd00::5".parse().expect("v6")],
+            ..ADDRESSES.clone()
+        };
+        let names = |hostname: &str, domain: Option<&str>, way| {
+            let request = HostsRequest { host: "", hostname, domain, name: "c", add: &[], way };
+            let text = hosts(&request).expect("valid");
+            let own = text.lines().filter(|line| line.starts_with("10.0.2.100") || line.starts_with("fd00"));
+            own.map(str::to_owned).collect::<Vec<_>>()
+        };
+        let way = Way::Uplink(&two);
+        let both = |names: &str| ["10.0.2.100", "fd00::5"].map(|address| format!("{address}\t{names}"));
+        assert_eq!(names("web", Some("lan.example"), way), both("web.lan.example web c"));
+        assert_eq!(names("web.lan.example", None, way), both("web.lan.example web c"));
+        assert_eq!(names("a.b", Some("example"), way), both("a.b.example a a.b c"));
+        assert_eq!(names("c", None, way), both("c"));
     }
 
     #[test]

@@ -56,6 +56,7 @@ pub(super) fn write(
         Some(resolver::hosts(&HostsRequest {
             host: &read(Path::new("/etc/hosts")),
             hostname,
+            domain: config.domainname.as_deref(),
             name: &context.record.name,
             add: &config.add_hosts,
             way,

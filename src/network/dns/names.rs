@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+/// Podman's domain of all its networks.
+const DOMAIN: &str = ".dns.podman";
+
 /// A container, as far as its neighbours know it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Member {
@@ -93,25 +96,36 @@ impl Names {
         let links = asker.into_iter().flat_map(|member| &member.links);
         let linked = links.into_iter().find(|(_, called)| called.eq_ignore_ascii_case(&query.name));
         let wanted = linked.map_or(query.name.as_str(), |(target, _)| target.as_str());
-        let mut known = false;
-        let mut records = Vec::new();
+        // As it is; then podman's `NAME.dns.podman`, and docker's `NAME.NETWORK`.
+        if let Some(addresses) = self.addresses(visible, wanted) {
+            return Some(answer(&addresses, query));
+        }
+        if let Some(host) = wanted.strip_suffix(DOMAIN) {
+            let addresses = self.addresses(visible, host);
+            // Nobody outside has that domain.
+            let nobody = Verdict::Answer(Code::NoSuchName, Vec::new());
+            return Some(addresses.map_or(nobody, |addresses| answer(&addresses, query)));
+        }
+        let found = visible.iter().find_map(|network| {
+            let host = host_of(wanted, network)?;
+            self.addresses(&BTreeSet::from([*network]), host)
+        });
+        found.map(|addresses| answer(&addresses, query))
+    }
+
+    /// The addresses of all that are called so; `None` where nobody is.
+    fn addresses(&self, visible: &BTreeSet<&str>, wanted: &str) -> Option<Vec<IpAddr>> {
+        let is_called = |name: &String| name.eq_ignore_ascii_case(wanted);
+        let mut found = None;
         for (member, endpoint) in self.seen(visible) {
-            let is_called = |name: &String| name.eq_ignore_ascii_case(wanted);
-            if !is_called(&member.name)
-                && !member.names.iter().any(is_called)
-                && !endpoint.aliases.iter().any(is_called)
+            if is_called(&member.name)
+                || member.names.iter().any(is_called)
+                || endpoint.aliases.iter().any(is_called)
             {
-                continue;
-            }
-            known = true;
-            for address in &endpoint.addresses {
-                if query.wants(if address.is_ipv4() { TYPE_A } else { TYPE_AAAA }) {
-                    records.push(Record::Address(*address));
-                }
+                found.get_or_insert_with(Vec::new).extend(&endpoint.addresses);
             }
         }
-        // A name without an address of this kind exists all the same.
-        known.then_some(Verdict::Answer(Code::NoError, records))
+        found
     }
 
     fn reverse(&self, visible: &BTreeSet<&str>, query: &Query) -> Option<Verdict> {
@@ -136,6 +150,20 @@ impl Names {
                     && self.networks.get(&endpoint.network).is_some_and(|network| network.dns)
             })
     }
+}
+
+/// What stands before the network's name as a domain.
+fn host_of<'a>(name: &'a str, network: &str) -> Option<&'a str> {
+    let (host, domain) = name.split_at_checked(name.len().checked_sub(network.len())?)?;
+    host.strip_suffix('.').filter(|_| domain.eq_ignore_ascii_case(network))
+}
+
+/// Those of the kind that is asked for. A name without an address of this kind
+/// exists all the same.
+fn answer(addresses: &[IpAddr], query: &Query) -> Verdict {
+    let wanted = |address: &&IpAddr| query.wants(if address.is_ipv4() { TYPE_A } else { TYPE_AAAA });
+    let records = addresses.iter().filter(wanted).map(|address| Record::Address(*address)).collect();
+    Verdict::Answer(Code::NoError, records)
 }
 
 #[cfg(test)]
@@ -217,6 +245,24 @@ mod tests {
         assert_eq!(ask("front", "10.1.0.5", "db", TYPE_A), Verdict::Forward(Vec::new()));
         // An alias holds on its own network.
         assert_eq!(ask("back", "10.2.0.3", "www", TYPE_A), Verdict::Answer(Code::NoSuchName, Vec::new()));
+    }
+
+    #[test]
+    fn a_name_may_have_its_network_s_or_podman_s_domain() {
+        assert_eq!(addresses(ask("front", "10.1.0.2", "db.back", TYPE_A)), ["10.2.0.3"]);
+        assert_eq!(addresses(ask("front", "10.1.0.2", "web.Front", TYPE_A)), ["10.1.0.2"]);
+        assert_eq!(addresses(ask("front", "10.1.0.2", "web.back", TYPE_A)), ["10.2.0.2"]);
+        assert_eq!(addresses(ask("back", "10.2.0.3", "web.dns.podman", TYPE_A)), ["10.2.0.2"]);
+        // An alias has one network's; a network that is not shared is no domain.
+        assert_eq!(ask("front", "10.1.0.2", "www.back", TYPE_A), Verdict::Forward(Vec::new()));
+        assert_eq!(ask("front", "10.1.0.5", "db.back", TYPE_A), Verdict::Forward(Vec::new()));
+        for name in ["db.dns.podman", "x.dns.podman", "dns.podman.dns.podman"] {
+            let nobody = Verdict::Answer(Code::NoSuchName, Vec::new());
+            assert_eq!(ask("front", "10.1.0.5", name, TYPE_A), nobody, "{name}");
+        }
+        for name in ["back", "xback", "b.xback"] {
+            assert_eq!(ask("front", "10.1.0.2", name, TYPE_A), Verdict::Forward(Vec::new()), "{name}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! the time that each may take. A query that would be one too many is answered
 //! with a failure, so that its asker does not wait.
 
-use super::message::{Code, HEADER, Query};
+use super::message::{Code, HEADER, Query, Record};
 use super::names::{Names, Verdict};
 use crate::error::BestEffort;
 use std::cell::{Cell, RefCell};
@@ -97,7 +97,7 @@ pub(crate) async fn datagrams(shared: Rc<Shared>, network: String, socket: std::
         let verdict = shared.names.borrow().decide(&network, plain(from.ip()), &query);
         match verdict {
             Verdict::Answer(code, records) => {
-                socket.send_to(&query.answer(code, &records, true), from).await.or_ignore();
+                socket.send_to(&query.answer(code, &turned(records), true), from).await.or_ignore();
             }
             Verdict::Forward(servers) => {
                 let Some(turn) = Turn::take(&shared) else {
@@ -155,7 +155,7 @@ async fn converse(shared: &Rc<Shared>, network: &str, source: IpAddr, mut stream
             Ok(query) => {
                 let verdict = shared.names.borrow().decide(network, source, &query);
                 match (verdict, Turn::take(shared)) {
-                    (Verdict::Answer(code, records), _) => query.answer(code, &records, false),
+                    (Verdict::Answer(code, records), _) => query.answer(code, &turned(records), false),
                     (Verdict::Forward(servers), Some(_turn)) => {
                         let answer = forward(shared, &servers, &query, &bytes, Way::Stream).await;
                         answer.unwrap_or_else(|| query.answer(Code::ServerFailure, &[], false))
@@ -171,6 +171,20 @@ async fn converse(shared: &Rc<Shared>, network: &str, source: IpAddr, mut stream
             _ => return,
         }
     }
+}
+
+/// Another comes first each time: many clients take the first, and all that
+/// have a name shall be found by it.
+fn turned(mut records: Vec<Record>) -> Vec<Record> {
+    let mut drawn = [0; 2];
+    // Not by turns: who asks for IPv4 and IPv6 in one go would always get the same.
+    if records.len() > 1
+        && rustix::rand::getrandom(&mut drawn[..], rustix::rand::GetRandomFlags::empty()).is_ok()
+    {
+        let first = usize::from(u16::from_ne_bytes(drawn)) % records.len();
+        records.rotate_left(first);
+    }
+    records
 }
 
 /// An address of a socket that may speak both versions.

@@ -65,8 +65,8 @@ impl From<OwnedFd> for Netns {
 /// What an uplink gives to its namespace. Known before it starts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Addresses {
-    /// The namespace's own, where the uplink decides it.
-    pub(crate) guest: Option<IpAddr>,
+    /// The namespace's own, as far as they are decided before it is there.
+    pub(crate) guests: Vec<IpAddr>,
     /// Resolvers that ask what the host's ask, those on its loopback included.
     pub(crate) dns: Vec<IpAddr>,
     /// Where the host itself is reached.

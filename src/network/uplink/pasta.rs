@@ -60,7 +60,7 @@ impl Pasta {
         let given = |option: &str| -> Vec<IpAddr> {
             options.values(option).iter().filter_map(|value| value.parse().ok()).collect()
         };
-        let guest = given("--address").first().copied().or_else(super::host_address);
+        let guests = given("--address").first().copied().or_else(super::host_address).into_iter().collect();
         let dns = if options.has("--dns-forward") { given("--dns-forward") } else { vec![DNS.into()] };
         let host = if options.maps_gateway() {
             given("--gateway").first().copied().or_else(|| gateway().map(IpAddr::from))
@@ -70,7 +70,7 @@ impl Pasta {
             // Without it the host's own address is the namespace's.
             self.maps_host.then_some(HOST.into())
         };
-        Addresses { guest, dns, host, names: NamesOf::World }
+        Addresses { guests, dns, host, names: NamesOf::World }
     }
 
     pub(super) fn start(&self, options: &PastaOptions, netns: BorrowedFd<'_>) -> Result<Helper> {

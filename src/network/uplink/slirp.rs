@@ -27,7 +27,7 @@ pub(super) fn addresses(options: &SlirpOptions) -> Addresses {
         HostLoopback::Hidden => super::host_address(),
     };
     Addresses {
-        guest: Some(options.cidr.nth(100).into()),
+        guests: vec![options.cidr.nth(100).into()],
         // It asks whatever the host asks, stubs on loopback included.
         dns: vec![options.cidr.nth(3).into()],
         host,

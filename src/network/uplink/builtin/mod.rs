@@ -62,7 +62,7 @@ pub(super) fn addresses(options: &SlirpOptions) -> Addresses {
         HostLoopback::Hidden => super::host_address(),
     };
     Addresses {
-        guest: Some(policy.guest().0.into()),
+        guests: vec![policy.guest().0.into()],
         dns: vec![policy.resolver().into()],
         host,
         names: NamesOf::World,
