@@ -3,7 +3,8 @@
 //!
 //! What is here is found in the command tree, so that nobody has to keep it; what
 //! is not here has a reason that a person wrote. `coracle generate-docs DIR`
-//! brings both files up to date, and a test fails where they are not.
+//! brings both files up to date, and a test fails where they are not. Who gives a
+//! flag that is not here is told the reason too.
 
 mod file;
 mod page;
@@ -47,6 +48,23 @@ pub(crate) fn generate(args: ReferenceArgs) -> Result<u8> {
         ui::error(&Error::failed(format!("{entry} is not here and has no reason")));
     }
     Ok(u8::from(!open.is_empty()))
+}
+
+/// Why a flag is not here that docker or podman has; the words of the command as
+/// they are typed after `coracle`. `None` where nobody has it.
+pub(super) fn why_not(verb: &str, flag: &str) -> Option<String> {
+    let table = Table::parse(include_str!("../../docs/commands.toml")).ok()?;
+    let mut found = table.verbs.get(verb)?;
+    if let Some(other) = &found.same_as {
+        found = table.verbs.get(other)?;
+    }
+    let is_meant = |name: &&String| name.split(' ').any(|word| word == flag);
+    let (name, row) = found.flags.iter().find(|(name, _)| is_meant(name))?;
+    match table.state_of(name, row)? {
+        State::Yes => None,
+        State::No(why) => Some(why.clone()),
+        State::Later(what) => Some(format!("it is not here yet: {what}")),
+    }
 }
 
 /// One command of the binary.
@@ -199,6 +217,19 @@ mod tests {
             page == page::markdown(&table),
             "docs/COMMANDS.md is not up to date: run `coracle generate-docs docs`"
         );
+    }
+
+    #[test]
+    fn what_others_have_is_refused_with_its_reason() {
+        assert_eq!(why_not("network create", "--attachable").as_deref(), Some("part of swarm"));
+        assert_eq!(why_not("network inspect", "-v"), why_not("network inspect", "--verbose"));
+        assert!(why_not("network inspect", "-v").is_some());
+        // By another name of the command, and of all that are called so.
+        assert_eq!(why_not("container run", "--link-local-ip"), why_not("run", "--link-local-ip"));
+        assert!(why_not("run", "--link-local-ip").is_some());
+        for (verb, flag) in [("run", "--wat"), ("run", "--name"), ("wat", "--name")] {
+            assert_eq!(why_not(verb, flag), None, "{verb} {flag}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What clap says about a wrong command line, in docker's words and as an
 //! [`Error`], so that it is shown as every other.
 
+use super::reference;
 use crate::error::Error;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
@@ -69,6 +70,11 @@ pub(crate) fn explain(path: &str, error: &clap::Error) -> Error {
     let refused = REFUSED_BY.iter().find(|(by, flags, ..)| *by == path && flags.contains(&flag));
     if let (ErrorKind::UnknownArgument, Some((_, _, reason, help))) = (error.kind(), refused) {
         return Error::usage(format!("{flag}: {reason}")).hint(*help);
+    }
+    let verb = path.split_once(' ').map_or("", |(_, verb)| verb);
+    if let (ErrorKind::UnknownArgument, Some(reason)) = (error.kind(), reference::why_not(verb, flag)) {
+        return Error::usage(format!("unsupported flag {flag}: {reason}"))
+            .hint(format!("leave it out, or see `{path} --help`"));
     }
     let message = match error.kind() {
         ErrorKind::UnknownArgument if argument.starts_with("--") => format!("unknown flag: {flag}"),
