@@ -129,7 +129,7 @@ pub(crate) struct ContainerOptions {
     /// Give the container a name
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
-    /// Choose the network: NAME[:ip=IP,ip6=IP,mac=MAC,alias=NAME,interface_name=NAME] (several times), none, host, slirp4netns, pasta, builtin, container:NAME, ns:PATH
+    /// Choose the network: NAME[:ip=IP,ip6=IP,mac=MAC,alias=NAME,interface_name=NAME,gw-priority=NUMBER] (several times), none, host, slirp4netns, pasta, builtin, container:NAME, ns:PATH
     #[arg(long, alias = "net", value_name = "MODE")]
     pub(crate) network: Vec<String>,
     /// Add a name of the container on its networks

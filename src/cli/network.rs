@@ -11,6 +11,7 @@ use crate::engine::networks::{NetworkFilters, NetworkRequest, Shown};
 use crate::engine::remove::RemoveOptions;
 use crate::error::{Error, Kind, Result};
 use crate::state::networks::PoolWish;
+use crate::types::address_range::Range;
 use crate::types::env::parse_label;
 use crate::types::network::{
     Attachment, Subnet, checked_alias, checked_interface, parse_ip, parse_ip6, parse_mac,
@@ -30,8 +31,8 @@ pub(crate) struct CreateArgs {
     /// The gateway's address in the subnet; the first where missing
     #[arg(long, value_name = "IP")]
     gateway: Vec<String>,
-    /// The part of the subnet from which containers get addresses
-    #[arg(long, value_name = "SUBNET")]
+    /// The part of the subnet from which containers get addresses: a subnet, or FIRST-LAST
+    #[arg(long, value_name = "RANGE")]
     ip_range: Vec<String>,
     /// Add an IPv6 subnet
     #[arg(long)]
@@ -67,9 +68,18 @@ pub(crate) struct CreateArgs {
 /// `Invalid` for bad input; `Conflict` where something is taken.
 pub(crate) fn create(args: CreateArgs) -> Result<u8> {
     if let Some(driver) = args.driver.as_deref().filter(|driver| *driver != "bridge") {
-        return Err(
-            Error::not_found(format!("plugin {driver:?} not found")).hint("the only driver is bridge")
-        );
+        let hint = match driver {
+            "macvlan" | "ipvlan" => {
+                "its containers would be on an interface of the host, which only root can give them: a bridge is \
+                 reached from outside by --publish"
+            }
+            _ => "the only driver is bridge",
+        };
+        return Err(Error::not_found(format!("plugin {driver:?} not found")).hint(hint));
+    }
+    if args.disable_dns && !args.dns.is_empty() {
+        return Err(Error::invalid("conflicting options: --dns and --disable-dns")
+            .hint("a network that answers no names asks nobody for them"));
     }
     let engine = Engine::open()?;
     if args.ignore {
@@ -141,9 +151,10 @@ fn pools(args: &CreateArgs) -> Result<Vec<PoolWish>> {
             Some(gateway);
     }
     for text in &args.ip_range {
-        let range = subnet(text)?;
+        let range = Range::parse(text)
+            .ok_or_else(|| Error::invalid(format!("invalid CIDR address: {text}")).hint("or FIRST-LAST"))?;
         let pool =
-            pools.iter_mut().find(|pool| pool.subnet.is_some_and(|subnet| subnet.contains(range.base())));
+            pools.iter_mut().find(|pool| pool.subnet.is_some_and(|subnet| subnet.contains(range.first)));
         let pool = pool.filter(|pool| pool.range.is_none());
         pool.ok_or_else(|| Error::invalid(format!("no matching subnet for range {range}")))?.range =
             Some(range);
@@ -322,6 +333,9 @@ pub(crate) struct ConnectArgs {
     /// The name of the interface in the container
     #[arg(long, value_name = "NAME")]
     interface_name: Option<String>,
+    /// Of several networks the one with the highest leads out
+    #[arg(long, value_name = "NUMBER", default_value_t = 0, allow_negative_numbers = true)]
+    gw_priority: i32,
     #[arg(value_name = "NETWORK")]
     network: String,
     #[arg(value_name = "CONTAINER")]
@@ -340,6 +354,7 @@ pub(crate) fn connect(args: ConnectArgs) -> Result<u8> {
         ip6: args.ip6.as_deref().map(|ip| parse_ip6("--ip6", ip)).transpose()?,
         mac: args.mac_address.as_deref().map(parse_mac).transpose()?,
         interface: args.interface_name.as_deref().map(checked_interface).transpose()?,
+        gw_priority: args.gw_priority,
     };
     let engine = Engine::open()?;
     let id = engine.resolve(&args.container)?;

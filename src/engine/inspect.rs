@@ -283,7 +283,7 @@ fn network_place(
     json!({
         "IPAMConfig": if asked.is_empty() { Value::Null } else { asked.into() }, "Aliases": aliases,
         "Links": if wish.is_none() || links.is_empty() { Value::Null } else { links.into() },
-        "DriverOpts": null, "GwPriority": 0, "DNSNames": wish.map(|wish| dns_names(record, wish)),
+        "DriverOpts": null, "GwPriority": wish.map_or(0, |wish| wish.gw_priority), "DNSNames": wish.map(|wish| dns_names(record, wish)),
         "MacAddress": endpoint.map(|endpoint| endpoint.mac.to_string()).unwrap_or_default(),
         "NetworkID": endpoint.map(|endpoint| endpoint.network_id.clone()).unwrap_or_default(),
         "EndpointID": endpoint.map(|endpoint| endpoint.id(&record.id)).unwrap_or_default(),

@@ -215,6 +215,7 @@ impl Engine {
     /// # Errors
     /// `Conflict` where it is on it already or has no network of its own.
     pub(crate) fn connect_network(&self, id: &ContainerId, mut attachment: Attachment) -> Result<()> {
+        not_predefined(&attachment.network)?;
         let network = self.network(&attachment.network)?;
         attachment.network.clone_from(&network.name);
         let _lock = lock::container(&self.dirs.container(id))?;
@@ -250,6 +251,7 @@ impl Engine {
     /// # Errors
     /// `Conflict` where it is not on it.
     pub(crate) fn disconnect_network(&self, id: &ContainerId, word: &str) -> Result<()> {
+        not_predefined(word)?;
         let network = self.network(word)?;
         let _lock = lock::container(&self.dirs.container(id))?;
         let snapshot = self.snapshot_locked(id)?;
@@ -354,6 +356,16 @@ impl Engine {
     }
 }
 
+/// # Errors
+/// `Conflict` for what a container has from its start to its end.
+fn not_predefined(word: &str) -> Result<()> {
+    if !PREDEFINED.contains(&word) {
+        return Ok(());
+    }
+    Err(Error::conflict(format!("container cannot be connected to or disconnected from {word} network"))
+        .hint(format!("it is chosen when the container is made: `coracle run --network {word}`")))
+}
+
 /// Where the host routes to: no network of ours shall hide that.
 fn routes_of_host() -> Vec<Subnet> {
     let routes = Netlink::open().and_then(|mut netlink| netlink.destinations()).unwrap_or_default();
@@ -377,6 +389,15 @@ fn check_options(options: &BTreeMap<String, String>, ipv6: bool) -> Result<()> {
                     .hint("the way out of the networks is called so"));
             }
             "com.docker.network.bridge.name" => drop(crate::types::network::checked_interface(value)?),
+            // How it is here in any case.
+            "com.docker.network.bridge.enable_icc" | "com.docker.network.bridge.enable_ip_masquerade"
+                if value == "true" => {}
+            "com.docker.network.bridge.gateway_mode_ipv4" | "com.docker.network.bridge.gateway_mode_ipv6"
+                if value == "nat" => {}
+            "parent" | "vlan" | "vrf" | "mode" | "host_interface_name" => {
+                return Err(Error::invalid(format!("unsupported bridge network option {key}"))
+                    .hint("it is about an interface of the host, which only root can change"));
+            }
             // So it is here whatever is said of it: networks cannot reach each other.
             "isolate" if matches!(value.as_str(), "true" | "strict") => {}
             "isolate" => {

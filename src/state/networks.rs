@@ -10,6 +10,7 @@ use super::lock;
 use super::written::{Durable, read_json, write_file, write_json};
 use crate::dirs::{Dirs, create_private};
 use crate::error::{BestEffort, Context, Error, Kind, Result};
+use crate::types::address_range::Range;
 use crate::types::id::{ContainerId, check_name};
 use crate::types::network::{Attachment, DEFAULT, Endpoint, Mac, Network, Pool, RESERVED, Subnet};
 use crate::types::uplink::Cidr;
@@ -35,7 +36,7 @@ pub(crate) struct Networks {
 pub(crate) struct PoolWish {
     pub(crate) subnet: Option<Subnet>,
     pub(crate) gateway: Option<IpAddr>,
-    pub(crate) range: Option<Subnet>,
+    pub(crate) range: Option<Range>,
     pub(crate) ipv6: bool,
 }
 
@@ -88,6 +89,13 @@ impl Networks {
                 )));
             }
             pools.push(pool);
+        }
+        // It would be asked from the host's network, where nobody has that address.
+        if let Some(own) =
+            network.dns_servers.iter().find(|dns| pools.iter().any(|pool| pool.gateway == **dns))
+        {
+            return Err(Error::invalid(format!("--dns {own} is the gateway of the network itself"))
+                .hint("containers ask it anyway; --dns says whom it asks for the names of others"));
         }
         let network = Network { version: 1, pools, ..network };
         let temporary = self.directory.join(format!(".new-{}", std::process::id()));
@@ -224,6 +232,7 @@ impl Networks {
             mac: mac.unwrap_or(Mac([2, 0, 0, 0, 0, 1])),
             addresses,
             aliases: attachment.aliases.clone(),
+            gw_priority: attachment.gw_priority,
         })
     }
 
@@ -323,7 +332,7 @@ fn make_pool(wish: &PoolWish, name: &str, taken: &[(Subnet, &str)], avoid: &[Sub
         )));
     }
     if let Some(range) =
-        wish.range.filter(|range| !(subnet.contains(range.base()) && range.prefix() >= subnet.prefix()))
+        wish.range.filter(|range| !(subnet.contains(range.first) && subnet.contains(range.last)))
     {
         return Err(Error::invalid(format!("no matching subnet for range {range}")));
     }
@@ -421,7 +430,7 @@ mod tests {
             ("c", wish("127.0.0.0/24")),
             ("c", wish("198.19.0.0/16")),
             ("c", wish("fd00::/64")),
-            ("c", PoolWish { range: Subnet::parse("10.0.0.0/8"), ..wish("10.1.0.0/24") }),
+            ("c", PoolWish { range: Range::parse("10.0.0.0/8"), ..wish("10.1.0.0/24") }),
             ("host", any[0]),
             ("../x", any[0]),
             (".x", any[0]),

@@ -1,5 +1,6 @@
 //! The vocabulary of the program: pure values, parsed once at the border, no I/O.
 
+pub(crate) mod address_range;
 pub(crate) mod boolean;
 pub(crate) mod cgroup;
 pub(crate) mod container;

@@ -1,5 +1,6 @@
 //! Networks of containers: subnets, definitions, and how a container is on one.
 
+use super::address_range::Range;
 use super::digest::Digest;
 use super::id::ContainerId;
 use crate::error::{Error, Result};
@@ -94,14 +95,14 @@ fn width(address: IpAddr) -> u8 {
     if address.is_ipv6() { 128 } else { 32 }
 }
 
-fn number(address: IpAddr) -> u128 {
+pub(super) fn number(address: IpAddr) -> u128 {
     match address {
         IpAddr::V4(address) => u32::from(address).into(),
         IpAddr::V6(address) => address.into(),
     }
 }
 
-fn from_number(number: u128, ipv6: bool) -> IpAddr {
+pub(super) fn from_number(number: u128, ipv6: bool) -> IpAddr {
     if ipv6 { Ipv6Addr::from(number).into() } else { Ipv4Addr::from(number as u32).into() }
 }
 
@@ -131,13 +132,13 @@ pub(crate) struct Pool {
     pub(crate) gateway: IpAddr,
     /// Where containers get their addresses from; the whole subnet where `None`.
     #[serde(default)]
-    pub(crate) range: Option<Subnet>,
+    pub(crate) range: Option<Range>,
 }
 
 impl Pool {
     /// Addresses that may be given out, lowest first; never without end.
     pub(crate) fn candidates(&self) -> impl Iterator<Item = IpAddr> {
-        let (range, pool) = (self.range.unwrap_or(self.subnet), *self);
+        let (range, pool) = (self.range.unwrap_or(self.subnet.into()), *self);
         (0..1 << 17).map_while(move |offset| range.nth(offset)).filter(move |a| pool.can_give(*a))
     }
 
@@ -208,6 +209,8 @@ pub(crate) struct Attachment {
     pub(crate) ip6: Option<Ipv6Addr>,
     pub(crate) mac: Option<Mac>,
     pub(crate) interface: Option<String>,
+    /// Of several networks the one with the highest leads out.
+    pub(crate) gw_priority: i32,
 }
 
 /// How a running container is on a network.
@@ -219,6 +222,8 @@ pub(crate) struct Endpoint {
     pub(crate) mac: Mac,
     pub(crate) addresses: Vec<IpAddr>,
     pub(crate) aliases: Vec<String>,
+    #[serde(default)]
+    pub(crate) gw_priority: i32,
 }
 
 impl Endpoint {
@@ -308,9 +313,13 @@ impl Attachment {
                 "ip6" => parsed.ip6 = Some(parse_ip6("--network ip6=", value)?),
                 "mac" | "mac-address" => parsed.mac = Some(parse_mac(value)?),
                 "interface_name" => parsed.interface = Some(checked_interface(value)?),
+                "gw-priority" => {
+                    parsed.gw_priority =
+                        value.parse().map_err(|_| wrong(format!("invalid gw-priority {value:?}")))?;
+                }
                 _ => {
                     return Err(wrong(format!("unknown option {key:?}"))
-                        .hint("the options are ip, ip6, mac, alias and interface_name"));
+                        .hint("the options are ip, ip6, mac, alias, interface_name and gw-priority"));
                 }
             }
         }
@@ -410,7 +419,7 @@ mod tests {
         };
         let all: Vec<String> = pool.candidates().map(|address| address.to_string()).collect();
         assert_eq!(all, ["10.0.0.2", "10.0.0.3", "10.0.0.4", "10.0.0.5", "10.0.0.6"]);
-        pool.range = Some(subnet("10.0.0.4/30"));
+        pool.range = Some(subnet("10.0.0.4/30").into());
         assert_eq!(pool.candidates().count(), 3);
     }
 

@@ -253,6 +253,11 @@ fn bad_input_is_refused_before_anything_is_made() {
         (&["--gateway", "10.203.0.1", "m"], "no matching subnet for gateway"),
         (&["--gateway", "x", "m"], "invalid gateway address"),
         (&["--subnet", "10.203.0.0/24", "--ip-range", "10.203.0.0/16", "m"], "no matching subnet for range"),
+        (&["--subnet", "10.203.0.0/24", "--ip-range", "10.203.0.9-10.203.0.5", "m"], "invalid CIDR address"),
+        (
+            &["--subnet", "10.203.0.0/24", "--ip-range", "10.203.0.9-10.203.1.5", "m"],
+            "no matching subnet for range",
+        ),
         (&["--subnet", "10.203.0.0/31", "m"], "no room"),
         (&["--subnet", "127.0.0.0/24", "m"], "no host can have an address of it"),
         (&["--subnet", "fd00::/48", "m"], "the way out of networks is"),
@@ -261,6 +266,11 @@ fn bad_input_is_refused_before_anything_is_made() {
         (&["--ipv4=false", "--subnet", "10.203.0.0/24", "--ipv6", "m"], "conflicting options"),
         (&["--label", "=x", "m"], "invalid label"),
         (&["--dns", "x", "m"], "not an IP address"),
+        (&["--dns", "10.203.0.1", "--subnet", "10.203.0.0/24", "m"], "is the gateway of the network itself"),
+        (&["--dns", "9.9.9.9", "--disable-dns", "m"], "conflicting options"),
+        (&["-d", "macvlan", "m"], "plugin \"macvlan\" not found"),
+        (&["-o", "com.docker.network.bridge.enable_icc=false", "m"], "unsupported bridge network option"),
+        (&["-o", "vlan=5", "m"], "unsupported bridge network option"),
         (&["../m"], "invalid"),
     ] {
         let mut all = vec!["network", "create"];
@@ -286,6 +296,7 @@ fn bad_input_is_refused_before_anything_is_made() {
         (&["--network", "n", "-p", "1.2.3:80:80"], "invalid IP address"),
         (&["--network", "none", "-p", "80"], "conflicting options"),
         (&["--network", "n:foo=bar"], "unknown option"),
+        (&["--network", "n:gw-priority=x"], "invalid gw-priority"),
         (&["--ip", "10.202.0.5"], "--network NAME"),
         (&["--network", "n", "--mac-address", "zz"], "not a valid mac address"),
         (&["--network", "n", "--link", "nope"], "no such container"),
@@ -305,6 +316,11 @@ fn bad_input_is_refused_before_anything_is_made() {
     let output = sandbox.coracle(["run", "--rm", "--network", "host", "-p", "80:80", "busybox", "true"]).ok();
     assert!(output.stderr.contains("Published ports are discarded"), "{output}");
     sandbox.coracle(["network", "rm", "bridge"]).fails(1, &["pre-defined"]);
+    sandbox.ok(["create", "--name", "c", "--network", "n", "busybox", "true"]);
+    for verb in ["connect", "disconnect"] {
+        sandbox.coracle(["network", verb, "host", "c"]).fails(1, &["from host network", "--network host"]);
+    }
+    sandbox.ok(["rm", "c"]);
     sandbox.coracle(["network", "inspect", "nope"]).fails(1, &["not found"]);
     sandbox.coracle(["network", "exists", "nope"]).expect_code(1);
     sandbox.ok(["network", "exists", "n"]);

@@ -282,12 +282,14 @@ impl Holder {
         if leads_out && networks.iter().any(|network| !network.internal) {
             warnings.extend(self.want_uplink(uplink).await.err());
         }
-        let first_out = networks.iter().position(|network| leads_out && !network.internal);
         let (id, endpoints) = (client.id.clone(), member.endpoints.clone());
+        // The first of those with the highest priority.
+        let able = (0..networks.len()).filter(|at| leads_out && !networks[*at].internal);
+        let way_out = able.rev().max_by_key(|at| endpoints.get(*at).map(|one| one.gw_priority));
         self.work(move |bridges| {
             let mut result = Ok(());
             for (at, endpoint) in endpoints.iter().enumerate() {
-                let leads = if Some(at) == first_out { here } else { DefaultRoute::Elsewhere };
+                let leads = if Some(at) == way_out { here } else { DefaultRoute::Elsewhere };
                 // Where one fails, the others may be kept.
                 result = result.and(bridges.attach(&id, &netns, endpoint, leads));
             }

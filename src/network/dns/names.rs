@@ -197,6 +197,7 @@ mod tests {
             mac: Mac([2; 6]),
             addresses: vec![address.parse().expect("an address")],
             aliases: aliases.iter().map(|alias| (*alias).to_owned()).collect(),
+            gw_priority: 0,
         };
         Member {
             id: name.into(),
