@@ -21,6 +21,8 @@
  *   guest grow FILE           prints "ready" and makes FILE longer until it is killed
  *   guest direct FILE N       writes FILE N times, directly and asynchronously, while another process reads
  *                             it; prints how many of the writes a read afterwards did not see
+ *   guest capable FILE        gives FILE a capability after a write that the kernel may not have passed on yet,
+ *                             after one through a mapping, and then writes; prints after each whether it has one
  *   guest orphan              leaves a dead grandchild behind for pid 1 to reap
  */
 #define _GNU_SOURCE
@@ -29,6 +31,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/aio_abi.h>
+#include <linux/capability.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -36,10 +39,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -635,6 +640,40 @@ static int direct(const char *path, int count)
 	return 0;
 }
 
+static void is_capable(int fd)
+{
+	struct vfs_ns_cap_data found;
+
+	puts(fgetxattr(fd, "security.capability", &found, sizeof(found)) > 0 ? "capable" : name_of(errno));
+}
+
+static int capable(const char *path)
+{
+	static char block[65536];
+	struct vfs_cap_data bind = { .magic_etc = VFS_CAP_REVISION_2 | VFS_CAP_FLAGS_EFFECTIVE,
+		.data[0].permitted = 1 << CAP_NET_BIND_SERVICE };
+	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0755);
+	char *map;
+
+	if (fd < 0 || write(fd, block, sizeof(block)) != sizeof(block) ||
+	    fsetxattr(fd, "security.capability", &bind, sizeof(bind), 0) || fsync(fd)) {
+		puts(name_of(errno));
+		return 1;
+	}
+	is_capable(fd);
+	map = mmap(NULL, sizeof(block), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (map == MAP_FAILED)
+		return 1;
+	map[0] = 1;
+	if (msync(map, sizeof(block), MS_SYNC))
+		return 1;
+	is_capable(fd);
+	if (pwrite(fd, block, 1, 0) != 1 || fsync(fd))
+		return 1;
+	is_capable(fd);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	const char *command = argc > 1 ? argv[1] : "report";
@@ -691,6 +730,8 @@ int main(int argc, char **argv)
 		return grow(argv[2]);
 	if (!strcmp(command, "direct") && argc > 3)
 		return direct(argv[2], atoi(argv[3]));
+	if (!strcmp(command, "capable") && argc > 2)
+		return capable(argv[2]);
 	if (!strcmp(command, "orphan"))
 		return orphan();
 	fprintf(stderr, "guest: what is %s?\n", command);

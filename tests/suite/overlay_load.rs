@@ -1,6 +1,6 @@
 //! The FUSE overlay under load and over bad ground: nothing hangs.
 
-use crate::harness::{Fuse, Image, Output, Sandbox, SubIds, sandbox};
+use crate::harness::{Fuse, Image, Need, Output, Sandbox, SubIds, sandbox};
 
 /// Runs a script in `unshare`, below a folder of its own. `$c` is the tool;
 /// `serve OPTIONS POINT` mounts an overlay, whose server is `$pid`.
@@ -140,4 +140,32 @@ fn a_direct_write_that_is_done_is_seen_by_every_read() {
     let words = ["--storage-driver", "fuse", "run", "--rm", "--network", "none", "guest", "direct", "/file"];
     let output = sandbox.coracle([&words[..], &["1000"]].concat()).ok();
     assert_eq!(output.text(), "0", "writes that were not seen");
+}
+
+/// Each write of the server's to the upper file system took the capability away,
+/// also those of the kernel's that pass on what was written before.
+#[test]
+fn a_capability_stays_when_the_kernel_passes_on_what_was_written_before() {
+    let Some(sandbox) = sandbox(&[Fuse, Image("guest")]) else { return };
+    for driver in ["fuse", "overlay"] {
+        let words =
+            ["--storage-driver", driver, "run", "--rm", "--network", "none", "guest", "capable", "/file"];
+        let output = sandbox.coracle(words).ok();
+        assert_eq!(output.lines(), ["capable", "capable", "ENODATA"], "{driver}: {output}");
+    }
+}
+
+/// chattr(1), for a file that is copied up for it, a new one and a directory. What
+/// needs root of the host is refused by the file system below.
+#[test]
+fn flags_of_files_are_set() {
+    let Some(sandbox) = sandbox(&[Fuse, Need::Program("chattr")]) else { return };
+    let script = r"mkdir low low/folder upper work m; : >low/file
+        serve lowerdir=low,upperdir=upper,workdir=work m; : >m/new
+        chattr +d m/file m/new m/folder; lsattr -d m/file m/new m/folder low/file upper/file | cut -c7
+        chattr -d m/file; lsattr m/file | cut -c7
+        chattr +i m/new 2>&1 | grep -o 'Operation not permitted'; umount m; wait $pid";
+    let output = session(&sandbox, "flags", script).ok();
+    let expected = ["d", "d", "d", "-", "d", "-", "Operation not permitted"];
+    assert_eq!(output.lines(), expected, "{output}");
 }

@@ -2,7 +2,7 @@
 
 use super::inode::Inode;
 use super::merged::Merged;
-use super::wire::{Answer, Space};
+use super::wire::{Answer, Space, Writer};
 use super::{caller, xattr};
 use rustix::fs::{FallocateFlags, Mode, SeekFrom};
 use rustix::io::Errno;
@@ -36,33 +36,27 @@ impl Merged {
         if data.writable { Ok(data) } else { Err(Errno::IO) }
     }
 
-    pub(super) fn write_data(&self, node: u64, offset: u64, bytes: &[u8], kill: bool) -> Answer<usize> {
+    pub(super) fn write_data(&self, node: u64, offset: u64, bytes: &[u8], writer: Writer) -> Answer<usize> {
         let inode = self.inode(node)?;
         let data = self.writable(&inode)?;
-        // The upper file system takes set-id bits away at each write of ours, and
-        // cannot know that it is the kernel that writes back what was mapped.
-        let kept = if inode.set_id.load(Ordering::Relaxed) && !kill {
-            Some(rustix::fs::fstat(&data.fd)?.st_mode)
-        } else {
-            None
-        };
-        let mut written = 0;
-        while written < bytes.len() {
-            match rustix::io::pwrite(&data.fd, &bytes[written..], offset + written as u64) {
-                Ok(count) => written += count,
-                Err(Errno::INTR) => {}
-                // Even where a part was written: Linux takes pages that it writes
-                // back for written, however few the answer counts, and makes EIO
-                // of it where it does not.
-                Err(errno) => return Err(errno),
-            }
+        let file = data.fd.as_fd();
+        if writer == Writer::Other {
+            write_all(file, offset, bytes)?;
+            kill_privileges(file)?;
+            return Ok(bytes.len());
         }
-        if kill {
-            kill_privileges(data.fd.as_fd())?;
-        } else if let Some(mode) = kept {
-            rustix::fs::fchmod(&data.fd, Mode::from_raw_mode(mode & 0o7777))?;
+        let state = inode.state();
+        let has_capabilities = writer == Writer::Cache && !inode.plain.load(Ordering::Relaxed);
+        if !has_capabilities && !inode.set_id.load(Ordering::Relaxed) {
+            return write_all(file, offset, bytes);
         }
-        Ok(written)
+        drop(state);
+        // Alone: what is set in the meantime would be set back.
+        let _alone = inode.state_mut();
+        let before = Privileges::of(&inode, file, writer)?;
+        write_all(file, offset, bytes)?;
+        before.give(file)?;
+        Ok(bytes.len())
     }
 
     pub(super) fn allocate_data(&self, node: u64, mode: u32, offset: u64, length: u64) -> Answer<()> {
@@ -131,6 +125,46 @@ impl Merged {
             name_length: stat.f_namelen as u32,
         })
     }
+}
+
+/// What the upper file system takes away from a file at each write of ours: it
+/// cannot know whose write it is.
+struct Privileges {
+    mode: Option<Mode>,
+    capabilities: Option<Vec<u8>>,
+}
+
+impl Privileges {
+    /// Those that the file has, and is to have after a write by `writer` too.
+    fn of(inode: &Inode, file: BorrowedFd<'_>, writer: Writer) -> Answer<Self> {
+        let set_id = inode.set_id.load(Ordering::Relaxed);
+        let mode = set_id.then(|| rustix::fs::fstat(file)).transpose()?.map(|stat| stat.st_mode & 0o7777);
+        let kept = writer == Writer::Cache && !inode.plain.load(Ordering::Relaxed);
+        let capabilities = if kept { xattr::capabilities(file)? } else { None };
+        Ok(Self { mode: mode.map(Mode::from_raw_mode), capabilities })
+    }
+
+    fn give(self, file: BorrowedFd<'_>) -> Answer<()> {
+        if let Some(mode) = self.mode {
+            rustix::fs::fchmod(file, mode)?;
+        }
+        self.capabilities.map_or(Ok(()), |value| xattr::set_capabilities(file, &value))
+    }
+}
+
+fn write_all(file: BorrowedFd<'_>, offset: u64, bytes: &[u8]) -> Answer<usize> {
+    let mut written = 0;
+    while written < bytes.len() {
+        match rustix::io::pwrite(file, &bytes[written..], offset + written as u64) {
+            Ok(count) => written += count,
+            Err(Errno::INTR) => {}
+            // Even where a part was written: Linux takes pages that it writes
+            // back for written, however few the answer counts, and makes EIO
+            // of it where it does not.
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(written)
 }
 
 /// Takes away set-uid, set-gid (of a program) and file capabilities, as a write

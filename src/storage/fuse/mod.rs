@@ -17,6 +17,7 @@
 mod aliases;
 mod attributes;
 mod caller;
+mod control;
 mod copy_up;
 mod create;
 mod data;

@@ -3,16 +3,13 @@
 use super::caller;
 use super::merged::Merged;
 use super::wire::{
-    Answer, Attr, Btime, Caller, Changes, Entry, FileSystem, New, Rename, SetXattr, Sink, Space,
+    Answer, Attr, Btime, Caller, Changes, Entry, FileSystem, New, Rename, SetXattr, Sink, Space, Writer,
 };
 use rustix::fs::FileType;
 use rustix::io::Errno;
 use std::ffi::CStr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-
-/// `_IOR('f', 1, long)`, whose value is an int all the same: what lsattr(1) asks for.
-const GET_FLAGS: u32 = 0x8008_6601;
 
 impl FileSystem for Merged {
     fn lasts(&self) -> bool {
@@ -88,8 +85,8 @@ impl FileSystem for Merged {
         Ok(data)
     }
 
-    fn write(&self, node: u64, offset: u64, data: &[u8], kill_privileges: bool) -> Answer<usize> {
-        self.write_data(node, offset, data, kill_privileges)
+    fn write(&self, node: u64, offset: u64, data: &[u8], writer: Writer) -> Answer<usize> {
+        self.write_data(node, offset, data, writer)
     }
 
     fn list(&self, node: u64, offset: u64, sink: &mut dyn Sink) -> Answer<()> {
@@ -137,19 +134,7 @@ impl FileSystem for Merged {
         self.copy_data(from, to, length)
     }
 
-    fn control(&self, node: u64, command: u32, _input: &[u8]) -> Answer<Vec<u8>> {
-        let inode = self.inode(node)?;
-        let flags = match command {
-            GET_FLAGS if inode.is_dir() => {
-                let parts = self.parts(&inode)?;
-                let (_, top) = parts.all().next().ok_or(Errno::NOENT)?;
-                rustix::fs::ioctl_getflags(top)?
-            }
-            GET_FLAGS => rustix::fs::ioctl_getflags(&self.data(&inode)?.fd)?,
-            // The flags themselves (immutable, append-only) need power over the
-            // host's file system.
-            _ => return Err(Errno::NOTTY),
-        };
-        Ok(flags.bits().to_ne_bytes().to_vec())
+    fn control(&self, node: u64, command: u32, input: &[u8]) -> Answer<Vec<u8>> {
+        self.control_file(node, command, input)
     }
 }

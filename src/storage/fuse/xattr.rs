@@ -5,7 +5,7 @@
 //! `/proc/self/fd`), because links and fifos cannot be opened.
 //! Source: Documentation/filesystems/overlayfs.rst, "Nesting overlayfs mounts".
 
-use super::inode::Inode;
+use super::inode::{Inode, State};
 use super::links::Group;
 use super::merged::Merged;
 use super::wire::{Answer, SetXattr};
@@ -73,6 +73,16 @@ impl Place {
                 rustix::fs::llistxattr(&*self.path, buffer)
             }
         })
+    }
+
+    /// The names that the container sees, each with its NUL byte.
+    fn list_shown(&self) -> Answer<Vec<u8>> {
+        let names = match self.list() {
+            Err(Errno::OPNOTSUPP) => return Ok(Vec::new()),
+            names => names?,
+        };
+        let names = names.split(|byte| *byte == 0).filter(|name| !name.is_empty());
+        Ok(names.filter_map(shown).flat_map(|name| [name, vec![0]].concat()).collect())
     }
 
     fn set(&self, name: &CStr, value: &[u8], flags: XattrFlags) -> Answer<()> {
@@ -232,10 +242,25 @@ pub(super) fn copy(from: (BorrowedFd<'_>, &CStr), to: (BorrowedFd<'_>, &CStr)) -
     Ok(())
 }
 
+const CAPABILITIES: &CStr = c"security.capability";
+
 /// Takes away the file capabilities, as every write does.
 pub(super) fn drop_capabilities(dir: BorrowedFd<'_>, name: &CStr) {
     // ENODATA almost always.
-    if Place::new(dir, name).remove(c"security.capability").is_err() {}
+    if Place::new(dir, name).remove(CAPABILITIES).is_err() {}
+}
+
+/// The file capabilities, if there are any.
+pub(super) fn capabilities(file: BorrowedFd<'_>) -> Answer<Option<Vec<u8>>> {
+    match Place::new(file, c"").get(CAPABILITIES) {
+        Ok(value) => Ok(Some(value)),
+        Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
+pub(super) fn set_capabilities(file: BorrowedFd<'_>, value: &[u8]) -> Answer<()> {
+    Place::new(file, c"").set(CAPABILITIES, value, XattrFlags::empty())
 }
 
 const DEFAULT_ACL: &CStr = c"system.posix_acl_default";
@@ -272,11 +297,15 @@ impl Merged {
             return Err(Errno::NODATA);
         }
         let disk = on_disk(name)?;
-        let found = self.with_place(&inode, |place| place.get(&disk));
-        if found == Err(Errno::NODATA) && self.list_attributes(node).is_ok_and(|names| names.is_empty()) {
-            inode.plain.store(true, Ordering::Relaxed);
-        }
-        found
+        let state = inode.state();
+        self.with_place(&inode, &state, |place| {
+            let found = place.get(&disk);
+            // Nobody sets one before the state is let go of.
+            if found == Err(Errno::NODATA) && place.list_shown().is_ok_and(|names| names.is_empty()) {
+                inode.plain.store(true, Ordering::Relaxed);
+            }
+            found
+        })
     }
 
     pub(super) fn list_attributes(&self, node: u64) -> Answer<Vec<u8>> {
@@ -284,12 +313,8 @@ impl Merged {
         if inode.plain.load(Ordering::Relaxed) {
             return Ok(Vec::new());
         }
-        let names = match self.with_place(&inode, Place::list) {
-            Err(Errno::OPNOTSUPP) => return Ok(Vec::new()),
-            names => names?,
-        };
-        let names = names.split(|byte| *byte == 0).filter(|name| !name.is_empty());
-        Ok(names.filter_map(shown).flat_map(|name| [name, vec![0]].concat()).collect())
+        let state = inode.state();
+        self.with_place(&inode, &state, Place::list_shown)
     }
 
     pub(super) fn set_attribute(&self, node: u64, name: &CStr, value: &[u8], how: SetXattr) -> Answer<()> {
@@ -297,15 +322,12 @@ impl Merged {
         let disk = on_disk(name)?;
         self.copy_up(&inode)?;
         super::caller::resume()?;
+        let state = inode.state_mut();
         inode.plain.store(false, Ordering::Relaxed);
         inode.no_default_acl.store(false, Ordering::Relaxed);
         let flags = XattrFlags::from_bits_retain(how.flags);
-        self.with_place(&inode, |place| place.set(&disk, value, flags))?;
-        // Somebody may have looked in between.
-        inode.plain.store(false, Ordering::Relaxed);
-        inode.no_default_acl.store(false, Ordering::Relaxed);
+        self.with_place(&inode, &state, |place| place.set(&disk, value, flags))?;
         if how.kill_sgid {
-            let state = inode.state();
             let mode = self.stat_of(&inode, &state)?.st_mode;
             if mode & libc::S_ISGID != 0 {
                 self.set_mode(&inode, &state, mode & !libc::S_ISGID)?;
@@ -318,20 +340,26 @@ impl Merged {
         let inode = self.inode(node)?;
         let disk = on_disk(name)?;
         // Not copied up for what it has not got.
-        self.with_place(&inode, |place| place.get_into(&disk, &mut []))?;
+        let has = |place: &Place| place.get_into(&disk, &mut []);
+        self.with_place(&inode, &inode.state(), has)?;
         self.copy_up(&inode)?;
         super::caller::resume()?;
-        self.with_place(&inode, |place| place.remove(&disk))
+        self.with_place(&inode, &inode.state_mut(), |place| place.remove(&disk))
     }
 
-    fn with_place<T>(&self, inode: &Arc<Inode>, call: impl FnOnce(&Place) -> Answer<T>) -> Answer<T> {
-        let state = inode.state();
+    /// For who holds the state: whoever sets or removes, alone.
+    fn with_place<T>(
+        &self,
+        inode: &Arc<Inode>,
+        state: &State,
+        call: impl FnOnce(&Place) -> Answer<T>,
+    ) -> Answer<T> {
         if inode.is_dir() {
-            let parts = self.parts_of(inode, &state)?;
+            let parts = self.parts_of(inode, state)?;
             let (_, top) = parts.all().next().ok_or(Errno::NOENT)?;
             return call(&Place::new(top, c""));
         }
-        self.at(&state, |dir, name| call(&Place::new(dir.as_fd(), name)))
+        self.at(state, |dir, name| call(&Place::new(dir.as_fd(), name)))
     }
 }
 

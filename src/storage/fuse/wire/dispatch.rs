@@ -1,8 +1,12 @@
 //! From a request to one operation and back: no logic of its own.
 
-use super::abi::{MAX_WRITE, SETXATTR_ACL_KILL_SGID, WRITE_IN, WRITE_KILL_SUIDGID, fattr, opcode};
+use super::abi::{
+    MAX_WRITE, SETXATTR_ACL_KILL_SGID, WRITE_CACHE, WRITE_IN, WRITE_KILL_SUIDGID, fattr, opcode,
+};
 use super::conduit::Wanted;
-use super::filesystem::{Answer, Attr, Changes, Entry, FileSystem, New, Rename, SetTime, SetXattr, Sink};
+use super::filesystem::{
+    Answer, Attr, Changes, Entry, FileSystem, New, Rename, SetTime, SetXattr, Sink, Writer,
+};
 use super::reply::Reply;
 use super::request::{Fields, Header};
 use rustix::io::Errno;
@@ -221,7 +225,12 @@ fn write(fs: &dyn FileSystem, header: &Header, fields: &mut Fields<'_>, reply: &
     head.skip(8)?;
     let (offset, size, flags) = (head.u64()?, head.u32()?, head.u32()?);
     let data = fields.take(size as usize)?;
-    let written = fs.write(header.node, offset, data, flags & WRITE_KILL_SUIDGID != 0)?;
+    let writer = match (flags & WRITE_KILL_SUIDGID != 0, flags & WRITE_CACHE != 0) {
+        (true, _) => Writer::Other,
+        (false, true) => Writer::Cache,
+        (false, false) => Writer::Privileged,
+    };
+    let written = fs.write(header.node, offset, data, writer)?;
     reply.u32(written as u32);
     reply.u32(0);
     Ok(())

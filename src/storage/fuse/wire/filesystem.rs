@@ -111,6 +111,18 @@ pub(crate) struct Space {
     pub(crate) name_length: u32,
 }
 
+/// Who writes: it decides what a write takes away from the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Writer {
+    /// The kernel, which passes on what it has gathered or what was mapped. What
+    /// there was to be taken away it took when that was written.
+    Cache,
+    /// Who may keep set-uid and set-gid bits.
+    Privileged,
+    /// Anybody else.
+    Other,
+}
+
 /// Takes the entries of a directory until it is full.
 pub(crate) trait Sink {
     /// Whether entries come with their attributes (READDIRPLUS).
@@ -146,7 +158,7 @@ pub(crate) trait FileSystem: Send + Sync {
     fn read(&self, node: u64, offset: u64, buffer: &mut [u8]) -> Answer<usize>;
     /// The file that [`Self::read`] reads from.
     fn source(&self, node: u64) -> Answer<Arc<dyn AsFd + Send + Sync>>;
-    fn write(&self, node: u64, offset: u64, data: &[u8], kill_privileges: bool) -> Answer<usize>;
+    fn write(&self, node: u64, offset: u64, data: &[u8], writer: Writer) -> Answer<usize>;
     fn list(&self, node: u64, offset: u64, sink: &mut dyn Sink) -> Answer<()>;
     fn sync(&self, node: u64, data_only: bool) -> Answer<()>;
     fn sync_all(&self) -> Answer<()>;

@@ -23,6 +23,7 @@ mod worker;
 
 pub(super) use filesystem::{
     Answer, Attr, Btime, Changes, Entry, FileSystem, New, ROOT, Rename, SetTime, SetXattr, Sink, Space,
+    Writer,
 };
 pub(super) use request::Caller;
 
