@@ -169,3 +169,18 @@ fn flags_of_files_are_set() {
     let expected = ["d", "d", "d", "-", "d", "-", "Operation not permitted"];
     assert_eq!(output.lines(), expected, "{output}");
 }
+
+/// As on other file systems since Linux 6.2, where the file is not executable by
+/// its group: case 683 of xfstests.
+#[test]
+fn a_stranger_s_write_takes_away_set_gid_and_a_member_s_does_not() {
+    let Some(sandbox) = sandbox(&[Fuse, SubIds]) else { return };
+    let script = r#"mkdir low upper work m; echo x >low/file; chmod 2766 low/file
+        serve lowerdir=low,upperdir=upper,workdir=work m
+        by() { chmod 2766 m/file; setpriv --reuid 7 --regid $1 --clear-groups sh -c "$2"; stat -c %a m/file upper/file; }
+        by 0 'echo y >>m/file'; by 7 'echo y >>m/file'; by 7 'fallocate -l 9000 m/file'; by 7 'truncate -s 1 m/file'
+        by 0 'truncate -s 0 m/file'; umount m; wait $pid"#;
+    let output = session(&sandbox, "group", script).ok();
+    let expected = ["2766", "2766", "766", "766", "766", "766", "766", "766", "2766", "2766"];
+    assert_eq!(output.lines(), expected, "{output}");
+}

@@ -3,7 +3,7 @@
 use super::data::without_privileges;
 use super::inode::{Inode, State};
 use super::merged::Merged;
-use super::wire::{Answer, Attr, Btime, Changes, SetTime};
+use super::wire::{Answer, Attr, Btime, Caller, Changes, SetTime};
 use super::{caller, xattr};
 use rustix::fs::{
     AtFlags, FileType, Gid, Mode, StatxFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, Uid,
@@ -54,7 +54,7 @@ impl Merged {
         }
     }
 
-    pub(super) fn change_attributes(&self, node: u64, changes: &Changes) -> Answer<Attr> {
+    pub(super) fn change_attributes(&self, by: Caller, node: u64, changes: &Changes) -> Answer<Attr> {
         let inode = self.inode(node)?;
         let is_link = inode.kind == FileType::Symlink;
         if is_link && changes.mode.is_some() {
@@ -72,7 +72,7 @@ impl Merged {
             let data = self.data(&inode)?;
             rustix::fs::ftruncate(&data.fd, size)?;
             if changes.kill_privileges {
-                super::data::kill_privileges(data.fd.as_fd())?;
+                super::data::kill_privileges(data.fd.as_fd(), by)?;
             }
         }
         let state = inode.state();
@@ -93,9 +93,10 @@ impl Merged {
         if let Some(mode) = changes.mode {
             self.set_mode(&inode, &state, mode)?;
         } else if changes.kill_privileges && changes.size.is_none() && !inode.is_dir() {
-            let mode = self.stat_of(&inode, &state)?.st_mode;
-            if without_privileges(mode) != mode {
-                self.set_mode(&inode, &state, without_privileges(mode))?;
+            let stat = self.stat_of(&inode, &state)?;
+            let kept = without_privileges(&stat, by);
+            if kept != stat.st_mode {
+                self.set_mode(&inode, &state, kept)?;
             }
         }
         if changes.atime.is_some() || changes.mtime.is_some() {

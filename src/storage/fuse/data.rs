@@ -2,9 +2,9 @@
 
 use super::inode::Inode;
 use super::merged::Merged;
-use super::wire::{Answer, Space, Writer};
+use super::wire::{Answer, Caller, Space, Writer};
 use super::{caller, xattr};
-use rustix::fs::{FallocateFlags, Mode, SeekFrom};
+use rustix::fs::{FallocateFlags, Mode, SeekFrom, Stat};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -40,9 +40,9 @@ impl Merged {
         let inode = self.inode(node)?;
         let data = self.writable(&inode)?;
         let file = data.fd.as_fd();
-        if writer == Writer::Other {
+        if let Writer::Other(by) = writer {
             write_all(file, offset, bytes)?;
-            kill_privileges(file)?;
+            kill_privileges(file, by)?;
             return Ok(bytes.len());
         }
         let state = inode.state();
@@ -59,10 +59,18 @@ impl Merged {
         Ok(bytes.len())
     }
 
-    pub(super) fn allocate_data(&self, node: u64, mode: u32, offset: u64, length: u64) -> Answer<()> {
-        let data = self.writable(&self.inode(node)?)?;
+    pub(super) fn allocate_data(
+        &self,
+        by: Caller,
+        node: u64,
+        mode: u32,
+        (offset, length): (u64, u64),
+    ) -> Answer<()> {
+        let inode = self.inode(node)?;
+        let data = self.writable(&inode)?;
         caller::resume()?;
-        rustix::fs::fallocate(&data.fd, FallocateFlags::from_bits_retain(mode), offset, length)
+        rustix::fs::fallocate(&data.fd, FallocateFlags::from_bits_retain(mode), offset, length)?;
+        if inode.set_id.load(Ordering::Relaxed) { kill_privileges(data.fd.as_fd(), by) } else { Ok(()) }
     }
 
     pub(super) fn seek_data(&self, node: u64, offset: u64, whence: u32) -> Answer<u64> {
@@ -76,12 +84,25 @@ impl Merged {
         rustix::fs::seek(&data.fd, target)
     }
 
-    pub(super) fn copy_data(&self, from: (u64, u64), to: (u64, u64), length: u64) -> Answer<usize> {
-        let target = self.writable(&self.inode(to.0)?)?;
+    pub(super) fn copy_data(
+        &self,
+        by: Caller,
+        from: (u64, u64),
+        to: (u64, u64),
+        length: u64,
+    ) -> Answer<usize> {
+        caller::resume()?;
+        let inode = self.inode(to.0)?;
+        let target = self.writable(&inode)?;
         let source = self.data(&self.inode(from.0)?)?;
         let (mut from, mut to) = (from.1, to.1);
         let length = usize::try_from(length).unwrap_or(usize::MAX);
-        rustix::fs::copy_file_range(&source.fd, Some(&mut from), &target.fd, Some(&mut to), length)
+        let copied =
+            rustix::fs::copy_file_range(&source.fd, Some(&mut from), &target.fd, Some(&mut to), length)?;
+        if inode.set_id.load(Ordering::Relaxed) {
+            kill_privileges(target.fd.as_fd(), by)?;
+        }
+        Ok(copied)
     }
 
     pub(super) fn sync_file(&self, node: u64, data_only: bool) -> Answer<()> {
@@ -170,18 +191,21 @@ fn write_all(file: BorrowedFd<'_>, offset: u64, bytes: &[u8]) -> Answer<usize> {
 /// Takes away set-uid, set-gid (of a program) and file capabilities, as a write
 /// by somebody who is not its owner does. The upper file system would not, as
 /// this server is root there.
-pub(super) fn kill_privileges(file: BorrowedFd<'_>) -> Answer<()> {
+pub(super) fn kill_privileges(file: BorrowedFd<'_>, by: Caller) -> Answer<()> {
     xattr::drop_capabilities(file, c"");
-    let mode = rustix::fs::fstat(file)?.st_mode;
-    let kept = without_privileges(mode);
-    if kept == mode { Ok(()) } else { rustix::fs::fchmod(file, Mode::from_raw_mode(kept & 0o7777)) }
+    let stat = rustix::fs::fstat(file)?;
+    let kept = without_privileges(&stat, by);
+    if kept == stat.st_mode { Ok(()) } else { rustix::fs::fchmod(file, Mode::from_raw_mode(kept & 0o7777)) }
 }
 
-/// Set-gid without execution by the group means something else (mandatory
-/// locks, once), and stays.
-pub(super) fn without_privileges(mode: u32) -> u32 {
-    let group = if mode & libc::S_IXGRP == 0 { 0 } else { libc::S_ISGID };
-    mode & !(libc::S_ISUID | group)
+/// Set-gid without execution by the group meant something else once (mandatory
+/// locks), and stays where root or a member of the group writes. Of a caller's
+/// groups the kernel tells the first.
+///
+/// Source: Linux, fs/attr.c, `setattr_should_drop_sgid`.
+pub(super) fn without_privileges(stat: &Stat, by: Caller) -> u32 {
+    let stays = stat.st_mode & libc::S_IXGRP == 0 && (by.uid == 0 || by.gid == stat.st_gid);
+    stat.st_mode & !(libc::S_ISUID | if stays { 0 } else { libc::S_ISGID })
 }
 
 /// Copies the first `length` bytes of a file to an empty one: by reference where

@@ -1,6 +1,5 @@
 //! The merged tree as the transport wants it: each operation by its node.
 
-use super::caller;
 use super::merged::Merged;
 use super::wire::{
     Answer, Attr, Btime, Caller, Changes, Entry, FileSystem, New, Rename, SetXattr, Sink, Space, Writer,
@@ -37,8 +36,8 @@ impl FileSystem for Merged {
         self.birth_of(node)
     }
 
-    fn change(&self, node: u64, changes: &Changes) -> Answer<Attr> {
-        self.change_attributes(node, changes)
+    fn change(&self, caller: Caller, node: u64, changes: &Changes) -> Answer<Attr> {
+        self.change_attributes(caller, node, changes)
     }
 
     fn read_link(&self, node: u64, text: &mut Vec<u8>) -> Answer<()> {
@@ -121,17 +120,16 @@ impl FileSystem for Merged {
         self.remove_attribute(node, name)
     }
 
-    fn allocate(&self, node: u64, mode: u32, offset: u64, length: u64) -> Answer<()> {
-        self.allocate_data(node, mode, offset, length)
+    fn allocate(&self, caller: Caller, node: u64, mode: u32, range: (u64, u64)) -> Answer<()> {
+        self.allocate_data(caller, node, mode, range)
     }
 
     fn seek(&self, node: u64, offset: u64, whence: u32) -> Answer<u64> {
         self.seek_data(node, offset, whence)
     }
 
-    fn copy_range(&self, from: (u64, u64), to: (u64, u64), length: u64) -> Answer<usize> {
-        caller::resume()?;
-        self.copy_data(from, to, length)
+    fn copy_range(&self, caller: Caller, from: (u64, u64), to: (u64, u64), length: u64) -> Answer<usize> {
+        self.copy_data(caller, from, to, length)
     }
 
     fn control(&self, node: u64, command: u32, input: &[u8]) -> Answer<Vec<u8>> {

@@ -51,7 +51,7 @@ pub(super) fn dispatch(
         }
         opcode::SETATTR => {
             let changes = changes(fields)?;
-            reply.attr_out(&fs.change(header.node, &changes)?);
+            reply.attr_out(&fs.change(header.caller, header.node, &changes)?);
         }
         opcode::READLINK => {
             let mut text = Vec::new();
@@ -85,7 +85,7 @@ pub(super) fn dispatch(
         opcode::FALLOCATE => {
             fields.skip(8)?;
             let (offset, length) = (fields.u64()?, fields.u64()?);
-            fs.allocate(header.node, fields.u32()?, offset, length)?;
+            fs.allocate(header.caller, header.node, fields.u32()?, (offset, length))?;
         }
         opcode::LSEEK => {
             fields.skip(8)?;
@@ -96,7 +96,8 @@ pub(super) fn dispatch(
             let (from, node) = (fields.u64()?, fields.u64()?);
             fields.skip(8)?;
             let (to, length) = (fields.u64()?, fields.u64()?);
-            let copied = fs.copy_range((header.node, from), (node, to), length.min(1 << 30))?;
+            let copied =
+                fs.copy_range(header.caller, (header.node, from), (node, to), length.min(1 << 30))?;
             reply.u32(copied as u32);
             reply.u32(0);
         }
@@ -226,7 +227,7 @@ fn write(fs: &dyn FileSystem, header: &Header, fields: &mut Fields<'_>, reply: &
     let (offset, size, flags) = (head.u64()?, head.u32()?, head.u32()?);
     let data = fields.take(size as usize)?;
     let writer = match (flags & WRITE_KILL_SUIDGID != 0, flags & WRITE_CACHE != 0) {
-        (true, _) => Writer::Other,
+        (true, _) => Writer::Other(header.caller),
         (false, true) => Writer::Cache,
         (false, false) => Writer::Privileged,
     };

@@ -120,7 +120,7 @@ pub(crate) enum Writer {
     /// Who may keep set-uid and set-gid bits.
     Privileged,
     /// Anybody else.
-    Other,
+    Other(Caller),
 }
 
 /// Takes the entries of a directory until it is full.
@@ -146,7 +146,7 @@ pub(crate) trait FileSystem: Send + Sync {
     fn forget(&self, node: u64, count: u64);
     fn attributes(&self, node: u64) -> Answer<Attr>;
     fn birth(&self, node: u64) -> Answer<(Attr, Btime)>;
-    fn change(&self, node: u64, changes: &Changes) -> Answer<Attr>;
+    fn change(&self, caller: Caller, node: u64, changes: &Changes) -> Answer<Attr>;
     fn read_link(&self, node: u64, text: &mut Vec<u8>) -> Answer<()>;
     fn make(&self, caller: Caller, parent: u64, name: &CStr, new: New<'_>) -> Answer<Entry>;
     fn temporary(&self, caller: Caller, parent: u64, mode: u32, umask: u32) -> Answer<Entry>;
@@ -168,10 +168,11 @@ pub(crate) trait FileSystem: Send + Sync {
     fn list_xattrs(&self, node: u64) -> Answer<Vec<u8>>;
     fn set_xattr(&self, node: u64, name: &CStr, value: &[u8], how: SetXattr) -> Answer<()>;
     fn remove_xattr(&self, node: u64, name: &CStr) -> Answer<()>;
-    fn allocate(&self, node: u64, mode: u32, offset: u64, length: u64) -> Answer<()>;
+    /// fallocate(2) from an offset, of a length.
+    fn allocate(&self, caller: Caller, node: u64, mode: u32, range: (u64, u64)) -> Answer<()>;
     /// SEEK_DATA or SEEK_HOLE.
     fn seek(&self, node: u64, offset: u64, whence: u32) -> Answer<u64>;
-    fn copy_range(&self, from: (u64, u64), to: (u64, u64), length: u64) -> Answer<usize>;
+    fn copy_range(&self, caller: Caller, from: (u64, u64), to: (u64, u64), length: u64) -> Answer<usize>;
     /// An ioctl(2) whose argument is a plain value: what is to be given back.
     fn control(&self, node: u64, command: u32, input: &[u8]) -> Answer<Vec<u8>>;
 }
