@@ -123,6 +123,8 @@ impl Engine {
             let name = entry.name_text().map_or_else(|| entry.0.digest.to_string(), str::to_owned);
             let image = match store.read(&entry, None).context(|| format!("image {name}")) {
                 Ok(image) => image,
+                // A list of artifacts, or of images that are elsewhere.
+                Err(_) if entry.is_list() => continue,
                 Err(error) => {
                     notes.push(error);
                     continue;

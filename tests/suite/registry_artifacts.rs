@@ -152,8 +152,11 @@ fn what_was_deleted_is_gone_also_from_indexes_of_indexes() {
         let answer = get(address, &format!("/v2/{}", by_digest(document)), "");
         assert!(answer.ends_with(&document.to_string()), "{answer}");
     }
-    // All that an index leads to is kept with it.
+    // All that an index leads to is kept with it; it is no image that could be told of.
     drop(server);
+    assert_eq!(sandbox.ok(["images", "--format", "{{.Repository}}:{{.Tag}}"]).lines().count(), 2);
+    assert_eq!(sandbox.coracle(["system", "df"]).ok().stderr, "");
+    sandbox.run(&["localhost/notes:outer"]).expect_code(125);
     sandbox.ok(["artifact", "rm", "notes:1"]);
     sandbox.ok(["image", "prune", "-f"]);
     let server = serve(&sandbox, &["--writable"]);
