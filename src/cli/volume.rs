@@ -18,6 +18,9 @@ pub(crate) struct CreateArgs {
     /// The driver: local is the only one
     #[arg(long, short = 'd', value_name = "DRIVER")]
     driver: Option<String>,
+    /// Take it for made where there is one of that name (so it is always)
+    #[arg(long = "ignore")]
+    _ignore: bool,
     /// Set a label
     #[arg(long, short = 'l', value_name = "KEY=VALUE")]
     label: Vec<String>,
@@ -117,10 +120,13 @@ fn render(
 
 #[derive(Args, Debug, Default)]
 pub(crate) struct InspectArgs {
+    /// Of all
+    #[arg(long, short = 'a', conflicts_with = "volumes")]
+    all: bool,
     /// Print with a Go template or `json`
     #[arg(long, short = 'f', value_name = "FORMAT")]
     format: Option<String>,
-    #[arg(value_name = "VOLUME", required = true)]
+    #[arg(value_name = "VOLUME", required_unless_present = "all")]
     volumes: Vec<String>,
 }
 
@@ -130,17 +136,29 @@ pub(crate) struct InspectArgs {
 /// # Errors
 /// `Invalid` for a wrong template.
 pub(crate) fn inspect(args: InspectArgs) -> Result<u8> {
-    inspect::each(&args.volumes, args.format.as_deref(), |engine, name| {
+    let names = if args.all {
+        let all = Engine::open()?.volumes(&VolumeFilters::default())?;
+        all.into_iter().map(|volume| volume.name).collect()
+    } else {
+        args.volumes
+    };
+    inspect::each(&names, args.format.as_deref(), |engine, name| {
         engine.volume(name).and_then(|volume| engine.volume_document(&volume))
     })
 }
 
 #[derive(Args, Debug, Default)]
 pub(crate) struct RemoveArgs {
+    /// Remove all
+    #[arg(long, short = 'a', conflicts_with = "volumes")]
+    all: bool,
     /// Do not complain about those that do not exist
     #[arg(long, short = 'f')]
     force: bool,
-    #[arg(value_name = "VOLUME", required = true)]
+    /// With --force: stop the containers that use them within so many seconds (-1 for never), and remove these too
+    #[arg(long, short = 't', alias = "timeout", value_name = "SECONDS", allow_negative_numbers = true)]
+    time: Option<i64>,
+    #[arg(value_name = "VOLUME", required_unless_present = "all")]
     volumes: Vec<String>,
 }
 
@@ -150,10 +168,21 @@ pub(crate) struct RemoveArgs {
 /// Where the engine cannot be opened; what concerns one volume is shown, and the
 /// rest is still removed.
 pub(crate) fn remove(args: RemoveArgs) -> Result<u8> {
+    if args.time.is_some() && !args.force {
+        return Err(Error::usage("--time needs --force: without that what uses a volume keeps it"));
+    }
     let engine = Engine::open()?;
+    let names = if args.all {
+        let all = engine.volumes(&VolumeFilters::default())?;
+        all.into_iter().map(|volume| volume.name).collect()
+    } else {
+        args.volumes
+    };
     let mut code = 0;
-    for name in &args.volumes {
-        match engine.remove_volume(name) {
+    for name in &names {
+        // Docker's --force spares what is used; podman's does not: its --time asks for that.
+        let users = args.time.map_or(Ok(()), |time| engine.remove_users_of_volume(name, time));
+        match users.and_then(|()| engine.remove_volume(name)) {
             Ok(()) => ui::line(name)?,
             Err(error) if args.force && error.kind() == Kind::NotFound => {}
             Err(error) => {

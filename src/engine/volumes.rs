@@ -4,6 +4,7 @@ use super::Engine;
 use super::events::note_volume;
 use super::list::Pattern;
 use super::logs::moment;
+use super::remove::RemoveOptions;
 use crate::error::{BestEffort, Error, Kind, Result};
 use crate::storage::volume::{Volume, VolumeStore};
 use crate::types::event::EventKind;
@@ -168,6 +169,22 @@ impl Engine {
         self.enter()?;
         store.remove(name, &|name| self.store.users_of_volume(name))?;
         note_volume(&self.dirs, "destroy", name);
+        Ok(())
+    }
+
+    /// Stops the containers that use a volume within `time` seconds, and removes them.
+    ///
+    /// # Errors
+    /// Where one of them cannot be removed, as what holds a pod's namespaces.
+    pub(crate) fn remove_users_of_volume(&self, name: &str, time: i64) -> Result<()> {
+        let options = RemoveOptions { force: true, volumes: false, time: Some(time) };
+        for user in self.store.users_of_volume(name)? {
+            let removed = self.store.resolve(&user).and_then(|id| self.remove(&id, &options));
+            match removed {
+                Err(error) if error.kind() == Kind::NotFound => {}
+                result => result.map_err(|error| error.context(format!("volume {name}")))?,
+            }
+        }
         Ok(())
     }
 

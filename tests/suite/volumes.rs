@@ -76,3 +76,22 @@ fn a_tmpfs_volume_and_a_directory_of_the_host() {
     }
     assert_eq!(sandbox.ok(["volume", "ls", "-q"]), "mem");
 }
+
+#[test]
+fn all_volumes_can_be_removed_and_with_a_time_what_uses_them_too() {
+    let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
+    let left = || sandbox.ok(["volume", "ls", "-q"]);
+    for name in ["a", "b", "used"] {
+        sandbox.ok(["volume", "create", name]);
+    }
+    sandbox.start("c", &["-v", "used:/x", "guest", "sleep"]);
+    assert_eq!(sandbox.ok(["volume", "inspect", "--all", "-f", "{{.Name}}"]), "a\nb\nused");
+    sandbox.ok(["volume", "create", "--ignore", "a"]);
+    // What is used stays, with docker's --force too.
+    sandbox.coracle(["volume", "rm", "--all", "--force"]).refused(&["in use by c"]);
+    assert_eq!(left(), "used");
+    sandbox.coracle(["volume", "rm", "-t", "0", "used"]).fails(125, &["--force"]);
+    assert_eq!(sandbox.ok(["volume", "rm", "-a", "-f", "-t", "0"]), "used");
+    assert_eq!((left(), sandbox.ok(["ps", "-aq"])), (String::new(), String::new()));
+    sandbox.coracle(["volume", "rm", "-a", "x"]).fails(125, &["--all"]);
+}
