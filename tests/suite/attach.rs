@@ -80,6 +80,18 @@ fn signals_are_passed_on_unless_told_otherwise() {
 }
 
 #[test]
+fn signals_that_a_script_s_background_jobs_ignore_reach_the_container() {
+    let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
+    let run = "trap '' INT; exec \"$0\" run --network none --name c guest trap 2 7";
+    let mut command = sandbox.command("sh");
+    command.args(["-c", run]).arg(crate::harness::binary());
+    let mut client = crate::harness::process::Running::start(command);
+    client.wait_for("ready");
+    client.signal(Signal::INT);
+    assert_eq!(client.wait().code(), 7);
+}
+
+#[test]
 fn the_exit_code_is_the_container_s() {
     let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
     sandbox.start("c", &["guest", "trap", "15", "9"]);

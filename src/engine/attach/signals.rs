@@ -72,8 +72,11 @@ impl Signals {
             wanted.add(Signal::SIGTSTP);
             wanted.add(Signal::SIGCONT);
         }
-        // Whoever started us with nohup(1) wants the container to go on, too.
-        for signal in ignored_signals() {
+        // Whoever started us with nohup(1) wants the container to go on, too. INT and
+        // QUIT are ignored in a script's background jobs, where who sends them to
+        // this very process means the container, as with docker and podman.
+        let for_container = |signal| options.sig_proxy && signal != Signal::SIGHUP;
+        for signal in ignored_signals().into_iter().filter(|signal| !for_container(*signal)) {
             wanted.remove(signal);
         }
         if wanted == SigSet::empty() {
