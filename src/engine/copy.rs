@@ -196,6 +196,14 @@ fn target_at(tree: &Tree, end: &End, found: &Found, options: CopyOptions) -> Res
                 End::Container { .. } => format!("destination {:?} {what}", shown(end)),
             }));
         }
+        // As /dev/stdout, which leads to a pipe that no directory has.
+        Target::Missing { .. } if matches!(end, End::Host(path) if std::fs::metadata(path).is_ok()) => {
+            return Err(Error::invalid(format!(
+                "invalid output path: {:?} must be a directory or a regular file",
+                shown(end)
+            ))
+            .hint("`-` writes a tar archive to stdout"));
+        }
         Target::Other { .. } if is_directory && !options.overwrite => {
             return Err(Error::conflict("cannot copy directory").context(shown(end)));
         }

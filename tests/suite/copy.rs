@@ -551,6 +551,9 @@ fn what_is_no_file_is_refused_or_left_out() {
         .fails(1, &["must be a directory or a regular file", "got a device"]);
     let file = sandbox.file("file", "file\n");
     cp(&sandbox, &[file.to_str().unwrap(), "c:/dev/null"]).fails(1, &["got a device"]);
+    // A pipe, to which no directory leads.
+    cp(&sandbox, &["c:/etc/passwd", "/dev/stdout"])
+        .fails(1, &["must be a directory or a regular file", "`-`"]);
     let socket = std::os::unix::net::UnixListener::bind(sandbox.path("work/socket")).unwrap();
     cp(&sandbox, &[sandbox.path("work/socket").to_str().unwrap(), "c:/"]).fails(1, &["socket"]);
     cp(&sandbox, &[sandbox.path("work").join(".").to_str().unwrap(), "c:/work"]).ok();
