@@ -207,6 +207,12 @@ fn u_gives_the_volume_to_the_container_s_user() {
     let Some(sandbox) = sandbox(&[Image("busybox"), SubIds]) else { return };
     shell(&sandbox, &["-v", "vol:/vol:U", "-u", "1000:2000"], "touch /vol/mine");
     assert_eq!(shell(&sandbox, &["-v", "vol:/vol"], "stat -c %u:%g /vol /vol/mine"), "1000:2000\n1000:2000");
+    // Who has got a file since keeps it.
+    shell(&sandbox, &["-v", "vol:/vol", "-u", "0"], "chown 7:8 /vol/mine");
+    shell(&sandbox, &["-v", "vol:/vol:U", "-u", "1000:2000"], "true");
+    assert_eq!(shell(&sandbox, &["-v", "vol:/vol"], "stat -c %u:%g /vol /vol/mine"), "1000:2000\n7:8");
+    shell(&sandbox, &["-v", "vol:/vol:U", "-u", "5"], "true");
+    assert_eq!(shell(&sandbox, &["-v", "vol:/vol"], "stat -c %u:%g /vol /vol/mine"), "5:0\n5:0");
     // SELinux's letters are taken and mean nothing here.
     shell(&sandbox, &["-v", "vol:/vol:z"], "true");
     shell(&sandbox, &["-v", "vol:/vol:Z"], "true");

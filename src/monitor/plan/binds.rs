@@ -161,11 +161,17 @@ fn detach(source: &OwnedFd, options: &MountOptions, target: &str) -> Result<Moun
     Ok(MountKind::Bind { mount, directory })
 }
 
-/// `U`: everything below belongs to the container's user from now on.
+/// `U`: everything below belongs to the container's user from now on. Where the
+/// source does already it was done before, and what has other owners below has got
+/// them since: it keeps them, and a large tree is not walked at each start.
 fn chown(source: &OwnedFd, user: &ResolvedUser, maps: Option<&ContainerMaps>) -> Result<()> {
     let outer = |map: Option<u32>, id: u32| map.unwrap_or(id);
     let uid = outer(maps.and_then(|maps| maps.uid.to_outside(user.uid)), user.uid);
     let gid = outer(maps.and_then(|maps| maps.gid.to_outside(user.gid)), user.gid);
+    let stat = rustix::fs::fstat(source).context(|| "look at it")?;
+    if (stat.st_uid, stat.st_gid) == (uid, gid) {
+        return Ok(());
+    }
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let root = rustix::fs::openat(source, ".", flags | OFlags::DIRECTORY, Mode::empty());
     let Ok(root) = root else {
@@ -189,7 +195,6 @@ fn chown_below(directory: &OwnedFd, uid: Uid, gid: Gid, depth: u32) -> Result<()
     if depth > MAX_DEPTH {
         return Err(Error::failed("the tree is deeper than 256 directories").context(step()));
     }
-    rustix::fs::fchown(directory, Some(uid), Some(gid)).context(step)?;
     for entry in rustix::fs::Dir::read_from(directory).context(step)? {
         let entry = entry.context(step)?;
         let name = entry.file_name();
@@ -206,5 +211,6 @@ fn chown_below(directory: &OwnedFd, uid: Uid, gid: Gid, depth: u32) -> Result<()
             }
         }
     }
-    Ok(())
+    // Last: it says that all below is done.
+    rustix::fs::fchown(directory, Some(uid), Some(gid)).context(step)
 }
