@@ -8,7 +8,7 @@ use std::cmp::Ordering;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Order {
     Command,
-    /// The newest first: as without the flag.
+    /// The oldest first; without the flag docker's order holds, the newest first.
     Created,
     Id,
     Image,
@@ -39,11 +39,11 @@ impl Order {
         })
     }
 
-    /// Puts containers, which are in the order of `Created`, into this one.
+    /// Puts containers, of which the newest comes first, into this order.
     pub(super) fn sort(self, containers: &mut [Container]) {
         let key = |one: &Container, two: &Container| -> Ordering {
             match self {
-                Self::Created => Ordering::Equal,
+                Self::Created => one.record.created.cmp(&two.record.created),
                 Self::Command => one.command().cmp(&two.command()),
                 Self::Id => one.record.id.cmp(&two.record.id),
                 Self::Image => one.image().cmp(&two.image()),
@@ -71,7 +71,7 @@ mod tests {
         old.size = Some((2, 3));
         old.record.config.cmd = vec!["a".into()];
         for (order, first) in [
-            ("created", "b"),
+            ("created", "a"),
             ("names", "a"),
             ("id", "a"),
             ("command", "a"),
