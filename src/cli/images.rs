@@ -220,6 +220,19 @@ impl ImagesArgs {
             if format.is_some() {
                 row["CreatedAt"] = created_at(image).into();
             }
+            // Podman's, which `json` (a line of docker's) does without.
+            if !matches!(format, None | Some(Format::Json)) {
+                row["CreatedTime"] = row["CreatedAt"].clone();
+                for (key, value) in [
+                    ("Created", row["CreatedSince"].clone()),
+                    ("Id", row["ID"].clone()),
+                    ("Labels", json!(image.labels)),
+                    ("ReadOnly", false.into()),
+                    ("Dangling", image.reference.is_none().into()),
+                ] {
+                    row[key] = value;
+                }
+            }
             (row, &image.labels)
         };
         let rows: Vec<(Value, &BTreeMap<String, String>)> = images.iter().map(row).collect();
@@ -231,7 +244,9 @@ impl ImagesArgs {
         let headings = json!({
             "Repository": "REPOSITORY", "Tag": "TAG", "Digest": "DIGEST", "ID": "IMAGE ID", "CreatedAt": "CREATED AT",
             "CreatedSince": "CREATED", "Size": "SIZE", "VirtualSize": "SIZE", "SharedSize": "SHARED SIZE",
-            "UniqueSize": "UNIQUE SIZE", "Containers": "CONTAINERS", "History": "HISTORY",
+            "UniqueSize": "UNIQUE SIZE", "Containers": "CONTAINERS", "History": "HISTORY", "Created": "CREATED",
+            "CreatedTime": "CREATED AT", "Id": "IMAGE ID", "Labels": "LABELS", "ReadOnly": "READ ONLY",
+            "Dangling": "DANGLING",
         });
         let headings = Headings { texts: &headings, left_out: self.noheading };
         table::render(&rows, format, &columns, &headings)
@@ -373,6 +388,21 @@ mod tests {
         assert_eq!(render(&ImagesArgs::default()), expected);
         let quiet = render(&ImagesArgs { quiet: true, no_trunc: true, ..ImagesArgs::default() });
         assert!(quiet.lines().all(|line| line.starts_with("sha256:") && line.len() == 71));
+    }
+
+    #[test]
+    fn templates_have_podman_s_fields_too() {
+        let shown = |format: &str| {
+            render(&ImagesArgs {
+                format: Some(format.into()),
+                filter: vec!["label=a=2".into()],
+                ..ImagesArgs::default()
+            })
+        };
+        assert_eq!(shown("{{.Labels.a}} {{.ReadOnly}} {{.Dangling}}"), "2 false false\n");
+        assert_eq!(shown("{{.Id}}"), shown("{{.ID}}"));
+        assert_eq!(shown("{{.Created}}"), shown("{{.CreatedSince}}"));
+        assert!(!shown("json").contains("ReadOnly"));
     }
 
     #[test]

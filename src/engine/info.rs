@@ -139,7 +139,13 @@ fn host_document(kernel: &str, name: &str, architecture: &str) -> Value {
         "logDriver": "json-file",
         "eventLogger": "file",
         "serviceIsRemote": false,
-        "ociRuntime": { "name": "coracle", "version": env!("CARGO_PKG_VERSION") },
+        "cgroupsVersion": cgroup_version(),
+        "networkBackend": "coracle",
+        "ociRuntime": {
+            "name": "coracle",
+            "path": std::env::current_exe().ok(),
+            "version": env!("CARGO_PKG_VERSION"),
+        },
         "idMappings": {
             "uidmap": mapping(&ranged_map(uid, &subordinate.uids)),
             "gidmap": mapping(&ranged_map(gid, &subordinate.gids)),
