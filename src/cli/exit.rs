@@ -2,13 +2,15 @@
 //!
 //! | code | when |
 //! |---|---|
-//! | 125 | the words of the command line are wrong; `run` and `create` have failed; an image could not be moved |
+//! | 125 | the words of the command line are wrong; `run` and `create` have failed; an image could not be moved; a verb of `pod` has failed |
 //! | 126, 127 | the command in the container cannot be run, is not there |
 //! | 64 | a bad template, of a command that shows documents |
 //! | 1 | any other command has failed: an unknown container, a wrong state, … |
 //!
 //! Moving an image (`pull`, `push`, `load`, …) is half of what `run` does, and a
 //! script sees the same code of both, which is podman's as well; docker has 1.
+//! Docker has no pods: theirs are podman's codes, with which a `pod rm` that finds no
+//! such pod has 1.
 
 use crate::error::{Error, Kind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,7 +31,17 @@ pub(super) fn remember(words: &[String]) {
 fn fails_as_run(verb: &str) -> bool {
     matches!(
         verb,
-        "run" | "create" | "healthcheck" | "pull" | "push" | "load" | "save" | "import" | "login" | "search"
+        "run"
+            | "create"
+            | "pod"
+            | "healthcheck"
+            | "pull"
+            | "push"
+            | "load"
+            | "save"
+            | "import"
+            | "login"
+            | "search"
     )
 }
 

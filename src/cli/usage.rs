@@ -18,7 +18,7 @@ const NO_V2: &str = "control groups of version 2 have no such limit";
 const NO_DEVICES: &str = "who may use a device is decided by its owner and mode: see --device";
 
 /// Flags of one command for which there is nothing here: why, and what helps.
-const REFUSED_BY: [(&str, &[&str], &str, &str); 6] = [
+const REFUSED_BY: [(&str, &[&str], &str, &str); 4] = [
     (
         POD_CREATE,
         &["--infra-image", "--infra-command", "--infra-conmon-pidfile"],
@@ -27,28 +27,14 @@ const REFUSED_BY: [(&str, &[&str], &str, &str); 6] = [
     ),
     (
         POD_CREATE,
-        &["--userns", "--uidmap", "--gidmap"],
-        POD_USERS,
-        "give them none, or share nothing: --share none",
-    ),
-    (
-        POD_CREATE,
         &["--subuidname", "--subgidname"],
         "every container lies in your own subordinate ids",
         "leave it out",
-    ),
-    (
-        POD_CREATE,
-        &["--volume", "-v", "--volumes-from", "--device", "--security-opt"],
-        "it would be every container's, and which one needs it is better seen there",
-        "give it to the containers, with `coracle run --pod`",
     ),
     (POD_CREATE, &["--pid", "--uts"], "the namespaces of a pod are its own", "see --share"),
     (POD_CREATE, &["--share-parent"], "containers always lie in the pod's control group", "leave it out"),
 ];
 const POD_CREATE: &str = "coracle pod create";
-const POD_USERS: &str =
-    "the containers of a pod that share anything share its user namespace, which has all of your ids";
 
 /// For a command whose words, or flags instead of them, choose nothing; `command`
 /// as it is typed after `coracle`.

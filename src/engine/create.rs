@@ -132,7 +132,8 @@ impl Engine {
             }
             (local, policy) => {
                 let ownership = self.ownership()?;
-                let options = PullOptions { platform: request.platform.clone(), ..PullOptions::default() };
+                let options =
+                    PullOptions { platform: request.platform.clone(), registry: self.registry.clone() };
                 if local.is_none() && policy != PullPolicy::Always {
                     tell(Report::Line(format!("Unable to find image {name:?} locally")));
                 }
@@ -159,7 +160,8 @@ impl Engine {
     }
 
     fn publish(&self, request: &CreateRequest, record: &mut ContainerRecord) -> Result<()> {
-        if request.name.is_some() {
+        if let Some(name) = &request.name {
+            self.check_no_pod(name)?;
             let taken = self.store.create(record);
             return match taken {
                 Err(error) if error.kind() == Kind::Conflict && request.replace => {
@@ -173,6 +175,7 @@ impl Engine {
         }
         names::with_random(|name| {
             record.name = name;
+            self.check_no_pod(&record.name)?;
             self.store.create(record)
         })
     }

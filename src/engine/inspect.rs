@@ -5,7 +5,7 @@
 mod host_config;
 mod mounts;
 
-pub(super) use host_config::port_bindings;
+pub(super) use host_config::{port_bindings, restart_policy, userns};
 
 use super::list::{Container, network_names};
 use crate::dirs::Dirs;
@@ -23,6 +23,7 @@ use crate::types::status::{Exit, Status};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// Go's zero time, which docker writes where there is none.
 const NO_TIME: &str = "0001-01-01T00:00:00Z";
@@ -36,6 +37,10 @@ pub(crate) fn document(container: &Container, dirs: &Dirs) -> Value {
     let log = log_path(&files, record.config.log.driver).map(|path| path.display().to_string());
     let image = match &record.root {
         RecordedRoot::Image { id, .. } => id.to_string(),
+        RecordedRoot::Directory { .. } | RecordedRoot::Nothing => String::new(),
+    };
+    let manifest = match &record.root {
+        RecordedRoot::Image { manifest, .. } => manifest.to_string(),
         RecordedRoot::Directory { .. } | RecordedRoot::Nothing => String::new(),
     };
     let mut document = json!({
@@ -66,6 +71,12 @@ pub(crate) fn document(container: &Container, dirs: &Dirs) -> Value {
         "Architecture": Platform::host().architecture,
     });
     // Podman's.
+    document["ImageDigest"] = json!(manifest);
+    document["OCIRuntime"] = json!("coracle");
+    let pid_file =
+        |file: &Option<PathBuf>| file.as_ref().map(|file| file.display().to_string()).unwrap_or_default();
+    document["PidFile"] = json!(pid_file(&record.config.pid_files.init));
+    document["ConmonPidFile"] = json!(pid_file(&record.config.pid_files.monitor));
     document["IsInfra"] = json!(record.config.infra);
     document["Pod"] = json!(record.config.pod.as_ref().map(|pod| pod.id.as_str()).unwrap_or_default());
     if let RecordedRoot::Directory { path, .. } = &record.root {

@@ -22,6 +22,7 @@ use crate::types::port::Binding;
 use crate::types::reference::Reference;
 use crate::types::status::Status;
 use jiff::Timestamp;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// One container as the disk and the kernel say it is now.
@@ -199,6 +200,7 @@ impl Engine {
                 Err(error) => notes.push(error.context(format!("container {}", id.short()))),
             }
         }
+        share_ports(&mut containers);
         Ok(containers)
     }
 
@@ -226,6 +228,24 @@ impl Engine {
         let store = LayerStore::open(&self.dirs.layers())?;
         let image: u64 = layers.iter().map(|layer| store.size(layer)).sum::<Result<u64>>()?;
         Ok((own, own + image))
+    }
+}
+
+/// The ports that a pod publishes reach each of its containers: they are shown as
+/// each one's, as podman does.
+fn share_ports(containers: &mut [Container]) {
+    let published = |one: &&Container| one.record.config.infra && !one.ports.is_empty();
+    let holders: BTreeMap<String, Vec<Binding>> = containers
+        .iter()
+        .filter(published)
+        .map(|one| (one.record.id.as_str().to_owned(), one.ports.clone()))
+        .collect();
+    for container in containers.iter_mut().filter(|one| one.record.config.pod.is_some()) {
+        if let NetworkMode::Container(holder) = &container.record.config.network
+            && let Some(ports) = holders.get(holder)
+        {
+            container.ports.clone_from(ports);
+        }
     }
 }
 

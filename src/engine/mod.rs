@@ -83,6 +83,8 @@ pub(crate) struct Engine {
     pub(crate) store: Store,
     outer: OnceCell<Outer>,
     settings: OnceCell<Config>,
+    /// How what has to be pulled is.
+    registry: registry_access::RegistryOptions,
 }
 
 impl Engine {
@@ -91,7 +93,20 @@ impl Engine {
         let umask = rustix::process::umask(Mode::from_raw_mode(0o077));
         rustix::process::umask(umask & Mode::from_raw_mode(0o077));
         let dirs = Dirs::from_environment(rustix::process::getuid().as_raw())?;
-        Ok(Self { store: Store::new(dirs.clone()), dirs, outer: OnceCell::new(), settings: OnceCell::new() })
+        Ok(Self {
+            store: Store::new(dirs.clone()),
+            dirs,
+            outer: OnceCell::new(),
+            settings: OnceCell::new(),
+            registry: registry_access::RegistryOptions::default(),
+        })
+    }
+
+    /// As [`Engine::open`], for who may have to pull an image.
+    pub(crate) fn with_registry(options: registry_access::RegistryOptions) -> Result<Self> {
+        let mut engine = Self::open()?;
+        engine.registry = options;
+        Ok(engine)
     }
 
     /// The user's settings, read by the first who asks.

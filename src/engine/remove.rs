@@ -118,6 +118,7 @@ impl Engine {
         if record.name == name {
             return Err(Error::conflict("renaming a container with the same name as its current name"));
         }
+        self.check_no_pod(name)?;
         let old = record.name.clone();
         self.store.rename(&mut record, name)?;
         let event = events::of_container(&record, "rename").with("oldName", format!("/{old}"));

@@ -108,16 +108,24 @@ fn expect(monitor: &mut MonitorChannel, wanted: &ToInit) -> Result<()> {
     }
 }
 
-/// Uid 0 of a nested namespace, where it has one: so that what set-up makes
-/// belongs to root. The single-id map may have only the container's user.
+/// Uid 0 of a nested or joined namespace, where it has one: so that what set-up
+/// makes belongs to root. The single-id map may have only the container's user.
 fn become_root_of_the_namespace(plan: &Plan) {
-    if let UserNamespace::Nested { uid, gid } = &plan.namespaces.user {
-        if gid.to_outside(0).is_some() {
-            process::set_gid(0).or_ignore();
+    let namespaces = &plan.namespaces;
+    let (uid, gid) = match &namespaces.user {
+        UserNamespace::Nested { uid, gid } => (uid.to_outside(0).is_some(), gid.to_outside(0).is_some()),
+        // Its map is not ours to know: the kernel refuses what it lacks. Who stayed
+        // what the map lacks (`nomap` lacks the user) could make no file.
+        UserNamespace::Same => {
+            let joined = namespaces.join.iter().any(|join| join.kind == libc::CLONE_NEWUSER);
+            (joined, joined)
         }
-        if uid.to_outside(0).is_some() {
-            process::set_uid(0).or_ignore();
-        }
+    };
+    if gid {
+        process::set_gid(0).or_ignore();
+    }
+    if uid {
+        process::set_uid(0).or_ignore();
     }
     // A change of ids made this process undumpable, and its /proc root's.
     rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable).or_ignore();

@@ -84,6 +84,14 @@ pub(crate) struct ContainerConfig {
     pub(crate) user: Option<String>,
     /// Names, numbers, or `keep-groups`.
     pub(crate) group_add: Vec<String>,
+    /// Leave out what `/etc/passwd` and `/etc/group` lack of the user.
+    pub(crate) no_passwd: bool,
+    /// The line for `/etc/passwd`, with `$USERNAME`, `$UID`, `$GID`, `$NAME`, `$HOME`.
+    pub(crate) passwd_entry: Option<String>,
+    /// As `passwd_entry`, for `/etc/group`.
+    pub(crate) group_entry: Option<String>,
+    /// Users of the host, by name or number, who are to stand in `/etc/passwd`.
+    pub(crate) host_users: Vec<String>,
     pub(crate) hostname: Option<String>,
     pub(crate) domainname: Option<String>,
     pub(crate) tty: bool,
@@ -165,6 +173,8 @@ pub(crate) struct ContainerConfig {
     pub(crate) pod: Option<PodRef>,
     /// It holds what its pod shares, and runs nothing.
     pub(crate) infra: bool,
+    /// `--pidfile`, `--conmon-pidfile`
+    pub(crate) pid_files: PidFiles,
 }
 
 /// `--security-opt seccomp=…`
@@ -216,7 +226,24 @@ pub(crate) enum LogDriver {
     Passthrough,
 }
 
+/// Files of the host with process ids in them, while the container runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PidFiles {
+    pub(crate) init: Option<PathBuf>,
+    pub(crate) monitor: Option<PathBuf>,
+}
+
 impl ContainerConfig {
+    /// What is mounted in it. An infra container keeps mounts for the others of its pod.
+    pub(crate) fn own_mounts(&self) -> &[MountSpec] {
+        if self.infra { &[] } else { &self.mounts }
+    }
+
+    /// As [`Self::own_mounts`].
+    pub(crate) fn own_devices(&self) -> &[DeviceSpec] {
+        if self.infra { &[] } else { &self.devices }
+    }
+
     pub(crate) fn is_in_pod(&self, id: &ContainerId) -> bool {
         self.pod.as_ref().is_some_and(|pod| pod.id == *id)
     }

@@ -1,7 +1,9 @@
 //! Pods: containers that share namespaces, a control group and a life.
 
+use super::container::SeccompChoice;
 use super::id::ContainerId;
 use super::limits::Limits;
+use super::status::RestartPolicy;
 use crate::error::{Error, Result};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -112,11 +114,26 @@ pub(crate) struct PodRecord {
     /// Of all its containers together.
     pub(crate) limits: Limits,
     pub(crate) cgroup_parent: Option<String>,
+    /// For its containers.
+    #[serde(default)]
+    pub(crate) defaults: PodDefaults,
     /// The words that made it, for `inspect`.
     pub(crate) command: Vec<String>,
     /// A removal has begun, and is to be ended by whoever finds it.
     #[serde(default)]
     pub(crate) removing: bool,
+}
+
+/// What the containers of a pod have where their own flags say nothing: of
+/// `--restart` and `--security-opt`. Their infra container runs nothing and needs
+/// none of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PodDefaults {
+    pub(crate) restart: RestartPolicy,
+    pub(crate) no_new_privileges: bool,
+    pub(crate) seccomp: SeccompChoice,
+    pub(crate) mask: Vec<String>,
+    pub(crate) unmask: Vec<String>,
 }
 
 impl PodRecord {
@@ -138,6 +155,7 @@ impl PodRecord {
             exit_policy: ExitPolicy::Continue,
             limits: Limits::default(),
             cgroup_parent: None,
+            defaults: PodDefaults::default(),
             command: Vec::new(),
             removing: false,
         }

@@ -94,6 +94,14 @@ fn one_container_finds_another_on_localhost_and_in_shared_memory() {
         "wget -qO- http://localhost/index.html; cat /dev/shm/note; hostname; grep shop /etc/hosts || true";
     let output = sandbox.coracle(["run", "--rm", "--pod", "web", "busybox", "sh", "-c", look]).ok();
     assert_eq!(output.lines()[..3], ["found", "kept", "shop"], "{output}");
+    // By name too, the first the last; a restart says it once.
+    sandbox.member("web", "later", &["busybox", "sleep", "1000"]);
+    sandbox.ok(["restart", "-t", "0", "later"]);
+    for name in ["server", "later"] {
+        let hosts = sandbox.ok(["exec", name, "cat", "/etc/hosts"]);
+        let lines = |word: &str| hosts.lines().filter(|line| *line == format!("127.0.0.1\t{word}")).count();
+        assert_eq!((lines("server"), lines("later")), (1, 1), "{hosts}");
+    }
     // Whoever is not in the pod finds nothing.
     let output = sandbox.run(&["busybox", "wget", "-qO-", "http://127.0.0.1/index.html"]);
     assert_ne!(output.code(), 0, "{output}");
@@ -110,6 +118,10 @@ fn a_published_port_of_the_pod_reaches_a_container_in_it_as_the_client() {
         let address = sandbox.ok(["port", &infra, "80"]);
         address.lines().next().unwrap().rsplit(':').next().unwrap().parse().unwrap()
     };
+    let shown =
+        |name: &str| sandbox.ok(["ps", "--filter", &format!("name={name}"), "--format", "{{.Ports}}"]);
+    assert!(shown("server").ends_with("->80/tcp"), "{}", shown("server"));
+    assert_eq!(shown("server"), shown(&sandbox.ok(["inspect", "-f", "{{.Name}}", &infra]).replace('/', "")));
     // A network of its own, from whose address it speaks to this machine's.
     let own = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
     own.connect("192.0.2.1:9").ok();
@@ -225,12 +237,13 @@ fn a_killed_infra_container_is_told_and_the_pod_s_start_brings_it_back() {
         kill(if its_monitor { parent } else { pid });
         sandbox.wait_for_status(&infra, "exited");
         assert_eq!(sandbox.pod_state("p"), "Degraded");
-        let before = sandbox.namespace("a", "net");
+        let before = sandbox.init_pid("a");
         let output = sandbox.coracle(["pod", "start", "p"]).ok();
         assert!(output.stderr.contains("a is started anew"), "{output}");
         assert_eq!(sandbox.pod_state("p"), "Running");
         assert_eq!(sandbox.namespace("a", "net"), sandbox.namespace(&infra, "net"));
-        assert_ne!(sandbox.namespace("a", "net"), before);
+        // Not the namespace: the kernel may give the number of the old one again.
+        assert_ne!(sandbox.init_pid("a"), before);
     }
     // With a shared pid namespace the kernel ends all of them.
     sandbox.pod("pids", &["--share", "+pid"]);
@@ -260,6 +273,10 @@ fn a_removed_pod_leaves_nothing() {
         crate::harness::leaks::processes_of(sandbox.root()).is_empty().then_some(())
     });
     sandbox.ok(["pod", "rm", "-i", "p"]);
+    // What holds the namespaces does nothing by itself: it keeps no pod.
+    sandbox.pod("idle", &[]);
+    sandbox.ok(["pod", "start", "idle"]);
+    sandbox.ok(["pod", "rm", "idle"]);
     // One that has ended is pruned, one that has not begun is not.
     sandbox.pod("old", &[]);
     sandbox.pod("new", &[]);
@@ -329,6 +346,68 @@ fn a_pod_is_made_with_its_first_container() {
 }
 
 #[test]
+fn what_a_pod_is_given_each_of_its_containers_has() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    let dir = sandbox.path("work/shared");
+    std::fs::create_dir(&dir).unwrap();
+    let bind = format!("{}:/bind:ro", dir.display());
+    let all = ["-v", &bind, "-v", "named:/named", "-v", "/own", "--device", "/dev/null:/dev/nothing"];
+    let options = ["--security-opt", "no-new-privileges", "--security-opt", "seccomp=unconfined"];
+    sandbox.pod("p", &[&all[..], &options].concat());
+    std::fs::write(dir.join("file"), "theirs").unwrap();
+    sandbox.ok(["run", "--rm", "--pod", "p", "busybox", "sh", "-c", "echo 1 >/named/n; echo 2 >/own/o"]);
+    let look = "cat /bind/file /named/n /own/o; touch /bind/x 2>/dev/null || echo read-only; \
+                test -c /dev/nothing && echo device; grep -E '^(NoNewPrivs|Seccomp):' /proc/self/status";
+    let seen = sandbox.ok(["run", "--rm", "--pod", "p", "busybox", "sh", "-c", look]);
+    let words: Vec<&str> = seen.split_whitespace().collect();
+    assert_eq!(words, ["theirs1", "2", "read-only", "device", "NoNewPrivs:", "1", "Seccomp:", "0"], "{seen}");
+    // What the container says itself counts; the volume of the pod goes with it.
+    let own = sandbox.ok(["run", "--rm", "--pod", "p", "-v", "other:/named", "busybox", "ls", "/named"]);
+    assert_eq!(own, "");
+    let volumes = || sandbox.ok(["volume", "ls", "-q"]).lines().count();
+    assert_eq!(volumes(), 3);
+    sandbox.coracle(["volume", "rm", "named"]).refused(&["in use"]);
+    sandbox.ok(["pod", "rm", "-f", "p"]);
+    assert_eq!(volumes(), 2);
+    // A policy of the pod's is each container's that is not to be removed at its end.
+    sandbox.pod("again", &["--restart", "on-failure:3"]);
+    sandbox.ok(["create", "--pod", "again", "--name", "c", "busybox", "true"]);
+    sandbox.ok(["create", "--rm", "--pod", "again", "--name", "d", "busybox", "true"]);
+    assert_eq!(sandbox.inspect("c")["HostConfig"]["RestartPolicy"]["MaximumRetryCount"], 3);
+    assert_eq!(sandbox.inspect("d")["HostConfig"]["RestartPolicy"]["Name"], "no");
+}
+
+#[test]
+fn the_user_namespace_of_a_pod_is_that_of_its_containers() {
+    let Some(sandbox) = sandbox(&[Need::SubIds, Image("busybox")]) else { return };
+    let uid = rustix::process::getuid().as_raw().to_string();
+    let look = "id -u; stat -c %u /etc/passwd";
+    for (pod, words, seen) in [
+        ("keep", &["--userns", "keep-id"][..], format!("{uid}\n0")),
+        ("bare", &["--userns", "keep-id:uid=200,gid=210", "--share", "none"], "200\n0".to_owned()),
+        ("less", &["--userns", "nomap"], "0\n0".to_owned()),
+        ("part", &["--uidmap", "0:1:3000"], "0\n0".to_owned()),
+        ("host", &["--userns", "host"], "0\n0".to_owned()),
+    ] {
+        match pod {
+            "bare" => sandbox.ok([&["pod", "create", "--name", pod], words].concat()),
+            _ => sandbox.pod(pod, words),
+        };
+        let network: &[&str] = if pod == "bare" { &["--network", "none"] } else { &[] };
+        sandbox.member(pod, pod.to_uppercase().as_str(), &[network, &["busybox", "sleep", "1000"]].concat());
+        let name = pod.to_uppercase();
+        assert_eq!(sandbox.namespace(&name, "user"), sandbox.namespace(&sandbox.infra(pod), "user"), "{pod}");
+        let map = |name: &str| {
+            std::fs::read_to_string(format!("/proc/{}/uid_map", sandbox.init_pid(name))).unwrap()
+        };
+        assert_eq!(map(&name), map(&sandbox.infra(pod)), "{pod}");
+        assert_eq!(sandbox.ok(["exec", &name, "sh", "-c", look]), seen, "{pod}");
+        sandbox.coracle(["create", "--pod", pod, "--userns", "keep-id", "busybox"]).refused(&["in a pod"]);
+        sandbox.ok(["pod", "rm", "-f", pod]);
+    }
+}
+
+#[test]
 fn a_pod_without_an_infra_container_shares_nothing_but_its_life() {
     let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
     sandbox.ok(["pod", "create", "--infra=false", "--name", "p"]);
@@ -355,13 +434,15 @@ fn bad_input_is_refused_before_anything_is_made() {
         (&["--exit-policy", "never"], "invalid pod exit policy"),
         (&["--replace"], "without --name"),
         (&["--infra-image", "x"], "no image"),
-        (&["-v", "/a:/b"], "give"),
-        (&["--userns", "keep-id"], "user namespace"),
+        (&["--infra=false", "-v", "/a:/b"], "without an infra container"),
+        (&["--userns", "container:p"], "a user namespace of its own"),
+        (&["--restart", "sometimes"], "sometimes"),
         (&["--network", "nowhere"], "nowhere"),
         (&["--pod-id-file", "/"], "exists already"),
     ] {
         let output = sandbox.coracle([&["pod", "create"], words].concat());
-        output.refused(&[told]);
+        // Docker has no pods: the codes are podman's.
+        output.fails(125, &[told]);
     }
     for (words, told) in [
         (&["--pod", "nobody"][..], "no such pod"),
@@ -371,6 +452,7 @@ fn bad_input_is_refused_before_anything_is_made() {
         (&["--pod", "p", "--cgroups", "disabled"], "outside of the pod's control group"),
         (&["--pod-id-file", "/nowhere"], "/nowhere"),
         (&["--pod", "new:p"], "already in use"),
+        (&["--name", "p"], "already in use by pod"),
     ] {
         sandbox.coracle([&["create"], words, &["guest", "sleep"]].concat()).refused(&[told]);
     }
@@ -382,7 +464,11 @@ fn bad_input_is_refused_before_anything_is_made() {
     ] {
         assert_ne!(sandbox.coracle(words).code(), 0, "{words:?}");
     }
+    sandbox.coracle(["pod", "rm", "nobody"]).fails(1, &["no pod with name or ID nobody"]);
     assert_eq!((sandbox.entries("pods").len(), sandbox.entries("containers").len()), (1, 1));
+    sandbox.ok(["create", "--name", "c", "guest", "sleep"]);
+    sandbox.coracle(["rename", "c", "p"]).refused(&["already in use by pod"]);
+    sandbox.ok(["rm", "c"]);
     sandbox.ok(["pod", "create", "--replace", "--name", "p", "--network", "none"]);
     assert_eq!(sandbox.entries("containers").len(), 1);
 }

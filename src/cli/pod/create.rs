@@ -9,8 +9,8 @@ use crate::types::boolean;
 use crate::types::container::ContainerConfig;
 use crate::types::id::check_name;
 use crate::types::limits::Limits;
-use crate::types::namespace::NetworkMode;
-use crate::types::pod::{ExitPolicy, Share};
+use crate::types::namespace::{NetworkMode, UsernsMode};
+use crate::types::pod::{ExitPolicy, PodDefaults, Share};
 use clap::Args;
 use std::collections::BTreeSet;
 
@@ -24,6 +24,9 @@ pub(crate) struct CreateArgs {
     /// Lie below this control group: a slice where systemd manages them
     #[arg(long, value_name = "GROUP")]
     cgroup_parent: Option<String>,
+    /// Make a device of the host available to each container
+    #[arg(long, value_name = "DEVICE[:PATH][:rwm]")]
+    device: Vec<String>,
     /// Use these name servers
     #[arg(long, value_name = "IP")]
     dns: Vec<String>,
@@ -36,6 +39,9 @@ pub(crate) struct CreateArgs {
     /// When its last container has ended, keep what they share (continue) or end it too (stop)
     #[arg(long, value_name = "POLICY")]
     exit_policy: Option<String>,
+    /// Map group ids of the containers to ids of your outer namespace
+    #[arg(long, value_name = "INSIDE:OUTSIDE[:LENGTH]")]
+    gidmap: Vec<String>,
     /// Set the host name: the pod's name where missing
     #[arg(long, short = 'h', value_name = "NAME")]
     hostname: Option<String>,
@@ -81,6 +87,12 @@ pub(crate) struct CreateArgs {
     /// Remove a pod that has the name already
     #[arg(long)]
     replace: bool,
+    /// Restart the containers that end and say nothing of it themselves: no, on-failure, on-failure:TIMES, always, unless-stopped
+    #[arg(long, value_name = "POLICY")]
+    restart: Option<String>,
+    /// Set a security option for each container, as of run
+    #[arg(long, value_name = "OPTION")]
+    security_opt: Vec<String>,
     /// Share these namespaces: ipc, net, pid, uts, or none; +pid for the first, second and last, and pid
     #[arg(long, value_name = "NAMESPACES", allow_hyphen_values = true)]
     share: Option<String>,
@@ -90,6 +102,18 @@ pub(crate) struct CreateArgs {
     /// Set a kernel parameter of the namespaces that are shared
     #[arg(long, value_name = "KEY=VALUE")]
     sysctl: Vec<String>,
+    /// Map user ids of the containers to ids of your outer namespace
+    #[arg(long, value_name = "INSIDE:OUTSIDE[:LENGTH]")]
+    uidmap: Vec<String>,
+    /// Choose the user namespace of the containers: host, keep-id[:uid=N,gid=N], nomap, auto[:size=N]
+    #[arg(long, value_name = "MODE")]
+    userns: Option<String>,
+    /// Mount a directory or a volume in each container
+    #[arg(long, short = 'v', value_name = "[SOURCE:]PATH[:OPTIONS]")]
+    volume: Vec<String>,
+    /// Mount the volumes of another container in each
+    #[arg(long, value_name = "CONTAINER[:ro]")]
+    volumes_from: Vec<String>,
     #[arg(value_name = "NAME")]
     pod: Option<String>,
 }
@@ -129,9 +153,19 @@ impl CreateArgs {
         let (infra_name, replace) = (self.infra_name.take(), self.replace);
         let id_file = self.pod_id_file.take().map(|path| host.working_dir.join(path));
         let mut config = self.config(host)?;
+        if let UsernsMode::Container(_) = config.userns {
+            return Err(Error::invalid("--userns container: a pod has a user namespace of its own"));
+        }
         check_shares(&shares, &config)?;
         let limits = std::mem::take(&mut config.limits);
         check_limits(&limits)?;
+        let defaults = PodDefaults {
+            restart: std::mem::take(&mut config.restart),
+            no_new_privileges: std::mem::take(&mut config.no_new_privileges),
+            seccomp: std::mem::take(&mut config.seccomp),
+            mask: std::mem::take(&mut config.mask),
+            unmask: std::mem::take(&mut config.unmask),
+        };
         Ok(PodRequest {
             name,
             labels: std::mem::take(&mut config.labels),
@@ -140,6 +174,7 @@ impl CreateArgs {
             infra_name,
             exit_policy,
             limits,
+            defaults,
             cgroup_parent: config.cgroup_parent.take(),
             config,
             replace,
@@ -160,6 +195,10 @@ impl CreateArgs {
             ("--add-host", !self.add_host.is_empty() || self.no_hosts),
             ("--shm-size", self.shm_size.is_some()),
             ("--sysctl", !self.sysctl.is_empty()),
+            ("--device", !self.device.is_empty()),
+            ("--volume", !self.volume.is_empty()),
+            ("--volumes-from", !self.volumes_from.is_empty()),
+            ("--userns", self.userns.is_some() || !self.uidmap.is_empty() || !self.gidmap.is_empty()),
             ("--exit-policy", self.exit_policy.is_some()),
         ];
         match given.iter().find(|(_, given)| *given) {
@@ -175,9 +214,11 @@ impl CreateArgs {
             resources: self.resources,
             add_host: self.add_host,
             cgroup_parent: self.cgroup_parent,
+            device: self.device,
             dns: self.dns,
             dns_option: self.dns_option,
             dns_search: self.dns_search,
+            gidmap: self.gidmap,
             hostname: self.hostname,
             ip: self.ip,
             ip6: self.ip6,
@@ -188,8 +229,14 @@ impl CreateArgs {
             network_alias: self.network_alias,
             no_hosts: self.no_hosts,
             publish: self.publish,
+            restart: self.restart,
+            security_opt: self.security_opt,
             shm_size: self.shm_size,
             sysctl: self.sysctl,
+            uidmap: self.uidmap,
+            userns: self.userns,
+            volume: self.volume,
+            volumes_from: self.volumes_from,
             ..ContainerOptions::default()
         };
         // No image is asked for by this word.
@@ -235,6 +282,8 @@ fn check_limits(limits: &Limits) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::container::SeccompChoice;
+    use crate::types::status::RestartPolicy;
 
     fn request(args: CreateArgs) -> Result<PodRequest> {
         args.into_request(&Host::default())
@@ -260,12 +309,33 @@ mod tests {
     }
 
     #[test]
+    fn what_each_container_is_to_have_is_kept_for_them() {
+        let args = CreateArgs {
+            volume: vec!["/a:/b".into()],
+            device: vec!["/dev/null".into()],
+            security_opt: vec!["no-new-privileges".into(), "seccomp=unconfined".into()],
+            restart: Some("always".into()),
+            userns: Some("nomap".into()),
+            ..CreateArgs::default()
+        };
+        let made = request(args).expect("valid");
+        assert_eq!((made.config.mounts.len(), made.config.devices.len()), (1, 1));
+        assert!(made.defaults.no_new_privileges && !made.config.no_new_privileges);
+        assert_eq!(made.defaults.seccomp, SeccompChoice::Unconfined);
+        assert_eq!((made.defaults.restart, made.config.restart), (RestartPolicy::Always, RestartPolicy::No));
+        assert_eq!(made.config.userns, UsernsMode::NoMap);
+    }
+
+    #[test]
     fn what_nobody_would_have_is_refused() {
         let no_infra = || CreateArgs { infra: Some("false".into()), ..CreateArgs::default() };
         assert!(request(no_infra()).is_ok_and(|made| !made.infra));
         for args in [
             CreateArgs { publish: vec!["80".into()], ..no_infra() },
             CreateArgs { share: Some("net".into()), ..no_infra() },
+            CreateArgs { volume: vec!["/a:/b".into()], ..no_infra() },
+            CreateArgs { userns: Some("keep-id".into()), ..no_infra() },
+            CreateArgs { userns: Some("container:x".into()), ..CreateArgs::default() },
             CreateArgs { hostname: Some("x".into()), ..no_infra() },
             CreateArgs { replace: true, ..CreateArgs::default() },
             CreateArgs { name: Some("a".into()), pod: Some("b".into()), ..CreateArgs::default() },

@@ -39,7 +39,7 @@ pub(crate) struct ListArgs {
     #[arg(long)]
     no_trunc: bool,
     /// Print no headings
-    #[arg(long)]
+    #[arg(long, short = 'n')]
     noheading: bool,
     /// Show the control group and what is shared
     #[arg(long)]

@@ -113,6 +113,8 @@ struct Wanted<'a> {
     id_files: &'a [PathBuf],
     /// What does not exist is no error.
     ignore: bool,
+    /// The exit code where something does not exist, if it is not that of all errors.
+    missing_code: Option<u8>,
 }
 
 impl Wanted<'_> {
@@ -161,7 +163,11 @@ impl Wanted<'_> {
         let known = |found: &Result<PodRecord>| {
             !(self.ignore && found.as_ref().is_err_and(|error| error.kind() == Kind::NotFound))
         };
-        Ok(found.filter(known).collect())
+        let coded = |error: Error| match self.missing_code {
+            Some(code) if error.kind() == Kind::NotFound => error.with_exit_code(code),
+            _ => error,
+        };
+        Ok(found.filter(known).map(|pod| pod.map_err(coded)).collect())
     }
 }
 

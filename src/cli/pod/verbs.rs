@@ -161,6 +161,8 @@ pub(crate) fn rm(args: RmArgs) -> Result<u8> {
     let engine = Engine::open()?;
     let wanted = Wanted { ignore: args.ignore || args.force, ..args.which.or_in(&args.files) };
     let options = RemoveOptions { force: args.force, volumes: true, time: args.time };
+    // Podman's code of this verb alone.
+    let wanted = Wanted { missing_code: Some(1), ..wanted };
     wanted.each(&engine, "rm", |pod| match engine.remove_pod(pod, &options) {
         // Removed by another in the meantime.
         Err(error) if wanted.ignore && error.kind() == Kind::NotFound => Ok(Vec::new()),

@@ -151,13 +151,18 @@ fn pids(limits: &Limits) -> Value {
 }
 
 fn restart(policy: RestartPolicy) -> Value {
-    let (name, count) = match policy {
+    let (name, count) = restart_policy(policy);
+    json!({"Name": name, "MaximumRetryCount": count})
+}
+
+/// Docker's word, and how often.
+pub(in crate::engine) fn restart_policy(policy: RestartPolicy) -> (&'static str, u32) {
+    match policy {
         RestartPolicy::No => ("no", 0),
         RestartPolicy::OnFailure { max_retries } => ("on-failure", max_retries.unwrap_or(0)),
         RestartPolicy::Always => ("always", 0),
         RestartPolicy::UnlessStopped => ("unless-stopped", 0),
-    };
-    json!({"Name": name, "MaximumRetryCount": count})
+    }
 }
 
 /// Docker's empty word is the private namespace.
@@ -179,7 +184,7 @@ fn ipc(mode: &IpcMode) -> String {
     }
 }
 
-fn userns(mode: &UsernsMode) -> String {
+pub(in crate::engine) fn userns(mode: &UsernsMode) -> String {
     match mode {
         UsernsMode::Private => String::new(),
         UsernsMode::Host => "host".into(),

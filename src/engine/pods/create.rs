@@ -7,7 +7,7 @@ use crate::state::pods::{Making, POD_VERSION};
 use crate::types::container::{ContainerConfig, CreateRequest, LogConfig, LogDriver, RootSource};
 use crate::types::id::{ContainerId, check_name};
 use crate::types::limits::Limits;
-use crate::types::pod::{ExitPolicy, PodRecord, Share};
+use crate::types::pod::{ExitPolicy, PodDefaults, PodRecord, Share};
 use crate::types::progress::Report;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,10 +25,12 @@ pub(crate) struct PodRequest {
     pub(crate) shares: BTreeSet<Share>,
     pub(crate) infra: bool,
     pub(crate) infra_name: Option<String>,
-    /// What the infra container is to have: networks, ports, names.
+    /// What the infra container is to have: networks, ports, names; and what the
+    /// others have from it: mounts, devices, the user namespace.
     pub(crate) config: ContainerConfig,
     pub(crate) exit_policy: ExitPolicy,
     pub(crate) limits: Limits,
+    pub(crate) defaults: PodDefaults,
     pub(crate) cgroup_parent: Option<String>,
     /// Remove a pod that has the name already.
     pub(crate) replace: bool,
@@ -103,6 +105,7 @@ impl Engine {
             exit_policy: request.exit_policy,
             limits: request.limits.clone(),
             cgroup_parent: request.cgroup_parent.clone(),
+            defaults: request.defaults.clone(),
             command: request.command.clone(),
             removing: false,
         };

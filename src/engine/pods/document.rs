@@ -42,6 +42,8 @@ pub(crate) fn document(pod: &Pod) -> Value {
     if let (Some(document), Value::Object(more)) = (document.as_object_mut(), limits(&record.limits)) {
         document.extend(more);
     }
+    let (policy, _) = inspect::restart_policy(record.defaults.restart);
+    document["RestartPolicy"] = json!(policy);
     document
 }
 
@@ -73,7 +75,10 @@ fn infra_config(pod: &Pod) -> Value {
         "Networks": if networks.is_empty() { Value::Null } else { json!(networks) },
         "NetworkOptions": null,
         "pid_ns": "private",
-        "userns": "private",
+        "userns": match inspect::userns(&config.userns).as_str() {
+            "" => "private".to_owned(),
+            word => word.to_owned(),
+        },
         "uts_ns": "private",
     })
 }

@@ -5,11 +5,12 @@ use crate::engine::remove::RemoveOptions;
 use crate::engine::{Engine, id_file};
 use crate::error::{BestEffort, Error, Result};
 use crate::types::cgroup::CgroupsMode;
-use crate::types::container::ContainerConfig;
+use crate::types::container::{ContainerConfig, SeccompChoice};
 use crate::types::limits::Limits;
 use crate::types::namespace::{IpcMode, NamespaceMode, NetworkMode, UsernsMode};
-use crate::types::pod::{ExitPolicy, PodChoice, PodRecord, Share, WhichPod};
+use crate::types::pod::{ExitPolicy, PodChoice, PodDefaults, PodRecord, Share, WhichPod};
 use crate::types::progress::Report;
+use crate::types::status::RestartPolicy;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Podman's words.
@@ -39,12 +40,12 @@ impl Engine {
             WhichPod::New(name) => (self.create_pod(&new_pod(name, choice, config), tell)?, true),
         };
         let joined = Joined { pod, made };
-        let network = joined.pod.infra.as_ref().map(|infra| self.store.record(infra));
-        network
+        let infra = joined.pod.infra.as_ref().map(|infra| self.store.record(infra));
+        infra
             .transpose()
             .and_then(|infra| {
-                let network = infra.map(|infra| infra.config.network).unwrap_or_default();
-                join(&joined.pod, &network, &choice.own, config)
+                let infra = infra.map(|infra| infra.config).unwrap_or_default();
+                join(&joined.pod, &infra, &choice.own, config)
             })
             .inspect_err(|_| self.leave_pod(&joined))?;
         Ok(joined)
@@ -95,6 +96,7 @@ fn new_pod(name: &str, choice: &PodChoice, config: &mut ContainerConfig) -> PodR
         },
         exit_policy: ExitPolicy::default(),
         limits: Limits::default(),
+        defaults: PodDefaults::default(),
         cgroup_parent: None,
         replace: false,
         id_file: None,
@@ -103,21 +105,22 @@ fn new_pod(name: &str, choice: &PodChoice, config: &mut ContainerConfig) -> PodR
 }
 
 /// What is shared is joined, but where a flag of the container says otherwise.
-/// `network` is what the pod's is.
+/// `holder` is what the infra container is.
 fn join(
     pod: &PodRecord,
-    network: &NetworkMode,
+    holder: &ContainerConfig,
     own: &BTreeSet<Share>,
     config: &mut ContainerConfig,
 ) -> Result<()> {
     check_group(config)?;
     config.pod = Some(pod.reference());
+    inherit(&pod.defaults, holder, config);
     let Some(infra) = &pod.infra else { return Ok(()) };
     let infra = infra.as_str().to_owned();
     if pod.shares(Share::Net) {
         check_network(config)?;
         // The host's is nobody's to hand on: each has it by itself.
-        config.network = match network {
+        config.network = match holder.network {
             NetworkMode::Host => NetworkMode::Host,
             _ => NetworkMode::Container(infra.clone()),
         };
@@ -138,17 +141,46 @@ fn join(
         config.ipc = IpcMode::Container(infra.clone());
     }
     if joins(Share::Pid) {
-        config.pid = NamespaceMode::Container(infra);
+        config.pid = NamespaceMode::Container(infra.clone());
     }
-    let shares_users = !pod.shares.is_empty();
+    let has_map = holder.userns != UsernsMode::Private || !holder.uid_map.0.is_empty();
+    let shares_users = has_map || !pod.shares.is_empty();
     if shares_users && (config.userns != UsernsMode::Private || !config.uid_map.0.is_empty()) {
         return Err(Error::invalid(
             "--userns, --uidmap and --gidmap cannot be used in a pod: what is shared belongs to one user namespace, \
              which is shared with it",
         )
-        .hint("leave them out, or make the pod with --share none"));
+        .hint("give them to `coracle pod create`, or make the pod with --share none"));
+    }
+    if has_map {
+        config.userns = UsernsMode::Container(infra);
     }
     Ok(())
+}
+
+/// What the pod gives to each: mounts, devices, and options where the container has
+/// none of its own at the same place.
+fn inherit(defaults: &PodDefaults, holder: &ContainerConfig, config: &mut ContainerConfig) {
+    for mount in &holder.mounts {
+        if config.mounts.iter().all(|own| own.target != mount.target) {
+            config.mounts.push(mount.clone());
+        }
+    }
+    for device in &holder.devices {
+        if config.devices.iter().all(|own| own.container != device.container) {
+            config.devices.push(device.clone());
+        }
+    }
+    // --rm says that it is not to run again.
+    if config.restart == RestartPolicy::No && !config.auto_remove {
+        config.restart = defaults.restart;
+    }
+    config.no_new_privileges |= defaults.no_new_privileges;
+    if config.seccomp == SeccompChoice::Default {
+        config.seccomp.clone_from(&defaults.seccomp);
+    }
+    config.mask.extend_from_slice(&defaults.mask);
+    config.unmask.extend_from_slice(&defaults.unmask);
 }
 
 fn check_network(config: &ContainerConfig) -> Result<()> {
@@ -191,8 +223,11 @@ fn check_group(config: &ContainerConfig) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::container::DeviceSpec;
     use crate::types::id::ContainerId;
+    use crate::types::mount::parse_volume;
     use crate::types::port::Publish;
+    use std::path::Path;
 
     fn pod(shares: &[Share]) -> PodRecord {
         PodRecord {
@@ -205,7 +240,7 @@ mod tests {
     fn joined(shares: &[Share], change: fn(&mut ContainerConfig)) -> Result<ContainerConfig> {
         let mut config = ContainerConfig::default();
         change(&mut config);
-        join(&pod(shares), &NetworkMode::Default, &BTreeSet::new(), &mut config).map(|()| config)
+        join(&pod(shares), &ContainerConfig::default(), &BTreeSet::new(), &mut config).map(|()| config)
     }
 
     #[test]
@@ -216,8 +251,57 @@ mod tests {
         assert_eq!(config.uts, NamespaceMode::Container(infra));
         assert_eq!((config.ipc, config.pid), (IpcMode::Shareable, NamespaceMode::Private));
         let mut config = ContainerConfig::default();
-        join(&pod(&[Share::Pid]), &NetworkMode::None, &[Share::Pid].into(), &mut config).expect("valid");
+        join(&pod(&[Share::Pid]), &ContainerConfig::default(), &[Share::Pid].into(), &mut config)
+            .expect("valid");
         assert_eq!(config.pid, NamespaceMode::Private, "its own flag counts");
+    }
+
+    #[test]
+    fn mounts_devices_and_options_of_the_pod_give_way_to_the_container_s() {
+        let mount = |source: &str, target: &str| {
+            parse_volume(&format!("{source}:{target}"), Path::new("/")).expect("a volume")
+        };
+        let device = |text: &str| DeviceSpec::parse(text).expect("a device");
+        let holder = ContainerConfig {
+            mounts: vec![mount("/pod", "/a"), mount("/pod", "/b")],
+            devices: vec![device("/dev/null:/dev/x"), device("/dev/zero:/dev/y")],
+            ..ContainerConfig::default()
+        };
+        let mut record = pod(&[]);
+        record.defaults = PodDefaults {
+            restart: RestartPolicy::Always,
+            no_new_privileges: true,
+            seccomp: SeccompChoice::Unconfined,
+            mask: vec!["/a".into()],
+            unmask: vec!["/b".into()],
+        };
+        let mut config = ContainerConfig {
+            mounts: vec![mount("/own", "/a")],
+            devices: vec![device("/dev/full:/dev/x")],
+            seccomp: SeccompChoice::Profile("{}".into()),
+            ..ContainerConfig::default()
+        };
+        join(&record, &holder, &BTreeSet::new(), &mut config).expect("valid");
+        assert_eq!(config.mounts, [mount("/own", "/a"), mount("/pod", "/b")]);
+        assert_eq!(config.devices, [device("/dev/full:/dev/x"), device("/dev/zero:/dev/y")]);
+        assert_eq!(config.seccomp, SeccompChoice::Profile("{}".into()));
+        assert!(config.no_new_privileges && config.mask == ["/a"] && config.unmask == ["/b"]);
+        assert_eq!(config.restart, RestartPolicy::Always);
+        let mut config = ContainerConfig { auto_remove: true, ..ContainerConfig::default() };
+        join(&record, &holder, &BTreeSet::new(), &mut config).expect("valid");
+        assert_eq!((config.restart, config.seccomp), (RestartPolicy::No, SeccompChoice::Unconfined));
+    }
+
+    #[test]
+    fn the_map_of_the_pod_is_its_containers_too() {
+        let holder = ContainerConfig { userns: UsernsMode::NoMap, ..ContainerConfig::default() };
+        for shares in [&[][..], &[Share::Net]] {
+            let mut config = ContainerConfig::default();
+            join(&pod(shares), &holder, &BTreeSet::new(), &mut config).expect("valid");
+            assert_eq!(config.userns, UsernsMode::Container("02".repeat(32)));
+            let mut config = ContainerConfig { userns: UsernsMode::Host, ..ContainerConfig::default() };
+            assert!(join(&pod(shares), &holder, &BTreeSet::new(), &mut config).is_err());
+        }
     }
 
     #[test]

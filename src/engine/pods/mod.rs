@@ -96,6 +96,20 @@ impl Engine {
         self.pod_store().find(word)
     }
 
+    /// That no pod has this name, which a container is to have: a word means one thing.
+    ///
+    /// # Errors
+    /// `Conflict`.
+    pub(super) fn check_no_pod(&self, name: &str) -> Result<()> {
+        match self.pod_store().all()?.into_iter().find(|pod| pod.name == name) {
+            Some(pod) => {
+                Err(Error::conflict(format!("name {name:?} is already in use by pod {}", pod.id.short()))
+                    .hint("choose another name, or remove that pod"))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// The pod that was made last.
     ///
     /// # Errors

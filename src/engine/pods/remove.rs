@@ -17,13 +17,14 @@ impl Engine {
     /// Removes a pod with its containers, what they share last.
     ///
     /// # Errors
-    /// `Conflict` where something in it runs and `force` is not set.
+    /// `Conflict` where something in it runs and `force` is not set. What holds the
+    /// namespaces does nothing by itself, and keeps no pod.
     pub(crate) fn remove_pod(&self, pod: &PodRecord, options: &RemoveOptions) -> Result<()> {
         let pods = self.pod_store();
         let (_lock, mut record) = pods.lock(&pod.id)?;
         if !options.force {
             let up = self.pod(record.clone())?;
-            if let Some(container) = up.to_stop().first() {
+            if let Some(container) = up.to_stop().into_iter().find(|one| !one.record.config.infra) {
                 return Err(Error::conflict(format!(
                     "cannot remove pod {}: container {} is {}",
                     record.name,
@@ -51,12 +52,14 @@ impl Engine {
         Ok(())
     }
 
-    /// Removes the containers of a pod in the order in which they stop.
+    /// Removes the containers of a pod in the order in which they stop: the infra
+    /// container last, running or not.
     pub(super) fn remove_members(&self, pod: &ContainerId, options: &RemoveOptions) -> Result<()> {
         let mut containers = self.members(pod)?;
         containers.sort_by_key(super::stop_order);
         for container in containers {
-            match self.remove_any(&container.record.id, options) {
+            let force = options.force || container.record.config.infra;
+            match self.remove_any(&container.record.id, &RemoveOptions { force, ..*options }) {
                 Err(error) if error.kind() == Kind::NotFound => {}
                 result => {
                     result.map_err(|error| error.context(format!("container {}", container.record.name)))?;

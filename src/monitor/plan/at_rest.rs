@@ -50,7 +50,7 @@ pub(crate) fn mount(context: &PlanContext<'_>) -> Result<AtRest> {
     mounts.extend(
         name_files(context)?
             .into_iter()
-            .filter(|file| config.mounts.iter().all(|spec| spec.target != file.target)),
+            .filter(|file| config.own_mounts().iter().all(|spec| spec.target != file.target)),
     );
     let point = open_directory(&context.dirs.container(&context.record.id))?;
     let rootfs = Rootfs::new(root.into_mount());
@@ -70,7 +70,7 @@ fn asked(context: &PlanContext<'_>, root: &Root, maps: Option<&ContainerMaps>) -
     // Only for the option `U`, which is left to the start.
     let nobody = ResolvedUser { uid: 0, gid: 0, groups: Vec::new(), home: None, name: None };
     let on_disk = |spec: &&MountSpec| !matches!(spec.source, MountSource::Tmpfs { .. });
-    let mut specs: Vec<&MountSpec> = context.record.config.mounts.iter().filter(on_disk).collect();
+    let mut specs: Vec<&MountSpec> = context.record.config.own_mounts().iter().filter(on_disk).collect();
     specs.sort_by_key(|spec| spec.target.matches('/').count());
     let mut mounts = Vec::new();
     for spec in specs {

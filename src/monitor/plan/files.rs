@@ -9,13 +9,15 @@ use crate::network::uplink::{Addresses, NamesOf};
 use crate::state::store::Store;
 use crate::types::container::{ContainerConfig, ContainerRecord, RecordedRoot};
 use crate::types::namespace::NetworkMode;
-use std::path::Path;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 
 /// Bytes taken from a file of the host.
 const MAX_FILE: usize = 1 << 20;
 
 /// The files that are to be mounted, as `(name in the container's directory, target)`.
-pub(super) const FILES: [(&str, &str); 4] = [NAMES[0], NAMES[1], NAMES[2], MARK];
+pub(super) const FILES: [(&str, &str); 6] =
+    [NAMES[0], NAMES[1], NAMES[2], MARK, ("passwd", "/etc/passwd"), ("group", "/etc/group")];
 
 /// Those of them that a shared network namespace shares.
 const NAMES: [(&str, &str); 3] =
@@ -41,6 +43,9 @@ pub(super) fn write(
     // With another container's network come its files.
     if let NetworkMode::Container(word) = &config.network {
         let id = context.store.resolve(word)?;
+        if config.pod.is_some() {
+            add_to_pod_s_hosts(&context.dirs.container(&id).join("hosts"), &context.record.name)?;
+        }
         for (name, _) in &NAMES[1..] {
             let text = read(&context.dirs.container(&id).join(name));
             put(&directory.join(name), Some(text).filter(|text| !text.is_empty()))?;
@@ -64,6 +69,33 @@ pub(super) fn write(
     };
     put(&directory.join("hosts"), hosts)?;
     put(&directory.join("hostname"), Some(resolver::hostname_file(hostname)))
+}
+
+/// A container of a pod finds the others by name on the loopback that they share.
+/// They have one file for that, the infra container's: who started first is to know
+/// of the last. It is written anew when that one starts.
+fn add_to_pod_s_hosts(path: &Path, name: &str) -> Result<()> {
+    let step = || format!("write {}", path.display());
+    let line = format!("127.0.0.1\t{name}\n");
+    let text = read(path);
+    // Where the pod was made with --no-hosts there is none.
+    if text.is_empty() || text.split_inclusive('\n').any(|other| other == line) {
+        return Ok(());
+    }
+    let mut file = std::fs::OpenOptions::new().append(true).open(path).context(step)?;
+    // At once: others may write theirs at the same time.
+    file.write_all(line.as_bytes()).context(step)
+}
+
+/// Where a file of names lies that a container has mounted.
+pub(super) fn place(context: &PlanContext<'_>, name: &str) -> PathBuf {
+    let config = &context.record.config;
+    if let (NetworkMode::Container(holder), true, "hosts") = (&config.network, config.pod.is_some(), name)
+        && let Ok(id) = context.store.resolve(holder)
+    {
+        return context.dirs.container(&id).join(name);
+    }
+    context.dirs.container(&context.record.id).join(name)
 }
 
 /// The text for `/etc/resolv.conf` as of now; `None`: the image's own stays.
@@ -143,7 +175,8 @@ fn read(path: &Path) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-fn put(path: &Path, text: Option<String>) -> Result<()> {
+/// `None`: there is no such file any more.
+pub(super) fn put(path: &Path, text: Option<String>) -> Result<()> {
     let step = || format!("write {}", path.display());
     match text {
         Some(text) => std::fs::write(path, text).context(step),

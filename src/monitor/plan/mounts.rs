@@ -2,7 +2,7 @@
 
 use super::Context as PlanContext;
 use super::binds;
-use super::files::FILES;
+use super::files::{self, FILES};
 use super::joined::Joined;
 use super::root::Root;
 use super::secrets;
@@ -44,7 +44,7 @@ pub(super) fn list(
             list.push(Mount { target: target.into(), kind, attributes: NOSUID | NODEV });
         }
     }
-    let mut asked: Vec<&MountSpec> = config.mounts.iter().collect();
+    let mut asked: Vec<&MountSpec> = config.own_mounts().iter().collect();
     // A mount below another comes after it; equals keep their order.
     asked.sort_by_key(|spec| spec.target.matches('/').count());
     for spec in &asked {
@@ -137,10 +137,9 @@ fn shm_of(process: ProcessId) -> Result<OwnedFd> {
 }
 
 pub(super) fn name_files(context: &PlanContext<'_>) -> Result<Vec<Mount>> {
-    let directory = context.dirs.container(&context.record.id);
     let mut list = Vec::new();
     for (name, target) in FILES {
-        let path = directory.join(name);
+        let path = files::place(context, name);
         if path.exists() {
             let mount = mounts::clone_tree_at(&path).context(|| format!("mount {}", path.display()))?;
             let kind = MountKind::Bind { mount, directory: false };
@@ -190,7 +189,7 @@ pub(super) fn devices(config: &ContainerConfig) -> Result<Vec<Device>> {
     if config.privileged {
         list.extend(all_devices());
     }
-    for DeviceSpec { host, container, .. } in &config.devices {
+    for DeviceSpec { host, container, .. } in config.own_devices() {
         let path = host.display().to_string();
         let node = open_node(&path)?;
         check_is_device(&node, &path)?;

@@ -10,6 +10,7 @@ use crate::runtime::seccomp::{self, Profile};
 use crate::runtime::seccomp_default;
 use crate::runtime::users::{self, ResolvedUser};
 use crate::types::container::{ContainerConfig, SeccompChoice};
+use crate::types::id::ContainerId;
 use crate::types::idmap::IdMap;
 use crate::types::namespace::UsernsMode;
 use crate::userns::ContainerMaps;
@@ -19,17 +20,32 @@ pub(super) fn resolve_user(context: &PlanContext<'_>, root: &Root) -> Result<Res
     users::resolve(root.fd(), &wanted_user(context), &added_groups(&context.record.config))
 }
 
-/// As `--user` writes it; empty for root.
+/// As `--user` writes it; empty for root. In a pod that was made with `keep-id`, as
+/// with `keep-id` of its own.
 pub(super) fn wanted_user(context: &PlanContext<'_>) -> String {
-    let config = &context.record.config;
-    let asked = config.user.clone().unwrap_or_default();
-    match config.userns {
-        UsernsMode::KeepId { uid, gid } if asked.is_empty() => {
-            let uid = uid.or(context.outer.uid_map.to_outside(0)).unwrap_or(0);
-            let gid = gid.or(context.outer.gid_map.to_outside(0)).unwrap_or(0);
-            format!("{uid}:{gid}")
-        }
+    let asked = context.record.config.user.clone().unwrap_or_default();
+    match kept_ids(context) {
+        Some((uid, gid)) if asked.is_empty() => format!("{uid}:{gid}"),
         _ => asked,
+    }
+}
+
+/// With `keep-id`: the caller's ids in the container.
+pub(super) fn kept_ids(context: &PlanContext<'_>) -> Option<(u32, u32)> {
+    let config = &context.record.config;
+    let of_pod = match &config.userns {
+        UsernsMode::Container(holder) if config.pod.is_some() => {
+            let holder = ContainerId::parse(holder).and_then(|id| context.store.record(&id));
+            holder.ok().map(|holder| holder.config.userns)
+        }
+        _ => None,
+    };
+    match of_pod.as_ref().unwrap_or(&config.userns) {
+        UsernsMode::KeepId { uid, gid } => Some((
+            uid.or(context.outer.uid_map.to_outside(0)).unwrap_or(0),
+            gid.or(context.outer.gid_map.to_outside(0)).unwrap_or(0),
+        )),
+        _ => None,
     }
 }
 

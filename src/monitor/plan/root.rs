@@ -58,7 +58,14 @@ impl Root {
                 }
             }
             RecordedRoot::Nothing => {
-                let mount = mounts::tmpfs(0, 0o755, 0).context(|| "mount an empty root")?;
+                let step = || "mount an empty root";
+                let mount = mounts::tmpfs(0, 0o755, 0).context(step)?;
+                // It is ours, whom the container's map may lack.
+                if let Some(maps) = maps {
+                    let uid = maps.uid.to_outside(0).map(Uid::from_raw);
+                    let gid = maps.gid.to_outside(0).map(Gid::from_raw);
+                    rustix::fs::chownat(&mount, c"", uid, gid, AtFlags::EMPTY_PATH).context(step)?;
+                }
                 Mounted { mount, driver: Driver::default(), because: None }
             }
         };
