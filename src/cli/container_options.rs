@@ -18,6 +18,7 @@ pub(crate) use request::{Host, Words};
 pub(crate) use resources::ResourceOptions;
 pub(crate) use values::parse_restart;
 
+use super::registry_options::RegistryArgs;
 use clap::Args;
 
 /// Flags of docker and podman, with their meaning there.
@@ -28,6 +29,9 @@ pub(crate) struct ContainerOptions {
     /// Add a line to /etc/hosts
     #[arg(long, value_name = "NAME:IP")]
     pub(crate) add_host: Vec<String>,
+    /// For this architecture instead of the machine's
+    #[arg(long, value_name = "ARCH")]
+    pub(crate) arch: Option<String>,
     /// Attach only these of stdin, stdout and stderr
     #[arg(long, short = 'a', value_name = "STREAM")]
     pub(crate) attach: Vec<String>,
@@ -52,6 +56,9 @@ pub(crate) struct ContainerOptions {
     /// Write the container's id to this file, which must not exist
     #[arg(long, value_name = "FILE")]
     pub(crate) cidfile: Option<String>,
+    /// Write the process id of the container's monitor, above its first process, to this file while it runs
+    #[arg(long, value_name = "FILE")]
+    pub(crate) conmon_pidfile: Option<String>,
     /// Make a device of the host available
     #[arg(long, value_name = "DEVICE[:PATH][:rwm]")]
     pub(crate) device: Vec<String>,
@@ -85,8 +92,14 @@ pub(crate) struct ContainerOptions {
     /// Add groups to the first process (keep-groups for your own)
     #[arg(long, value_name = "GROUP")]
     pub(crate) group_add: Vec<String>,
+    /// Add this line to /etc/group where it lacks the user's group
+    #[arg(long, value_name = "LINE")]
+    pub(crate) group_entry: Option<String>,
     #[command(flatten)]
     pub(crate) health: health::HealthOptions,
+    /// Add a user of the host to /etc/passwd
+    #[arg(long, value_name = "NAME|UID")]
+    pub(crate) hostuser: Vec<String>,
     /// Set the host name
     #[arg(long, short = 'h', value_name = "NAME")]
     pub(crate) hostname: Option<String>,
@@ -141,9 +154,21 @@ pub(crate) struct ContainerOptions {
     /// Set the preference of the kernel when memory is short (-1000 to 1000)
     #[arg(long, value_name = "NUMBER")]
     pub(crate) oom_score_adj: Option<String>,
+    /// For this operating system instead of linux
+    #[arg(long, value_name = "OS")]
+    pub(crate) os: Option<String>,
+    /// Add the user to /etc/passwd and /etc/group where the image does not know it
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub(crate) passwd: Option<String>,
+    /// Add this line to /etc/passwd where it lacks the user; $USERNAME, $UID, $GID, $NAME and $HOME are filled in
+    #[arg(long, value_name = "LINE")]
+    pub(crate) passwd_entry: Option<String>,
     /// Choose the PID namespace: private, host, container:NAME
     #[arg(long, value_name = "MODE")]
     pub(crate) pid: Option<String>,
+    /// Write the process id of the first process to this file while it runs
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pidfile: Option<String>,
     /// Be in a pod, or in one that is made for it (new:NAME)
     #[arg(long, value_name = "POD")]
     pub(crate) pod: Option<String>,
@@ -174,6 +199,8 @@ pub(crate) struct ContainerOptions {
     /// Have writable /tmp, /run and /var/tmp with --read-only
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub(crate) read_only_tmpfs: Option<String>,
+    #[command(flatten)]
+    pub(crate) registry: RegistryArgs,
     /// Remove a container that has the name already
     #[arg(long)]
     pub(crate) replace: bool,
@@ -240,6 +267,9 @@ pub(crate) struct ContainerOptions {
     /// Choose the UTS namespace: private, host, container:NAME
     #[arg(long, value_name = "MODE")]
     pub(crate) uts: Option<String>,
+    /// For this variant of the architecture
+    #[arg(long, value_name = "VARIANT")]
+    pub(crate) variant: Option<String>,
     /// Mount a directory or a volume
     #[arg(long, short = 'v', value_name = "[SOURCE:]PATH[:OPTIONS]")]
     pub(crate) volume: Vec<String>,

@@ -78,16 +78,37 @@ pub(crate) fn pull(args: PullArgs) -> Result<u8> {
 
 impl PullArgs {
     fn platform(&self) -> Result<Option<Platform>> {
-        let (arch, os, variant) = (self.arch.as_deref(), self.os.as_deref(), self.variant.as_deref());
-        if arch.is_none() && os.is_none() && variant.is_none() {
-            return platform(self.platform.as_deref());
+        PlatformWords {
+            platform: self.platform.as_deref(),
+            arch: self.arch.as_deref(),
+            os: self.os.as_deref(),
+            variant: self.variant.as_deref(),
+        }
+        .choose()
+    }
+}
+
+/// The flags that say for which platform an image is to be.
+pub(super) struct PlatformWords<'a> {
+    pub(super) platform: Option<&'a str>,
+    pub(super) arch: Option<&'a str>,
+    pub(super) os: Option<&'a str>,
+    pub(super) variant: Option<&'a str>,
+}
+
+impl PlatformWords<'_> {
+    /// # Errors
+    /// `Invalid` where one says what another says too.
+    pub(super) fn choose(&self) -> Result<Option<Platform>> {
+        if self.arch.is_none() && self.os.is_none() && self.variant.is_none() {
+            return platform(self.platform);
         }
         if self.platform.is_some() {
             return Err(Error::invalid("--platform can not be given with --arch, --os, or --variant"));
         }
         let host = Platform::host();
-        let words = [os.unwrap_or("linux"), arch.unwrap_or(&host.architecture)];
-        Platform::parse(&words.into_iter().chain(variant).collect::<Vec<_>>().join("/")).map(Some)
+        let words = [self.os.unwrap_or("linux"), self.arch.unwrap_or(&host.architecture)];
+        Platform::parse(&words.into_iter().chain(self.variant).collect::<Vec<_>>().join("/")).map(Some)
     }
 }
 

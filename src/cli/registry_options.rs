@@ -9,7 +9,7 @@ use clap::Args;
 use std::path::PathBuf;
 use std::time::Duration;
 
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 pub(crate) struct RegistryArgs {
     /// Check the registry's certificate; false allows plain http as well
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
@@ -41,6 +41,10 @@ impl RegistryArgs {
             })?;
         }
         retries.delay = self.retry_delay.as_deref().map(delay).transpose()?;
+        if let Some(path) = self.authfile.as_deref().filter(|path| !path.exists()) {
+            return Err(Error::invalid(format!("--authfile {}: no such file", path.display()))
+                .hint("`coracle login --authfile FILE` makes one"));
+        }
         Ok(RegistryOptions {
             tls_verify: tls_verify(self.tls_verify.as_deref())?,
             credentials: self.creds.as_deref().map(credentials).transpose()?,
@@ -71,4 +75,18 @@ fn credentials(text: &str) -> Result<Credentials> {
         .filter(|(user, _)| !user.is_empty())
         .ok_or_else(|| Error::invalid("--creds is not USER:PASSWORD"))?;
     Ok(Credentials::password(user, password))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_flags_name_is_there() {
+        let with =
+            |authfile: &str| RegistryArgs { authfile: Some(authfile.into()), ..RegistryArgs::default() };
+        let error = with("/does/not/exist").options().expect_err("none").to_string();
+        assert_eq!(error, "--authfile /does/not/exist: no such file");
+        assert!(with("/dev/null").options().is_ok());
+    }
 }

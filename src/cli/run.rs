@@ -3,11 +3,11 @@
 use super::container_options::{ContainerOptions, Host, Words};
 use super::lifecycle::{attached_exit, detach_keys};
 use super::{progress, terminal, ui};
-use crate::engine::Engine;
-use crate::engine::attach::AttachOptions;
+use crate::engine::attach::{AttachEnd, AttachOptions};
+use crate::engine::{Engine, rmi};
 use crate::error::{BestEffort, Error, Result};
 use crate::types::boolean;
-use crate::types::container::CreateRequest;
+use crate::types::container::{CreateRequest, RecordedRoot};
 use crate::types::id::ContainerId;
 use clap::Args;
 
@@ -33,6 +33,9 @@ pub(crate) struct RunArgs {
     /// Leave the container running when these keys are typed
     #[arg(long, value_name = "KEYS")]
     detach_keys: Option<String>,
+    /// Remove the container when it ends, and then its image, unless another container uses it
+    #[arg(long)]
+    rmi: bool,
     /// Pass signals on to the container
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     sig_proxy: Option<String>,
@@ -44,8 +47,9 @@ pub(crate) struct RunArgs {
 /// `Invalid` for wrong flags; what the engine says.
 pub(crate) fn create(args: CreateArgs) -> Result<u8> {
     let quiet = args.container.quiet;
+    let registry = args.container.registry.options()?;
     let request = args.into_request("create")?;
-    let engine = Engine::open()?;
+    let engine = Engine::with_registry(registry)?;
     let id = engine.create(&request, &mut progress::on_stderr(quiet))?;
     ui::line(id.as_str())?;
     Ok(0)
@@ -56,15 +60,18 @@ pub(crate) fn create(args: CreateArgs) -> Result<u8> {
 ///
 /// # Errors
 /// `Invalid` for wrong flags; what the engine says.
-pub(crate) fn run(args: RunArgs) -> Result<u8> {
+pub(crate) fn run(mut args: RunArgs) -> Result<u8> {
     let quiet = args.create.container.quiet;
     let attach = args.attach_options()?;
+    let removes_image = args.removes_image()?;
+    let registry = args.create.container.registry.options()?;
     let request = args.create.into_request("run")?;
     if let Some(options) = &attach {
         terminal::check_stdin(options.stdin, options.tty)?;
     }
-    let engine = Engine::open()?;
+    let engine = Engine::with_registry(registry)?;
     let id = engine.create(&request, &mut progress::on_stderr(quiet))?;
+    let image = engine.store.record(&id)?.root;
     let started = engine.start(&id, attach.as_ref(), &mut |text| ui::warning(text));
     match started {
         Err(error) => {
@@ -75,8 +82,24 @@ pub(crate) fn run(args: RunArgs) -> Result<u8> {
             ui::line(id.as_str())?;
             Ok(0)
         }
-        Ok(Some(end)) => attached_exit(&engine, &id, end),
+        Ok(Some(end)) => {
+            let gone = matches!(end, AttachEnd::Exited(_));
+            let code = attached_exit(&engine, &id, end)?;
+            if removes_image && gone {
+                remove_image(&engine, &image);
+            }
+            Ok(code)
+        }
     }
+}
+
+/// `--rmi`. The exit code is the command's: what keeps the image is only said.
+fn remove_image(engine: &Engine, root: &RecordedRoot) {
+    let RecordedRoot::Image { reference, .. } = root else { return };
+    let mut notes = Vec::new();
+    let removed = rmi::remove(&engine.dirs, reference, false, &|| engine.images_in_use(), &mut notes);
+    notes.extend(removed.err());
+    notes.iter().for_each(|note| ui::warning(&format!("the image is kept: {note}")));
 }
 
 /// A container that never ran and was to be removed after its run.
@@ -97,6 +120,20 @@ impl CreateArgs {
 }
 
 impl RunArgs {
+    /// `--rmi`, which is `--rm` too.
+    fn removes_image(&mut self) -> Result<bool> {
+        let options = &mut self.create.container;
+        if self.rmi && self.detach {
+            return Err(Error::invalid("--rmi cannot be used together with -d: nobody waits for the end")
+                .hint("leave out -d, or remove the image when it has ended: coracle wait, coracle rmi"));
+        }
+        if self.rmi && options.rootfs.is_some() {
+            return Err(Error::invalid("--rmi: with --rootfs there is no image"));
+        }
+        options.rm |= self.rmi;
+        Ok(self.rmi)
+    }
+
     /// `None` with `-d`.
     fn attach_options(&self) -> Result<Option<AttachOptions>> {
         let options = &self.create.container;

@@ -10,7 +10,7 @@ use super::networks::Place;
 use super::ports::Ports;
 use super::remove::Hidden;
 use super::run::{self, Started};
-use super::{Front, note, pod, remove, terminate};
+use super::{Front, note, pid_files, pod, remove, terminate};
 use crate::cgroup::{self, Attainable, Group};
 use crate::dirs::{Dirs, create_private};
 use crate::error::{BestEffort, Error, Result};
@@ -339,6 +339,7 @@ fn publish(container: &Container, init: Option<crate::types::status::ProcessId>,
 /// each, before its client hears of the end; its files go after that.
 fn end(container: &Container, exit: &Exit, restarts: u32) -> Option<Hidden> {
     let record = &container.present_record();
+    pid_files::remove(&record.config.pid_files);
     let mut hidden = None;
     if record.config.auto_remove {
         hidden = remove::hide(&container.dirs, &container.store, record).ok();
@@ -373,6 +374,7 @@ fn fail_first_start(container: &Container, error: &Error) {
     let record = &container.record;
     let directory = container.dirs.container(&record.id);
     note::died(container, &could_not_start(error));
+    pid_files::remove(&record.config.pid_files);
     std::fs::remove_dir_all(container.dirs.container_runtime(&record.id)).or_ignore();
     std::fs::remove_file(directory.join("started")).or_ignore();
     if record.config.auto_remove {

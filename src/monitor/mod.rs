@@ -22,6 +22,7 @@ mod networks;
 mod note;
 pub(crate) mod overlay;
 pub(crate) mod pause;
+mod pid_files;
 pub(crate) mod plan;
 mod pod;
 pub(crate) mod ports;

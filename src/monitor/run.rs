@@ -12,7 +12,7 @@ use super::netd::Wanted;
 use super::overlay::{self, Overlays, Server};
 use super::plan::{self, Planned};
 use super::pump::{self, Pipes};
-use super::{group, health, networks, note, resolv_conf, terminate};
+use super::{group, health, networks, note, pid_files, resolv_conf, terminate};
 use crate::error::{BestEffort, Context, Error, Result};
 use crate::network::uplink::{Chosen, Netns, Uplink};
 use crate::runtime::create::{self, Starting};
@@ -148,6 +148,7 @@ async fn start_on(
     container.publish(state)?;
     // After it: who finds this mark without a living monitor takes the run for lost.
     container.store.mark_started(&container.record.id, at)?;
+    pid_files::write(&container.record.config.pid_files, process.pid)?;
     let (_, pidfd) = starting.exec()?;
     let keep = pidfd.try_clone().context(|| "keep the container's pidfd")?;
     container.control.set_running(Some(keep));

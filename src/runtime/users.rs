@@ -11,7 +11,7 @@ use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, openat2};
 use rustix::io::Errno;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::fd::BorrowedFd;
 
 /// Bytes of a file that are read; the largest seen in real images has 300,000.
@@ -219,6 +219,40 @@ fn number(digits: &[u8]) -> Option<u64> {
     std::str::from_utf8(digits).ok().map(|digits| digits.parse().unwrap_or(u64::MAX))
 }
 
+/// Writes lines to the end of a file of the container; none where it has no such
+/// file, or something else of that name.
+///
+/// # Errors
+/// Where it cannot be written.
+pub(crate) fn append(rootfs: BorrowedFd<'_>, path: &str, lines: &str) -> Result<()> {
+    let Some(old) = with_lines(rootfs, path, "")? else { return Ok(()) };
+    // As for reading: it is not waited for, and nothing leads out of the root.
+    let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let step = || format!("write /{path} in the container");
+    let fd = openat2(rootfs, path, flags, Mode::empty(), resolve).context(step)?;
+    if FileType::from_raw_mode(fstat(&fd).context(step)?.st_mode) != FileType::RegularFile {
+        return Ok(());
+    }
+    let gap = if old.is_empty() || old.ends_with('\n') { "" } else { "\n" };
+    File::from(fd).write_all(format!("{gap}{lines}").as_bytes()).context(step)
+}
+
+/// The text of a file of the container with lines after it; `None` where it has no
+/// such file, or an empty one.
+///
+/// # Errors
+/// `Invalid` for one above 8 MiB.
+pub(crate) fn with_lines(rootfs: BorrowedFd<'_>, path: &str, lines: &str) -> Result<Option<String>> {
+    let bytes = read(rootfs, path)?;
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    let gap = if lines.is_empty() || text.ends_with('\n') { "" } else { "\n" };
+    Ok(Some(format!("{text}{gap}{lines}")))
+}
+
 /// A regular file of the image; empty where there is none.
 fn read(rootfs: BorrowedFd<'_>, path: &str) -> Result<Vec<u8>> {
     // NONBLOCK: a FIFO in its place would hold us for ever (CVE-2024-9676).
@@ -407,5 +441,29 @@ bad:x::bob
         let lines: Vec<String> = (1..70_000).map(|gid| format!("g:x:{gid}:bob")).collect();
         let dir = rootfs(PASSWD, &lines.join("\n"));
         assert!(resolve_in(dir.path(), "bob", &[]).is_err());
+    }
+
+    #[test]
+    fn lines_go_to_the_end_of_a_file_and_nowhere_else() {
+        let dir = rootfs("root:x:0:0::/:", GROUP);
+        let root = File::open(dir.path()).unwrap();
+        let passwd = dir.path().join("etc/passwd");
+        append(root.as_fd(), "etc/passwd", "a:x:5:5::/:\n").unwrap();
+        append(root.as_fd(), "etc/passwd", "b:x:6:6::/:\n").unwrap();
+        assert_eq!(std::fs::read_to_string(&passwd).unwrap(), "root:x:0:0::/:\na:x:5:5::/:\nb:x:6:6::/:\n");
+        assert!(with_lines(root.as_fd(), "etc/passwd", "c\n").unwrap().unwrap().ends_with("/:\nc\n"));
+        // A link stays inside, a FIFO is not waited for, what is not there is not made.
+        let outside = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(outside.path(), "kept").unwrap();
+        std::fs::remove_file(&passwd).unwrap();
+        symlink(outside.path(), &passwd).unwrap();
+        append(root.as_fd(), "etc/passwd", "a\n").unwrap();
+        assert_eq!(std::fs::read_to_string(outside.path()).unwrap(), "kept");
+        std::fs::remove_file(&passwd).unwrap();
+        rustix::fs::mkfifoat(rustix::fs::CWD, &passwd, Mode::from_raw_mode(0o666)).unwrap();
+        append(root.as_fd(), "etc/passwd", "a\n").unwrap();
+        std::fs::remove_file(&passwd).unwrap();
+        append(root.as_fd(), "etc/passwd", "a\n").unwrap();
+        assert!(!passwd.exists() && with_lines(root.as_fd(), "etc/passwd", "a").unwrap().is_none());
     }
 }

@@ -5,6 +5,7 @@
 //! itself as a *holder* (`$XDG_RUNTIME_DIR/coracle/outer/<pid>-<start>`, an
 //! empty file), and a command joins the namespace of the first holder alive.
 //! Only making a namespace takes a lock (`outer.lock` beside it).
+mod account;
 pub(crate) mod diagnose;
 pub(crate) mod enter;
 pub(crate) mod holders;
@@ -12,6 +13,7 @@ pub(crate) mod maps;
 pub(crate) mod newidmap;
 pub(crate) mod subid;
 
+pub(crate) use account::Account;
 pub(crate) use enter::{Extent, Outer, enter, stay};
 pub(crate) use holders::{forget_holder, register_holder, unregister_holder};
 pub(crate) use maps::{ContainerMaps, MapRequest, container_maps};

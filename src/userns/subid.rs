@@ -157,7 +157,7 @@ fn name_in_passwd(text: &str, uid: u32) -> Option<String> {
     })
 }
 
-fn read_bounded(path: &Path, notes: &mut Vec<String>) -> Option<String> {
+pub(super) fn read_bounded(path: &Path, notes: &mut Vec<String>) -> Option<String> {
     let mut bytes = Vec::new();
     let file = std::fs::File::open(path).ok()?;
     file.take(MAX_FILE + 1).read_to_end(&mut bytes).ok()?;
@@ -181,7 +181,7 @@ pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
 }
 
 /// Runs a helper and returns what it says, within bounded time and memory.
-fn run_helper(program: &Path, arguments: &[&str]) -> Result<String> {
+pub(super) fn run_helper(program: &Path, arguments: &[&str]) -> Result<String> {
     finish_helper(program, start_helper(program, arguments)?)
 }
 

@@ -349,3 +349,52 @@ fn init_reaps_and_forwards() {
     sandbox.ok(["stop", "-t", "60", "c"]);
     assert_eq!(sandbox.inspect("c")["State"]["ExitCode"], 143);
 }
+
+#[test]
+fn process_ids_are_in_files_while_it_runs() {
+    let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
+    let (init, monitor) = (sandbox.path("work/init.pid"), sandbox.path("work/monitor.pid"));
+    let words = ["--pidfile", init.to_str().unwrap(), "--conmon-pidfile", monitor.to_str().unwrap()];
+    sandbox.start("c", &[&words[..], &["guest", "sleep"]].concat());
+    for again in [false, true] {
+        if again {
+            sandbox.ok(["restart", "-t", "0", "c"]);
+        }
+        assert_eq!(std::fs::read_to_string(&init).unwrap(), sandbox.init_pid("c").to_string());
+        let its_monitor = sandbox.inspect("c")["State"]["MonitorPid"].to_string();
+        assert_eq!(std::fs::read_to_string(&monitor).unwrap(), its_monitor);
+    }
+    sandbox.ok(["stop", "-t", "0", "c"]);
+    until("the files to go", || (!init.exists() && !monitor.exists()).then_some(()));
+    sandbox.run(&["--pidfile", "/no/such/place", "guest", "exit", "0"]).fails(125, &["/no/such/place"]);
+}
+
+#[test]
+fn the_image_goes_with_its_container_where_that_is_asked() {
+    let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
+    let run = |words: &[&str]| sandbox.coracle([&["run", "--network", "none"], words].concat());
+    run(&["-d", "--rmi", "guest", "exit", "0"]).fails(125, &["--rmi", "-d"]);
+    sandbox.ok(["create", "--name", "other", "guest", "exit", "0"]);
+    let output = run(&["--rmi", "guest", "exit", "3"]).expect_code(3);
+    assert!(output.stderr.contains("the image is kept"), "{output}");
+    sandbox.ok(["rm", "other"]);
+    let output = run(&["--rmi", "guest", "exit", "4"]).expect_code(4);
+    assert_eq!(output.stderr, "");
+    assert_eq!((sandbox.ok(["images", "-q"]), sandbox.ok(["ps", "-aq"])), (String::new(), String::new()));
+}
+
+#[test]
+fn the_words_of_pull_are_those_of_run_too() {
+    let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
+    let run = |words: &[&str]| {
+        sandbox.coracle(
+            [&["run", "--network", "none", "--pull", "never"], words, &["guest", "exit", "0"]].concat(),
+        )
+    };
+    let arch = sandbox.ok(["image", "inspect", "-f", "{{.Architecture}}", "guest"]);
+    run(&["--arch", &arch, "--os", "linux"]).expect_code(0);
+    run(&["--arch", "s390x"]).fails(125, &["no such image"]);
+    run(&["--arch", &arch, "--platform", "linux/amd64"]).fails(125, &["--platform"]);
+    run(&["--authfile", "/no/such/file"]).fails(125, &["--authfile /no/such/file: no such file"]);
+    sandbox.coracle(["pull", "--authfile", "/no/such/file", "x"]).fails(125, &["no such file"]);
+}

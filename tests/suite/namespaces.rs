@@ -196,3 +196,62 @@ fn nothing_runs_once_the_last_container_has_ended() {
         crate::harness::leaks::processes_of(sandbox.root()).is_empty().then_some(())
     });
 }
+
+#[test]
+fn a_user_whom_the_image_does_not_know_is_in_its_passwd() {
+    let Some(sandbox) = sandbox(&[SubIds, Image("busybox")]) else { return };
+    let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+    let name = crate::harness::needs::user_name().unwrap();
+    if uid == 1000 {
+        eprintln!("the image knows this user: not looked at");
+        return;
+    }
+    let look = |words: &[&str]| {
+        let script = "id -un; id -gn; echo $HOME; echo ~";
+        sandbox.ok([&["run", "--rm", "-w", "/srv"], words, &["busybox", "sh", "-c", script]].concat())
+    };
+    assert_eq!(look(&["--userns", "keep-id"]), format!("{name}\n{name}\n/srv\n/srv"));
+    // A copy is mounted over the file of a root that cannot be written.
+    assert_eq!(look(&["--userns", "keep-id", "--read-only"]), format!("{name}\n{name}\n/srv\n/srv"));
+    assert_eq!(look(&["--userns", "keep-id", "-e", "HOME=/mnt"]), format!("{name}\n{name}\n/mnt\n/mnt"));
+    assert_eq!(look(&["--userns", "keep-id", "-u", "0"]), "root\nroot\n/root\n/root");
+    assert_eq!(look(&["--user", "4242"]), "4242\nroot\n/\n/");
+    // Only what is missing is added, once, and what is there can be replaced.
+    let lines = |file: &str| sandbox.ok(["exec", "c", "grep", "-c", "", file]);
+    sandbox.start("c", &["--userns", "keep-id", "busybox", "sleep", "1000"]);
+    let count = lines("/etc/passwd");
+    sandbox.ok(["restart", "-t", "0", "c"]);
+    assert_eq!(lines("/etc/passwd"), count);
+    let home =
+        sandbox.ok(["exec", "-u", "0", "c", "sh", "-c", "sed -i /root/d /etc/passwd; id -un || echo gone"]);
+    assert!(home.ends_with("gone"), "{home}");
+    let entry = sandbox.run(&[
+        "--userns",
+        "keep-id",
+        "--passwd-entry",
+        "me:*:$UID:$GID:x:/mnt:/bin/sh",
+        "--group-entry",
+        "us:x:$GID:",
+        "busybox",
+        "tail",
+        "-n",
+        "1",
+        "/etc/passwd",
+        "/etc/group",
+    ]);
+    let entry = entry.ok().stdout;
+    assert!(entry.contains(&format!("me:*:{uid}:{gid}:x:/mnt:/bin/sh\n")), "{entry}");
+    assert!(entry.contains(&format!("us:x:{gid}:")), "{entry}");
+    let of_host = sandbox.run(&["--hostuser", &name, "busybox", "grep", &format!("^{name}:"), "/etc/passwd"]);
+    assert!(of_host.ok().stdout.starts_with(&format!("{name}:x:{uid}:{gid}:")));
+    sandbox.run(&["--hostuser", "no-such-user", "busybox", "true"]).fails(125, &["no such user"]);
+    sandbox.run(&["--passwd=false", "--userns", "keep-id", "busybox", "id", "-un"]).fails(1, &["unknown ID"]);
+    sandbox.run(&["--passwd=false", "--hostuser", &name, "busybox", "true"]).fails(125, &["--hostuser"]);
+    // Of a directory that is used as it is nothing is changed.
+    let root = sandbox.path("work/root");
+    std::fs::create_dir_all(root.join("etc")).unwrap();
+    std::fs::write(root.join("etc/passwd"), "root:x:0:0::/:\n").unwrap();
+    let root = root.to_str().unwrap();
+    sandbox.run(&["--user", "77", "--rootfs", root, "/none"]).fails(127, &["/none"]);
+    assert_eq!(std::fs::read_to_string(format!("{root}/etc/passwd")).unwrap(), "root:x:0:0::/:\n");
+}

@@ -7,14 +7,14 @@ use super::values::{
     parse_volumes_from,
 };
 use super::{ContainerOptions, limits, namespaces, security};
+use crate::cli::pull::PlatformWords;
 use crate::error::{Context, Error, Result};
 use crate::types::boolean;
 use crate::types::cgroup::{CgroupnsMode, CgroupsMode};
-use crate::types::container::{ContainerConfig, CreateRequest, DeviceSpec, RootSource};
+use crate::types::container::{ContainerConfig, CreateRequest, DeviceSpec, PidFiles, RootSource};
 use crate::types::env::{Environment, MAX_FILE, parse_label, parse_label_file};
 use crate::types::id::check_name;
 use crate::types::mount::{MountSpec, check_duplicates, clean_path, parse_mount, parse_tmpfs, parse_volume};
-use crate::types::platform::Platform;
 use crate::types::pod::{PodChoice, Share, WhichPod};
 use crate::types::secret::SecretUse;
 use crate::types::signal;
@@ -78,13 +78,19 @@ impl ContainerOptions {
         self.apply_storage(host, &mut config)?;
         self.apply_security(host, &mut config)?;
         self.apply_resolver(&mut config)?;
-        self.apply_life(&mut config)?;
+        self.apply_life(host, &mut config)?;
         namespaces::apply(&self, &mut config)?;
         Ok(CreateRequest {
             source,
             name,
             pull: self.pull.as_deref().map(parse_pull).transpose()?.unwrap_or_default(),
-            platform: self.platform.as_deref().map(Platform::parse).transpose()?,
+            platform: PlatformWords {
+                platform: self.platform.as_deref(),
+                arch: self.arch.as_deref(),
+                os: self.os.as_deref(),
+                variant: self.variant.as_deref(),
+            }
+            .choose()?,
             replace: self.replace,
             pod: self.pod_choice(host),
             cidfile: self.cidfile.map(|path| host.working_dir.join(path)),
@@ -157,6 +163,7 @@ impl ContainerOptions {
             return Err(Error::invalid("--group-add keep-groups goes with no other group")
                 .hint("the kernel keeps the caller's groups as they are, or sets all of them anew"));
         }
+        self.apply_accounts(config)?;
         config.tty = self.tty;
         config.interactive = self.interactive;
         config.attach = split_commas(&self.attach).map(parse_stream).collect::<Result<_>>()?;
@@ -168,6 +175,26 @@ impl ContainerOptions {
         config.oom_score_adj =
             self.oom_score_adj.as_deref().map(score).transpose()?.map(|number| number as i32);
         Ok(())
+    }
+
+    /// What `/etc/passwd` and `/etc/group` are to have.
+    fn apply_accounts(&self, config: &mut ContainerConfig) -> Result<()> {
+        let adds = |text: &str| boolean::parse("--passwd", text);
+        config.no_passwd = !self.passwd.as_deref().map(adds).transpose()?.unwrap_or(true);
+        config.passwd_entry.clone_from(&self.passwd_entry);
+        config.group_entry.clone_from(&self.group_entry);
+        config.host_users.clone_from(&self.hostuser);
+        let given = [
+            ("--passwd-entry", self.passwd_entry.is_some()),
+            ("--group-entry", self.group_entry.is_some()),
+            ("--hostuser", !self.hostuser.is_empty()),
+        ];
+        match given.iter().find(|(_, given)| *given && config.no_passwd) {
+            Some((flag, _)) => {
+                Err(Error::invalid(format!("{flag} cannot be used together with --passwd=false")))
+            }
+            None => Ok(()),
+        }
     }
 
     fn apply_metadata(&self, config: &mut ContainerConfig) -> Result<()> {
@@ -228,7 +255,7 @@ impl ContainerOptions {
         Ok(())
     }
 
-    fn apply_life(&self, config: &mut ContainerConfig) -> Result<()> {
+    fn apply_life(&self, host: &Host, config: &mut ContainerConfig) -> Result<()> {
         if let Some(text) = &self.stop_signal {
             signal::parse(text).map_err(|error| error.context("--stop-signal"))?;
             config.stop_signal = Some(text.clone());
@@ -257,6 +284,11 @@ impl ContainerOptions {
             )));
         }
         config.health = self.health.config()?;
+        let file = |path: &String| host.working_dir.join(path);
+        config.pid_files = PidFiles {
+            init: self.pidfile.as_ref().map(file),
+            monitor: self.conmon_pidfile.as_ref().map(file),
+        };
         config.log = parse_log(self.log_driver.as_deref(), &self.log_opt)?;
         Ok(())
     }

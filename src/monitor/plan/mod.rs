@@ -3,6 +3,7 @@
 //! Everything of the host is opened here, once: layers, bind sources, devices,
 //! namespaces. What init gets are fds.
 
+mod accounts;
 pub(crate) mod at_rest;
 mod binds;
 mod compose;
@@ -74,12 +75,13 @@ pub(crate) fn make(context: &Context<'_>, stdio: Stdio) -> Result<Planned> {
     // owners do not matter.
     let maps = namespaces::maps(context, &joined, None)?;
     let root = root::Root::open(context, theirs.as_ref().or(maps.as_ref()))?;
-    let user = process::resolve_user(context, &root)?;
+    let mut user = process::resolve_user(context, &root)?;
     let maps = namespaces::maps(context, &joined, Some((user.uid, user.gid)))?;
     if let Some(theirs) = &theirs {
         theirs.check_user((user.uid, user.gid))?;
     }
     let owners = theirs.as_ref().or(maps.as_ref());
+    accounts::add(context, &root, &mut user)?;
     let caps = ContainerCaps::compute(
         CapRequest { add: &config.cap_add, drop: &config.cap_drop, privileged: config.privileged },
         capabilities::available(),
