@@ -4,7 +4,7 @@ mod filter;
 mod pattern;
 
 pub(crate) use filter::Filters;
-pub(crate) use pattern::Pattern;
+pub(crate) use pattern::{IdPattern, Pattern};
 
 use super::Engine;
 use super::spread::in_parts;

@@ -4,7 +4,7 @@ use crate::cli::table::{self, Headings};
 use crate::cli::template::Format;
 use crate::cli::ui;
 use crate::engine::Engine;
-use crate::engine::list::{Pattern, network_names};
+use crate::engine::list::{IdPattern, Pattern, network_names};
 use crate::engine::logs::moment;
 use crate::engine::pods::Pod;
 use crate::error::{Error, Result};
@@ -188,11 +188,11 @@ impl Order {
 struct Filters {
     labels: Vec<LabelFilter>,
     names: Vec<Pattern>,
-    ids: Vec<String>,
+    ids: Vec<IdPattern>,
     states: Vec<String>,
     networks: Vec<String>,
     until: Option<Timestamp>,
-    container_ids: Vec<String>,
+    container_ids: Vec<IdPattern>,
     container_names: Vec<String>,
     container_numbers: Vec<usize>,
     container_states: Vec<String>,
@@ -205,13 +205,14 @@ impl Filters {
         let mut filters = Self::default();
         for (key, value) in filter::split_all(texts)? {
             let bad = || filter::bad_value(&key, value);
+            let id = |value| IdPattern::parse(value).map_err(|error| error.context(bad().to_string()));
             let state = |known: &[&str]| {
                 let word = value.to_ascii_lowercase();
                 let hint = format!("it is one of {}", known.join(", "));
                 if known.contains(&word.as_str()) { Ok(word) } else { Err(bad().hint(hint)) }
             };
             match key.as_str() {
-                "id" => filters.ids.push(value.to_owned()),
+                "id" => filters.ids.push(id(value)?),
                 "name" => filters
                     .names
                     .push(Pattern::parse(value).map_err(|error| error.context(bad().to_string()))?),
@@ -220,7 +221,7 @@ impl Filters {
                 "status" => filters.states.push(state(&STATES)?),
                 "network" => filters.networks.push(value.to_owned()),
                 "until" => filters.until = Some(moment::parse(value, now, TimeZone::system)?),
-                "ctr-ids" => filters.container_ids.push(value.to_owned()),
+                "ctr-ids" => filters.container_ids.push(id(value)?),
                 "ctr-names" => filters.container_names.push(value.to_owned()),
                 "ctr-number" => {
                     filters.container_numbers.push(value.parse().map_err(|_| bad().hint("a number"))?);
@@ -248,12 +249,12 @@ impl Filters {
         let networks = networks(pod);
         self.labels.iter().all(|label| label.holds(&record.labels))
             && any(&self.names, |name| name.matches(&record.name))
-            && any(&self.ids, |id| record.id.as_str().starts_with(id))
+            && any(&self.ids, |id| id.matches(record.id.as_str()))
             && any(&self.states, |state| pod.state().eq_ignore_ascii_case(state))
             && any(&self.networks, |network| networks.contains(network))
             && self.until.is_none_or(|moment| record.created < moment)
             && any(&self.container_ids, |id| {
-                pod.containers.iter().any(|one| one.record.id.as_str().starts_with(id))
+                pod.containers.iter().any(|one| id.matches(one.record.id.as_str()))
             })
             && any(&self.container_names, |name| pod.containers.iter().any(|one| one.record.name == *name))
             && any(&self.container_numbers, |number| pod.containers.len() == *number)
@@ -297,6 +298,8 @@ mod tests {
             (&["name=^we"], true),
             (&["name=db"], false),
             (&["id=0909"], true),
+            (&["id=^09.*9$"], true),
+            (&["ctr-ids=^02.*"], false),
             (&["status=Running"], true),
             (&["status=exited"], false),
             (&["ctr-number=1"], true),
@@ -309,7 +312,7 @@ mod tests {
             let texts: Vec<String> = texts.iter().map(|&text| text.to_owned()).collect();
             assert_eq!(Filters::parse(&texts, now).expect("valid").accept(&pod), holds, "{texts:?}");
         }
-        for bad in ["wat=1", "status=up", "ctr-number=x", "name", "ctr-status=degraded"] {
+        for bad in ["id=[", "wat=1", "status=up", "ctr-number=x", "name", "ctr-status=degraded"] {
             assert!(Filters::parse(&[bad.to_owned()], now).is_err(), "{bad}");
         }
         assert!(Order::parse("age").is_err());

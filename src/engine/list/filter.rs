@@ -1,7 +1,7 @@
 //! `ps --filter KEY=VALUE`: several values of one key are alternatives (of
 //! `label` all must hold), several keys must all hold.
 
-use super::pattern::Pattern;
+use super::pattern::{IdPattern, Pattern};
 use super::{Container, network_names};
 use crate::engine::logs::moment;
 use crate::error::{Error, Result};
@@ -19,7 +19,7 @@ const STATES: &[&str] = &["created", "running", "restarting", "exited", "paused"
 /// Parsed filters; none accept everything.
 #[derive(Debug, Default)]
 pub(crate) struct Filters {
-    ids: Vec<String>,
+    ids: Vec<IdPattern>,
     names: Vec<Pattern>,
     labels: Vec<LabelFilter>,
     states: Vec<&'static str>,
@@ -87,7 +87,9 @@ impl Filters {
         let bad = || filter::bad_value(key, value);
         let owned = || value.to_owned();
         match key {
-            "id" => self.ids.push(owned()),
+            "id" => {
+                self.ids.push(IdPattern::parse(value).map_err(|error| error.context(bad().to_string()))?);
+            }
             "name" => {
                 self.names.push(Pattern::parse(value).map_err(|error| error.context(bad().to_string()))?);
             }
@@ -164,7 +166,7 @@ impl Filters {
             Status::Created | Status::Running { .. } | Status::Restarting { .. } => None,
         };
         !self.nothing
-            && any(&self.ids, |id| record.id.as_str().starts_with(id))
+            && any(&self.ids, |id| id.matches(record.id.as_str()))
             && any(&self.names, |name| name.matches(&record.name))
             && self.labels.iter().all(|label| label.holds(&config.labels))
             && any(&self.states, |state| *state == container.state())

@@ -19,6 +19,32 @@ pub(crate) struct Pattern {
     program: Vec<Op>,
 }
 
+/// A filter of ids: the beginning of one, or a pattern where it has something that
+/// no id has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum IdPattern {
+    Beginning(String),
+    Pattern(Pattern),
+}
+
+impl IdPattern {
+    /// # Errors
+    /// Those of [`Pattern::parse`].
+    pub(crate) fn parse(text: &str) -> Result<Self> {
+        if text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Ok(Self::Beginning(text.to_ascii_lowercase()));
+        }
+        Pattern::parse(text).map(Self::Pattern)
+    }
+
+    pub(crate) fn matches(&self, id: &str) -> bool {
+        match self {
+            Self::Beginning(beginning) => id.starts_with(beginning),
+            Self::Pattern(pattern) => pattern.is_in(id),
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Op {
     /// One character: of these ranges, or of none of them.
@@ -339,5 +365,23 @@ mod tests {
         let pattern =
             Pattern::parse(&format!("^{}(a|a)*{}$", "(".repeat(30), ")+".repeat(30))).expect("valid");
         assert!(pattern.matches(&"a".repeat(200)));
+    }
+
+    #[test]
+    fn ids_are_given_by_their_beginning_or_a_pattern() {
+        let matches = |text: &str| IdPattern::parse(text).expect("valid").matches("12ab34");
+        for (text, holds) in [
+            ("12", true),
+            ("12AB", true),
+            ("2a", false),
+            ("", true),
+            ("^12", true),
+            ("^2a", false),
+            ("2a.*4$", true),
+            ("^[^1]", false),
+        ] {
+            assert_eq!(matches(text), holds, "{text}");
+        }
+        assert!(IdPattern::parse("[").is_err());
     }
 }
