@@ -99,7 +99,9 @@ fn remove_image(engine: &Engine, root: &RecordedRoot) {
     let mut notes = Vec::new();
     let removed = rmi::remove(&engine.dirs, reference, false, &|| engine.images_in_use(), &mut notes);
     notes.extend(removed.err());
-    notes.iter().for_each(|note| ui::warning(&format!("the image is kept: {note}")));
+    for note in notes {
+        ui::warning(&format!("the image is kept: {note}"));
+    }
 }
 
 /// A container that never ran and was to be removed after its run.

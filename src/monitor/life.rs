@@ -7,6 +7,7 @@ use super::health::Health;
 use super::log_file::LogWriter;
 use super::messages::{FromMonitor, StartOrder};
 use super::networks::Place;
+use super::plan::leave_pod_s_hosts;
 use super::ports::Ports;
 use super::remove::Hidden;
 use super::run::{self, Started};
@@ -340,6 +341,7 @@ fn publish(container: &Container, init: Option<crate::types::status::ProcessId>,
 fn end(container: &Container, exit: &Exit, restarts: u32) -> Option<Hidden> {
     let record = &container.present_record();
     pid_files::remove(&record.config.pid_files);
+    leave_pod_s_hosts(&container.dirs, &container.store, record).or_ignore();
     let mut hidden = None;
     if record.config.auto_remove {
         hidden = remove::hide(&container.dirs, &container.store, record).ok();

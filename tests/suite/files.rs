@@ -459,6 +459,10 @@ fn programs_can_tell_that_they_are_in_a_container() {
     let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
     let script = "cat /run/.containerenv | wc -c; grep -c ' /run/.containerenv ' /proc/self/mountinfo";
     assert_eq!(shell(&sandbox, &[], script), "0\n1", "nobody is told who it is");
+    // A tmpfs above it does not hide it.
+    for words in [&["--tmpfs", "/run"][..], &["--read-only"], &["--mount", "type=tmpfs,dst=/run"]] {
+        assert_eq!(shell(&sandbox, words, "stat -c %s /run/.containerenv"), "0", "{words:?}");
+    }
     let told = shell(&sandbox, &["--privileged", "--name", "/who"], "cat /run/.containerenv");
     assert!(told.contains("name=\"who\"") && told.contains("rootless=1"), "{told}");
 }

@@ -216,6 +216,9 @@ fn a_user_whom_the_image_does_not_know_is_in_its_passwd() {
     assert_eq!(look(&["--userns", "keep-id", "-e", "HOME=/mnt"]), format!("{name}\n{name}\n/mnt\n/mnt"));
     assert_eq!(look(&["--userns", "keep-id", "-u", "0"]), "root\nroot\n/root\n/root");
     assert_eq!(look(&["--user", "4242"]), "4242\nroot\n/\n/");
+    // The files that are made for it are root's all the same.
+    let made = "stat -c %u /etc/hosts /etc/resolv.conf /etc/hostname /run/.containerenv | uniq";
+    assert_eq!(sandbox.ok(["run", "--rm", "--userns", "keep-id", "busybox", "sh", "-c", made]), "0");
     // Only what is missing is added, once, and what is there can be replaced.
     let lines = |file: &str| sandbox.ok(["exec", "c", "grep", "-c", "", file]);
     sandbox.start("c", &["--userns", "keep-id", "busybox", "sleep", "1000"]);
@@ -244,6 +247,8 @@ fn a_user_whom_the_image_does_not_know_is_in_its_passwd() {
     assert!(entry.contains(&format!("us:x:{gid}:")), "{entry}");
     let of_host = sandbox.run(&["--hostuser", &name, "busybox", "grep", &format!("^{name}:"), "/etc/passwd"]);
     assert!(of_host.ok().stdout.starts_with(&format!("{name}:x:{uid}:{gid}:")));
+    let as_one = ["--userns", "keep-id", "--hostuser", &name, "--user", &name, "busybox", "id", "-un"];
+    assert_eq!(sandbox.run(&as_one).ok().stdout.trim(), name);
     sandbox.run(&["--hostuser", "no-such-user", "busybox", "true"]).fails(125, &["no such user"]);
     sandbox.run(&["--passwd=false", "--userns", "keep-id", "busybox", "id", "-un"]).fails(1, &["unknown ID"]);
     sandbox.run(&["--passwd=false", "--hostuser", &name, "busybox", "true"]).fails(125, &["--hostuser"]);

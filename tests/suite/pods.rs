@@ -102,6 +102,8 @@ fn one_container_finds_another_on_localhost_and_in_shared_memory() {
         let lines = |word: &str| hosts.lines().filter(|line| *line == format!("127.0.0.1\t{word}")).count();
         assert_eq!((lines("server"), lines("later")), (1, 1), "{hosts}");
     }
+    sandbox.ok(["rm", "-f", "later"]);
+    assert!(!sandbox.ok(["exec", "server", "cat", "/etc/hosts"]).contains("later"));
     // Whoever is not in the pod finds nothing.
     let output = sandbox.run(&["busybox", "wget", "-qO-", "http://127.0.0.1/index.html"]);
     assert_ne!(output.code(), 0, "{output}");

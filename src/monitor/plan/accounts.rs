@@ -58,11 +58,11 @@ fn missing(context: &PlanContext<'_>, root: &Root, user: &mut ResolvedUser) -> R
     if !is_new && !new_group && config.host_users.is_empty() && config.passwd_entry.is_none() {
         return Ok([String::new(), String::new()]);
     }
-    let names = Names::read(root.fd())?;
+    let known = Names::read(root.fd())?;
     let mut passwd = String::new();
     for word in &config.host_users {
         let account = host_user(word)?;
-        if !names.users.values().any(|name| *name == account.name) && account.uid != user.uid {
+        if !known.users.values().any(|name| *name == account.name) && account.uid != user.uid {
             let Account { name, uid, gid, gecos, home, shell } = account;
             passwd += &format!("{name}:x:{uid}:{gid}:{gecos}:{home}:{shell}\n");
         }
@@ -74,7 +74,7 @@ fn missing(context: &PlanContext<'_>, root: &Root, user: &mut ResolvedUser) -> R
         Some(_) => of_host.and_then(|uid| Account::of_host(&uid)),
         None => config.host_users.iter().find(|word| named(word)).and_then(|word| Account::of_host(word)),
     };
-    let line = Line::new(config, user, &names, account);
+    let line = Line::new(config, user, &known, account);
     if is_new {
         user.home = Some(line.home.clone());
         user.name = Some(line.name.clone());
@@ -84,13 +84,21 @@ fn missing(context: &PlanContext<'_>, root: &Root, user: &mut ResolvedUser) -> R
         };
     }
     let mut group = String::new();
-    if new_group && !names.groups.contains_key(&user.gid) {
+    if new_group && !known.groups.contains_key(&user.gid) {
         group = match &config.group_entry {
             Some(entry) => line.fill(entry),
             None => line.fill("$USERNAME:x:$GID:$USERNAME"),
         };
     }
     Ok([passwd, group])
+}
+
+/// `--user NAME` of whom `--hostuser` adds: by number, as the image does not know it.
+pub(super) fn by_number(config: &ContainerConfig, user: &str) -> Option<String> {
+    let (name, group) = user.split_once(':').unwrap_or((user, ""));
+    let account = config.host_users.iter().filter_map(|word| Account::of_host(word));
+    let Account { uid, gid, .. } = account.into_iter().find(|account| account.name == name)?;
+    Some(if group.is_empty() { format!("{uid}:{gid}") } else { format!("{uid}:{group}") })
 }
 
 /// # Errors
@@ -128,7 +136,7 @@ impl Line {
         // The user's home, if it is there; else where the container works.
         let is_mounted = config.mounts.iter().any(|mount| is_below(&account.home, &mount.target));
         let place = if is_mounted { account.home } else { config.workdir.clone().unwrap_or_default() };
-        let home = given.map(str::to_owned).unwrap_or(place);
+        let home = given.map_or(place, str::to_owned);
         let taken = names.users.iter().any(|(uid, name)| *name == account.name && *uid != user.uid);
         Self {
             name: if taken { user.uid.to_string() } else { account.name },
@@ -173,29 +181,29 @@ mod tests {
         Line::new(&config, &user, &names, account).fill("$USERNAME:*:$UID:$GID:$NAME:$HOME:/bin/sh")
     }
 
-    fn account(name: &str) -> Option<Account> {
-        Some(Account {
+    fn account(name: &str) -> Account {
+        Account {
             name: name.into(),
             uid: 5,
             gid: 5,
             gecos: "Ada".into(),
             home: "/home/ada".into(),
             shell: "/bin/zsh".into(),
-        })
+        }
     }
 
     #[test]
     fn the_line_says_who_and_where() {
         assert_eq!(line(|_| {}, None), "1000:*:1000:1001:container user:/:/bin/sh\n");
-        assert_eq!(line(|_| {}, account("ada")), "ada:*:1000:1001:Ada:/app:/bin/sh\n");
+        assert_eq!(line(|_| {}, Some(account("ada"))), "ada:*:1000:1001:Ada:/app:/bin/sh\n");
         // The image has another of that name.
-        assert!(line(|_| {}, account("eve")).starts_with("1000:*:1000:"));
+        assert!(line(|_| {}, Some(account("eve"))).starts_with("1000:*:1000:"));
         let mount = |target: &str| parse_volume(&format!("/x:{target}"), Path::new("/")).expect("a volume");
         for (target, home) in [("/home/ada", "/home/ada"), ("/home", "/home/ada"), ("/home/adam", "/app")] {
-            let line = line(|config| config.mounts = vec![mount(target)], account("ada"));
+            let line = line(|config| config.mounts = vec![mount(target)], Some(account("ada")));
             assert_eq!(line.split(':').nth(5), Some(home), "{target}");
         }
-        let line = line(|config| config.env = vec!["HOME=/a".into(), "HOME=/b".into()], account("ada"));
+        let line = line(|config| config.env = vec!["HOME=/a".into(), "HOME=/b".into()], Some(account("ada")));
         assert_eq!(line.split(':').nth(5), Some("/b"));
     }
 }

@@ -9,7 +9,10 @@ use crate::network::uplink::{Addresses, NamesOf};
 use crate::state::store::Store;
 use crate::types::container::{ContainerConfig, ContainerRecord, RecordedRoot};
 use crate::types::namespace::NetworkMode;
-use std::io::Write;
+use crate::userns::ContainerMaps;
+use rustix::fs::{FlockOperation, Gid, Uid};
+use rustix::io::Errno;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 /// Bytes taken from a file of the host.
@@ -71,20 +74,68 @@ pub(super) fn write(
     put(&directory.join("hostname"), Some(resolver::hostname_file(hostname)))
 }
 
+/// Gives the files to the container's root: where a map makes somebody else of us,
+/// as `keep-id` does, they would be that user's to write, or nobody's.
+pub(super) fn give_to_root(context: &PlanContext<'_>, maps: Option<&ContainerMaps>) -> Result<()> {
+    let Some(maps) = maps else { return Ok(()) };
+    let (Some(uid), Some(gid)) = (maps.uid.to_outside(0), maps.gid.to_outside(0)) else { return Ok(()) };
+    let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+    let directory = context.dirs.container(&context.record.id);
+    for path in FILES.iter().map(|(name, _)| directory.join(name)) {
+        match rustix::fs::chown(&path, uid, gid) {
+            Err(Errno::NOENT) => {}
+            result => result.context(|| format!("change the owner of {}", path.display()))?,
+        }
+    }
+    Ok(())
+}
+
 /// A container of a pod finds the others by name on the loopback that they share.
 /// They have one file for that, the infra container's: who started first is to know
 /// of the last. It is written anew when that one starts.
 fn add_to_pod_s_hosts(path: &Path, name: &str) -> Result<()> {
-    let step = || format!("write {}", path.display());
-    let line = format!("127.0.0.1\t{name}\n");
-    let text = read(path);
-    // Where the pod was made with --no-hosts there is none.
-    if text.is_empty() || text.split_inclusive('\n').any(|other| other == line) {
+    change_pod_s_hosts(path, |text| {
+        // Where the pod was made with --no-hosts there is none.
+        let known = text.is_empty() || text.split_inclusive('\n').any(|line| line == of_pod(name));
+        (!known).then(|| text.to_owned() + &of_pod(name))
+    })
+}
+
+/// A container of a pod has ended: the others do not find it any more.
+pub(in crate::monitor) fn leave_pod_s_hosts(
+    dirs: &Dirs,
+    store: &Store,
+    record: &ContainerRecord,
+) -> Result<()> {
+    let (NetworkMode::Container(holder), true) = (&record.config.network, record.config.pod.is_some()) else {
         return Ok(());
+    };
+    change_pod_s_hosts(&dirs.container(&store.resolve(holder)?).join("hosts"), |text| {
+        let left: String = text.split_inclusive('\n').filter(|line| *line != of_pod(&record.name)).collect();
+        (left != text).then_some(left)
+    })
+}
+
+fn of_pod(name: &str) -> String {
+    format!("127.0.0.1\t{name}\n")
+}
+
+/// In place, as the inode is mounted; one at a time. Who reads meanwhile misses no
+/// line that stays: the file is cut last.
+fn change_pod_s_hosts(path: &Path, change: impl FnOnce(&str) -> Option<String>) -> Result<()> {
+    let step = || format!("write {}", path.display());
+    let file = match std::fs::OpenOptions::new().write(true).open(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        result => result.context(step)?,
+    };
+    // Not the file itself: a container could hold its lock for ever.
+    let lock = std::fs::File::create(path.with_extension("lock")).context(step)?;
+    rustix::fs::flock(&lock, FlockOperation::LockExclusive).context(step)?;
+    if let Some(text) = change(&read(path)) {
+        file.write_all_at(text.as_bytes(), 0).context(step)?;
+        file.set_len(text.len() as u64).context(step)?;
     }
-    let mut file = std::fs::OpenOptions::new().append(true).open(path).context(step)?;
-    // At once: others may write theirs at the same time.
-    file.write_all(line.as_bytes()).context(step)
+    Ok(())
 }
 
 /// Where a file of names lies that a container has mounted.

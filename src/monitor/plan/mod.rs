@@ -19,7 +19,7 @@ mod secrets;
 mod uplink;
 
 pub(crate) use exec::{Target, for_exec};
-pub(super) use files::{SYSTEMD_RESOLVERS, follows_host, resolv_conf};
+pub(super) use files::{SYSTEMD_RESOLVERS, follows_host, leave_pod_s_hosts, resolv_conf};
 
 use self::joined::Joined;
 use super::netd::Wanted;
@@ -97,6 +97,7 @@ pub(crate) fn make(context: &Context<'_>, stdio: Stdio) -> Result<Planned> {
     let addresses = on_networks.as_ref().or(own);
     let hostname = namespaces::hostname(context);
     files::write(context, hostname.as_deref(), addresses)?;
+    files::give_to_root(context, owners)?;
     let mounts = mounts::list(context, &root, &joined, &user, owners)?;
     let devices = mounts::devices(config)?;
     let process = process::process(context, &user, owners, caps, hostname.as_deref(), stdio, &mut warnings)?;

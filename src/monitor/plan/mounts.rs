@@ -34,12 +34,14 @@ pub(super) fn list(
 ) -> Result<Vec<Mount>> {
     let config = &context.record.config;
     let mut list = system_mounts(config, joined)?;
-    list.extend(name_files(context)?);
+    let (hidden, seen): (Vec<_>, Vec<_>) =
+        name_files(context)?.into_iter().partition(|file| is_below_tmpfs(&file.target, config));
+    list.extend(seen);
     if let Some(zone) = &config.tz {
         list.push(time_zone(zone)?);
     }
     if config.read_only && config.read_only_tmpfs != Some(false) {
-        for target in ["/run", "/tmp", "/var/tmp"] {
+        for target in WRITABLE {
             let kind = MountKind::Tmpfs { size: 0, mode: if target == "/run" { 0o755 } else { 0o1777 } };
             list.push(Mount { target: target.into(), kind, attributes: NOSUID | NODEV });
         }
@@ -59,8 +61,30 @@ pub(super) fn list(
         }
         list.push(Mount { target: spec.target.clone(), kind, attributes });
     }
+    // A tmpfs above them is empty, and would hide them.
+    let free = |file: &Mount| config.own_mounts().iter().all(|spec| !same(&spec.target, &file.target));
+    list.extend(hidden.into_iter().filter(free));
     list.extend(secrets::mount(context)?);
     Ok(list)
+}
+
+/// Where --read-only has a tmpfs.
+const WRITABLE: [&str; 3] = ["/run", "/tmp", "/var/tmp"];
+
+/// Whether a tmpfs is mounted above it, by --tmpfs or --read-only.
+fn is_below_tmpfs(target: &str, config: &ContainerConfig) -> bool {
+    let of_root = config.read_only && config.read_only_tmpfs != Some(false);
+    let ours = if of_root { &WRITABLE[..] } else { &[] };
+    let asked = config.own_mounts().iter().filter(|spec| matches!(spec.source, MountSource::Tmpfs { .. }));
+    let mut above = ours.iter().copied().chain(asked.map(|spec| spec.target.as_str()));
+    let target = rootfs::clean(target);
+    let is_below =
+        |above: &str| target.strip_prefix(&rootfs::clean(above)).is_some_and(|rest| rest.starts_with('/'));
+    above.any(is_below)
+}
+
+fn same(one: &str, other: &str) -> bool {
+    rootfs::clean(one) == rootfs::clean(other)
 }
 
 /// Files of `/proc` that others' tools (lxcfs) show a container's own version of.

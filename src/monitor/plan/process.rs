@@ -1,6 +1,7 @@
 //! The first process: who it is, what it may, what it runs.
 
 use super::Context as PlanContext;
+use super::accounts;
 use super::environment::environment;
 use super::root::Root;
 use crate::error::Result;
@@ -17,7 +18,12 @@ use crate::userns::ContainerMaps;
 
 /// The user that was asked for; with `keep-id` and no word on it, the caller.
 pub(super) fn resolve_user(context: &PlanContext<'_>, root: &Root) -> Result<ResolvedUser> {
-    users::resolve(root.fd(), &wanted_user(context), &added_groups(&context.record.config))
+    let config = &context.record.config;
+    let (wanted, groups) = (wanted_user(context), added_groups(config));
+    users::resolve(root.fd(), &wanted, &groups).or_else(|error| match accounts::by_number(config, &wanted) {
+        Some(user) => users::resolve(root.fd(), &user, &groups),
+        None => Err(error),
+    })
 }
 
 /// As `--user` writes it; empty for root. In a pod that was made with `keep-id`, as
