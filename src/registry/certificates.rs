@@ -4,19 +4,21 @@
 //! certificates": in a directory of the registry's name `*.crt` are authorities,
 //! `NAME.cert` with `NAME.key` is a client's certificate.
 
+use super::tls::ClientIdentity;
 use crate::error::{Context, Error, Result};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, parse_pem};
 
 /// Bytes of a file of certificates.
 const FILE_MAX: u64 = 1 << 20;
 
 /// What is added to this system's authorities for one registry.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Identity {
-    pub(super) authorities: Vec<Certificate<'static>>,
-    pub(super) client: Option<ClientCert>,
+    pub(super) authorities: Vec<CertificateDer<'static>>,
+    pub(super) client: Option<ClientIdentity>,
 }
 
 impl Identity {
@@ -58,7 +60,7 @@ impl Identity {
                     ))
                     .hint(format!("put the key into {}; an authority's file ends in .crt", key.display())));
                 }
-                self.client = Some(ClientCert::new_with_certs(&certificates(path)?, private_key(&key)?));
+                self.client = Some((certificates(path)?, private_key(&key)?));
             }
             Some("key") if !path.with_extension("cert").exists() => {
                 return Err(Error::invalid(format!(
@@ -73,19 +75,15 @@ impl Identity {
     }
 }
 
-fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>> {
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
     let text = read(path)?;
-    let mut found = Vec::new();
-    for item in parse_pem(&text) {
-        if let PemItem::Certificate(certificate) = item.map_err(|_| not_pem(path))? {
-            found.push(certificate);
-        }
-    }
+    let found = CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>();
+    let found = found.map_err(|_| not_pem(path))?;
     if found.is_empty() { Err(not_pem(path)) } else { Ok(found) }
 }
 
-fn private_key(path: &Path) -> Result<PrivateKey<'static>> {
-    PrivateKey::from_pem(&read(path)?).map_err(|_| not_pem(path))
+fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>> {
+    PrivateKeyDer::from_pem_slice(&read(path)?).map_err(|_| not_pem(path))
 }
 
 fn not_pem(path: &Path) -> Error {

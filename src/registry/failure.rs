@@ -144,7 +144,7 @@ fn tls_failure(origin: &Origin, tls: &rustls::Error) -> Failure {
         }
         rustls::Error::InvalidCertificate(_) => {
             Error::failed(format!("the certificate of {host} is not accepted: {tls}"))
-                .hint(format!("add the authority that signed it to the system's certificates, or put its file into ~/.config/containers/certs.d/{}/ca.crt (a self-signed certificate must not be marked as an authority's)", origin.written()))
+                .hint(format!("add the authority that signed it to the system's certificates, or put its file into ~/.config/containers/certs.d/{}/ca.crt", origin.written()))
                 .see_doctor(Trouble::Certificates)
                 .into()
         }

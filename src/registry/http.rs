@@ -5,13 +5,16 @@ use super::certificates::Identity;
 use super::config::is_loopback;
 use super::failure::{Failure, transport};
 use super::pace::Pace;
+use super::tls::{Tls, Trusted};
 use crate::error::{Context, Error, Result, Trouble};
+use rustls::pki_types::CertificateDer;
 use std::io::Read;
 use std::sync::OnceLock;
 use std::time::Duration;
 use ureq::http::request::Builder;
 use ureq::http::{HeaderMap, Method, Response, Uri};
-use ureq::tls::{Certificate, RootCerts, TlsConfig};
+use ureq::unversioned::resolver::DefaultResolver;
+use ureq::unversioned::transport::{ConnectProxyConnector, Connector, SocksConnector, TcpConnector};
 use ureq::{Agent, AsSendBody, Body, Proxy, SendBody};
 
 /// As browsers and docker have it, or fewer.
@@ -175,21 +178,18 @@ fn patient<B: AsSendBody>(
 }
 
 fn new_agent(trust: Trust, route: Route, identity: &Identity) -> Result<Agent> {
-    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
-    let mut tls = TlsConfig::builder().unversioned_rustls_crypto_provider(provider);
-    tls = match trust {
-        Trust::Verify => tls.root_certs(trusted(&identity.authorities)?),
-        Trust::Anything => tls.disable_verification(true).root_certs(RootCerts::new_with_certs(&[])),
+    let trusted = match trust {
+        Trust::Verify => Trusted::By(trusted(&identity.authorities)?),
+        Trust::Anything => Trusted::Anyone,
     };
-    if let Some(client) = &identity.client {
-        tls = tls.client_cert(Some(client.clone()));
-    }
+    let tls = Tls::new(trusted, identity.client.as_ref()).map_err(|error| {
+        Error::invalid(format!("certificates: {error}")).see_doctor(Trouble::Certificates)
+    })?;
     let proxy = match route {
         Route::Direct => None,
         Route::AsConfigured => proxy()?,
     };
     let config = Agent::config_builder()
-        .tls_config(tls.build())
         .http_status_as_error(false)
         .max_redirects(0)
         .max_redirects_will_error(false)
@@ -203,7 +203,13 @@ fn new_agent(trust: Trust, route: Route, identity: &Identity) -> Result<Agent> {
         .timeout_per_read(Some(SILENCE_TIMEOUT))
         .timeout_per_write(Some(SILENCE_TIMEOUT))
         .proxy(proxy);
-    Ok(config.build().new_agent())
+    // As ureq's own, but for the last.
+    let connector =
+        ().chain(SocksConnector::default())
+            .chain(ConnectProxyConnector::default())
+            .chain(TcpConnector::default())
+            .chain(tls);
+    Ok(Agent::with_parts(config.build(), connector, DefaultResolver::default()))
 }
 
 /// The proxy that the environment names, with what `NO_PROXY` says.
@@ -240,15 +246,15 @@ pub(crate) fn trusted_authorities() -> usize {
 }
 
 /// This system's authorities and `more`.
-fn trusted(more: &[Certificate<'static>]) -> Result<RootCerts> {
-    let found = rustls_native_certs::load_native_certs();
-    if found.certs.is_empty() && more.is_empty() {
+fn trusted(more: &[CertificateDer<'static>]) -> Result<Vec<CertificateDer<'static>>> {
+    let mut found = rustls_native_certs::load_native_certs().certs;
+    if found.is_empty() && more.is_empty() {
         return Err(Error::failed("this system has no certificates to verify registries with")
             .hint("install the package ca-certificates, or name a file in SSL_CERT_FILE")
             .see_doctor(Trouble::Certificates));
     }
-    let system = found.certs.iter().map(|cert| Certificate::from_der(cert.as_ref()).to_owned());
-    Ok(system.chain(more.iter().cloned()).collect::<Vec<_>>().into())
+    found.extend(more.iter().cloned());
+    Ok(found)
 }
 
 /// Scheme, host and port of a URL.

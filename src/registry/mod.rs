@@ -23,6 +23,7 @@ pub(crate) mod fake;
 mod http;
 mod pace;
 pub(crate) mod stream;
+mod tls;
 pub(crate) mod upload;
 
 pub(crate) use http::{proxy_address, trusted_authorities};

@@ -408,30 +408,43 @@ fn hostile_clients_are_refused_and_hold_nobody_up() {
     assert_eq!(first.read(&mut [0; 100]).unwrap_or(0), 0, "a head that does not end is given up");
 }
 
+/// `cert.pem` and `key.pem` in the working directory, for 127.0.0.1, as docker's
+/// manual has them made: the certificate is an authority's too.
+fn self_signed(sandbox: &Sandbox) {
+    let script = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost \
+                  -addext subjectAltName=IP:127.0.0.1 -keyout key.pem -out cert.pem";
+    let mut command = sandbox.command("sh");
+    command.args(["-ec", script]);
+    Running::start(command).wait().ok();
+}
+
+#[test]
+fn a_self_signed_certificate_is_trusted_where_it_is_listed() {
+    let Some(sandbox) = sandbox(&[Image("busybox"), Need::Program("openssl")]) else { return };
+    self_signed(&sandbox);
+    let server = serve(&sandbox, &["--writable", "--tls-cert", "cert.pem", "--tls-key", "key.pem"]);
+    let trusts = |what: &str| {
+        let dir = sandbox.folder(what);
+        std::fs::copy(sandbox.path("work/cert.pem"), dir.join("ca.crt")).unwrap();
+        dir.display().to_string()
+    };
+    let (name, dir) = (format!("{}/busybox", server.address), trusts("this"));
+    let pull =
+        |dir: &str, name: &str| elsewhere(&sandbox, &["pull", "-q", "--tls-verify", "--cert-dir", dir, name]);
+    elsewhere(&sandbox, &["pull", "-q", "--tls-verify", &name]).fails(125, &["certificate"]);
+    pull(&dir, &name).ok();
+    elsewhere(&sandbox, &["push", "-q", "--tls-verify", "--cert-dir", &dir, &name, &format!("{name}:again")])
+        .ok();
+    pull(&dir, &name.replace("127.0.0.1", "localhost")).fails(125, &["certificate"]);
+    // Another one of the same names.
+    self_signed(&sandbox);
+    pull(&trusts("another"), &name).fails(125, &["certificate"]);
+}
+
 #[test]
 fn passwords_are_asked_for_over_tls() {
     let Some(sandbox) = sandbox(&[Image("busybox"), SKOPEO, Need::Program("openssl")]) else { return };
-    let mut command = sandbox.command("openssl");
-    command.args([
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:prime256v1",
-        "-nodes",
-        "-days",
-        "2",
-        "-subj",
-        "/CN=localhost",
-        "-addext",
-        "subjectAltName=IP:127.0.0.1",
-        "-keyout",
-        "key.pem",
-        "-out",
-        "cert.pem",
-    ]);
-    Running::start(command).wait().ok();
+    self_signed(&sandbox);
     // As `htpasswd -nbB -C 5 ann 'U*U'` wrote it.
     sandbox.file("users", "ann:$2y$05$IseNvtm0xDPySSBbCxGAveH1/1uObFeIKbRs2uE5anztgC1DImFkq\n\n");
     let server = serve(&sandbox, &["--tls-cert", "cert.pem", "--tls-key", "key.pem", "--htpasswd", "users"]);
