@@ -287,14 +287,19 @@ fn created_at(image: &ImageSummary) -> String {
 ///
 /// # Errors
 /// The first failure, after the others were tried.
-pub(crate) fn remove(args: RmiArgs) -> Result<u8> {
+pub(crate) fn remove(mut args: RmiArgs) -> Result<u8> {
     let engine = Engine::open()?;
     engine.enter()?;
     let in_use = || engine.images_in_use();
     let mut notes = Vec::new();
     if args.all {
         let lines = rmi::prune(&engine.dirs, &|_, _| true, &in_use, &mut notes)?.lines;
-        return tell_removed(&lines, &notes).map(|()| 0);
+        tell_removed(&lines, &[])?;
+        // What is left is used by containers: each says so, or goes by force.
+        let left = images::list(&engine.dirs, &mut notes)?;
+        args.images = left.iter().map(|image| image.id.to_string()).collect();
+        args.images.sort();
+        args.images.dedup();
     }
     let mut code = 0;
     for name in &args.images {

@@ -349,3 +349,15 @@ fn many_layers_stack_up() {
     let output = sandbox.run(&["deep", "sh", "-c", "cat /f0 /f119 /last"]).ok();
     assert_eq!(output.text(), "0119119");
 }
+
+#[test]
+fn removing_all_images_says_which_are_used() {
+    let Some(sandbox) = sandbox(&[Image("busybox"), Image("guest")]) else { return };
+    sandbox.ok(["create", "--name", "user", "busybox", "true"]);
+    sandbox.coracle(["rmi", "--all"]).fails(1, &["is used by container user"]);
+    assert_eq!(sandbox.ok(["images", "--format", "{{.Repository}}"]), "busybox");
+    sandbox.ok(["rmi", "--all", "--force"]);
+    assert_eq!(sandbox.ok(["images", "-a", "-q"]), "");
+    // The container keeps what it is made of.
+    sandbox.ok(["start", "-a", "user"]);
+}
