@@ -11,22 +11,12 @@ const ROUNDS: usize = 7;
 /// What a scope may add to a start where the machine is no emulated one.
 const LITTLE: f64 = 15.0;
 
-/// Enough that several starts wait for one user manager at any time.
-#[test]
-fn fifteen_containers_run_at_once() {
-    a_crowd_of(15);
-}
-
 /// Of each start under emulation a third to a half is the user manager's, for two
 /// scopes, and most of the rest the execution of two programs: it cannot be had
 /// cheaper without leaving out what it is to show.
 #[test]
-#[ignore = "takes two minutes under emulation: tests/vm/run --all"]
 fn fifty_containers_run_at_once() {
-    a_crowd_of(50);
-}
-
-fn a_crowd_of(count: usize) {
+    let count = 50;
     let Some(sandbox) = machine() else { return };
     let names: Vec<String> = (0..count).map(|number| format!("c{number}")).collect();
     let began = Instant::now();
