@@ -4,6 +4,7 @@ use super::orphans::Needed;
 use super::rmi::InUse;
 use crate::dirs::Dirs;
 use crate::error::{Error, Result};
+use crate::image::artifacts::subject;
 use crate::image::manifest::{MANIFEST_MAX, Manifest};
 use crate::image::names::{self, Found};
 use crate::image::store::{Entry, ImageStore};
@@ -41,15 +42,12 @@ pub(crate) fn list(dirs: &Dirs) -> Result<Vec<Artifact>> {
 
 fn describe(store: &ImageStore, entry: &Entry) -> Artifact {
     let manifest = store.artifact(entry).ok();
-    let subject = manifest
-        .as_ref()
-        .and_then(|manifest| Digest::parse(manifest.other.get("subject")?.get("digest")?.as_str()?).ok());
     Artifact {
         reference: entry.name(),
         digest: entry.manifest_digest(),
         kind: manifest.as_ref().map(|manifest| manifest.artifact_type().to_owned()).unwrap_or_default(),
         size: manifest.iter().flat_map(Manifest::own_blobs).map(|blob| blob.size).sum(),
-        subject,
+        subject: manifest.as_ref().and_then(|manifest| subject(&manifest.other)),
     }
 }
 

@@ -7,6 +7,8 @@
 use super::manifest::{Descriptor, Document, MANIFEST_MAX, Manifest, parse_any};
 use super::store::{Entry, ImageStore, replace};
 use crate::error::{Context, Error, Result};
+use crate::types::digest::Digest;
+use serde_json::{Map, Value};
 
 const LIST: &str = "artifacts.json";
 
@@ -52,10 +54,16 @@ impl ImageStore {
     }
 }
 
+/// What a manifest or an index says that it belongs to; `other` are the fields
+/// that are not known by name.
+pub(crate) fn subject(other: &Map<String, Value>) -> Option<Digest> {
+    Digest::parse(other.get("subject")?.get("digest")?.as_str()?).ok()
+}
+
 impl Manifest {
     /// What kind of artifact it is: image-spec `manifest.md`, "artifactType".
     pub(crate) fn artifact_type(&self) -> &str {
-        let own = self.other.get("artifactType").and_then(serde_json::Value::as_str);
+        let own = self.other.get("artifactType").and_then(Value::as_str);
         own.filter(|own| !own.is_empty()).unwrap_or(&self.config.media_type)
     }
 

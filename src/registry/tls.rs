@@ -6,6 +6,7 @@
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{
@@ -41,20 +42,7 @@ impl Tls {
     /// with its key.
     pub(super) fn new(trusted: Trusted, client: Option<&ClientIdentity>) -> Result<Self, rustls::Error> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let verifier: Arc<dyn ServerCertVerifier> = match trusted {
-            Trusted::By(authorities) => {
-                let mut roots = RootCertStore::empty();
-                roots.add_parsable_certificates(authorities.iter().cloned());
-                let by_authorities =
-                    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
-                        .build()
-                        .map_err(|error| rustls::Error::General(error.to_string()))?;
-                Arc::new(Verifier { by_authorities, authorities })
-            }
-            Trusted::Anyone => {
-                Arc::new(Nobody { schemes: provider.signature_verification_algorithms.supported_schemes() })
-            }
-        };
+        let verifier = Arc::new(Verifier::new(trusted, &provider)?);
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
             .dangerous()
@@ -140,8 +128,29 @@ impl Transport for Secured {
 
 #[derive(Debug)]
 struct Verifier {
+    /// `None` where anybody is taken: then nothing is verified.
+    trusted: Option<Listed>,
+    schemes: Vec<SignatureScheme>,
+}
+
+#[derive(Debug)]
+struct Listed {
     by_authorities: Arc<WebPkiServerVerifier>,
     authorities: Vec<CertificateDer<'static>>,
+}
+
+impl Verifier {
+    fn new(trusted: Trusted, provider: &Arc<CryptoProvider>) -> Result<Self, rustls::Error> {
+        let schemes = provider.signature_verification_algorithms.supported_schemes();
+        let Trusted::By(authorities) = trusted else { return Ok(Self { trusted: None, schemes }) };
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(authorities.iter().cloned());
+        let by_authorities =
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
+                .build()
+                .map_err(|error| rustls::Error::General(error.to_string()))?;
+        Ok(Self { trusted: Some(Listed { by_authorities, authorities }), schemes })
+    }
 }
 
 impl ServerCertVerifier for Verifier {
@@ -153,10 +162,13 @@ impl ServerCertVerifier for Verifier {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        match self.by_authorities.verify_server_cert(server, between, name, ocsp, now) {
+        let Some(Listed { by_authorities, authorities }) = &self.trusted else {
+            return Ok(ServerCertVerified::assertion());
+        };
+        match by_authorities.verify_server_cert(server, between, name, ocsp, now) {
             // webpki looks at the dates before it looks at what the certificate is for.
             Err(rustls::Error::InvalidCertificate(CertificateError::Other(why)))
-                if is_an_authority_s(&why) && self.authorities.iter().any(|own| own == server) =>
+                if is_an_authority_s(&why) && authorities.iter().any(|own| own == server) =>
             {
                 rustls::client::verify_server_name(&ParsedCertificate::try_from(server)?, name)?;
                 Ok(ServerCertVerified::assertion())
@@ -171,7 +183,10 @@ impl ServerCertVerifier for Verifier {
         server: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.by_authorities.verify_tls12_signature(message, server, signature)
+        match &self.trusted {
+            Some(listed) => listed.by_authorities.verify_tls12_signature(message, server, signature),
+            None => Ok(HandshakeSignatureValid::assertion()),
+        }
     }
 
     fn verify_tls13_signature(
@@ -180,11 +195,14 @@ impl ServerCertVerifier for Verifier {
         server: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.by_authorities.verify_tls13_signature(message, server, signature)
+        match &self.trusted {
+            Some(listed) => listed.by_authorities.verify_tls13_signature(message, server, signature),
+            None => Ok(HandshakeSignatureValid::assertion()),
+        }
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.by_authorities.supported_verify_schemes()
+        self.schemes.clone()
     }
 }
 
@@ -192,47 +210,6 @@ impl ServerCertVerifier for Verifier {
 /// error as it is, and its name is all that can be seen of it from here.
 fn is_an_authority_s(why: &rustls::OtherError) -> bool {
     format!("{why:?}").contains("CaUsedAsEndEntity")
-}
-
-/// Verifies nothing.
-#[derive(Debug)]
-struct Nobody {
-    schemes: Vec<SignatureScheme>,
-}
-
-impl ServerCertVerifier for Nobody {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.schemes.clone()
-    }
 }
 
 #[cfg(test)]
@@ -261,11 +238,12 @@ H1U=
         let certificate = CertificateDer::from_pem_slice(SELF_SIGNED).expect("PEM");
         let verifier = |listed: bool| {
             let provider = Arc::new(rustls::crypto::ring::default_provider());
-            let mut roots = RootCertStore::empty();
-            roots.add(certificate.clone()).expect("an authority");
-            let builder = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider);
-            let authorities = if listed { vec![certificate.clone()] } else { Vec::new() };
-            Verifier { by_authorities: builder.build().expect("a verifier"), authorities }
+            let trusted = Trusted::By(vec![certificate.clone()]);
+            let mut verifier = Verifier::new(trusted, &provider).expect("an authority");
+            if let Some(trusted) = verifier.trusted.as_mut().filter(|_| !listed) {
+                trusted.authorities.clear();
+            }
+            verifier
         };
         let is_good = |verifier: &Verifier, name: &'static str, seconds: u64| {
             let name = ServerName::try_from(name).expect("a name");

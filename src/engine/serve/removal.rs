@@ -11,6 +11,7 @@ use super::routes::{Registry, bad_digest, broken, media_type, place, unknown_nam
 use crate::engine::events::note_image;
 use crate::engine::orphans::Needed;
 use crate::engine::rmi::InUse;
+use crate::image::artifacts::subject;
 use crate::image::manifest::{self, Document, MANIFEST_MAX, OCI_INDEX};
 use crate::image::names;
 use crate::image::reach::reach;
@@ -151,7 +152,7 @@ impl Registry {
 
 /// What a manifest or index says that it belongs to.
 pub(super) fn subject_of(document: &Document) -> Option<Digest> {
-    Digest::parse(other(document).get("subject")?.get("digest")?.as_str()?).ok()
+    subject(other(document))
 }
 
 fn other(document: &Document) -> &Map<String, Value> {
