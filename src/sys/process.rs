@@ -53,6 +53,20 @@ pub(crate) fn clone3_into(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Res
     }
 }
 
+/// Gives the calling thread the policy SCHED_IDLE (sched(7)): it runs where nothing
+/// else wants to. An ordinary user cannot take that back.
+///
+/// # Errors
+/// As sched_setscheduler(2).
+pub(crate) fn give_way() -> io::Result<()> {
+    let parameter = libc::sched_param { sched_priority: 0 };
+    // SAFETY: `parameter` lives through the call, which only reads it.
+    match unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const parameter) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Ends this process at once: no destructors, no buffers. For a cloned child.
 pub(crate) fn exit_now(code: i32) -> ! {
     // SAFETY: _exit has no preconditions.

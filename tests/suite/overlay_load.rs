@@ -184,3 +184,35 @@ fn a_stranger_s_write_takes_away_set_gid_and_a_member_s_does_not() {
     let expected = ["2766", "2766", "766", "766", "766", "766", "766", "766", "2766", "2766"];
     assert_eq!(output.lines(), expected, "{output}");
 }
+
+/// The thread that answers one client beside it has the policy SCHED_IDLE, and gets
+/// next to no processor while others want them all: what it has begun and what waits
+/// for it is done all the same, and in order.
+#[test]
+fn a_client_is_served_while_every_processor_is_wanted() {
+    let Some(sandbox) = sandbox(&[Fuse]) else { return };
+    let script = format!(
+        r#"mkdir low upper work m; for i in 1 2 3 4 5 6 7 8; do echo $i >low/$i; done
+        serve lowerdir=low,upperdir=upper,workdir=work m
+        work() {{ i=0; while [ $i -lt $2 ]; do i=$((i + 1)); echo $i >m/$1.$i; read -r it <m/$1.$i; [ "$it" = $i ]
+            mv m/$1.$i m/$1; [ ! -e m/$1.$i ]; done; rm m/$1; }}
+        n=0; while [ $n -lt {} ]; do n=$((n + 1))
+            work alone 500
+            hogs=; for i in $(seq $((2 * $(nproc)))); do (while :; do :; done) & hogs="$hogs $!"; done
+            work crowded 100
+            kill $hogs; wait $hogs || :
+            work again 100
+        done
+        # proc_pid_stat(5): the 41st field, after a name that has no space here.
+        for task in /proc/$pid/task/*/stat; do cut -d ' ' -f 41 "$task"; done | sort | uniq -c | tr -s ' '
+        umount m; wait $pid; ls upper; cat low/*"#,
+        rounds(2)
+    );
+    let output = session(&sandbox, "crowd", &script).ok();
+    let lines: Vec<_> = output.stdout.lines().map(str::trim).collect();
+    let (policies, rest) = lines.split_at(lines.iter().position(|line| *line == "1").expect("layer"));
+    assert_eq!(rest.join(""), "12345678", "{output}");
+    if std::thread::available_parallelism().is_ok_and(|processors| processors.get() > 1) {
+        assert!(matches!(policies, [others, "1 5"] if others.ends_with(" 0")), "{output}");
+    }
+}

@@ -5,15 +5,20 @@
 //! another when more than one request is there at once; and when it is kept by
 //! one (a disk, a network file system), the watch calls another in its place.
 
+use super::companion::Companion;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// How long one request may keep the only listener.
 const PATIENCE: Duration = Duration::from_micros(500);
+/// The same for the companion, whom it disturbs to be looked after.
+const PATIENCE_IN_COMPANY: Duration = Duration::from_millis(5);
 
 pub(super) struct Crew {
+    /// The last one is the companion.
     members: Vec<Member>,
+    pub(super) companion: Companion,
     /// Members that listen or are busy with what they heard, those apart who are
     /// kept by it.
     listeners: AtomicUsize,
@@ -43,10 +48,11 @@ struct Member {
 }
 
 impl Crew {
-    /// Of this many, all resting; one is called.
+    /// Of this many and the companion, all resting; one is called.
     pub(super) fn new(count: usize) -> Self {
         Self {
-            members: (0..count).map(|_| Member::default()).collect(),
+            members: (0..=count).map(|_| Member::default()).collect(),
+            companion: Companion::new(),
             listeners: AtomicUsize::new(1),
             watched: AtomicBool::new(false),
             rest: Mutex::new(Rest { calls: 1, ..Rest::default() }),
@@ -100,26 +106,67 @@ impl Crew {
         }
     }
 
+    /// The only listener has the companion listen to a client in its place; false
+    /// where it does not, or there are more.
+    pub(super) fn hands_over(&self, client: u32) -> bool {
+        self.listeners.load(Ordering::Acquire) == 1
+            && self.companion.has_room()
+            && self.companion.summon(client)
+    }
+
+    /// Has another listen in the place of the companion; false where all are busy.
+    pub(super) fn is_left_by_companion(&self) -> bool {
+        let mut rest = self.lock();
+        let possible = rest.resting > rest.calls;
+        if possible {
+            rest.calls += 1;
+            self.called.notify_one();
+        }
+        possible
+    }
+
+    /// Has the next one who rests listen in the caller's place.
+    pub(super) fn call_in_my_place(&self) {
+        self.lock().calls += 1;
+        self.called.notify_one();
+    }
+
     /// Everybody ends.
     pub(super) fn end(&self) {
+        self.companion.end();
         self.lock().over = true;
         self.called.notify_all();
         self.alarm.notify_all();
     }
 
-    /// Looks after the listeners until it is over.
-    pub(super) fn watch(&self) {
+    /// Looks after the listeners until it is over. `pending`: whether a request
+    /// waits.
+    pub(super) fn watch(&self, pending: impl Fn() -> bool) {
         let mut seen = vec![0; self.members.len()];
+        let mut passed_over = false;
+        self.companion.is_watched_by_me();
         let mut rest = self.lock();
         while !rest.over {
             if self.watched.load(Ordering::Acquire) {
-                rest = self.alarm.wait_timeout(rest, PATIENCE).unwrap_or_else(PoisonError::into_inner).0;
+                let patience = if self.companion.is_present() { PATIENCE_IN_COMPANY } else { PATIENCE };
+                rest = self.alarm.wait_timeout(rest, patience).unwrap_or_else(PoisonError::into_inner).0;
             } else {
                 rest = self.alarm.wait(rest).unwrap_or_else(PoisonError::into_inner);
                 continue;
             }
             drop(rest);
             let quiet = self.look_round(&mut seen);
+            if quiet && self.companion.is_present() {
+                // A request is there, and it has no processor to take it.
+                let waits = pending();
+                if waits && passed_over && self.companion.relieve() {
+                    self.call();
+                }
+                passed_over = waits;
+                rest = self.lock();
+                continue;
+            }
+            passed_over = false;
             rest = self.lock();
             if quiet {
                 self.watched.store(false, Ordering::Release);
@@ -171,6 +218,7 @@ impl Member {
 
 #[cfg(test)]
 mod tests {
+    use super::super::companion::Farewell;
     use super::*;
     use std::collections::VecDeque;
     use std::sync::mpsc::{Receiver, Sender, channel};
@@ -201,7 +249,7 @@ mod tests {
         let crew = Crew::new(2);
         assert!(crew.rest());
         std::thread::scope(|scope| {
-            let watch = scope.spawn(|| crew.watch());
+            let watch = scope.spawn(|| crew.watch(|| false));
             let second = scope.spawn(|| crew.rest());
             crew.busy(0);
             assert!(second.join().expect("thread"), "called by the watch");
@@ -256,6 +304,15 @@ mod tests {
             self.arrived.notify_all();
         }
 
+        /// Requests waited for no longer than this; whether it is not over.
+        fn wait_for(&self, patience: Duration) -> (Option<Request>, bool) {
+            let mut requests = self.requests.lock().expect("lock");
+            if requests.0.is_empty() && !requests.1 {
+                requests = self.arrived.wait_timeout(requests, patience).expect("lock").0;
+            }
+            (requests.0.pop_front(), !requests.1)
+        }
+
         fn more(&self) -> bool {
             !self.requests.lock().expect("lock").0.is_empty()
         }
@@ -283,7 +340,44 @@ mod tests {
                     if !crew.done(number) {
                         break;
                     }
+                    // Far more often than it happens.
+                    let me = rustix::thread::gettid().as_raw_nonzero().get() as u32;
+                    if crew.listeners.load(Ordering::Acquire) == 1 && crew.companion.summon(me) {
+                        break;
+                    }
                 }
+            }
+        }
+
+        /// As the companion does, who leaves again soon.
+        fn accompany(&self, crew: &Crew, number: usize) {
+            while let Some(stay) = crew.companion.rest() {
+                let mut left = 3;
+                loop {
+                    let (request, goes_on) = self.wait_for(Duration::from_millis(1));
+                    let Some(request) = request else {
+                        if !goes_on {
+                            return crew.end();
+                        }
+                        if crew.is_left_by_companion() {
+                            break;
+                        }
+                        continue;
+                    };
+                    crew.busy(number);
+                    if let Some(until) = request.until {
+                        until.recv().ok();
+                    }
+                    request.answer.send(()).ok();
+                    if !crew.done(number) || crew.companion.was_relieved() && crew.may_rest() {
+                        break;
+                    }
+                    left -= 1;
+                    if left <= 0 && crew.is_left_by_companion() {
+                        break;
+                    }
+                }
+                crew.companion.leaves(&stay, Farewell::Quiet);
             }
         }
     }
@@ -298,7 +392,10 @@ mod tests {
             let crew = Crew::new(CLIENTS as usize + 1);
             let device = Device::default();
             std::thread::scope(|scope| {
-                scope.spawn(|| crew.watch());
+                scope.spawn(|| crew.watch(|| device.more()));
+                if round % 2 == 1 {
+                    scope.spawn(|| device.accompany(&crew, CLIENTS as usize + 1));
+                }
                 for number in 0..=CLIENTS as usize {
                     let (crew, device) = (&crew, &device);
                     scope.spawn(move || device.serve(crew, number));

@@ -15,6 +15,9 @@ use std::time::{Duration, Instant};
 /// How long: what falling asleep and waking up costs, on a virtual machine.
 const MOMENT: Duration = Duration::from_micros(50);
 
+/// How long the companion waits for one that asks no more.
+pub(super) const LULL: Timespec = Timespec { tv_sec: 0, tv_nsec: 3_000_000 };
+
 /// How one thread listens.
 #[derive(Default)]
 pub(super) struct Ear {
@@ -38,6 +41,29 @@ impl Ear {
                 result => return result.map(|length| (length, waiting)),
             }
             waiting = false;
+        }
+    }
+
+    /// The next request, if it comes within so long. `meanwhile` is done if it is
+    /// not there yet.
+    ///
+    /// # Errors
+    /// EAGAIN where none came; else as read(2) on /dev/fuse.
+    pub(super) fn wait_for(
+        &mut self,
+        device: &OwnedFd,
+        buffer: &mut [u8],
+        patience: Timespec,
+        meanwhile: impl FnOnce(),
+    ) -> Result<usize, Errno> {
+        self.set(device, true)?;
+        match rustix::io::read(device, &mut *buffer) {
+            Err(Errno::AGAIN) => {
+                meanwhile();
+                poll(&mut [PollFd::new(device, PollFlags::IN)], Some(&patience))?;
+                rustix::io::read(device, buffer)
+            }
+            heard => heard,
         }
     }
 

@@ -10,6 +10,7 @@
 //! serve a write.
 
 mod abi;
+mod companion;
 mod conduit;
 mod crew;
 mod dispatch;
@@ -55,13 +56,20 @@ pub(super) fn serve(device: OwnedFd, fs: &dyn FileSystem) -> Result<()> {
         };
         let start = || {
             spawn(Box::new(|| flusher::run(orders, fs)))?;
-            spawn(Box::new(|| crew.watch()))?;
-            for number in 0..threads {
+            spawn(Box::new(|| crew.watch(|| ear::more(&device))))?;
+            let worker = |number| {
                 // Without an end of its own a thread shares the first: slower,
                 // and as good.
                 let device = another_end(&device).map_or_else(|_| Arc::clone(&device), Arc::new);
-                let worker = worker::Worker { number, device, fs, crew: &crew, flusher: flusher.clone() };
+                worker::Worker { number, device, fs, crew: &crew, flusher: flusher.clone() }
+            };
+            for number in 0..threads {
+                let worker = worker(number);
                 spawn(Box::new(|| worker.run()))?;
+            }
+            if crew.companion.is_of_use() {
+                let worker = worker(threads);
+                spawn(Box::new(|| worker.run_as_companion()))?;
             }
             drop(flusher);
             // What has brought it here is not needed to serve.

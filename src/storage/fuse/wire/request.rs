@@ -18,6 +18,9 @@ pub(super) struct Header {
     pub(super) unique: u64,
     pub(super) node: u64,
     pub(super) caller: Caller,
+    /// The thread that asks, in this process's pid namespace; 0 where it is not
+    /// seen there, or is the kernel's.
+    pub(super) client: u32,
 }
 
 impl Header {
@@ -30,6 +33,7 @@ impl Header {
             unique: fields.u64().ok()?,
             node: fields.u64().ok()?,
             caller: Caller { uid: fields.u32().ok()?, gid: fields.u32().ok()? },
+            client: fields.u32().ok()?,
         };
         (length == bytes.len() && length >= IN_HEADER).then(|| (header, Fields(&bytes[IN_HEADER..])))
     }

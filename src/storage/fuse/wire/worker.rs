@@ -1,10 +1,14 @@
 //! One thread: takes a request, answers it, takes the next.
+//!
+//! All but one of them listen wherever the kernel lets them run; one is the
+//! companion (see [`super::companion`]).
 
 use super::abi::{IN_HEADER, MAX_WRITE, WRITE_IN, opcode};
+use super::companion::{Farewell, LITTLE, Stay, Streak, waited_for_processor};
 use super::conduit::Conduit;
 use super::crew::Crew;
 use super::dispatch::{Outcome, dispatch, wanted};
-use super::ear::{Ear, more};
+use super::ear::{Ear, LULL, more};
 use super::filesystem::{Answer, FileSystem};
 use super::flusher::{Flusher, Order};
 use super::reply::Reply;
@@ -24,32 +28,94 @@ pub(super) struct Worker<'a> {
     pub(super) flusher: Flusher,
 }
 
-/// What a thread answers with.
+/// Nanoseconds without a processor during one request, or the wait for it.
+const STARVED: u64 = 1_000_000;
+
+/// What a thread listens and answers with.
 struct Voice {
+    ear: Ear,
+    buffer: Vec<u8>,
     reply: Reply,
     conduit: Conduit,
+}
+
+impl Voice {
+    fn new(fs: &dyn FileSystem) -> Self {
+        Self {
+            ear: Ear::default(),
+            buffer: vec![0; MAX_WRITE + IN_HEADER + WRITE_IN + 4096],
+            reply: Reply::new(fs.lasts()),
+            conduit: Conduit::default(),
+        }
+    }
+}
+
+/// What matters of a request after it was answered.
+struct Asked {
+    client: u32,
+    little: bool,
+}
+
+/// How the companion leaves.
+enum Parting {
+    /// It has called another in its place.
+    Left(Farewell),
+    /// Another listens already.
+    Replaced,
+    /// The file system is unmounted.
+    End,
 }
 
 impl Worker<'_> {
     /// Serves until the file system is unmounted.
     pub(super) fn run(self) {
-        let mut buffer = vec![0; MAX_WRITE + IN_HEADER + WRITE_IN + 4096];
-        let mut voice = Voice { reply: Reply::new(self.fs.lasts()), conduit: Conduit::default() };
-        let mut ear = Ear::default();
+        let mut voice = Voice::new(self.fs);
         while self.crew.rest() {
-            if !self.listen(&mut ear, &mut buffer, &mut voice) {
+            if !self.listen(&mut voice) {
                 // Unmounted: so it is for the others.
                 self.crew.end();
             }
         }
     }
 
+    /// The same as the companion.
+    pub(super) fn run_as_companion(self) {
+        if crate::sys::process::give_way().is_err() {
+            return;
+        }
+        let mut voice = Voice::new(self.fs);
+        while let Some(mut stay) = self.crew.companion.rest() {
+            let waited = waited_for_processor();
+            let parting = self.accompany(&mut stay, &mut voice);
+            let starved = match parting {
+                Parting::End => return self.crew.end(),
+                Parting::Left(why) => why == Farewell::Starved,
+                Parting::Replaced => {
+                    // By a slow disk, or for want of a processor.
+                    let since = waited_for_processor().zip(waited).map(|(now, then)| now - then);
+                    since.is_none_or(|nanoseconds| nanoseconds > stay.usual_wait() + STARVED)
+                }
+            };
+            self.crew.companion.leaves(
+                &stay,
+                match parting {
+                    _ if starved => Farewell::Starved,
+                    Parting::Left(why) => why,
+                    _ => Farewell::NoUse,
+                },
+            );
+        }
+    }
+
     /// Answers what is heard, until another listens; false at the end.
-    fn listen(&self, ear: &mut Ear, buffer: &mut [u8], voice: &mut Voice) -> bool {
+    fn listen(&self, voice: &mut Voice) -> bool {
+        let mut streak = Streak::default();
         loop {
-            let heard = match ear.look(&self.device, buffer) {
+            let heard = match voice.ear.look(&self.device, &mut voice.buffer) {
                 Err(Errno::AGAIN) if self.crew.may_rest() => return true,
-                Err(Errno::AGAIN) => ear.wait(&self.device, buffer).map(|length| (length, true)),
+                Err(Errno::AGAIN) => {
+                    voice.ear.wait(&self.device, &mut voice.buffer).map(|length| (length, true))
+                }
                 heard => heard,
             };
             let (length, waited) = match heard {
@@ -62,21 +128,67 @@ impl Worker<'_> {
             };
             self.crew.busy(self.number);
             // One that came alone while this thread looked out is the only one.
-            if waited && more(&self.device) {
+            let alone = !(waited && more(&self.device));
+            if !alone {
                 self.crew.call();
             }
-            self.serve(&buffer[..length], voice);
+            let asked = self.serve(length, voice);
             if !self.crew.done(self.number) {
+                return true;
+            }
+            // Two who look out for one client's requests never rest by themselves.
+            if streak.note(asked.client, asked.little, alone)
+                && (self.crew.may_rest() || self.crew.hands_over(asked.client))
+            {
                 return true;
             }
         }
     }
 
-    fn serve(&self, request: &[u8], Voice { reply, conduit }: &mut Voice) {
-        let Some((header, fields)) = Header::split(request) else { return };
+    /// Answers what one client asks, beside it.
+    fn accompany(&self, stay: &mut Stay, voice: &mut Voice) -> Parting {
+        let companion = &self.crew.companion;
+        if stay.begin(companion).is_err() {
+            self.crew.call_in_my_place();
+            return Parting::Left(Farewell::Starved);
+        }
+        loop {
+            let length =
+                match voice.ear.wait_for(&self.device, &mut voice.buffer, LULL, || stay.follow(companion)) {
+                    Ok(length) => length,
+                    Err(Errno::AGAIN) if self.crew.is_left_by_companion() => {
+                        return Parting::Left(Farewell::Quiet);
+                    }
+                    Err(Errno::INTR | Errno::NOENT | Errno::AGAIN) => continue,
+                    Err(_) => return Parting::End,
+                };
+            self.crew.busy(self.number);
+            let asked = self.serve(length, voice);
+            if !self.crew.done(self.number) {
+                return Parting::Replaced;
+            }
+            if companion.was_relieved() && self.crew.may_rest() {
+                return Parting::Replaced;
+            }
+            if !stay.goes_on(companion, asked.client, asked.little) && self.crew.is_left_by_companion() {
+                return Parting::Left(Farewell::NoUse);
+            }
+        }
+    }
+
+    /// Answers the request of this length in the buffer.
+    fn serve(&self, length: usize, voice: &mut Voice) -> Asked {
+        let Voice { reply, conduit, buffer, .. } = voice;
+        let Some((header, fields)) = Header::split(&buffer[..length]) else {
+            return Asked { client: 0, little: false };
+        };
         reply.clear();
+        let little = length <= LITTLE
+            && (header.opcode != opcode::READ
+                || wanted(&mut Fields(fields.0)).is_ok_and(|wanted| wanted.size <= LITTLE));
+        let asked = Asked { client: header.client, little };
         let respond = || {
-            if header.opcode == opcode::READ && self.pass(&header, Fields(fields.0), conduit)? {
+            if !little && header.opcode == opcode::READ && self.pass(&header, Fields(fields.0), conduit)? {
                 return Ok(Outcome::Silent);
             }
             dispatch(self.fs, &header, fields, reply)
@@ -85,20 +197,16 @@ impl Worker<'_> {
         let result = catch_unwind(AssertUnwindSafe(respond)).unwrap_or(Err(Errno::IO));
         let error = match result {
             Ok(Outcome::Answered) => 0,
-            Ok(Outcome::Silent) => return,
+            Ok(Outcome::Silent) => return asked,
             Ok(Outcome::Seek { offset, whence }) => {
                 let device = Arc::clone(&self.device);
-                return self.flusher.send(Order {
-                    device,
-                    unique: header.unique,
-                    node: header.node,
-                    offset,
-                    whence,
-                });
+                self.flusher.send(Order { device, unique: header.unique, node: header.node, offset, whence });
+                return asked;
             }
             Err(errno) => -errno.raw_os_error(),
         };
         answer(&self.device, reply, header.unique, error);
+        asked
     }
 
     /// Answers a large read; false where it is none, or has to be copied.
