@@ -124,7 +124,7 @@ impl Merged {
             let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
             let held = rustix::fs::openat(work.fresh(), fresh, flags, Mode::empty())?;
             work.discard(fresh);
-            state.held = Some(Arc::new(held));
+            state.hold(held);
             state.upper = true;
             return Ok(());
         };
@@ -149,12 +149,12 @@ impl Merged {
         publish(work, fresh, above.as_fd(), &first.name)?;
         self.is_copied(inode, &copy);
         state.names = names;
-        state.group = group.map(Box::new);
+        state.set_group(group);
         self.forget_gone(state, stat);
         state.gone = 0;
         state.upper = true;
         state.lowers.clear();
-        state.held = None;
+        state.let_go();
         Ok(())
     }
 

@@ -80,7 +80,9 @@ impl Merged {
         let mode = Mode::from_raw_mode(mode & 0o7777);
         let held = self.retry(|| rustix::fs::openat(upper.as_fd(), c".", flags, mode))?;
         let stat = rustix::fs::fstat(&held)?;
-        let inode = self.new_inode(&stat, State { held: Some(Arc::new(held)), ..State::default() });
+        let mut state = State::default();
+        state.hold(held);
+        let inode = self.new_inode(&stat, state);
         let attr = self.attr(&inode, &inode.state(), &stat);
         Ok(Entry { node: inode.node, attr })
     }
@@ -114,7 +116,7 @@ impl Merged {
             xattr::make_impure(upper.as_fd())?;
         }
         state.remember(Name::new(&parent, name));
-        state.held = None;
+        state.let_go();
         inode_changed(&parent);
         inode.lookups.fetch_add(1, Ordering::Relaxed);
         let stat = self.stat_of(&inode, &state)?;

@@ -2,6 +2,7 @@
 
 use super::few::Few;
 use super::handles::{Handles, Open};
+use super::links::Group;
 use rustix::fs::FileType;
 use std::ffi::{CStr, CString};
 use std::os::fd::OwnedFd;
@@ -51,10 +52,14 @@ pub(super) struct State {
     pub(super) lowers: Few<Layer>,
     /// Names of a lower file with several that were removed: see [`super::links`].
     pub(super) gone: u32,
-    /// A file without a name: what it still is.
-    pub(super) held: Option<Arc<OwnedFd>>,
-    /// The copy of a file with several names below: see [`super::links`].
-    pub(super) group: Option<Box<super::links::Group>>,
+    /// What few files have, in a block of its own.
+    pub(super) rare: Option<Box<Rare>>,
+}
+
+#[derive(Default)]
+pub(super) struct Rare {
+    held: Option<Arc<OwnedFd>>,
+    group: Option<Group>,
 }
 
 /// A name in a directory of the merged tree.
@@ -116,6 +121,36 @@ impl Inode {
 }
 
 impl State {
+    /// A file without a name: what it still is.
+    pub(super) fn held(&self) -> Option<&Arc<OwnedFd>> {
+        self.rare.as_ref()?.held.as_ref()
+    }
+
+    pub(super) fn hold(&mut self, held: OwnedFd) {
+        self.rare.get_or_insert_default().held = Some(Arc::new(held));
+    }
+
+    /// It has a name (again).
+    pub(super) fn let_go(&mut self) {
+        let group = self.rare.take().and_then(|rare| rare.group);
+        self.set_group(group);
+    }
+
+    /// The copy of a file with several names below: see [`super::links`].
+    pub(super) fn group(&self) -> Option<&Group> {
+        self.rare.as_ref()?.group.as_ref()
+    }
+
+    pub(super) fn group_mut(&mut self) -> Option<&mut Group> {
+        self.rare.as_mut()?.group.as_mut()
+    }
+
+    pub(super) fn set_group(&mut self, group: Option<Group>) {
+        if group.is_some() || self.rare.is_some() {
+            self.rare.get_or_insert_default().group = group;
+        }
+    }
+
     /// A directory that consists of its part in the upper directory alone.
     pub(super) fn is_pure_upper(&self) -> bool {
         self.upper && self.lowers.is_empty()
@@ -146,6 +181,6 @@ mod tests {
     #[test]
     fn a_file_takes_no_more_memory_than_it_did() {
         let counts = 2 * size_of::<usize>();
-        assert!(size_of::<Inode>() + counts <= 168, "{} bytes", size_of::<Inode>() + counts);
+        assert!(size_of::<Inode>() + counts <= 152, "{} bytes", size_of::<Inode>() + counts);
     }
 }

@@ -73,7 +73,7 @@ impl Merged {
     /// Writes down how many names are left to the original. At none, and with no
     /// name in the upper directory either, the copy is nobody's.
     pub(super) fn save_group(&self, inode: &Inode, state: &State) -> Answer<()> {
-        let (Some(group), Some(work)) = (&state.group, &self.work) else { return Ok(()) };
+        let (Some(group), Some(work)) = (state.group(), &self.work) else { return Ok(()) };
         let stat = statat(work.links(), &*group.key, AtFlags::SYMLINK_NOFOLLOW)?;
         if group.count(stat.st_nlink as u32) > 0 {
             return xattr::set_group_at(work.links(), &group.key, group);
@@ -85,7 +85,9 @@ impl Merged {
     /// Writes down that a file is about to lose one more name, if its layer has it
     /// under several. Where that cannot be done it will show too many links.
     pub(super) fn count_gone(&self, inode: &Arc<Inode>, state: &State) {
-        let Some(work) = self.work.as_ref().filter(|_| !state.upper && state.group.is_none()) else { return };
+        let Some(work) = self.work.as_ref().filter(|_| !state.upper && state.group().is_none()) else {
+            return;
+        };
         let Ok(stat) = self.stat_of(inode, state) else { return };
         let (links, gone) = (stat.st_nlink as u32, state.gone + 1);
         if links < 2 {
@@ -136,7 +138,7 @@ impl Merged {
         if state.layer() != UPPER {
             return Ok(());
         }
-        let Some(group) = &mut state.group else { return Ok(()) };
+        let Some(group) = state.group_mut() else { return Ok(()) };
         let work = self.work()?;
         let upper = self.upper_part(parent)?;
         rustix::fs::linkat(work.links(), &*group.key, upper.as_fd(), name, AtFlags::empty())?;

@@ -149,14 +149,8 @@ impl Merged {
                 _ => (origin(), found.upper, found.lowers.clone()),
             };
             let name = Name { real: found.upper == upper, ..Name::new(parent, name) };
-            let state = State {
-                names: Few::One(name),
-                upper,
-                lowers,
-                group: group.map(|(_, group)| Box::new(group)),
-                gone,
-                ..State::default()
-            };
+            let mut state = State { names: Few::One(name), upper, lowers, gone, ..State::default() };
+            state.set_group(group.map(|(_, group)| group));
             let inode = Inode::new(self.table.new_node(), ino, kind, state);
             if upper {
                 inode.copy.store(identity, Ordering::Relaxed);
@@ -170,7 +164,7 @@ impl Merged {
             let real = state.upper == found.upper;
             state.remember(Name { real, ..Name::new(parent, name) });
             if real {
-                state.held = None;
+                state.let_go();
             }
         }
         Ok(inode)

@@ -223,11 +223,11 @@ impl Merged {
         state: &State,
         call: impl FnOnce(BorrowedFd<'_>, &CStr) -> rustix::io::Result<T>,
     ) -> Answer<T> {
-        if let Some(held) = &state.held {
+        if let Some(held) = state.held() {
             return call(held.as_fd(), c"");
         }
         let Some(name) = state.names.iter().find(|name| name.real) else {
-            let group = state.group.as_ref().ok_or(Errno::NOENT)?;
+            let group = state.group().ok_or(Errno::NOENT)?;
             return call(self.work()?.links(), &group.key);
         };
         let parts = self.parts(&name.parent)?;
@@ -254,7 +254,7 @@ impl Merged {
         if inode.kind != FileType::RegularFile {
             return Err(Errno::INVAL);
         }
-        if let Some(held) = &state.held {
+        if let Some(held) = state.held() {
             let fd = self.retry(|| rustix::io::fcntl_dupfd_cloexec(held, 3))?;
             return Ok(Data { fd: self.limit.counted(fd), writable: state.upper });
         }
@@ -284,7 +284,7 @@ impl Merged {
             (uid, gid) = self.owners.show(uid, gid);
         }
         let merged = inode.is_dir() && state.lowers.len() + usize::from(state.upper) > 1;
-        let nlink = match &state.group {
+        let nlink = match state.group() {
             Some(group) => group.count(stat.st_nlink as u32),
             // As the kernel's overlay: nobody counted the directories in it.
             None if merged => 1,

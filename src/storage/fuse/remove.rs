@@ -54,8 +54,8 @@ impl Merged {
         let others = state.names.iter().any(|known| !known.is(parent, name) && known.real);
         // More than the reference of the caller's own: the kernel knows it.
         if others
-            || state.held.is_some()
-            || state.group.is_some()
+            || state.held().is_some()
+            || state.group().is_some()
             || inode.lookups.load(Ordering::Relaxed) < 2
         {
             return;
@@ -78,7 +78,7 @@ impl Merged {
         };
         // Without it, whoever has it open gets errors; the name goes all the same.
         if let Ok(held) = held {
-            state.held = Some(Arc::new(held));
+            state.hold(held);
         }
     }
 
@@ -92,7 +92,7 @@ impl Merged {
     ) -> Answer<()> {
         let unreal = state.names.iter().any(|known| !known.real && known.is(parent, name));
         state.forget_name(parent, name);
-        if let Some(group) = &mut state.group {
+        if let Some(group) = state.group_mut() {
             if unreal {
                 group.uncopied = group.uncopied.saturating_sub(1);
             }
@@ -114,15 +114,15 @@ impl Merged {
 
     /// The copy of a group loses its name in `work/links` with its last other one.
     fn hold_group(&self, inode: &Arc<Inode>, state: &mut State) {
-        let (Some(group), Some(work)) = (&state.group, &self.work) else { return };
+        let (Some(group), Some(work)) = (state.group(), &self.work) else { return };
         let stat = statat(work.links(), &*group.key, AtFlags::SYMLINK_NOFOLLOW);
-        if state.held.is_some() || !stat.is_ok_and(|stat| group.count(stat.st_nlink as u32) == 0) {
+        if state.held().is_some() || !stat.is_ok_and(|stat| group.count(stat.st_nlink as u32) == 0) {
             return;
         }
         let flags = if inode.kind == FileType::RegularFile { OFlags::RDWR } else { OFlags::PATH };
         let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         if let Ok(held) = rustix::fs::openat(work.links(), &*group.key, flags, Mode::empty()) {
-            state.held = Some(Arc::new(held));
+            state.hold(held);
         }
     }
 

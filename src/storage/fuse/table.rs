@@ -3,8 +3,9 @@
 //! Sharded, so that threads seldom meet on a lock.
 
 use super::inode::Inode;
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::borrow::Borrow;
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
@@ -14,12 +15,35 @@ const SHARDS: usize = 64;
 pub(super) type Identity = u64;
 
 pub(super) struct Table {
-    nodes: Vec<RwLock<Map<Arc<Inode>>>>,
-    files: Vec<Mutex<Map<Arc<Inode>>>>,
+    nodes: Vec<RwLock<HashSet<ByNode, Mixing>>>,
+    files: Vec<Mutex<HashMap<Identity, Arc<Inode>, Mixing>>>,
     next: AtomicU64,
 }
 
-type Map<T> = HashMap<u64, T, BuildHasherDefault<Mixer>>;
+type Mixing = BuildHasherDefault<Mixer>;
+
+/// Found by its node, which it knows itself: half the room of a key beside it.
+struct ByNode(Arc<Inode>);
+
+impl Borrow<u64> for ByNode {
+    fn borrow(&self) -> &u64 {
+        &self.0.node
+    }
+}
+
+impl Hash for ByNode {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.node.hash(state);
+    }
+}
+
+impl PartialEq for ByNode {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.node == other.0.node
+    }
+}
+
+impl Eq for ByNode {}
 
 /// Keys are numbers that nobody chooses to collide: one multiplication is enough.
 #[derive(Default)]
@@ -62,12 +86,12 @@ impl Table {
 
     pub(super) fn get(&self, node: u64) -> Option<Arc<Inode>> {
         let shard = self.nodes[shard(node)].read().unwrap_or_else(PoisonError::into_inner);
-        shard.get(&node).cloned()
+        shard.get(&node).map(|found| Arc::clone(&found.0))
     }
 
     pub(super) fn insert_node(&self, inode: &Arc<Inode>) {
         let mut shard = self.nodes[shard(inode.node)].write().unwrap_or_else(PoisonError::into_inner);
-        shard.insert(inode.node, Arc::clone(inode));
+        shard.insert(ByNode(Arc::clone(inode)));
     }
 
     /// The file that is known by this identity.
@@ -142,7 +166,7 @@ impl Table {
         true
     }
 
-    fn lock(&self, identity: Identity) -> MutexGuard<'_, Map<Arc<Inode>>> {
+    fn lock(&self, identity: Identity) -> MutexGuard<'_, HashMap<Identity, Arc<Inode>, Mixing>> {
         self.files[shard(identity)].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
