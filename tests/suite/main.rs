@@ -48,6 +48,7 @@ mod mount;
 mod namespaces;
 mod neighbours;
 mod network;
+mod network_internal;
 mod network_names;
 mod network_soak;
 mod networks;
