@@ -117,6 +117,11 @@ const EXAMPLES: &[(&str, &str, &str)] = &[
         "coracle network create --internal --subnet 10.99.7.0/24 inside",
     ),
     (
+        "coracle network create",
+        "whose containers do not reach each other, and are published on this machine alone",
+        "coracle network create -o enable_icc=false -o com.docker.network.bridge.host_binding_ipv4=127.0.0.1 apart",
+    ),
+    (
         "coracle network connect",
         "a running container, under a second name",
         "coracle run -d --name app --network bridge busybox sleep 1000 && \

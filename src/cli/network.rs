@@ -16,6 +16,7 @@ use crate::types::env::parse_label;
 use crate::types::network::{
     Attachment, Subnet, checked_alias, checked_interface, parse_ip, parse_ip6, parse_mac,
 };
+use crate::types::static_route::StaticRoute;
 use clap::Args;
 use serde_json::{Value, json};
 use std::net::IpAddr;
@@ -46,7 +47,14 @@ pub(crate) struct CreateArgs {
     /// Set a label
     #[arg(long, value_name = "KEY=VALUE")]
     label: Vec<String>,
-    /// Set an option: mtu, com.docker.network.driver.mtu, com.docker.network.bridge.name
+    /// An address that no container gets, and what it is for
+    #[arg(long, value_name = "NAME=IP")]
+    aux_address: Vec<String>,
+    /// A route that each of its containers has: to a subnet, by a neighbour's address
+    #[arg(long, value_name = "SUBNET,IP[,METRIC]")]
+    route: Vec<String>,
+    /// Set an option: mtu, enable_icc, metric, no_default_route, or docker's com.docker.network.driver.mtu and
+    /// com.docker.network.bridge.name, .enable_icc, .host_binding_ipv4
     #[arg(long = "opt", short = 'o', value_name = "KEY=VALUE")]
     options: Vec<String>,
     /// Ask these resolvers for names that are no containers'
@@ -97,12 +105,21 @@ pub(crate) fn create(args: CreateArgs) -> Result<u8> {
         internal: args.internal,
         no_dns: args.disable_dns,
         dns_servers: dns.collect::<Result<_>>()?,
+        reserved: args.aux_address.iter().map(|text| reserved(text)).collect::<Result<_>>()?,
+        routes: args.route.iter().map(|text| StaticRoute::parse(text)).collect::<Result<_>>()?,
         labels: args.label.iter().map(|text| parse_label(text)).collect::<Result<_>>()?,
         options: pairs(&args.options),
         name: args.name,
     };
     ui::line(&engine.create_network(&request)?.id)?;
     Ok(0)
+}
+
+/// `--aux-address NAME=IP`.
+fn reserved(text: &str) -> Result<(String, IpAddr)> {
+    let wrong = || Error::invalid(format!("invalid aux-address: {text}")).hint("the form is NAME=IP");
+    let (name, address) = text.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or_else(wrong)?;
+    Ok((name.to_owned(), address.parse().map_err(|_| wrong())?))
 }
 
 /// Each `--gateway` and `--ip-range` belongs to the subnet that it lies in.

@@ -1,5 +1,6 @@
 //! Networks: create, list, inspect, remove, prune, connect, disconnect.
 
+mod options;
 mod shown;
 
 pub(crate) use shown::{NetworkFilters, Shown};
@@ -9,13 +10,13 @@ use super::remove::RemoveOptions;
 use crate::error::{BestEffort, Error, Result};
 use crate::monitor::messages::{Change, Request};
 use crate::network::netlink::Netlink;
-use crate::network::uplink;
 use crate::state::networks::{Networks, PoolWish, blank};
 use crate::state::{events, lock};
 use crate::types::container::{ContainerConfig, ContainerRecord};
 use crate::types::event::{Event, EventKind};
 use crate::types::id::ContainerId;
 use crate::types::network::{Attachment, DEFAULT, Network, Subnet};
+use crate::types::static_route::StaticRoute;
 use crate::types::status::Status;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -29,6 +30,9 @@ pub(crate) struct NetworkRequest {
     pub(crate) internal: bool,
     pub(crate) no_dns: bool,
     pub(crate) dns_servers: Vec<IpAddr>,
+    /// Addresses that no container gets, by what they are for.
+    pub(crate) reserved: BTreeMap<String, IpAddr>,
+    pub(crate) routes: Vec<StaticRoute>,
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) options: BTreeMap<String, String>,
 }
@@ -49,11 +53,13 @@ impl Engine {
     /// # Errors
     /// `Conflict` where its name or a subnet is taken; `Invalid` for bad input.
     pub(crate) fn create_network(&self, request: &NetworkRequest) -> Result<Network> {
-        check_options(&request.options, request.pools.iter().any(|pool| pool.ipv6))?;
+        options::check(&request.options, request.pools.iter().any(|pool| pool.ipv6))?;
         let network = Network {
             internal: request.internal,
             dns: !request.no_dns,
             dns_servers: request.dns_servers.clone(),
+            reserved: request.reserved.clone(),
+            routes: request.routes.clone(),
             labels: request.labels.clone(),
             options: request.options.clone(),
             ..blank(&request.name)?
@@ -106,6 +112,15 @@ impl Engine {
                 if let Some(range) = pool.range {
                     config["IPRange"] = range.to_string().into();
                 }
+                let reserved: BTreeMap<&str, String> = network
+                    .reserved
+                    .iter()
+                    .filter(|(_, address)| pool.subnet.contains(**address))
+                    .map(|(name, address)| (name.as_str(), address.to_string()))
+                    .collect();
+                if !reserved.is_empty() {
+                    config["AuxiliaryAddresses"] = json!(reserved);
+                }
                 config
             })
             .collect();
@@ -127,14 +142,22 @@ impl Engine {
             });
             containers.insert(id.to_string(), shown);
         }
-        Ok(json!({
+        let mut document = json!({
             "Name": network.name, "Id": network.id, "Created": network.created.to_string(), "Scope": "local",
             "Driver": "bridge", "EnableIPv4": network.has_ipv4(),
             "EnableIPv6": network.has_ipv6(),
             "IPAM": {"Driver": "default", "Options": {}, "Config": config}, "Internal": network.internal,
             "Attachable": false, "Ingress": false, "ConfigFrom": {"Network": ""}, "ConfigOnly": false,
             "Containers": containers, "Options": network.options, "Labels": network.labels,
-        }))
+        });
+        // Podman's, where there are any.
+        if !network.routes.is_empty() {
+            document["Routes"] = json!(network.routes);
+        }
+        if !network.dns_servers.is_empty() {
+            document["NetworkDNSServers"] = json!(network.dns_servers);
+        }
+        Ok(document)
     }
 
     /// The containers on each network, by the networks' names.
@@ -216,7 +239,8 @@ impl Engine {
     /// `Conflict` where it is on it already or has no network of its own.
     pub(crate) fn connect_network(&self, id: &ContainerId, mut attachment: Attachment) -> Result<()> {
         not_predefined(&attachment.network)?;
-        let network = self.network(&attachment.network)?;
+        let networks = self.networks_kept()?;
+        let network = networks.find(&attachment.network)?;
         attachment.network.clone_from(&network.name);
         let _lock = lock::container(&self.dirs.container(id))?;
         let snapshot = self.snapshot_locked(id)?;
@@ -236,6 +260,7 @@ impl Engine {
             )));
         }
         record.config.networks.push(attachment);
+        record.config.host_binding = host_binding(&record.config.networks, &networks.all()?);
         let applied = self.apply_networks(&record, &snapshot.status, Change::Differences);
         if applied.is_err() {
             // It has not come: what it was given there is others'.
@@ -252,7 +277,8 @@ impl Engine {
     /// `Conflict` where it is not on it.
     pub(crate) fn disconnect_network(&self, id: &ContainerId, word: &str) -> Result<()> {
         not_predefined(word)?;
-        let network = self.network(word)?;
+        let networks = self.networks_kept()?;
+        let network = networks.find(word)?;
         let _lock = lock::container(&self.dirs.container(id))?;
         let snapshot = self.snapshot_locked(id)?;
         let mut record = snapshot.record;
@@ -264,6 +290,7 @@ impl Engine {
                 record.name, network.name
             )));
         }
+        record.config.host_binding = host_binding(&record.config.networks, &networks.all()?);
         self.apply_networks(&record, &snapshot.status, Change::Differences)?;
         Networks::new(&self.dirs).release(&network.name, id);
         self.note_network("disconnect", &network, Some(id));
@@ -319,9 +346,13 @@ impl Engine {
             return Ok(());
         }
         let networks = self.networks_kept()?;
+        let mut found = Vec::new();
         for attachment in &mut config.networks {
-            attachment.network = networks.find(&attachment.network)?.name;
+            let network = networks.find(&attachment.network)?;
+            attachment.network.clone_from(&network.name);
+            found.push(network);
         }
+        config.host_binding = host_binding(&config.networks, &found);
         for (at, attachment) in config.networks.iter().enumerate() {
             if config.networks[..at].iter().any(|other| other.network == attachment.network) {
                 return Err(Error::invalid(format!(
@@ -366,51 +397,15 @@ fn not_predefined(word: &str) -> Result<()> {
         .hint(format!("it is chosen when the container is made: `coracle run --network {word}`")))
 }
 
+/// Where ports are published that are given no address: what the network says that
+/// leads out by its priority, or that comes first.
+fn host_binding(on: &[Attachment], known: &[Network]) -> Option<IpAddr> {
+    let first = on.iter().rev().max_by_key(|attachment| attachment.gw_priority)?;
+    known.iter().find(|network| network.name == first.network)?.host_binding()
+}
+
 /// Where the host routes to: no network of ours shall hide that.
 fn routes_of_host() -> Vec<Subnet> {
     let routes = Netlink::open().and_then(|mut netlink| netlink.destinations()).unwrap_or_default();
     routes.into_iter().filter_map(|route| Subnet::new(route.address, route.prefix)).collect()
-}
-
-fn check_options(options: &BTreeMap<String, String>, ipv6: bool) -> Result<()> {
-    for (key, value) in options {
-        match key.as_str() {
-            "mtu" | "com.docker.network.driver.mtu" => {
-                // What each link must carry: RFC 791, RFC 8200.
-                let least = if ipv6 { 1280 } else { 68 };
-                if !value.parse::<u32>().is_ok_and(|mtu| (least..=65535).contains(&mtu)) {
-                    let family = if ipv6 { " with IPv6" } else { "" };
-                    return Err(Error::invalid(format!("invalid mtu {value:?}"))
-                        .hint(format!("{least} to 65535{family}")));
-                }
-            }
-            "com.docker.network.bridge.name" if value == uplink::INTERFACE => {
-                return Err(Error::invalid(format!("invalid interface name {value:?}"))
-                    .hint("the way out of the networks is called so"));
-            }
-            "com.docker.network.bridge.name" => drop(crate::types::network::checked_interface(value)?),
-            // How it is here in any case.
-            "com.docker.network.bridge.enable_icc" | "com.docker.network.bridge.enable_ip_masquerade"
-                if value == "true" => {}
-            "com.docker.network.bridge.gateway_mode_ipv4" | "com.docker.network.bridge.gateway_mode_ipv6"
-                if value == "nat" => {}
-            "parent" | "vlan" | "vrf" | "mode" | "host_interface_name" => {
-                return Err(Error::invalid(format!("unsupported bridge network option {key}"))
-                    .hint("it is about an interface of the host, which only root can change"));
-            }
-            // So it is here whatever is said of it: networks cannot reach each other.
-            "isolate" if matches!(value.as_str(), "true" | "strict") => {}
-            "isolate" => {
-                return Err(Error::invalid(format!(
-                    "isolate={value}: networks are always isolated from each other"
-                ))
-                .hint("connect a container to both: `coracle network connect`"));
-            }
-            _ => {
-                return Err(Error::invalid(format!("unsupported bridge network option {key}"))
-                    .hint("the options are mtu, isolate, com.docker.network.driver.mtu and com.docker.network.bridge.name"));
-            }
-        }
-    }
-    Ok(())
 }

@@ -19,6 +19,7 @@ use super::netlink::{
 use crate::error::{BestEffort, Context, Error, Result};
 use crate::sys::namespace;
 use crate::types::network::{Endpoint, Mac, Network, Subnet};
+use crate::types::static_route::StaticRoute;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
@@ -138,7 +139,10 @@ impl Bridges {
             let subnet = Interface::of(pool.subnet);
             or_exists(self.netlink.add_address(bridge, Interface { address: pool.gateway, ..subnet }))?;
             let own = Route { link: Some(bridge), table, ..Route::default() };
-            self.netlink.set_route(&Route { destination: Some(subnet), ..own })?;
+            let among = Route { destination: Some(subnet), ..own };
+            // Who is to reach nobody beside him does not by the gateway either.
+            let nobody = Route { kind: RouteKind::Unreachable, link: None, ..among };
+            self.netlink.set_route(if network.joins_containers() { &among } else { &nobody })?;
             let gateway = Interface::host(pool.gateway);
             self.netlink.set_route(&Route { kind: RouteKind::Local, destination: Some(gateway), ..own })?;
         }
@@ -252,9 +256,12 @@ impl Bridges {
         let port = port_name(id, endpoint);
         if let Ok(left) = self.netlink.index(&port) {
             if let Ok(link) = self.within(netns, |inside| inside.index(&endpoint.interface)) {
-                let again = leads == DefaultRoute::HereNow;
                 return self
-                    .within(netns, |inside| if again { lead(inside, &network, link) } else { Ok(()) })
+                    .within(netns, |inside| match leads {
+                        DefaultRoute::HereNow => lead(inside, &network, link),
+                        DefaultRoute::Here | DefaultRoute::Kept => Ok(()),
+                        DefaultRoute::Elsewhere => lead_no_more(inside, &network, link),
+                    })
                     .context(step);
             }
             // Of an earlier run, whose namespace is about to go.
@@ -292,6 +299,9 @@ impl Bridges {
         set(&format!("ipv6/conf/{port}/disable_ipv6"), "1").or_ignore();
         let index = self.netlink.index(port)?;
         self.netlink.change_link(index, &LinkChange { master: Some(bridge), ..UP })?;
+        if !network.joins_containers() {
+            self.netlink.isolate_port(index)?;
+        }
         // A neighbour may give itself this container's addresses; what is sent to
         // them from here comes to this container all the same. So who asks for names
         // as another hears no answer.
@@ -310,7 +320,19 @@ impl Bridges {
                 or_exists(inside.add_address(link, Interface { address: *address, prefix }))?;
             }
             inside.change_link(link, &UP)?;
-            if leads == DefaultRoute::Elsewhere { Ok(()) } else { lead(inside, network, link) }
+            for StaticRoute { destination, gateway, metric } in &network.routes {
+                inside.set_route(&Route {
+                    destination: Some(Interface::of(*destination)),
+                    gateway: Some(*gateway),
+                    link: Some(link),
+                    metric: metric.unwrap_or(0),
+                    ..Route::default()
+                })?;
+            }
+            match leads {
+                DefaultRoute::Here | DefaultRoute::HereNow => lead(inside, network, link),
+                DefaultRoute::Elsewhere | DefaultRoute::Kept => Ok(()),
+            }
         })?;
         if let (Some(tap), false) = (self.uplink, network.internal) {
             for address in endpoint.addresses.iter().filter(|address| address.is_ipv6()) {
@@ -368,13 +390,26 @@ pub(crate) enum DefaultRoute {
     Here,
     /// Be the endpoint new or not: what led out before may be about to go.
     HereNow,
+    /// Through another one of a network.
     Elsewhere,
+    /// That of a way out which is no network's.
+    Kept,
 }
 
 /// The container's default routes lead to the network's gateways.
 fn lead(inside: &mut Netlink, network: &Network, link: u32) -> io::Result<()> {
-    for pool in network.pools.iter().filter(|_| !network.internal) {
-        inside.set_route(&Route { gateway: Some(pool.gateway), link: Some(link), ..Route::default() })?;
+    for pool in network.pools.iter().filter(|_| network.leads_by_default()) {
+        let (gateway, link) = (Some(pool.gateway), Some(link));
+        inside.set_route(&Route { gateway, link, metric: network.metric(), ..Route::default() })?;
+    }
+    Ok(())
+}
+
+/// They do not any more: one with another metric would stay beside the next.
+fn lead_no_more(inside: &mut Netlink, network: &Network, link: u32) -> io::Result<()> {
+    for pool in network.pools.iter().filter(|_| network.leads_by_default()) {
+        let (gateway, link) = (Some(pool.gateway), Some(link));
+        or_gone(inside.delete_route(&Route { gateway, link, ..Route::default() }))?;
     }
     Ok(())
 }
@@ -449,9 +484,7 @@ mod tests {
             pools: vec![pool],
             internal: false,
             dns: true,
-            dns_servers: Vec::new(),
-            labels: BTreeMap::new(),
-            options: BTreeMap::new(),
+            ..Network::default()
         };
         let other = UdpSocket::bind("0.0.0.0:53").expect("the port");
         let error = bridges.lay(&network).expect_err("the port is taken").to_string();

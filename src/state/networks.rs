@@ -97,6 +97,7 @@ impl Networks {
             return Err(Error::invalid(format!("--dns {own} is the gateway of the network itself"))
                 .hint("containers ask it anyway; --dns says whom it asks for the names of others"));
         }
+        check_addresses(&network, &pools)?;
         let network = Network { version: 1, pools, ..network };
         let temporary = self.directory.join(format!(".new-{}", std::process::id()));
         std::fs::remove_dir_all(&temporary).or_ignore();
@@ -191,7 +192,7 @@ impl Networks {
                     network.name
                 ))
             })?;
-            if !pool.can_give(wanted) || !free(&wanted) {
+            if !network.can_give(pool, wanted) || !free(&wanted) {
                 return Err(Error::conflict(format!(
                     "address {wanted} is in use on network {}: Address already in use",
                     network.name
@@ -205,7 +206,7 @@ impl Networks {
             if pools.is_empty() || addresses.iter().any(|address| address.is_ipv6() == ipv6) {
                 continue;
             }
-            let all = || pools.iter().flat_map(|pool| pool.candidates());
+            let all = || pools.iter().flat_map(|pool| pool.candidates()).filter(|a| !network.is_reserved(*a));
             let held = leases.keys().copied().find(|a| a.is_ipv6() == ipv6 && mine(a));
             let address =
                 held.or_else(|| all().find(|a| !leases.contains_key(a))).or_else(|| all().find(free));
@@ -339,6 +340,23 @@ fn make_pool(wish: &PoolWish, name: &str, taken: &[(Subnet, &str)], avoid: &[Sub
     Ok(Pool { subnet, gateway, range: wish.range })
 }
 
+/// What is said of single addresses fits the subnets.
+fn check_addresses(network: &Network, pools: &[Pool]) -> Result<()> {
+    for (name, address) in &network.reserved {
+        let pool = pools.iter().find(|pool| pool.subnet.contains(*address));
+        let pool = pool.ok_or_else(|| {
+            Error::invalid(format!("no matching subnet for aux-address {address} ({name})"))
+        })?;
+        let twice = network.reserved.iter().any(|(other, taken)| other != name && taken == address);
+        if !pool.can_give(*address) || twice {
+            return Err(Error::invalid(format!(
+                "failed to allocate secondary ip address ({name}:{address}): Address already in use"
+            )));
+        }
+    }
+    network.routes.iter().try_for_each(|route| route.check(pools))
+}
+
 /// What stands between networks and the host: ours, and slirp4netns's, which
 /// cannot be chosen.
 fn ways_out() -> impl Iterator<Item = Subnet> {
@@ -373,12 +391,8 @@ pub(crate) fn blank(name: &str) -> Result<Network> {
         id: new_id()?,
         name: name.to_owned(),
         created: Timestamp::now(),
-        pools: Vec::new(),
-        internal: false,
         dns: true,
-        dns_servers: Vec::new(),
-        labels: BTreeMap::new(),
-        options: BTreeMap::new(),
+        ..Network::default()
     })
 }
 

@@ -18,6 +18,7 @@ use super::status::RestartPolicy;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 /// What `run` and `create` ask of the engine.
@@ -147,6 +148,9 @@ pub(crate) struct ContainerConfig {
     pub(crate) networks: Vec<Attachment>,
     /// `--link`: a container, and how it is called here.
     pub(crate) links: Vec<(String, String)>,
+    /// Where ports are published that are given no address; all of them where `None`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) host_binding: Option<IpAddr>,
     pub(crate) log: LogConfig,
     /// `--timeout`: seconds until the container is killed; 0 means never.
     pub(crate) timeout: u64,

@@ -28,6 +28,7 @@ pub(crate) mod reference;
 pub(crate) mod secret;
 pub(crate) mod signal;
 pub(crate) mod size;
+pub(crate) mod static_route;
 pub(crate) mod status;
 pub(crate) mod time;
 pub(crate) mod transport;

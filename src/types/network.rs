@@ -1,8 +1,10 @@
 //! Networks of containers: subnets, definitions, and how a container is on one.
 
 use super::address_range::Range;
+use super::boolean;
 use super::digest::Digest;
 use super::id::ContainerId;
+use super::static_route::StaticRoute;
 use crate::error::{Error, Result};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -20,6 +22,11 @@ pub(crate) const DEFAULT_MTU: u32 = 65520;
 /// Names that `--network` gives another meaning.
 pub(crate) const RESERVED: [&str; 9] =
     ["default", "private", "host", "none", "container", "ns", "slirp4netns", "pasta", "builtin"];
+
+/// The options of a network that say whether its containers reach each other.
+pub(crate) const ICC: [&str; 2] = ["com.docker.network.bridge.enable_icc", "enable_icc"];
+/// That of the host's address at which ports are published.
+pub(crate) const HOST_BINDING: &str = "com.docker.network.bridge.host_binding_ipv4";
 
 /// A range of addresses with a common prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -150,7 +157,7 @@ impl Pool {
 }
 
 /// A network as it is kept.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Network {
     /// Of this format: 1.
     pub(crate) version: u32,
@@ -167,6 +174,12 @@ pub(crate) struct Network {
     /// Who is asked for other names; the host's resolvers where empty.
     #[serde(default)]
     pub(crate) dns_servers: Vec<IpAddr>,
+    /// `--aux-address`: addresses that no container gets, by what they are for.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) reserved: BTreeMap<String, IpAddr>,
+    /// What its containers reach by a gateway of the network.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) routes: Vec<StaticRoute>,
     #[serde(default)]
     pub(crate) labels: BTreeMap<String, String>,
     #[serde(default)]
@@ -183,6 +196,39 @@ impl Network {
     pub(crate) fn mtu(&self) -> u32 {
         let given = ["mtu", "com.docker.network.driver.mtu"].iter().find_map(|key| self.options.get(*key));
         given.and_then(|text| text.parse().ok()).unwrap_or(DEFAULT_MTU)
+    }
+
+    /// Whether its containers reach each other.
+    pub(crate) fn joins_containers(&self) -> bool {
+        !ICC.iter().any(|key| self.option(key, boolean::parse) == Some(false))
+    }
+
+    /// Whether its containers may have their default route by it.
+    pub(crate) fn leads_by_default(&self) -> bool {
+        !self.internal && self.option("no_default_route", boolean::parse) != Some(true)
+    }
+
+    /// Of the default route of its containers; 0: the kernel's own.
+    pub(crate) fn metric(&self) -> u32 {
+        self.options.get("metric").and_then(|text| text.parse().ok()).unwrap_or(0)
+    }
+
+    /// Where ports of its containers are published that are given no address.
+    pub(crate) fn host_binding(&self) -> Option<IpAddr> {
+        self.options.get(HOST_BINDING)?.parse().ok()
+    }
+
+    fn option<T>(&self, key: &str, parse: fn(&str, &str) -> Result<T>) -> Option<T> {
+        parse(key, self.options.get(key)?).ok()
+    }
+
+    /// Whether a container may have an address of a pool.
+    pub(crate) fn can_give(&self, pool: &Pool, address: IpAddr) -> bool {
+        pool.can_give(address) && !self.is_reserved(address)
+    }
+
+    pub(crate) fn is_reserved(&self, address: IpAddr) -> bool {
+        self.reserved.values().any(|reserved| *reserved == address)
     }
 
     /// The pool that an address is from.

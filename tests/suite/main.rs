@@ -50,6 +50,7 @@ mod neighbours;
 mod network;
 mod network_internal;
 mod network_names;
+mod network_options;
 mod network_soak;
 mod networks;
 mod overlay_load;

@@ -20,6 +20,7 @@ use crate::types::network::{Endpoint, Network};
 use crate::types::uplink::{Cidr, Preference, SlirpOptions, Wish};
 use crate::userns;
 use std::cell::{Cell, RefCell};
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -35,6 +36,9 @@ pub(crate) const ROLE: &str = "--netd";
 
 /// Between two tries to end, while somebody looks for this holder.
 const RETRY: Duration = Duration::from_millis(20);
+
+/// Podman's of a network that says nothing of it.
+const USUAL_METRIC: u32 = 100;
 
 /// Work for the thread that lives among the bridges.
 type Job = Box<dyn FnOnce(&mut Bridges) + Send>;
@@ -283,13 +287,15 @@ impl Holder {
             warnings.extend(self.want_uplink(uplink).await.err());
         }
         let (id, endpoints) = (client.id.clone(), member.endpoints.clone());
-        // The first of those with the highest priority.
-        let able = (0..networks.len()).filter(|at| leads_out && !networks[*at].internal);
-        let way_out = able.rev().max_by_key(|at| endpoints.get(*at).map(|one| one.gw_priority));
+        let way_out = if leads_out { way_out(&networks, &endpoints) } else { None };
         self.work(move |bridges| {
             let mut result = Ok(());
             for (at, endpoint) in endpoints.iter().enumerate() {
-                let leads = if Some(at) == way_out { here } else { DefaultRoute::Elsewhere };
+                let leads = match way_out {
+                    Some(out) if out == at => here,
+                    Some(_) => DefaultRoute::Elsewhere,
+                    None => DefaultRoute::Kept,
+                };
                 // Where one fails, the others may be kept.
                 result = result.and(bridges.attach(&id, &netns, endpoint, leads));
             }
@@ -411,6 +417,14 @@ impl Holder {
         self.jobs.send(job).map_err(|_| gone())?;
         told.await.map_err(|_| gone())?
     }
+}
+
+/// The first of those with the highest priority, and of these with the least metric.
+fn way_out(networks: &[Network], endpoints: &[Endpoint]) -> Option<usize> {
+    let metric = |network: &Network| if network.metric() == 0 { USUAL_METRIC } else { network.metric() };
+    let able = (0..networks.len()).filter(|at| networks[*at].leads_by_default());
+    able.rev()
+        .max_by_key(|at| (endpoints.get(*at).map(|one| one.gw_priority), Reverse(metric(&networks[*at]))))
 }
 
 /// One that takes packets from any address, as pasta does not.

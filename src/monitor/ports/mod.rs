@@ -109,6 +109,8 @@ impl Ports {
     }
 
     fn open(&self, publish: &Publish, host: Option<u16>, container: &Container) -> Result<Vec<Open>> {
+        let address = publish.address.or(container.record.config.host_binding);
+        let publish = &Publish { address, ..*publish };
         let bound = bind::bind(publish, host).map_err(|refusal| match refusal {
             Refusal::Taken(address) => taken(&container.store, publish, address),
             Refusal::Other(error) => error.context(format!("publish {publish}")),

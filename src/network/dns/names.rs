@@ -183,9 +183,7 @@ mod tests {
             pools: vec![Pool { subnet, gateway, range: None }],
             internal,
             dns: true,
-            dns_servers: Vec::new(),
-            labels: BTreeMap::new(),
-            options: BTreeMap::new(),
+            ..Network::default()
         }
     }
 

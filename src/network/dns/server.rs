@@ -303,7 +303,6 @@ mod tests {
     use super::super::message::{TYPE_A, question};
     use super::*;
     use crate::types::network::{Network, Pool, Subnet};
-    use std::collections::BTreeMap;
 
     #[test]
     fn resolvers_of_the_host() {
@@ -327,9 +326,7 @@ mod tests {
                 pools: vec![pool],
                 internal: true,
                 dns: true,
-                dns_servers: Vec::new(),
-                labels: BTreeMap::new(),
-                options: BTreeMap::new(),
+                ..Network::default()
             });
             let udp = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
             let tcp = std::net::TcpListener::bind("127.0.0.1:0").expect("a listener");

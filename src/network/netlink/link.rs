@@ -8,11 +8,13 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 const NEW_LINK: u16 = 16;
 const DELETE_LINK: u16 = 17;
 const GET_LINK: u16 = 18;
+const SET_LINK: u16 = 19;
 
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_NAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
 const IFLA_MASTER: u16 = 10;
+const IFLA_PROTOCOL_INFO: u16 = 12;
 const IFLA_LINK_INFO: u16 = 18;
 const IFLA_NET_NS_FD: u16 = 28;
 const IFLA_NUM_TX_QUEUES: u16 = 31;
@@ -20,6 +22,9 @@ const IFLA_NUM_RX_QUEUES: u16 = 32;
 const INFO_KIND: u16 = 1;
 const INFO_DATA: u16 = 2;
 const VETH_INFO_PEER: u16 = 1;
+const BRIDGE_PORT_ISOLATED: u16 = 33;
+/// NLA_F_NESTED: the attribute has attributes in it.
+const NESTED: u16 = 0x8000;
 
 const IFF_UP: u32 = 1;
 
@@ -127,6 +132,18 @@ impl Netlink {
         if let Some(netns) = change.netns {
             request = request.with_u32(IFLA_NET_NS_FD, netns.as_raw_fd().cast_unsigned());
         }
+        self.ask(request)
+    }
+
+    /// A port of a bridge does not pass frames on to others that are isolated too,
+    /// nor takes any from them: the bridge itself is who they speak to. Since Linux 4.18.
+    pub(crate) fn isolate_port(&mut self, port: u32) -> io::Result<()> {
+        let mut bytes = header(port, 0, 0);
+        bytes[0] = libc::AF_BRIDGE as u8;
+        let mut request = Request::new(SET_LINK, 0).raw(&bytes);
+        let info = request.open(IFLA_PROTOCOL_INFO | NESTED);
+        request.put(BRIDGE_PORT_ISOLATED, &[1]);
+        request.close(info);
         self.ask(request)
     }
 

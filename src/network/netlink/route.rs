@@ -15,6 +15,7 @@ const DELETE_RULE: u16 = 33;
 const RTA_DESTINATION: u16 = 1;
 const RTA_LINK: u16 = 4;
 const RTA_GATEWAY: u16 = 5;
+const RTA_METRIC: u16 = 6;
 const RTA_PREFERRED_SOURCE: u16 = 7;
 const RTA_TABLE: u16 = 15;
 
@@ -45,6 +46,8 @@ pub(crate) enum Kind {
     Unicast = 1,
     /// To this machine itself.
     Local = 2,
+    /// Who goes there is told that there is no way.
+    Unreachable = 7,
 }
 
 /// A route. `destination` of `None` is everything: the default.
@@ -55,6 +58,8 @@ pub(crate) struct Route {
     pub(crate) gateway: Option<IpAddr>,
     pub(crate) link: Option<u32>,
     pub(crate) source: Option<IpAddr>,
+    /// Of several to one destination the least is taken; 0: the kernel's own.
+    pub(crate) metric: u32,
     /// 0: the main one.
     pub(crate) table: u32,
     /// For a default without any address that tells the family.
@@ -180,6 +185,9 @@ impl Route {
         }
         if let Some(link) = self.link {
             request = request.with_u32(RTA_LINK, link);
+        }
+        if self.metric != 0 {
+            request = request.with_u32(RTA_METRIC, self.metric);
         }
         if let Some(source) = self.source {
             request = request.with(RTA_PREFERRED_SOURCE, &octets(source));
