@@ -195,6 +195,14 @@ static NETWORK: &[Entry] = &[
         network::RemoveArgs,
         network::remove
     ),
+    command!(
+        "update",
+        &[],
+        "Change whom a network asks for names",
+        "[OPTIONS] NETWORK",
+        network::UpdateArgs,
+        network::update
+    ),
 ];
 
 static VOLUME: &[Entry] = &[

@@ -137,6 +137,12 @@ const EXAMPLES: &[(&str, &str, &str)] = &[
         "the subnet",
         "coracle network inspect -f '{{(index .IPAM.Config 0).Subnet}}' bridge",
     ),
+    (
+        "coracle network update",
+        "another resolver for names that are no containers'",
+        "coracle network create --dns 192.0.2.53 site && \
+         coracle network update --dns-add 192.0.2.54 --dns-drop 192.0.2.53 site",
+    ),
     ("coracle network reload", "after its interfaces were changed inside", "coracle network reload --all"),
     (
         "coracle pod create",

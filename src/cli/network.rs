@@ -1,5 +1,9 @@
 //! `coracle network`.
 
+mod update;
+
+pub(crate) use update::{UpdateArgs, update};
+
 use super::inspect;
 use super::prune::{Report, confirmed};
 use super::table::{self, Headings};
@@ -96,15 +100,11 @@ pub(crate) fn create(args: CreateArgs) -> Result<u8> {
             return Ok(0);
         }
     }
-    let dns =
-        args.dns.iter().flat_map(|text| text.split(',')).map(|text| {
-            text.parse().map_err(|_| Error::invalid(format!("--dns {text:?} is not an IP address")))
-        });
     let request = NetworkRequest {
         pools: pools(&args)?,
         internal: args.internal,
         no_dns: args.disable_dns,
-        dns_servers: dns.collect::<Result<_>>()?,
+        dns_servers: update::resolvers("--dns", &args.dns)?,
         reserved: args.aux_address.iter().map(|text| reserved(text)).collect::<Result<_>>()?,
         routes: args.route.iter().map(|text| StaticRoute::parse(text)).collect::<Result<_>>()?,
         labels: args.label.iter().map(|text| parse_label(text)).collect::<Result<_>>()?,

@@ -2,8 +2,10 @@
 
 mod options;
 mod shown;
+mod update;
 
 pub(crate) use shown::{NetworkFilters, Shown};
+pub(crate) use update::ResolverChange;
 
 use super::Engine;
 use super::remove::RemoveOptions;

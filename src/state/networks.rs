@@ -90,21 +90,33 @@ impl Networks {
             }
             pools.push(pool);
         }
-        // It would be asked from the host's network, where nobody has that address.
-        if let Some(own) =
-            network.dns_servers.iter().find(|dns| pools.iter().any(|pool| pool.gateway == **dns))
-        {
-            return Err(Error::invalid(format!("--dns {own} is the gateway of the network itself"))
-                .hint("containers ask it anyway; --dns says whom it asks for the names of others"));
-        }
-        check_addresses(&network, &pools)?;
         let network = Network { version: 1, pools, ..network };
+        check_addresses(&network)?;
+        check_resolvers(&network)?;
         let temporary = self.directory.join(format!(".new-{}", std::process::id()));
         std::fs::remove_dir_all(&temporary).or_ignore();
         create_private(&temporary.join("leases"))?;
         write_json(&temporary.join("network.json"), &network, Durable::Yes)?;
         std::fs::rename(&temporary, self.path(&network.name))
             .context(|| format!("keep the network {}", network.name))?;
+        Ok(network)
+    }
+
+    /// Changes what is kept of a network; its addresses stay.
+    ///
+    /// # Errors
+    /// `NotFound` where it is gone; what `change` or a check says.
+    pub(crate) fn update(
+        &self,
+        name: &str,
+        change: impl FnOnce(&mut Network) -> Result<()>,
+    ) -> Result<Network> {
+        let _all = lock::directory(&self.directory)?;
+        let mut network = self.find(name)?;
+        change(&mut network)?;
+        check_resolvers(&network)?;
+        network.revision += 1;
+        write_json(&self.path(name).join("network.json"), &network, Durable::Yes)?;
         Ok(network)
     }
 
@@ -340,11 +352,19 @@ fn make_pool(wish: &PoolWish, name: &str, taken: &[(Subnet, &str)], avoid: &[Sub
     Ok(Pool { subnet, gateway, range: wish.range })
 }
 
+/// A gateway would be asked from the host's network, where nobody has that address.
+fn check_resolvers(network: &Network) -> Result<()> {
+    let own = network.dns_servers.iter().find(|dns| network.pools.iter().any(|pool| pool.gateway == **dns));
+    own.map_or(Ok(()), |own| {
+        Err(Error::invalid(format!("--dns {own} is the gateway of the network itself"))
+            .hint("containers ask it anyway; --dns says whom it asks for the names of others"))
+    })
+}
+
 /// What is said of single addresses fits the subnets.
-fn check_addresses(network: &Network, pools: &[Pool]) -> Result<()> {
+fn check_addresses(network: &Network) -> Result<()> {
     for (name, address) in &network.reserved {
-        let pool = pools.iter().find(|pool| pool.subnet.contains(*address));
-        let pool = pool.ok_or_else(|| {
+        let pool = network.pool_of(*address).ok_or_else(|| {
             Error::invalid(format!("no matching subnet for aux-address {address} ({name})"))
         })?;
         let twice = network.reserved.iter().any(|(other, taken)| other != name && taken == address);
@@ -354,7 +374,7 @@ fn check_addresses(network: &Network, pools: &[Pool]) -> Result<()> {
             )));
         }
     }
-    network.routes.iter().try_for_each(|route| route.check(pools))
+    network.routes.iter().try_for_each(|route| route.check(&network.pools))
 }
 
 /// What stands between networks and the host: ours, and slirp4netns's, which

@@ -166,6 +166,9 @@ pub(crate) struct Network {
     pub(crate) name: String,
     pub(crate) created: Timestamp,
     pub(crate) pools: Vec<Pool>,
+    /// How often it was changed since it was made.
+    #[serde(default)]
+    pub(crate) revision: u32,
     /// No way out.
     #[serde(default)]
     pub(crate) internal: bool,

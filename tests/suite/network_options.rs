@@ -1,8 +1,10 @@
 //! What `network create` says of a network's containers: whether they reach each
 //! other, where they are published, how they lead out, what addresses stay free.
 
+use crate::harness::Need::Program;
 use crate::harness::{Image, Sandbox, Slirp, sandbox};
 use crate::networks::{address, get, greeter, server};
+use crate::uplink::world;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
@@ -204,4 +206,51 @@ fn options_that_cannot_be_had_are_refused() {
         sandbox.coracle([&["network", "create"], words].concat()).fails(1, &[said]);
         assert_eq!(sandbox.ok(["network", "ls", "-q"]).lines().count(), 3, "{words:?}");
     }
+}
+
+/// In the world of `uplink/world.sh`: two resolvers, each with an answer of its own.
+#[test]
+fn whom_a_network_asks_is_changed_for_those_who_run() {
+    let Some(sandbox) = sandbox(&[Slirp, Program("unshare"), Program("ip")]) else { return };
+    let script = "ip addr add 203.0.113.2/32 dev lo\n\
+        server names 203.0.113.2 192.0.2.99\n\
+        \"$coracle\" network create --subnet 10.219.0.0/24 n >/dev/null\n\
+        \"$coracle\" network create --disable-dns mute >/dev/null\n\
+        for name in a b; do\n\
+            \"$coracle\" run -d --name $name --network n --rootfs \"${guest%/bin/guest}:O\" /bin/guest sleep >/dev/null\n\
+        done\n\
+        ask() { \"$coracle\" exec $1 /bin/guest resolve 10.219.0.1; }\n\
+        ask a\n\
+        \"$coracle\" network update n --dns-add 203.0.113.2\n\
+        ask a; ask b\n\
+        \"$coracle\" network inspect -f '{{.NetworkDNSServers}}' n\n\
+        # Who takes a dead holder's place knows it, whoever tells it first.\n\
+        monitor=$(\"$coracle\" inspect --format '{{.State.ConmonPid}}' a)\n\
+        find_holder() { for pid in $(cat /proc/$monitor/task/*/children); do\n\
+            ! tr '\\0' ' ' <\"/proc/$pid/cmdline\" | grep -q -e ' --netd' || echo \"$pid\"; done; }\n\
+        kill -9 $(find_holder)\n\
+        tries=0\n\
+        until [ \"$(ask b)\" = 192.0.2.99 ]; do tries=$((tries + 1)); [ $tries -lt 200 ] || exit 7; sleep 0.1; done\n\
+        \"$coracle\" network update n --dns-drop 203.0.113.2,203.0.113.77\n\
+        ask a; ask b\n\
+        for words in 'n --dns-add 10.219.0.1' 'mute --dns-add 1.1.1.1' 'host --dns-add 1.1.1.1' 'n' 'n --dns-add x' 'gone --dns-add 1.1.1.1'; do\n\
+            \"$coracle\" network update $words 2>&1 | head -n 1\n\
+        done\n\
+        \"$coracle\" rm -fat 0 >/dev/null\n";
+    let output = world(&sandbox, script).ok();
+    let expected = [
+        "192.0.2.53",
+        "192.0.2.99",
+        "192.0.2.99",
+        "[203.0.113.2]",
+        "192.0.2.53",
+        "192.0.2.53",
+        "Error: --dns 10.219.0.1 is the gateway of the network itself",
+        "Error: network mute answers no names",
+        "Error: network host has no names of its own",
+        "Error: network n: nothing is to be changed",
+        "Error: --dns-add \"x\" is not an IP address",
+        "Error: network gone not found",
+    ];
+    assert_eq!(output.lines(), expected, "{output}");
 }

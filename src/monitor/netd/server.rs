@@ -357,8 +357,8 @@ impl Holder {
     async fn lay(&self, network: &Network) -> Result<()> {
         let wanted = network.clone();
         let listening = self.work(move |bridges| bridges.lay(&wanted)).await?;
+        self.names.names.borrow_mut().set_network(network);
         let Some(Listening { datagrams, connections }) = listening else { return Ok(()) };
-        self.names.names.borrow_mut().set_network(network.clone());
         let mut tasks = Vec::new();
         for socket in datagrams {
             let served = dns::datagrams(Rc::clone(&self.names), network.name.clone(), socket);

@@ -43,8 +43,12 @@ pub(crate) enum Verdict {
 }
 
 impl Names {
-    pub(crate) fn set_network(&mut self, network: Network) {
-        self.networks.insert(network.name.clone(), network);
+    /// The definition of a network: the latest that anybody knows.
+    pub(crate) fn set_network(&mut self, network: &Network) {
+        let known = self.networks.get(&network.name);
+        if known.is_none_or(|known| known.id != network.id || known.revision < network.revision) {
+            self.networks.insert(network.name.clone(), network.clone());
+        }
     }
 
     /// The member of a connection, in the place of what it was.
@@ -210,8 +214,8 @@ mod tests {
 
     fn names() -> Names {
         let mut names = Names::default();
-        names.set_network(network("front", "10.1.0.0/24", false));
-        names.set_network(network("back", "10.2.0.0/24", true));
+        names.set_network(&network("front", "10.1.0.0/24", false));
+        names.set_network(&network("back", "10.2.0.0/24", true));
         names.set(1, member("web", &[("front", "10.1.0.2", &["www"]), ("back", "10.2.0.2", &[])]));
         names.set(2, member("db", &[("back", "10.2.0.3", &["service"])]));
         names.set(3, member("db2", &[("back", "10.2.0.4", &["service"])]));

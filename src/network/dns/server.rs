@@ -318,7 +318,7 @@ mod tests {
             let shared = Shared::new("/nonexistent");
             let subnet = Subnet::parse("10.1.0.0/24").expect("a subnet");
             let pool = Pool { subnet, gateway: subnet.nth(1).expect("an address"), range: None };
-            shared.names.borrow_mut().set_network(Network {
+            shared.names.borrow_mut().set_network(&Network {
                 version: 1,
                 id: String::new(),
                 name: "n".into(),
