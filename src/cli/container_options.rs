@@ -121,6 +121,9 @@ pub(crate) struct ContainerOptions {
     /// Call another container of the same network by another name
     #[arg(long, value_name = "CONTAINER[:NAME]")]
     pub(crate) link: Vec<String>,
+    /// Add an address of the link: of 169.254.0.0/16 or fe80::/10
+    #[arg(long, value_name = "IP")]
+    pub(crate) link_local_ip: Vec<String>,
     /// Choose the IPv4 address on the network
     #[arg(long, value_name = "IP")]
     pub(crate) ip: Option<String>,

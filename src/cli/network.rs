@@ -245,6 +245,9 @@ pub(crate) struct InspectArgs {
     /// Print with a Go template or `json`
     #[arg(long, short = 'f', value_name = "FORMAT")]
     format: Option<String>,
+    /// Accepted: all there is is shown in any case
+    #[arg(long, short = 'v')]
+    verbose: bool,
     #[arg(value_name = "NETWORK", required = true)]
     networks: Vec<String>,
 }
@@ -350,6 +353,15 @@ pub(crate) struct ConnectArgs {
     /// The name of the interface in the container
     #[arg(long, value_name = "NAME")]
     interface_name: Option<String>,
+    /// Call another container of the network by another name there
+    #[arg(long, value_name = "CONTAINER[:NAME]")]
+    link: Vec<String>,
+    /// An address of the link: of 169.254.0.0/16 or fe80::/10
+    #[arg(long, value_name = "IP")]
+    link_local_ip: Vec<String>,
+    /// Docker's options of the interface: com.docker.network.endpoint.ifname, .sysctls
+    #[arg(long, value_name = "KEY=VALUE")]
+    driver_opt: Vec<String>,
     /// Of several networks the one with the highest leads out
     #[arg(long, value_name = "NUMBER", default_value_t = 0, allow_negative_numbers = true)]
     gw_priority: i32,
@@ -364,7 +376,7 @@ pub(crate) struct ConnectArgs {
 /// # Errors
 /// `NotFound`, `Conflict`.
 pub(crate) fn connect(args: ConnectArgs) -> Result<u8> {
-    let attachment = Attachment {
+    let mut attachment = Attachment {
         network: args.network,
         aliases: args.alias.iter().map(|alias| checked_alias(alias)).collect::<Result<_>>()?,
         ip: args.ip.as_deref().map(|ip| parse_ip("--ip", ip)).transpose()?,
@@ -372,7 +384,11 @@ pub(crate) fn connect(args: ConnectArgs) -> Result<u8> {
         mac: args.mac_address.as_deref().map(parse_mac).transpose()?,
         interface: args.interface_name.as_deref().map(checked_interface).transpose()?,
         gw_priority: args.gw_priority,
+        ..Attachment::default()
     };
+    args.link.iter().try_for_each(|text| attachment.add_link(text))?;
+    args.link_local_ip.iter().try_for_each(|text| attachment.add_link_local(text))?;
+    args.driver_opt.iter().try_for_each(|text| attachment.add_driver_option(text))?;
     let engine = Engine::open()?;
     let id = engine.resolve(&args.container)?;
     engine.connect_network(&id, attachment)?;

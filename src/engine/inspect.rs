@@ -287,14 +287,18 @@ fn network_place(
         ("IPv4Address", wish.and_then(|wish| wish.ip.map(|ip| ip.to_string()))),
         ("IPv6Address", wish.and_then(|wish| wish.ip6.map(|ip| ip.to_string()))),
     ];
-    let asked: serde_json::Map<String, Value> =
+    let mut asked: serde_json::Map<String, Value> =
         asked.into_iter().filter_map(|(key, ip)| Some((key.to_owned(), ip?.into()))).collect();
-    let links: Vec<String> =
-        record.config.links.iter().map(|(to, called)| format!("{to}:{called}")).collect();
+    if let Some(wish) = wish.filter(|wish| !wish.link_local.is_empty()) {
+        asked.insert("LinkLocalIPs".into(), json!(wish.link_local));
+    }
+    let links = record.config.links.iter().chain(wish.iter().flat_map(|wish| &wish.links));
+    let links: Vec<String> = links.map(|(to, called)| format!("{to}:{called}")).collect();
+    let options = wish.map(|wish| &wish.driver_options).filter(|options| !options.is_empty());
     json!({
         "IPAMConfig": if asked.is_empty() { Value::Null } else { asked.into() }, "Aliases": aliases,
         "Links": if wish.is_none() || links.is_empty() { Value::Null } else { links.into() },
-        "DriverOpts": null, "GwPriority": wish.map_or(0, |wish| wish.gw_priority), "DNSNames": wish.map(|wish| dns_names(record, wish)),
+        "DriverOpts": options, "GwPriority": wish.map_or(0, |wish| wish.gw_priority), "DNSNames": wish.map(|wish| dns_names(record, wish)),
         "MacAddress": endpoint.map(|endpoint| endpoint.mac.to_string()).unwrap_or_default(),
         "NetworkID": endpoint.map(|endpoint| endpoint.network_id.clone()).unwrap_or_default(),
         "EndpointID": endpoint.map(|endpoint| endpoint.id(&record.id)).unwrap_or_default(),

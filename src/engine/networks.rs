@@ -244,6 +244,8 @@ impl Engine {
         let networks = self.networks_kept()?;
         let network = networks.find(&attachment.network)?;
         attachment.network.clone_from(&network.name);
+        attachment.check(&network)?;
+        self.check_links(&mut attachment)?;
         let _lock = lock::container(&self.dirs.container(id))?;
         let snapshot = self.snapshot_locked(id)?;
         let mut record = snapshot.record;
@@ -352,6 +354,7 @@ impl Engine {
         for attachment in &mut config.networks {
             let network = networks.find(&attachment.network)?;
             attachment.network.clone_from(&network.name);
+            attachment.check(&network)?;
             found.push(network);
         }
         config.host_binding = host_binding(&config.networks, &found);
@@ -365,6 +368,19 @@ impl Engine {
         }
         for (target, _) in &config.links {
             self.store.resolve(target)?;
+        }
+        Ok(())
+    }
+
+    /// # Errors
+    /// `NotFound` where a container that is to be called by another name is none.
+    fn check_links(&self, attachment: &mut Attachment) -> Result<()> {
+        for (target, _) in &mut attachment.links {
+            let id = self.store.resolve(target)?;
+            // By its name or its short id it is known on networks.
+            if self.store.record(&id)?.name != *target {
+                id.short().clone_into(target);
+            }
         }
         Ok(())
     }

@@ -7,6 +7,7 @@
 use super::life::Container;
 use super::messages::Change;
 use super::netd::{Connected, Wanted};
+use super::plan;
 use crate::dirs::Dirs;
 use crate::error::{BestEffort, Error, Result};
 use crate::network::dns::names::Member;
@@ -234,7 +235,13 @@ pub(super) fn change(container: &Rc<Container>, attachments: &[Attachment], how:
     }
     rename_clashes(&mut wanted.member.endpoints, &container.networks.endpoints());
     let endpoints = wanted.member.endpoints.clone();
+    let addresses = |endpoints: &[Endpoint]| -> Vec<IpAddr> {
+        endpoints.iter().flat_map(|endpoint| endpoint.addresses.clone()).collect()
+    };
+    let (old, new) = (addresses(&container.networks.endpoints()), addresses(&endpoints));
     container.networks.set(&container.dirs, wanted, how)?;
+    // It is connected all the same.
+    plan::move_in_hosts(&container.dirs, &record, &old, &new).or_ignore();
     watch(container);
     container.networks.changed.notify_one();
     container.republish(|live| live.endpoints = endpoints)

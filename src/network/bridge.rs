@@ -315,6 +315,13 @@ impl Bridges {
             let ipv6 = if network.has_ipv6() { "0" } else { "1" };
             set(&format!("ipv6/conf/{}/disable_ipv6", endpoint.interface), ipv6).or_ignore();
             set(&format!("ipv6/conf/{}/accept_ra", endpoint.interface), "0").or_ignore();
+            for (path, value) in &endpoint.sysctls {
+                set(path, value).map_err(|error| named(&error, path))?;
+            }
+            for address in &endpoint.link_local {
+                let prefix = if address.is_ipv6() { 64 } else { 16 };
+                or_exists(inside.add_address(link, Interface { address: *address, prefix }))?;
+            }
             for address in &endpoint.addresses {
                 let prefix = network.pool_of(*address).map_or(32, |pool| pool.subnet.prefix());
                 or_exists(inside.add_address(link, Interface { address: *address, prefix }))?;
@@ -437,6 +444,11 @@ fn is_reachable(address: IpAddr) -> bool {
 
 fn set(key: &str, value: &str) -> io::Result<()> {
     std::fs::write(format!("/proc/sys/net/{key}"), value)
+}
+
+/// The kernel's refusal of a sysctl, with the sysctl.
+fn named(error: &io::Error, path: &str) -> io::Error {
+    io::Error::new(error.kind(), format!("set sysctl net.{}: {error}", path.replace('/', ".")))
 }
 
 fn listen(network: &Network, bridge: &str) -> io::Result<Listening> {

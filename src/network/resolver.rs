@@ -181,7 +181,7 @@ pub(crate) fn hosts(request: &HostsRequest<'_>) -> Result<String> {
     }
     entries.push(("127.0.0.1".into(), vec!["localhost".into()]));
     entries.push(("::1".into(), ["localhost", "ip6-localhost", "ip6-loopback"].map(str::to_owned).into()));
-    let own = own_names(request);
+    let own = own_names(request.hostname, request.domain, request.name);
     let own_addresses = match request.way {
         Way::Uplink(addresses) => addresses.guests.iter().map(IpAddr::to_string).collect(),
         Way::None => vec!["127.0.0.1".to_owned()],
@@ -203,19 +203,35 @@ pub(crate) fn hosts(request: &HostsRequest<'_>) -> Result<String> {
 
 /// What the container calls itself, the whole name first: that is what
 /// `hostname -f` shows, and docker writes.
-fn own_names(request: &HostsRequest<'_>) -> Vec<String> {
-    let whole = match request.domain {
-        Some(domain) => format!("{}.{domain}", request.hostname),
-        None => request.hostname.to_owned(),
+pub(crate) fn own_names(hostname: &str, domain: Option<&str>, name: &str) -> Vec<String> {
+    let whole = match domain {
+        Some(domain) => format!("{hostname}.{domain}"),
+        None => hostname.to_owned(),
     };
     let short = whole.split('.').next().unwrap_or_default().to_owned();
     let mut own: Vec<String> = Vec::new();
-    for name in [whole, short, request.hostname.to_owned(), request.name.to_owned()] {
+    for name in [whole, short, hostname.to_owned(), name.to_owned()] {
         if !name.is_empty() && !own.contains(&name) {
             own.push(name);
         }
     }
     own
+}
+
+/// The text of `/etc/hosts` when a container's addresses are others: the lines of
+/// those that are gone go, whoever has changed their names, and those of the new
+/// ones come last, as with docker.
+pub(crate) fn moved_hosts(text: &str, own: &str, gone: &[IpAddr], come: &[IpAddr]) -> String {
+    let address = |line: &str| line.split_ascii_whitespace().next()?.parse::<IpAddr>().ok();
+    let stays = |line: &&str| address(line).is_none_or(|address| !gone.contains(&address));
+    let mut moved: String = text.split_inclusive('\n').filter(stays).collect();
+    if !moved.is_empty() && !moved.ends_with('\n') {
+        moved.push('\n');
+    }
+    for new in come.iter().filter(|new| !text.lines().any(|line| address(line) == Some(**new))) {
+        moved.push_str(&format!("{new}\t{own}\n"));
+    }
+    moved
 }
 
 /// Where the host itself is reached (`host.containers.internal`,
@@ -412,6 +428,18 @@ mod tests {
         assert_eq!(text, format!("{localhost}127.0.0.1\tweb frontend\n192.0.2.5\tdb\n"));
         let text = hosts_of(Way::Host, &[]).expect("valid");
         assert!(text.contains("127.0.1.1\tlaptop\n") && text.contains("192.0.2.5\tdb web\n"), "{text}");
+    }
+
+    #[test]
+    fn lines_of_addresses_come_and_go() {
+        let all = |texts: &[&str]| -> Vec<IpAddr> {
+            texts.iter().map(|text| text.parse().expect("an address")).collect()
+        };
+        let text = "127.0.0.1\tlocalhost\n10.1.0.2 web c # mine\n# 10.1.0.2\nfd00:0::2 web\n10.9.9.9 db";
+        let moved = moved_hosts(text, "web c", &all(&["10.1.0.2", "fd00::2"]), &all(&["10.2.0.2"]));
+        assert_eq!(moved, "127.0.0.1\tlocalhost\n# 10.1.0.2\n10.9.9.9 db\n10.2.0.2\tweb c\n");
+        assert_eq!(moved_hosts(&moved, "web c", &[], &all(&["10.2.0.2"])), moved, "it is there already");
+        assert_eq!(moved_hosts("", "c", &[], &all(&["::9"])), "::9\tc\n");
     }
 
     #[test]

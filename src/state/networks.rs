@@ -187,6 +187,7 @@ impl Networks {
         attachment: &Attachment,
         interface: &str,
     ) -> Result<Endpoint> {
+        attachment.check(network)?;
         let directory = self.path(&network.name).join("leases");
         let _leases = lock::directory(&directory)?;
         let mut leases = self.leases(network)?;
@@ -246,6 +247,9 @@ impl Networks {
             addresses,
             aliases: attachment.aliases.clone(),
             gw_priority: attachment.gw_priority,
+            links: attachment.links.clone(),
+            link_local: attachment.link_local.clone(),
+            sysctls: attachment.sysctls(interface),
         })
     }
 

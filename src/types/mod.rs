@@ -7,6 +7,7 @@ pub(crate) mod container;
 pub(crate) mod device;
 pub(crate) mod digest;
 pub(crate) mod driver;
+pub(crate) mod endpoint_options;
 pub(crate) mod env;
 pub(crate) mod event;
 pub(crate) mod exec;

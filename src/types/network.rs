@@ -260,6 +260,12 @@ pub(crate) struct Attachment {
     pub(crate) interface: Option<String>,
     /// Of several networks the one with the highest leads out.
     pub(crate) gw_priority: i32,
+    /// `--link`: a container of this network, and how it is called here.
+    pub(crate) links: Vec<(String, String)>,
+    /// `--link-local-ip`
+    pub(crate) link_local: Vec<IpAddr>,
+    /// `--driver-opt`, as given.
+    pub(crate) driver_options: BTreeMap<String, String>,
 }
 
 /// How a running container is on a network.
@@ -273,6 +279,14 @@ pub(crate) struct Endpoint {
     pub(crate) aliases: Vec<String>,
     #[serde(default)]
     pub(crate) gw_priority: i32,
+    #[serde(default)]
+    pub(crate) links: Vec<(String, String)>,
+    /// Of the link alone: no other network has them.
+    #[serde(default)]
+    pub(crate) link_local: Vec<IpAddr>,
+    /// Below `/proc/sys/net`: path and value.
+    #[serde(default)]
+    pub(crate) sysctls: Vec<(String, String)>,
 }
 
 impl Endpoint {
@@ -361,6 +375,8 @@ impl Attachment {
                 "ip" => parsed.ip = Some(parse_ip("--network ip=", value)?),
                 "ip6" => parsed.ip6 = Some(parse_ip6("--network ip6=", value)?),
                 "mac" | "mac-address" => parsed.mac = Some(parse_mac(value)?),
+                "link-local-ip" => parsed.add_link_local(value)?,
+                "driver-opt" => parsed.add_driver_option(value)?,
                 "interface_name" => parsed.interface = Some(checked_interface(value)?),
                 "gw-priority" => {
                     parsed.gw_priority =
@@ -368,7 +384,7 @@ impl Attachment {
                 }
                 _ => {
                     return Err(wrong(format!("unknown option {key:?}"))
-                        .hint("the options are ip, ip6, mac, alias, interface_name and gw-priority"));
+                        .hint("the options are ip, ip6, mac, alias, interface_name, gw-priority, link-local-ip and driver-opt"));
                 }
             }
         }

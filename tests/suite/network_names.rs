@@ -167,3 +167,139 @@ fn addresses_are_those_of_the_range() {
     run("e", &[]).ok();
     assert_eq!(address(&sandbox, "e", "n"), "10.208.0.9");
 }
+
+fn hosts(sandbox: &Sandbox, name: &str) -> Vec<String> {
+    sandbox.ok(["exec", name, "cat", "/etc/hosts"]).lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn a_running_container_s_hosts_follow_its_networks() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    for (network, subnet) in [("one", "10.221.0.0/24"), ("two", "10.222.0.0/24")] {
+        sandbox.ok(["network", "create", "--subnet", subnet, network]);
+    }
+    let options = ["--network", "one", "--hostname", "web.lan", "--add-host", "db:192.0.2.7"];
+    server(&sandbox, "a", &options);
+    let before = hosts(&sandbox, "a");
+    assert!(before.iter().any(|line| line == "10.221.0.2\tweb.lan web a"), "{before:?}");
+    // What somebody has written there stays.
+    sandbox.ok(["exec", "a", "sh", "-c", "echo '192.0.2.9 mine' >>/etc/hosts"]);
+    sandbox.ok(["network", "connect", "two", "a"]);
+    let both = hosts(&sandbox, "a");
+    let added = ["192.0.2.9 mine", "10.222.0.2\tweb.lan web a"].map(str::to_owned);
+    assert_eq!(both, [&before[..], &added].concat());
+    sandbox.ok(["network", "disconnect", "one", "a"]);
+    let after: Vec<String> = both.iter().filter(|line| !line.starts_with("10.221.0.2")).cloned().collect();
+    assert_eq!(hosts(&sandbox, "a"), after);
+    assert_eq!(sandbox.ok(["exec", "a", "hostname", "-i"]).trim(), "10.222.0.2");
+    // What is changed but for its addresses changes no line.
+    sandbox.ok(["network", "reload", "a"]);
+    assert_eq!(hosts(&sandbox, "a"), after);
+    // With none of ours there is nothing to change.
+    sandbox.ok(["run", "-d", "--name", "b", "--no-hosts", "--network", "one", "busybox", "sleep", "1000"]);
+    sandbox.ok(["network", "connect", "two", "b"]);
+    sandbox.coracle(["exec", "b", "cat", "/etc/hosts"]).fails(1, &["No such file"]);
+}
+
+#[test]
+fn an_address_is_answered_by_all_names_of_who_has_it() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    sandbox.ok(["network", "create", "n"]);
+    server(&sandbox, "web", &["--network", "n:alias=www,alias=pool"]);
+    let ask = |address: &str| {
+        let said = sandbox.ok(["exec", "web", "nslookup", address]);
+        let names =
+            said.lines().filter_map(|line| line.split_once("name = ")).map(|(_, name)| name.to_owned());
+        names.collect::<Vec<_>>()
+    };
+    let id = sandbox.ok(["inspect", "-f", "{{.Id}}", "web"])[..12].to_owned();
+    for _ in 0..5 {
+        assert_eq!(ask(&address(&sandbox, "web", "n")), ["web", "www", "pool", id.as_str()]);
+    }
+}
+
+#[test]
+fn a_place_on_a_network_has_links_addresses_and_options_of_its_own() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    for network in ["one", "two"] {
+        sandbox.ok(["network", "create", network]);
+    }
+    server(&sandbox, "db", &["--network", "one", "--network", "two"]);
+    let id = sandbox.ok(["inspect", "-f", "{{.Id}}", "db"]);
+    server(&sandbox, "a", &["--network", "one", "--link-local-ip", "169.254.7.1"]);
+    let opts = [
+        "com.docker.network.endpoint.ifname=lan7",
+        "com.docker.network.endpoint.sysctls=net.ipv4.conf.IFNAME.log_martians=1",
+    ];
+    let words = ["network", "connect", "--link", &format!("{id}:data"), "--link-local-ip", "169.254.7.2"];
+    sandbox.ok([&words[..], &["--driver-opt", opts[0], "--driver-opt", opts[1], "two", "a"]].concat());
+    // The name holds on that network: it is asked for there.
+    assert_eq!(get(&sandbox, "a", "data").ok().text(), "db");
+    assert!(
+        sandbox.ok(["exec", "a", "nslookup", "-type=a", "data"]).contains(&address(&sandbox, "db", "two"))
+    );
+    assert!(!get(&sandbox, "db", "data").status.success(), "it is a's word alone");
+    let script = "ip -4 -o addr show; cat /proc/sys/net/ipv4/conf/lan7/log_martians /proc/sys/net/ipv4/conf/eth0/log_martians";
+    let said = sandbox.ok(["exec", "a", "sh", "-c", script]);
+    for (link, word) in [("eth0", "169.254.7.1/16"), ("lan7", "169.254.7.2/16")] {
+        assert!(said.lines().any(|line| line.contains(link) && line.contains(word)), "{link} {word}: {said}");
+    }
+    assert!(said.ends_with("1\n0"), "{said}");
+    let place = &sandbox.inspect("a")["NetworkSettings"]["Networks"]["two"];
+    assert_eq!(place["IPAMConfig"]["LinkLocalIPs"][0], "169.254.7.2");
+    assert_eq!(place["DriverOpts"]["com.docker.network.endpoint.ifname"], "lan7");
+    assert_eq!(place["Links"][0], format!("{}:data", &id[..12]));
+    // A neighbour of the link is reached by it.
+    server(&sandbox, "b", &["--network", "one:link-local-ip=169.254.7.9"]);
+    let url = "http://169.254.7.9/index.html";
+    sandbox.ok(["exec", "a", "ip", "route", "get", "169.254.7.9"]);
+    assert_eq!(sandbox.ok(["exec", "a", "timeout", "5", "wget", "-q", "-O", "-", url]), "b");
+    for (words, said) in [
+        (&["--link", "nobody:x"][..], "no such container"),
+        (&["--link", ":x"], "invalid --link"),
+        (&["--link-local-ip", "10.0.0.1"], "invalid link-local IP address: 10.0.0.1"),
+        (&["--link-local-ip", "fe80::7"], "has no IPv6"),
+        (&["--driver-opt", "x=y"], "unsupported endpoint option x"),
+        (
+            &["--driver-opt", "com.docker.network.endpoint.sysctls=net.ipv4.conf.all.forwarding=1"],
+            "not about the interface",
+        ),
+        (
+            &["--driver-opt", "com.docker.network.endpoint.sysctls=net.ipv4.conf.IFNAME.nothing=1"],
+            "net.ipv4.conf.eth1.nothing",
+        ),
+    ] {
+        sandbox.coracle([&["network", "connect"], words, &["two", "b"]].concat()).fails(1, &[said]);
+        assert_eq!(sandbox.ok(["inspect", "-f", "{{len .NetworkSettings.Networks}}", "b"]), "1", "{words:?}");
+    }
+    sandbox.ok(["network", "inspect", "-v", "two"]);
+}
+
+#[test]
+fn who_shares_a_container_s_network_has_no_say_in_it() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    sandbox.ok(["run", "-d", "--name", "a", "--network", "none", "busybox", "sleep", "1000"]);
+    for (words, said) in [
+        (&["--dns", "192.0.2.1"][..], "conflicting options: dns and the network mode"),
+        (
+            &["--add-host", "a:192.0.2.1"],
+            "conflicting options: custom host-to-IP mapping and the network mode",
+        ),
+        (&["-p", "80:80"], "conflicting options: port publishing and the container type network mode"),
+        (&["-P"], "conflicting options: port publishing and the container type network mode"),
+        (&["--expose", "80"], "conflicting options: port exposing and the container type network mode"),
+        (&["--mac-address", "02:00:00:00:00:01"], "conflicting options: mac-address and the network mode"),
+        (
+            &["--network-alias", "x"],
+            "network-scoped alias is supported only for containers in user defined networks",
+        ),
+        (&["--ip", "10.0.0.2"], "user specified IP address is supported on user defined networks only"),
+        (&["--link", "a:b"], "container type network can't be used with links"),
+    ] {
+        let words = [&["run", "--rm", "--network", "container:a"], words, &["busybox", "true"]].concat();
+        sandbox.coracle(words).fails(125, &[said]);
+    }
+    // As with podman: its host name is its own.
+    let words = ["run", "--rm", "--network", "container:a", "--hostname", "own", "busybox", "hostname"];
+    assert_eq!(sandbox.ok(words), "own");
+}

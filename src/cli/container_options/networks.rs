@@ -4,6 +4,7 @@
 use super::ContainerOptions;
 use crate::error::{Error, Result};
 use crate::types::container::ContainerConfig;
+use crate::types::endpoint_options::parse_link;
 use crate::types::namespace::NetworkMode;
 use crate::types::network::{Attachment, RESERVED, checked_alias, parse_ip, parse_ip6, parse_mac};
 
@@ -34,6 +35,19 @@ pub(super) fn apply(options: &ContainerOptions, config: &mut ContainerConfig) ->
     apply_details(options, config)
 }
 
+/// What a container has no say in that has another's network, and how docker puts it.
+const OF_ANOTHER: &[(&str, &str)] = &[
+    (
+        "--link",
+        "conflicting options: container type network can't be used with links. This would result in undefined behavior",
+    ),
+    ("--mac-address", "conflicting options: mac-address and the network mode"),
+    ("--network-alias", "network-scoped alias is supported only for containers in user defined networks"),
+    ("--ip", "user specified IP address is supported on user defined networks only"),
+    ("--ip6", "user specified IP address is supported on user defined networks only"),
+    ("--link-local-ip", "user specified IP address is supported on user defined networks only"),
+];
+
 fn apply_details(options: &ContainerOptions, config: &mut ContainerConfig) -> Result<()> {
     let given = [
         ("--ip", options.ip.is_some()),
@@ -41,7 +55,17 @@ fn apply_details(options: &ContainerOptions, config: &mut ContainerConfig) -> Re
         ("--mac-address", options.mac_address.is_some()),
         ("--network-alias", !options.network_alias.is_empty()),
         ("--link", !options.link.is_empty()),
+        ("--link-local-ip", !options.link_local_ip.is_empty()),
     ];
+    let is_given = |flag: &str| given.iter().any(|(name, given)| *name == flag && *given);
+    if matches!(config.network, NetworkMode::Container(_)) {
+        // Docker's words: what they are about is the other container's.
+        for (flag, said) in OF_ANOTHER {
+            if is_given(flag) {
+                return Err(Error::invalid(*said).hint("give it to the container whose network it is"));
+            }
+        }
+    }
     let Some(first) = config.networks.first_mut() else {
         return match given.iter().find(|(_, given)| *given) {
             Some((flag, _)) => Err(Error::invalid(format!(
@@ -64,18 +88,13 @@ fn apply_details(options: &ContainerOptions, config: &mut ContainerConfig) -> Re
     first.ip = first.ip.or(options.ip.as_deref().map(|ip| parse_ip("--ip", ip)).transpose()?);
     first.ip6 = first.ip6.or(options.ip6.as_deref().map(|ip| parse_ip6("--ip6", ip)).transpose()?);
     first.mac = first.mac.or(options.mac_address.as_deref().map(parse_mac).transpose()?);
+    options.link_local_ip.iter().try_for_each(|text| first.add_link_local(text))?;
     for alias in &options.network_alias {
         let alias = checked_alias(alias)?;
         config.networks.iter_mut().for_each(|network| network.aliases.push(alias.clone()));
     }
     for link in &options.link {
-        let (target, called) = link.split_once(':').unwrap_or((link, link));
-        if target.is_empty() {
-            return Err(
-                Error::invalid(format!("invalid --link {link:?}")).hint("the form is CONTAINER[:NAME]")
-            );
-        }
-        config.links.push((target.to_owned(), checked_alias(called)?));
+        config.links.push(parse_link(link)?);
     }
     Ok(())
 }
@@ -95,6 +114,22 @@ mod tests {
         for bad in [["none", "host"], ["a", "none"], ["host", "a"]] {
             assert!(applied(|o| o.network = bad.map(String::from).to_vec()).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn who_has_another_s_network_has_no_say_in_it() {
+        let refused = |change: fn(&mut ContainerOptions)| {
+            let applied = applied(|o| {
+                o.network = vec!["container:x".into()];
+                change(o);
+            });
+            applied.expect_err("refused").to_string()
+        };
+        let mac = refused(|o| o.mac_address = Some("02:00:00:00:00:01".into()));
+        assert_eq!(mac, "conflicting options: mac-address and the network mode");
+        assert!(refused(|o| o.network_alias = vec!["x".into()]).starts_with("network-scoped alias"));
+        assert!(refused(|o| o.link = vec!["x".into()]).contains("can't be used with links"));
+        assert!(refused(|o| o.ip = Some("10.0.0.2".into())).starts_with("user specified IP address"));
     }
 
     #[test]

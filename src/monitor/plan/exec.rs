@@ -55,7 +55,7 @@ pub(crate) fn for_exec(
             target.filter.get_or_init(|| filter).clone()
         }
     };
-    let hostname = namespaces::hostname(context);
+    let hostname = namespaces::hostname(context.record);
     let not_empty = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
     let cwd =
         not_empty(&request.workdir).or_else(|| not_empty(&config.workdir)).unwrap_or_else(|| "/".into());

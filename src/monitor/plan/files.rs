@@ -2,6 +2,7 @@
 //! container's own directory and mounted over the image's.
 
 use super::Context as PlanContext;
+use super::namespaces;
 use crate::dirs::Dirs;
 use crate::error::{Context, Result};
 use crate::network::resolver::{self, HostsRequest, ResolvRequest, Way};
@@ -12,6 +13,7 @@ use crate::types::namespace::NetworkMode;
 use crate::userns::ContainerMaps;
 use rustix::fs::{FlockOperation, Gid, Uid};
 use rustix::io::Errno;
+use std::net::IpAddr;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -94,7 +96,7 @@ pub(super) fn give_to_root(context: &PlanContext<'_>, maps: Option<&ContainerMap
 /// They have one file for that, the infra container's: who started first is to know
 /// of the last. It is written anew when that one starts.
 fn add_to_pod_s_hosts(path: &Path, name: &str) -> Result<()> {
-    change_pod_s_hosts(path, |text| {
+    change_hosts(path, |text| {
         // Where the pod was made with --no-hosts there is none.
         let known = text.is_empty() || text.split_inclusive('\n').any(|line| line == of_pod(name));
         (!known).then(|| text.to_owned() + &of_pod(name))
@@ -110,7 +112,7 @@ pub(in crate::monitor) fn leave_pod_s_hosts(
     let (NetworkMode::Container(holder), true) = (&record.config.network, record.config.pod.is_some()) else {
         return Ok(());
     };
-    change_pod_s_hosts(&dirs.container(&store.resolve(holder)?).join("hosts"), |text| {
+    change_hosts(&dirs.container(&store.resolve(holder)?).join("hosts"), |text| {
         let left: String = text.split_inclusive('\n').filter(|line| *line != of_pod(&record.name)).collect();
         (left != text).then_some(left)
     })
@@ -120,9 +122,32 @@ fn of_pod(name: &str) -> String {
     format!("127.0.0.1\t{name}\n")
 }
 
+/// A running container is elsewhere now: its lines are those of its addresses, and
+/// all else in the file stays as somebody may have made it.
+pub(in crate::monitor) fn move_in_hosts(
+    dirs: &Dirs,
+    record: &ContainerRecord,
+    old: &[IpAddr],
+    new: &[IpAddr],
+) -> Result<()> {
+    let gone: Vec<IpAddr> = old.iter().filter(|address| !new.contains(address)).copied().collect();
+    let come: Vec<IpAddr> = new.iter().filter(|address| !old.contains(address)).copied().collect();
+    if record.config.no_hosts || (gone.is_empty() && come.is_empty()) {
+        return Ok(());
+    }
+    let node = rustix::system::uname();
+    let hostname = namespaces::hostname(record);
+    let hostname = hostname.as_deref().or(node.nodename().to_str().ok()).unwrap_or("localhost");
+    let own = resolver::own_names(hostname, record.config.domainname.as_deref(), &record.name).join(" ");
+    change_hosts(&dirs.container(&record.id).join("hosts"), |text| {
+        // More than that is not read, and would be cut.
+        (text.len() < MAX_FILE).then(|| resolver::moved_hosts(text, &own, &gone, &come))
+    })
+}
+
 /// In place, as the inode is mounted; one at a time. Who reads meanwhile misses no
 /// line that stays: the file is cut last.
-fn change_pod_s_hosts(path: &Path, change: impl FnOnce(&str) -> Option<String>) -> Result<()> {
+fn change_hosts(path: &Path, change: impl FnOnce(&str) -> Option<String>) -> Result<()> {
     let step = || format!("write {}", path.display());
     let file = match std::fs::OpenOptions::new().write(true).open(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),

@@ -19,7 +19,7 @@ mod secrets;
 mod uplink;
 
 pub(crate) use exec::{Target, for_exec};
-pub(super) use files::{SYSTEMD_RESOLVERS, follows_host, leave_pod_s_hosts, resolv_conf};
+pub(super) use files::{SYSTEMD_RESOLVERS, follows_host, leave_pod_s_hosts, move_in_hosts, resolv_conf};
 
 use self::joined::Joined;
 use super::netd::Wanted;
@@ -95,7 +95,7 @@ pub(crate) fn make(context: &Context<'_>, stdio: Stdio) -> Result<Planned> {
     let own = uplink.as_ref().map(Chosen::addresses);
     let on_networks = networks.as_ref().map(|wanted| networks::addresses(wanted, own));
     let addresses = on_networks.as_ref().or(own);
-    let hostname = namespaces::hostname(context);
+    let hostname = namespaces::hostname(context.record);
     files::write(context, hostname.as_deref(), addresses)?;
     files::give_to_root(context, owners)?;
     let mounts = mounts::list(context, &root, &joined, &user, owners)?;

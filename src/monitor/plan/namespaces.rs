@@ -7,7 +7,7 @@ use crate::network::loopback;
 use crate::network::uplink::Chosen;
 use crate::runtime::plan::{Fresh, Join, Namespaces, UserNamespace};
 use crate::types::cgroup::CgroupnsMode;
-use crate::types::container::ContainerConfig;
+use crate::types::container::{ContainerConfig, ContainerRecord};
 use crate::types::namespace::{IpcMode, NamespaceMode, NetworkMode, UsernsMode};
 use crate::userns::{self, ContainerMaps, MapRequest};
 use rustix::fs::{Mode, OFlags};
@@ -108,8 +108,8 @@ fn has_fresh_network(network: &NetworkMode) -> bool {
 }
 
 /// The name of a container with a UTS namespace of its own.
-pub(super) fn hostname(context: &PlanContext<'_>) -> Option<String> {
-    let config = &context.record.config;
+pub(super) fn hostname(record: &ContainerRecord) -> Option<String> {
+    let config = &record.config;
     if config.uts != NamespaceMode::Private {
         return None;
     }
@@ -118,7 +118,7 @@ pub(super) fn hostname(context: &PlanContext<'_>) -> Option<String> {
     let hosts = (config.network == NetworkMode::Host)
         .then(|| rustix::system::uname().nodename().to_str().ok().map(str::to_owned))
         .flatten();
-    given.or(hosts).or_else(|| Some(context.record.id.short().to_owned()))
+    given.or(hosts).or_else(|| Some(record.id.short().to_owned()))
 }
 
 /// The user's, after the defaults for a network namespace of its own.

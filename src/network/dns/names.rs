@@ -97,6 +97,17 @@ impl Names {
         if query.kind == TYPE_PTR || query.reverse().is_some() {
             return self.reverse(visible, query);
         }
+        // What has a name on one network alone is looked for there.
+        let places = asker.into_iter().flat_map(|member| &member.endpoints);
+        let here = places.flat_map(|endpoint| endpoint.links.iter().map(move |link| (endpoint, link)));
+        for (endpoint, (target, _)) in
+            here.filter(|(_, (_, called))| called.eq_ignore_ascii_case(&query.name))
+        {
+            let addresses = self.addresses(&BTreeSet::from([endpoint.network.as_str()]), target);
+            if let Some(addresses) = addresses {
+                return Some(answer(&addresses, query));
+            }
+        }
         let links = asker.into_iter().flat_map(|member| &member.links);
         let linked = links.into_iter().find(|(_, called)| called.eq_ignore_ascii_case(&query.name));
         let wanted = linked.map_or(query.name.as_str(), |(target, _)| target.as_str());
@@ -134,9 +145,15 @@ impl Names {
 
     fn reverse(&self, visible: &BTreeSet<&str>, query: &Query) -> Option<Verdict> {
         let address = query.reverse()?;
-        if let Some((member, _)) = self.seen(visible).find(|(_, e)| e.addresses.contains(&address)) {
-            let records =
-                if query.wants(TYPE_PTR) { vec![Record::Name(member.name.clone())] } else { Vec::new() };
+        if let Some((member, endpoint)) = self.seen(visible).find(|(_, e)| e.addresses.contains(&address)) {
+            // Its name first, which is what most clients take; then all that it is called there.
+            let mut names: Vec<&String> = Vec::new();
+            for name in [&member.name].into_iter().chain(&endpoint.aliases).chain(&member.names) {
+                if query.wants(TYPE_PTR) && !names.iter().any(|known| known.eq_ignore_ascii_case(name)) {
+                    names.push(name);
+                }
+            }
+            let records = names.into_iter().cloned().map(Record::Name).collect();
             return Some(Verdict::Answer(Code::NoError, records));
         }
         // Nobody outside knows the addresses of our networks.
@@ -200,6 +217,9 @@ mod tests {
             addresses: vec![address.parse().expect("an address")],
             aliases: aliases.iter().map(|alias| (*alias).to_owned()).collect(),
             gw_priority: 0,
+            links: Vec::new(),
+            link_local: Vec::new(),
+            sysctls: Vec::new(),
         };
         Member {
             id: name.into(),
@@ -292,7 +312,10 @@ mod tests {
 
     #[test]
     fn names_of_addresses() {
-        assert_eq!(addresses(ask("back", "10.2.0.3", "2.0.2.10.in-addr.arpa", TYPE_PTR)), ["web"]);
+        let names = |network, from, asked| addresses(ask(network, from, asked, TYPE_PTR));
+        assert_eq!(names("back", "10.2.0.3", "2.0.2.10.in-addr.arpa"), ["web", "web-id"]);
+        assert_eq!(names("front", "10.1.0.5", "2.0.1.10.in-addr.arpa"), ["web", "www", "web-id"]);
+        assert_eq!(names("front", "10.1.0.2", "4.0.2.10.in-addr.arpa"), ["db2", "service", "db2-id"]);
         // Of a network that is not shared, and of nobody: nobody outside is asked.
         for name in ["3.0.2.10.in-addr.arpa", "77.0.1.10.in-addr.arpa"] {
             let verdict = ask("front", "10.1.0.5", name, TYPE_PTR);

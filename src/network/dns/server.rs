@@ -177,8 +177,11 @@ async fn converse(shared: &Rc<Shared>, network: &str, source: IpAddr, mut stream
 /// have a name shall be found by it.
 fn turned(mut records: Vec<Record>) -> Vec<Record> {
     let mut drawn = [0; 2];
+    // What an address is called has an order: its name is the first.
+    let are_names = records.iter().any(|record| matches!(record, Record::Name(_)));
     // Not by turns: who asks for IPv4 and IPv6 in one go would always get the same.
     if records.len() > 1
+        && !are_names
         && rustix::rand::getrandom(&mut drawn[..], rustix::rand::GetRandomFlags::empty()).is_ok()
     {
         let first = usize::from(u16::from_ne_bytes(drawn)) % records.len();
