@@ -13,6 +13,8 @@
 //! holder's first thread stays on the host's network, from where it reaches the
 //! resolvers and starts the uplink.
 
+mod neighbours;
+
 use super::netlink::{
     Interface, LinkChange, Netlink, Route, RouteKind, Rule, RuleAction, VethPeer, or_exists, or_gone,
 };

@@ -93,6 +93,55 @@ fn who_takes_a_neighbour_s_address_does_not_hear_what_it_is_answered() {
     }
 }
 
+/// Its own word is not taken for it: what it has is the kernel's to say.
+#[test]
+fn who_changes_its_own_ethernet_address_keeps_its_gateway_and_takes_nobody_s() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    sandbox.ok(["network", "create", "--ipv6", "--subnet", "10.223.0.0/24", "--subnet", "fd12:f::/64", "n"]);
+    server(&sandbox, "a", &["--network", "n", "--cap-add", "NET_ADMIN", "--cap-add", "NET_RAW"]);
+    server(&sandbox, "b", &["--network", "n"]);
+    let b = address(&sandbox, "b", "n");
+    let hears = |name: &str, gateway: &str| {
+        let line = format!("timeout 2 nslookup -type=a b {gateway} 2>&1; true");
+        sandbox.ok(["exec", name, "sh", "-c", &line]).contains(&b)
+    };
+    let change = |mac: &str| {
+        let line = format!("ip link set eth0 address {mac}");
+        sandbox.ok(["exec", "a", "sh", "-c", &line]);
+    };
+    let both = ["10.223.0.1", "fd12:f::1"];
+    for mac in ["02:00:00:00:00:0a", "02:00:00:00:00:0b", "02:42:0a:df:00:02"] {
+        change(mac);
+        for gateway in both {
+            until("an answer of the gateway", || hears("a", gateway).then_some(()));
+        }
+    }
+    // Somebody new finds it at its address.
+    let url = format!("http://{}/index.html", address(&sandbox, "a", "n"));
+    change("02:00:00:00:00:0c");
+    until("an answer", || hears("a", both[0]).then_some(()));
+    let words = ["run", "--rm", "--network", "n", "busybox", "timeout", "5", "wget", "-q", "-O", "-", &url];
+    assert_eq!(sandbox.ok(words), "a");
+    // Another holder finds it as it is.
+    let old = holder(&sandbox).unwrap();
+    kill(old);
+    until("another holder", || holder(&sandbox).filter(|pid| *pid != old));
+    until("an answer", || hears("a", both[0]).then_some(()));
+    change("02:00:00:00:00:0d");
+    until("an answer", || hears("a", both[0]).then_some(()));
+    // Neither a neighbour's address nor the gateway's can be had: they go on.
+    let neighbour = sandbox.ok(["inspect", "-f", "{{.NetworkSettings.Networks.n.MacAddress}}", "b"]);
+    for taken in [neighbour.as_str(), "02:42:0a:df:00:01"] {
+        change(taken);
+        for _ in 0..3 {
+            assert!(!hears("a", both[0]), "{taken} is another's");
+            assert!(hears("b", both[0]), "{taken} was taken");
+        }
+    }
+    change("02:00:00:00:00:0e");
+    until("an answer", || hears("a", both[0]).then_some(()));
+}
+
 /// The bridges that there are, as the holder's thread among them sees it.
 fn bridges(sandbox: &Sandbox) -> BTreeSet<String> {
     let tasks = format!("/proc/{}/task", holder(sandbox).unwrap());

@@ -7,6 +7,7 @@
 //! is killed. The first monitor that notices starts another in the same
 //! namespace, and all say again what they have.
 
+mod follow;
 mod messages;
 mod server;
 

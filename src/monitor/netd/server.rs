@@ -5,6 +5,7 @@
 #![allow(deprecated)]
 
 use super::directory;
+use super::follow::{Followed, Following, follow};
 use super::messages::{FromHolder, HolderOrder, ToHolder, Wanted};
 use crate::cgroup;
 use crate::channel::{Channel, role_ended};
@@ -19,6 +20,7 @@ use crate::sys::socket;
 use crate::types::network::{Endpoint, Network};
 use crate::types::uplink::{Cidr, Preference, SlirpOptions, Wish};
 use crate::userns;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -37,11 +39,14 @@ pub(crate) const ROLE: &str = "--netd";
 /// Between two tries to end, while somebody looks for this holder.
 const RETRY: Duration = Duration::from_millis(20);
 
+/// Open files, at most.
+const MOST_FILES: u64 = 1 << 16;
+
 /// Podman's of a network that says nothing of it.
 const USUAL_METRIC: u32 = 100;
 
 /// Work for the thread that lives among the bridges.
-type Job = Box<dyn FnOnce(&mut Bridges) + Send>;
+pub(super) type Job = Box<dyn FnOnce(&mut Bridges) + Send>;
 
 struct Holder {
     jobs: mpsc::UnboundedSender<Job>,
@@ -108,6 +113,7 @@ fn begin(order: &HolderOrder, netns: Option<OwnedFd>) -> Result<Begun> {
     // Before the uplink is started, which belongs beside it. Where it cannot be
     // had, the networks serve all the same.
     cgroup::leave_scope_of_monitor("netd", "networks of coracle's containers").or_ignore();
+    allow_files();
     let (jobs, mut todo) = mpsc::unbounded_channel::<Job>();
     let (tell, told) = std::sync::mpsc::channel();
     let thread = std::thread::Builder::new().name("bridges".into());
@@ -133,6 +139,14 @@ fn begin(order: &HolderOrder, netns: Option<OwnedFd>) -> Result<Begun> {
     std::fs::remove_file(&path).or_ignore();
     let listener = UnixListener::bind(&path).context(|| format!("listen in {}", directory.display()))?;
     Ok((jobs, netns, listener))
+}
+
+/// A container on networks takes three: the usual limit of 1024 is one of some
+/// three hundred containers.
+fn allow_files() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    let current = Some(maximum.unwrap_or(MOST_FILES).min(MOST_FILES));
+    setrlimit(Resource::Nofile, Rlimit { current, maximum }).or_ignore();
 }
 
 async fn serve(
@@ -199,8 +213,9 @@ impl Holder {
         self.next.set(key + 1);
         let holder = Rc::clone(self);
         tokio::task::spawn_local(async move {
-            let mut client = Client { key, id: String::new(), endpoints: Vec::new() };
+            let mut client = Client { key, id: String::new(), endpoints: Vec::new(), following: None };
             holder.converse(stream, &mut client).await.or_ignore();
+            client.following = None;
             holder.names.names.borrow_mut().remove(key);
             if holder.clients.get() == 1 {
                 // The namespace of the bridges ends with this process, and all in
@@ -230,13 +245,33 @@ impl Holder {
                 }
             };
             let netns = wire::hear_fd(&stream).await?;
+            let own = netns.try_clone().context(|| "keep the container's network namespace")?;
             let reply = match self.set(client, *wanted, netns, how).await {
                 Ok(warnings) => FromHolder::Done { warnings },
                 Err(error) => FromHolder::failed(&error),
             };
             wire::say(&mut stream, &reply).await?;
+            // No start waits for that.
+            self.follow(client, own).await;
         }
         Ok(())
+    }
+
+    /// From here on, and as its interfaces are now: a container that comes from
+    /// another holder may have changed them. Without it all is as it was made.
+    async fn follow(&self, client: &mut Client, netns: OwnedFd) {
+        client.following = None;
+        let (id, endpoints) = (client.id.clone(), client.endpoints.clone());
+        let watched = self
+            .work(move |bridges| {
+                let changed = bridges.watch_links(&netns)?;
+                for endpoint in &endpoints {
+                    bridges.follow(&id, &netns, endpoint).or_ignore();
+                }
+                Ok(Followed { id, netns, endpoints, changed })
+            })
+            .await;
+        client.following = watched.ok().map(|followed| follow(self.jobs.clone(), followed));
     }
 
     async fn set(
@@ -455,6 +490,8 @@ struct Client {
     /// The container's.
     id: String,
     endpoints: Vec<Endpoint>,
+    /// Its interfaces, which it may change.
+    following: Option<Following>,
 }
 
 /// Those of `these` on whose networks none of `others` is.

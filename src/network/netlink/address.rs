@@ -2,7 +2,8 @@
 //! are what they are, whatever somebody says.
 
 use super::Netlink;
-use super::message::{CREATE, DUMP, EXCLUSIVE, REPLACE, Request, attributes, u32_at};
+use super::link::ethernet;
+use super::message::{CREATE, DUMP, EXCLUSIVE, REPLACE, Request, attributes, u16_at, u32_at};
 use crate::types::network::Subnet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -11,6 +12,7 @@ const NEW_ADDRESS: u16 = 20;
 const GET_ADDRESS: u16 = 22;
 const NEW_NEIGHBOUR: u16 = 28;
 const DELETE_NEIGHBOUR: u16 = 29;
+const GET_NEIGHBOUR: u16 = 30;
 
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
@@ -21,6 +23,7 @@ const IFA_F_NODAD: u8 = 0x02;
 /// include/uapi/linux/neighbour.h.
 const NDA_DST: u16 = 1;
 const NDA_LLADDR: u16 = 2;
+const NDA_MASTER: u16 = 9;
 const NTF_MASTER: u8 = 0x04;
 const NTF_PROXY: u8 = 0x08;
 const NTF_STICKY: u8 = 0x40;
@@ -137,6 +140,33 @@ impl Netlink {
     pub(crate) fn fix_to_port(&mut self, port: u32, mac: [u8; 6]) -> io::Result<()> {
         let state = (libc::AF_BRIDGE as u8, NUD_NOARP, NTF_MASTER | NTF_STICKY);
         self.ask(neighbour(NEW_NEIGHBOUR, CREATE | REPLACE, port, state).with(NDA_LLADDR, &mac))
+    }
+
+    /// It is not behind that port any more.
+    pub(crate) fn loose_from_port(&mut self, port: u32, mac: [u8; 6]) -> io::Result<()> {
+        let state = (libc::AF_BRIDGE as u8, NUD_NOARP, NTF_MASTER);
+        self.ask(neighbour(DELETE_NEIGHBOUR, 0, port, state).with(NDA_LLADDR, &mac))
+    }
+
+    /// The Ethernet addresses that a bridge has not learnt: those fixed to a port,
+    /// and those of the bridge and its ports themselves; each with the link's number.
+    pub(crate) fn fixed_to_ports(&mut self, bridge: u32) -> io::Result<Vec<(u32, [u8; 6])>> {
+        let mut all = Vec::new();
+        let request = neighbour(GET_NEIGHBOUR, DUMP, 0, (libc::AF_BRIDGE as u8, 0, 0));
+        self.dump(request, |_, body| {
+            let (Some(link), Some(state)) = (u32_at(body, 4), u16_at(body, 8)) else { return };
+            let found = || attributes(body.get(12..).unwrap_or_default());
+            let master =
+                found().find(|(kind, _)| *kind == NDA_MASTER).and_then(|(_, bytes)| u32_at(bytes, 0));
+            // The port's own address is its container's business no more than anybody's.
+            let is_fixed = state & (NUD_NOARP | NUD_PERMANENT) != 0;
+            if let (true, Some(mac)) =
+                (is_fixed && (master == Some(bridge) || link == bridge), ethernet(found(), NDA_LLADDR))
+            {
+                all.push((if state & NUD_PERMANENT != 0 { bridge } else { link }, mac));
+            }
+        })?;
+        Ok(all)
     }
 }
 

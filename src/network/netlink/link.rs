@@ -1,7 +1,7 @@
 //! Links: bridges, veth pairs, and what changes on any of them.
 
 use super::Netlink;
-use super::message::{CREATE, EXCLUSIVE, Request, u32_at};
+use super::message::{CREATE, EXCLUSIVE, Request, attributes, u32_at};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
@@ -58,6 +58,14 @@ fn header(index: u32, flags: u32, change: u32) -> [u8; 16] {
     bytes
 }
 
+/// The Ethernet address in an attribute of that kind.
+pub(super) fn ethernet<'a>(
+    mut attributes: impl Iterator<Item = (u16, &'a [u8])>,
+    wanted: u16,
+) -> Option<[u8; 6]> {
+    attributes.find(|(kind, _)| *kind == wanted).and_then(|(_, bytes)| bytes.try_into().ok())
+}
+
 impl Netlink {
     /// Makes a bridge, which is down.
     ///
@@ -108,6 +116,22 @@ impl Netlink {
             }
         })?;
         index.ok_or_else(|| io::Error::from_raw_os_error(libc::ENODEV))
+    }
+
+    /// The Ethernet address of the link of that name.
+    ///
+    /// # Errors
+    /// ENODEV where there is none, or none with such an address.
+    pub(crate) fn mac(&mut self, name: &str) -> io::Result<[u8; 6]> {
+        let request = Request::new(GET_LINK, 0).raw(&header(0, 0, 0)).with_text(IFLA_NAME, name);
+        let mut mac = None;
+        self.dump(request, |kind, body| {
+            if kind == NEW_LINK {
+                let all = attributes(body.get(16..).unwrap_or_default());
+                mac = mac.or_else(|| ethernet(all, IFLA_ADDRESS));
+            }
+        })?;
+        mac.ok_or_else(|| io::Error::from_raw_os_error(libc::ENODEV))
     }
 
     pub(crate) fn change_link(&mut self, index: u32, change: &LinkChange<'_>) -> io::Result<()> {

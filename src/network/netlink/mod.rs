@@ -29,6 +29,9 @@ const BUFFER: usize = 32 << 10;
 /// The kernel answers at once; this only keeps a fault from being endless.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// RTMGRP_LINK.
+const GROUP_OF_LINKS: u32 = 1;
+
 /// An open conversation with the kernel.
 #[derive(Debug)]
 pub(crate) struct Netlink {
@@ -46,6 +49,15 @@ impl Netlink {
         let timeout = rustix::net::sockopt::Timeout::Recv;
         rustix::net::sockopt::set_socket_timeout(&socket, timeout, Some(PATIENCE))?;
         Ok(Self { socket, sequence: 0 })
+    }
+
+    /// A socket that becomes readable when a link of the calling thread's network
+    /// namespace changes, comes or goes. What it says is not to be waited for.
+    pub(crate) fn links_changed() -> io::Result<OwnedFd> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = rustix::net::socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, None)?;
+        rustix::net::bind(&socket, &SocketAddrNetlink::new(0, GROUP_OF_LINKS))?;
+        Ok(socket)
     }
 
     /// Sends a request and waits for the kernel's yes.
