@@ -9,6 +9,7 @@
 use super::Engine;
 use crate::cgroup;
 use crate::error::Result;
+use crate::sys::proc_stat::Stat;
 use crate::types::id::ContainerId;
 use crate::types::namespace::{NamespaceMode, NetworkMode};
 use crate::types::status::Status;
@@ -163,17 +164,14 @@ fn namespace_of(process: &str) -> Option<u64> {
 
 /// One process: proc_pid_stat(5), proc_pid_statm(5).
 fn sum_of(pid: u32) -> Option<Sum> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let stat = Stat::of(pid)?;
     let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
     sum_in(&stat, &statm)
 }
 
-fn sum_in(stat: &str, statm: &str) -> Option<Sum> {
-    // After the name, which may have anything in it: the fields from the third on.
-    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-    let number = |field: usize| fields.get(field - 3).and_then(|text| text.parse::<u64>().ok());
-    let cpu_ticks = (14..=17).filter_map(number).sum();
-    let threads = number(20)?;
+fn sum_in(stat: &Stat, statm: &str) -> Option<Sum> {
+    let cpu_ticks = (14..=17).filter_map(|field| stat.number::<u64>(field)).sum();
+    let threads = stat.number(20)?;
     let mut pages = statm.split_whitespace().skip(1).map_while(|text| text.parse::<u64>().ok());
     let (resident, shared) = (pages.next()?, pages.next()?);
     Some(Sum {
@@ -222,10 +220,11 @@ mod tests {
     #[test]
     fn a_process_is_summed_up() {
         let stat = "42 (a ) b) S 1 42 42 0 -1 4194560 5 6 7 8 100 20 3 4 20 0 2 0 12345 1 1";
-        let sum = sum_in(stat, "1000 300 200 10 0 50 0").expect("valid");
+        let sum =
+            sum_in(&Stat::parse(stat.as_bytes()).expect("valid"), "1000 300 200 10 0 50 0").expect("valid");
         assert_eq!((sum.cpu_ticks, sum.pids), (127, 2));
         assert_eq!((sum.private_pages, sum.most_shared_pages), (100, 200));
-        assert!(sum_in("42 (x", "").is_none());
+        assert!(Stat::parse(b"42 (x").is_none());
     }
 
     #[test]

@@ -7,6 +7,7 @@
 use super::life::Container;
 use crate::error::{BestEffort, Context, Error, Result};
 use crate::state::events;
+use crate::sys::proc_stat::Stat;
 use crate::types::namespace::NamespaceMode;
 use rustix::process::{Pid, PidfdFlags, Signal};
 use std::collections::BTreeMap;
@@ -154,11 +155,8 @@ fn processes_of(init: u32) -> Result<Vec<Process>> {
     let entries = std::fs::read_dir("/proc").context(|| "list processes")?;
     let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
     let process = |pid: u32| {
-        let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        let mut fields = text.rsplit_once(')')?.1.split_whitespace();
-        let state = fields.next()?.chars().next()?;
-        let parent = fields.next()?.parse().ok()?;
-        Some(Process { pid, parent, state })
+        let stat = Stat::of(pid)?;
+        Some(Process { pid, parent: stat.number(4)?, state: stat.state()? })
     };
     Ok(pids.filter(|pid| namespace(*pid).is_ok_and(|inode| inode == own)).filter_map(process).collect())
 }

@@ -11,6 +11,7 @@ pub(crate) mod inet;
 pub(crate) mod memory;
 pub(crate) mod mount;
 pub(crate) mod namespace;
+pub(crate) mod proc_stat;
 pub(crate) mod process;
 pub(crate) mod seccomp;
 pub(crate) mod socket;

@@ -1,5 +1,6 @@
 //! Processes: clone3, exec, pidfds, what a child inherits.
 
+use super::proc_stat::Stat;
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -221,19 +222,8 @@ pub(crate) fn fork() -> io::Result<Cloned> {
 /// one process for good (proc_pid_stat(5)). `None` where there is no such
 /// process, or only its unreaped remains.
 pub(crate) fn start_ticks(pid: u32) -> Option<u64> {
-    // One call, since lists of containers come here once for each: the line has
-    // some 300 bytes, and 1024 hold the longest.
-    let mut buffer = [0; 1024];
-    let mut file = std::fs::File::open(format!("/proc/{pid}/stat")).ok()?;
-    let length = std::io::Read::read(&mut file, &mut buffer).ok()?;
-    let stat = String::from_utf8_lossy(&buffer[..length]);
-    // The name in parentheses may hold spaces and parentheses itself.
-    let mut fields = stat.get(stat.rfind(')')? + 2..)?.split(' ');
-    match fields.next()? {
-        "Z" | "X" => None,
-        // Field 3 was taken: 22 is 18 further on.
-        _ => fields.nth(18)?.parse().ok(),
-    }
+    let stat = Stat::of(pid)?;
+    if matches!(stat.field(3)?, "Z" | "X") { None } else { stat.number(22) }
 }
 
 /// pidfd_send_signal(2) for the numbers that rustix has no name for: the

@@ -6,6 +6,7 @@
 
 use crate::dirs::create_private;
 use crate::error::{Context, Result};
+use crate::sys::proc_stat::Stat;
 use crate::types::status::ProcessId;
 use rustix::process::{Pid, PidfdFlags};
 use std::os::fd::OwnedFd;
@@ -104,14 +105,11 @@ fn this_process() -> Result<ProcessId> {
 }
 
 fn start_ticks(pid: u32) -> Option<u64> {
-    parse_start_ticks(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+    Stat::of(pid)?.number(22)
 }
 
-/// Field 22. The second field is a name in parentheses that may hold anything,
-/// parentheses and blanks included, so fields count from the last `)`.
 fn parse_start_ticks(stat: &str) -> Option<u64> {
-    let (_, rest) = stat.rsplit_once(')')?;
-    rest.split_ascii_whitespace().nth(19)?.parse().ok()
+    Stat::parse(stat.as_bytes())?.number(22)
 }
 
 #[cfg(test)]

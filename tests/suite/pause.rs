@@ -50,6 +50,23 @@ fn pauses_and_goes_on(sandbox: &Sandbox, file: &PathBuf) {
     sandbox.coracle(["unpause", "c"]).fails(1, &["not paused"]);
 }
 
+/// The kernel shows a name as it is, and it need be no text.
+#[test]
+fn a_process_is_counted_whatever_it_calls_itself() {
+    let Some(mut sandbox) = sandbox(&[Image("busybox")]) else { return };
+    sandbox.set("CORACLE_CGROUPS", "no");
+    let script = "printf '\\377) Z' >/proc/self/comm; mkfifo /never; read -r word </never";
+    sandbox.start("c", &["busybox", "sh", "-c", script]);
+    let named = format!("/proc/{}/comm", sandbox.init_pid("c"));
+    until("its name", || (std::fs::read(&named).ok()? == b"\xff) Z\n").then_some(()));
+    // Its children have ended.
+    until("it to be alone", || {
+        let counted = sandbox.ok(["stats", "--no-stream", "--format", "{{.PIDs}}", "c"]);
+        (counted == "1").then_some(())
+    });
+    sandbox.ok(["rm", "-f", "-t", "0", "c"]);
+}
+
 #[test]
 fn without_a_control_group_processes_are_stopped_one_by_one() {
     let Some(mut sandbox) = sandbox(&[Image("busybox")]) else { return };

@@ -1,6 +1,7 @@
 //! One process, as the kernel tells of it.
 
 use crate::error::{Context, Result};
+use crate::sys::proc_stat::Stat;
 use crate::types::status::ProcessId;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -43,7 +44,7 @@ impl Process {
         let read = |file: &str| std::fs::read(format!("/proc/{pid}/{file}")).ok();
         let text = |file: &str| read(file).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
         let mut process = Self { pid, ..Self::default() };
-        process.take_stat(&text("stat")?)?;
+        process.take_stat(&Stat::of(pid)?)?;
         process.take_status(&text("status")?);
         let line = read("cmdline").unwrap_or_default();
         let line = &line[..line.len().min(MAX_LINE)];
@@ -55,20 +56,15 @@ impl Process {
         Some(process)
     }
 
-    fn take_stat(&mut self, stat: &str) -> Option<()> {
-        // The name in parentheses may hold spaces and parentheses itself.
-        let (open, close) = (stat.find('(')?, stat.rfind(')')?);
-        stat.get(open + 1..close)?.clone_into(&mut self.comm);
-        let fields: Vec<&str> = stat.get(close + 2..)?.split_whitespace().collect();
-        // Field 3 is the first of these.
-        let field = |number: usize| fields.get(number - 3).copied();
-        let number = |at: usize| field(at).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
-        self.state = field(3)?.chars().next()?;
+    fn take_stat(&mut self, stat: &Stat) -> Option<()> {
+        self.comm = stat.name();
+        let number = |field: usize| stat.number::<u64>(field).unwrap_or(0);
+        self.state = stat.state()?;
         self.ppid = number(4) as u32;
         self.pgid = number(5) as u32;
-        self.tty = field(7)?.parse::<i64>().ok()? as u32;
+        self.tty = stat.number::<i64>(7)? as u32;
         self.cpu_ticks = number(14) + number(15);
-        self.nice = field(19)?.parse().ok()?;
+        self.nice = stat.number(19)?;
         self.start_ticks = number(22);
         self.virtual_bytes = number(23);
         Some(())
@@ -125,9 +121,7 @@ pub(super) fn ids_of_tree(init: ProcessId, monitor: ProcessId) -> Result<BTreeSe
 }
 
 fn parent_of(pid: u32) -> Option<u32> {
-    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
-    let stat = String::from_utf8_lossy(&stat);
-    stat.get(stat.rfind(')')? + 2..)?.split(' ').nth(1)?.parse().ok()
+    Stat::of(pid)?.number(4)
 }
 
 #[cfg(test)]
@@ -138,13 +132,13 @@ mod tests {
     fn a_name_with_parentheses_does_not_shift_the_fields() {
         let mut process = Process::default();
         let stat = "42 (a) S b) R 7 8 9 34817 8 4194304 1 2 3 4 100 50 0 0 20 -5 1 0 12345 4096000 77 0";
-        process.take_stat(stat).expect("valid");
+        process.take_stat(&Stat::parse(stat.as_bytes()).expect("valid")).expect("valid");
         assert_eq!(process.comm, "a) S b");
         assert_eq!((process.state, process.ppid, process.pgid, process.tty), ('R', 7, 8, 34817));
         assert_eq!((process.cpu_ticks, process.nice, process.start_ticks), (150, -5, 12345));
         assert_eq!(process.virtual_bytes, 4_096_000);
-        assert!(process.take_stat("42 nonsense").is_none());
-        assert!(process.take_stat("42 (x) S").is_none());
+        assert!(Stat::parse(b"42 nonsense").is_none());
+        assert!(process.take_stat(&Stat::parse(b"42 (x) S").expect("a name")).is_none());
     }
 
     #[test]
