@@ -132,8 +132,9 @@ impl State {
 
     /// It has a name (again).
     pub(super) fn let_go(&mut self) {
-        let group = self.rare.take().and_then(|rare| rare.group);
-        self.set_group(group);
+        if let Some(rare) = &mut self.rare {
+            rare.held = None;
+        }
     }
 
     /// The copy of a file with several names below: see [`super::links`].

@@ -15,7 +15,7 @@
 //! ordinary user may take the policy back. So it leaves at the first sign of that,
 //! the watch looks after it, and it stays away for longer each time.
 
-use rustix::fs::{CWD, Mode, OFlags};
+use crate::sys::proc_stat::Stat;
 use rustix::io::Errno;
 use rustix::thread::{CpuSet, Pid, sched_getaffinity, sched_setaffinity};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
@@ -114,7 +114,7 @@ impl Companion {
     /// stays away, or it cannot be seen where the client runs (proc(5), `hidepid`).
     pub(super) fn summon(&self, client: u32) -> bool {
         let Some(allowed) = &self.allowed else { return false };
-        if self.now() < self.away.load(Ordering::Relaxed) || !self.ready.load(Ordering::Acquire) {
+        if self.is_away() || !self.ready.load(Ordering::Acquire) {
             return false;
         }
         let processor = processor_of(client).unwrap_or(CpuSet::MAX_CPU);
@@ -134,10 +134,7 @@ impl Companion {
 
     /// Whether a processor is free; else it stays away for a while.
     pub(super) fn has_room(&self) -> bool {
-        if self.now() < self.away.load(Ordering::Relaxed) {
-            return false;
-        }
-        let Some(allowed) = &self.allowed else { return false };
+        let Some(allowed) = self.allowed.as_ref().filter(|_| !self.is_away()) else { return false };
         let room = ready_to_run().is_some_and(|threads| threads <= allowed.count());
         if !room {
             self.stay_away(Farewell::NoUse);
@@ -186,6 +183,10 @@ impl Companion {
             }
         };
         self.away.store(self.now() + pause, Ordering::Relaxed);
+    }
+
+    fn is_away(&self) -> bool {
+        self.now() < self.away.load(Ordering::Relaxed)
     }
 
     /// Milliseconds since the start.
@@ -271,7 +272,7 @@ impl Stay {
     /// Nothing is asked just now, which mostly means that the client was woken on
     /// another processor: then it goes there.
     pub(super) fn follow(&mut self, companion: &Companion) {
-        if let Ok(processor) = processor_of(self.client)
+        if let Some(processor) = processor_of(self.client)
             && processor != self.processor
             && companion.move_to(processor).is_ok()
         {
@@ -298,23 +299,8 @@ impl Stay {
 }
 
 /// The processor on which a thread ran last: field 39 of proc_pid_stat(5).
-fn processor_of(thread: u32) -> Result<usize, Errno> {
-    let mut buffer = [0; 1024];
-    let file = rustix::fs::openat(
-        CWD,
-        format!("/proc/{thread}/stat"),
-        OFlags::RDONLY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )?;
-    let length = rustix::io::read(file, &mut buffer)?;
-    parse_processor(&buffer[..length]).ok_or(Errno::IO)
-}
-
-fn parse_processor(stat: &[u8]) -> Option<usize> {
-    // The second field is a name in brackets, which may have any byte in it.
-    let name_ends = stat.iter().rposition(|byte| *byte == b')')?;
-    let text = std::str::from_utf8(&stat[name_ends + 1..]).ok()?;
-    text.split_ascii_whitespace().nth(39 - 3)?.parse().ok()
+fn processor_of(thread: u32) -> Option<usize> {
+    Stat::of(thread)?.number(39)
 }
 
 /// How many threads of this machine run or are ready to: proc_loadavg(5).
@@ -351,14 +337,9 @@ mod tests {
     }
 
     #[test]
-    fn the_processor_of_a_thread_with_any_name() {
-        let fields: Vec<String> = (3..=52).map(|number| number.to_string()).collect();
-        let stat = format!("12 (a) b (c)) {}", fields.join(" "));
-        assert_eq!(parse_processor(stat.as_bytes()), Some(39));
-        assert_eq!(parse_processor(b"12 (a) R 1 2"), None);
-        assert_eq!(parse_processor(b""), None);
+    fn the_processor_of_a_thread() {
         let me = rustix::thread::gettid().as_raw_nonzero().get() as u32;
-        assert!(processor_of(me).is_ok());
+        assert!(processor_of(me).is_some());
     }
 
     #[test]

@@ -125,8 +125,8 @@ impl Crew {
         possible
     }
 
-    /// Has the next one who rests listen in the caller's place.
-    pub(super) fn call_in_my_place(&self) {
+    /// Has the next one who rests listen in the place of a listener.
+    pub(super) fn call_in_place(&self) {
         self.lock().calls += 1;
         self.called.notify_one();
     }
@@ -156,19 +156,15 @@ impl Crew {
             }
             drop(rest);
             let quiet = self.look_round(&mut seen);
-            if quiet && self.companion.is_present() {
-                // A request is there, and it has no processor to take it.
-                let waits = pending();
-                if waits && passed_over && self.companion.relieve() {
-                    self.call();
-                }
-                passed_over = waits;
-                rest = self.lock();
-                continue;
+            let accompanied = quiet && self.companion.is_present();
+            // A request is there, and the companion has no processor to take it.
+            let waits = accompanied && pending();
+            if waits && passed_over && self.companion.relieve() {
+                self.call();
             }
-            passed_over = false;
+            passed_over = waits;
             rest = self.lock();
-            if quiet {
+            if quiet && !accompanied {
                 self.watched.store(false, Ordering::Release);
                 // Or one that became busy just now had nobody look after it.
                 if self.members.iter().any(Member::is_busy) {
@@ -200,9 +196,7 @@ impl Crew {
         if member.step.load(Ordering::Acquire) != step && member.kept.swap(false, Ordering::AcqRel) {
             return;
         }
-        let mut rest = self.lock();
-        rest.calls += 1;
-        self.called.notify_one();
+        self.call_in_place();
     }
 
     fn lock(&self) -> MutexGuard<'_, Rest> {

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 const MOMENT: Duration = Duration::from_micros(50);
 
 /// How long the companion waits for one that asks no more.
-pub(super) const LULL: Timespec = Timespec { tv_sec: 0, tv_nsec: 3_000_000 };
+const LULL: Timespec = Timespec { tv_sec: 0, tv_nsec: 3_000_000 };
 
 /// How one thread listens.
 #[derive(Default)]
@@ -44,23 +44,22 @@ impl Ear {
         }
     }
 
-    /// The next request, if it comes within so long. `meanwhile` is done if it is
-    /// not there yet.
+    /// The next request, if it comes before its client seems to ask no more.
+    /// `meanwhile` is done if it is not there yet.
     ///
     /// # Errors
     /// EAGAIN where none came; else as read(2) on /dev/fuse.
-    pub(super) fn wait_for(
+    pub(super) fn wait_a_while(
         &mut self,
         device: &OwnedFd,
         buffer: &mut [u8],
-        patience: Timespec,
         meanwhile: impl FnOnce(),
     ) -> Result<usize, Errno> {
         self.set(device, true)?;
         match rustix::io::read(device, &mut *buffer) {
             Err(Errno::AGAIN) => {
                 meanwhile();
-                poll(&mut [PollFd::new(device, PollFlags::IN)], Some(&patience))?;
+                poll(&mut [PollFd::new(device, PollFlags::IN)], Some(&LULL))?;
                 rustix::io::read(device, buffer)
             }
             heard => heard,

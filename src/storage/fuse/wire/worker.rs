@@ -8,7 +8,7 @@ use super::companion::{Farewell, LITTLE, Stay, Streak, waited_for_processor};
 use super::conduit::Conduit;
 use super::crew::Crew;
 use super::dispatch::{Outcome, dispatch, wanted};
-use super::ear::{Ear, LULL, more};
+use super::ear::{Ear, more};
 use super::filesystem::{Answer, FileSystem};
 use super::flusher::{Flusher, Order};
 use super::reply::Reply;
@@ -87,23 +87,17 @@ impl Worker<'_> {
         while let Some(mut stay) = self.crew.companion.rest() {
             let waited = waited_for_processor();
             let parting = self.accompany(&mut stay, &mut voice);
-            let starved = match parting {
+            let why = match parting {
                 Parting::End => return self.crew.end(),
-                Parting::Left(why) => why == Farewell::Starved,
+                Parting::Left(why) => why,
                 Parting::Replaced => {
                     // By a slow disk, or for want of a processor.
                     let since = waited_for_processor().zip(waited).map(|(now, then)| now - then);
-                    since.is_none_or(|nanoseconds| nanoseconds > stay.usual_wait() + STARVED)
+                    let starved = since.is_none_or(|nanoseconds| nanoseconds > stay.usual_wait() + STARVED);
+                    if starved { Farewell::Starved } else { Farewell::NoUse }
                 }
             };
-            self.crew.companion.leaves(
-                &stay,
-                match parting {
-                    _ if starved => Farewell::Starved,
-                    Parting::Left(why) => why,
-                    _ => Farewell::NoUse,
-                },
-            );
+            self.crew.companion.leaves(&stay, why);
         }
     }
 
@@ -149,12 +143,12 @@ impl Worker<'_> {
     fn accompany(&self, stay: &mut Stay, voice: &mut Voice) -> Parting {
         let companion = &self.crew.companion;
         if stay.begin(companion).is_err() {
-            self.crew.call_in_my_place();
+            self.crew.call_in_place();
             return Parting::Left(Farewell::Starved);
         }
         loop {
             let length =
-                match voice.ear.wait_for(&self.device, &mut voice.buffer, LULL, || stay.follow(companion)) {
+                match voice.ear.wait_a_while(&self.device, &mut voice.buffer, || stay.follow(companion)) {
                     Ok(length) => length,
                     Err(Errno::AGAIN) if self.crew.is_left_by_companion() => {
                         return Parting::Left(Farewell::Quiet);
@@ -188,7 +182,7 @@ impl Worker<'_> {
                 || wanted(&mut Fields(fields.0)).is_ok_and(|wanted| wanted.size <= LITTLE));
         let asked = Asked { client: header.client, little };
         let respond = || {
-            if !little && header.opcode == opcode::READ && self.pass(&header, Fields(fields.0), conduit)? {
+            if header.opcode == opcode::READ && self.pass(&header, Fields(fields.0), conduit)? {
                 return Ok(Outcome::Silent);
             }
             dispatch(self.fs, &header, fields, reply)
