@@ -23,17 +23,24 @@ microseconds() {
     printf '%d\n' $((${after/./} - ${before/./}))
 }
 
+# timed FUNCTION FILE: adds to FILE how long it takes; `pause` seconds before.
+timed() {
+    [ -z "${pause:-}" ] || sleep "$pause"
+    microseconds "$1" >>"$BENCH_STAGE/run/$2"
+}
+
 # pairs COUNT OURS THEIRS: takes turns between two functions; fills the files
-# `ours` and `theirs` with their times. THEIRS may be empty.
+# `ours` and `theirs` with their times. THEIRS may be empty. `round` is the number
+# of the pair, or `first`.
 pairs() {
-    local count=${BENCH_PAIRS:-$1} round
+    local count=${BENCH_PAIRS:-$1} round=first
     : >"$BENCH_STAGE/run/ours"; : >"$BENCH_STAGE/run/theirs"
     # The first of each warms the caches.
     "$2" >/dev/null
     [ -z "$3" ] || "$3" >/dev/null
     for ((round = 0; round < count; round++)); do
-        microseconds "$2" >>"$BENCH_STAGE/run/ours"
-        [ -z "$3" ] || microseconds "$3" >>"$BENCH_STAGE/run/theirs"
+        timed "$2" ours
+        [ -z "$3" ] || timed "$3" theirs
     done
 }
 
