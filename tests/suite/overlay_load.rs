@@ -116,6 +116,36 @@ fn removed_names_stay_counted() {
     assert_eq!(output.lines(), expected, "{output}");
 }
 
+/// The layer is an overlay too, whose server stops: all of them wait for it in the
+/// middle of reading the directory.
+#[test]
+fn everybody_who_lists_a_directory_at_the_same_time_sees_all_of_it() {
+    let Some(sandbox) = sandbox(&[Fuse]) else { return };
+    let script = format!(
+        r#"mkdir -p low/d slow m; n=0
+        while [ $n -lt 700 ]; do : >low/d/a-rather-long-name-of-a-file-$n; n=$((n + 1)); done
+        n=0
+        while [ $n -lt {} ]; do
+            serve lowerdir=low slow; inner=$pid
+            serve lowerdir=slow m; outer=$pid
+            stat m/d >stat; kill -STOP $inner; clients=
+            for i in 1 2 3 4 5 6; do ls m/d | wc -l >seen$i & clients="$clients $!"; done
+            # Not for ever: who may not see where others wait sees nothing here.
+            tries=0; until [ "$(grep -l request_wait_answer /proc/$outer/task/*/wchan | wc -l)" -ge 2 ] || [ $tries = 300 ]; do
+                tries=$((tries + 1)); done
+            kill -CONT $inner
+            wait $clients || exit 7
+            cat seen? >>all
+            umount m; wait $outer; umount slow; wait $inner
+            n=$((n + 1))
+        done
+        sort -u all"#,
+        rounds(6)
+    );
+    let output = session(&sandbox, "listed", &script).ok();
+    assert_eq!(output.stdout.trim(), "700", "{output}");
+}
+
 #[test]
 fn a_mount_is_shown_by_the_name_that_it_is_given() {
     let Some(sandbox) = sandbox(&[Fuse]) else { return };

@@ -69,8 +69,13 @@ pub(super) struct Parts {
 impl Parts {
     /// The upper part, then the lower ones.
     pub(super) fn all(&self) -> impl Iterator<Item = (Layer, BorrowedFd<'_>)> {
-        let upper = self.upper.iter().map(|fd| (super::inode::UPPER, fd.as_fd()));
-        upper.chain(self.lowers.iter().map(|(layer, fd)| (*layer, fd.as_fd())))
+        self.each().map(|(layer, fd)| (layer, fd.as_fd()))
+    }
+
+    /// As [`Self::all`].
+    pub(super) fn each(&self) -> impl Iterator<Item = (Layer, &Counted)> {
+        let upper = self.upper.iter().map(|fd| (super::inode::UPPER, &**fd));
+        upper.chain(self.lowers.iter().map(|(layer, fd)| (*layer, fd)))
     }
 
     pub(super) fn get(&self, layer: Layer) -> Option<BorrowedFd<'_>> {
@@ -82,6 +87,15 @@ impl Parts {
 pub(super) struct Counted {
     fd: OwnedFd,
     count: Arc<AtomicUsize>,
+    /// For who reads a directory by it.
+    position: Mutex<()>,
+}
+
+impl Counted {
+    /// Has the file's position to itself; none while another has it.
+    pub(super) fn own_position(&self) -> Option<MutexGuard<'_, ()>> {
+        self.position.try_lock().ok()
+    }
 }
 
 impl AsFd for Counted {
@@ -118,7 +132,7 @@ impl Limit {
 
     pub(super) fn counted(&self, fd: OwnedFd) -> Counted {
         self.count.fetch_add(1, Ordering::Relaxed);
-        Counted { fd, count: Arc::clone(&self.count) }
+        Counted { fd, count: Arc::clone(&self.count), position: Mutex::new(()) }
     }
 
     /// Tells that `inode` holds something from now on. May close what others hold;

@@ -5,15 +5,17 @@
 //! anew and whatever is made or removed in between: telldir(3) and removal while
 //! listing work, and nothing has to be remembered for a reader.
 
+use super::handles::Counted;
 use super::inode::{Inode, Layer, UPPER};
-use super::merged::Merged;
+use super::merged::{DIRECTORY, Merged};
 use super::wire::{Answer, Entry, Sink};
 use super::xattr;
 use crate::storage::whiteout::is_whiteout;
-use rustix::fs::{AtFlags, Dir, FileType, statat};
+use rustix::fs::{AtFlags, FileType, Mode, RawDir, SeekFrom, statat};
 use rustix::io::Errno;
 use std::collections::HashSet;
 use std::ffi::CStr;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
@@ -41,6 +43,8 @@ const DOT: u64 = 1;
 const DOT_DOT: u64 = 2;
 /// Positions have to be positive as `off_t`, with room above.
 const POSITIONS: u64 = (1 << 62) - 1;
+/// Bytes of entries that are read at a time.
+const ENTRIES: usize = 16 << 10;
 /// Milliseconds: see [`Merged::is_curious`].
 const CURIOSITY: u64 = 100;
 
@@ -180,30 +184,55 @@ impl Merged {
         let several = parts.all().count() > 1;
         let mut seen: HashSet<Vec<u8>> = HashSet::new();
         let mut listing = Listing { items: Vec::new(), names: Vec::new() };
-        for (layer, dir) in parts.all() {
-            let copies = layer == UPPER && (several || xattr::is_impure(dir));
-            let entries = match self.retry(|| Dir::read_from(dir)) {
-                Err(Errno::ACCESS) if self.owners.squash.is_some() => continue,
-                entries => entries?,
-            };
-            for entry in entries {
-                let entry = entry?;
-                let name = entry.file_name();
-                if matches!(name.to_bytes(), b"." | b"..") || several && seen.contains(name.to_bytes()) {
-                    continue;
+        for (layer, dir) in parts.each() {
+            let copies = layer == UPPER && (several || xattr::is_impure(dir.as_fd()));
+            self.each_entry(dir, |name, kind, ino| {
+                if several && !seen.insert(name.to_bytes().to_vec()) {
+                    return Ok(());
                 }
-                if several {
-                    seen.insert(name.to_bytes().to_vec());
+                if let Some((kind, ino)) = kind_and_number(dir.as_fd(), name, kind, ino)? {
+                    let ino =
+                        if copies { self.shown_number(inode, dir.as_fd(), name, kind, ino) } else { ino };
+                    listing.add(name, layer, kind, ino);
                 }
-                let Some((kind, ino)) = kind_and_number(dir, name, entry.file_type(), entry.ino())? else {
-                    continue;
-                };
-                let ino = if copies { self.shown_number(inode, dir, name, kind, ino) } else { ino };
-                listing.add(name, layer, kind, ino);
-            }
+                Ok(())
+            })?;
         }
         listing.sort();
         Ok(listing)
+    }
+
+    /// Calls with what one layer has in a directory, but for `.` and `..`.
+    fn each_entry(
+        &self,
+        dir: &Counted,
+        mut call: impl FnMut(&CStr, FileType, u64) -> Answer<()>,
+    ) -> Answer<()> {
+        // As it is open: to open it once more would cost as much as to read it. Two
+        // who read at the same time need a position each.
+        let alone = dir.own_position();
+        let own = if alone.is_some() && rustix::fs::seek(dir, SeekFrom::Start(0)).is_ok() {
+            None
+        } else {
+            match self.retry(|| rustix::fs::openat(dir, c".", DIRECTORY, Mode::empty())) {
+                // Somebody else's, which may be passed through only (O_PATH).
+                Err(Errno::ACCESS) if self.owners.squash.is_some() => return Ok(()),
+                own => Some(own?),
+            }
+        };
+        let mut buffer = [MaybeUninit::uninit(); ENTRIES];
+        let mut entries = RawDir::new(own.as_ref().map_or(dir.as_fd(), AsFd::as_fd), &mut buffer);
+        while let Some(entry) = entries.next() {
+            let entry = match entry {
+                // It was removed.
+                Err(Errno::NOENT) => break,
+                entry => entry?,
+            };
+            if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
+                call(entry.file_name(), entry.file_type(), entry.ino())?;
+            }
+        }
+        Ok(())
     }
 
     /// The number that stat(2) shows for a file of the upper directory.

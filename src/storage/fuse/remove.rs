@@ -23,8 +23,9 @@ impl Merged {
         caller::resume()?;
         let work = self.work()?;
         let upper = self.upper_part(&parent)?;
-        let below = self.below(&parent, name)?;
         let in_upper = found.upper;
+        // What a lower layer shows was found there.
+        let below = !in_upper || self.below(&parent, name)?;
         let several = found.stat.st_nlink > 1;
         let inode = self.refer(&parent, name, found)?;
         let result = {
@@ -134,8 +135,8 @@ impl Merged {
         }
         self.copy_up(&parent)?;
         let upper = self.upper_part(&parent)?;
-        let below = self.below(&parent, name)?;
         let in_upper = found.upper;
+        let below = !in_upper || self.below(&parent, name)?;
         let inode = self.refer(&parent, name, found)?;
         let result = self.remove_known_directory(&inode, (in_upper, below), upper.as_fd(), name);
         if result.is_ok() {

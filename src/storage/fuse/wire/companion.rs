@@ -26,7 +26,7 @@ use std::time::Instant;
 const STREAK: u32 = 32;
 /// Bytes that are read or written in one request: with more of them it serves
 /// better to answer on another processor while the client goes on.
-pub(super) const LITTLE: usize = 32 << 10;
+pub(super) const LITTLE: usize = 64 << 10;
 /// So many requests for much, or of clients elsewhere, may come in between; two are
 /// forgotten for each so many requests.
 const TROUBLE: u32 = 16;

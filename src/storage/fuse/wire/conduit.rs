@@ -10,7 +10,7 @@ use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 /// Below this, copying is quicker than the calls that a pipe takes.
-const LEAST: usize = 64 << 10;
+const LEAST: usize = 32 << 10;
 /// Bytes of a pipe, of which each page holds a page of the file, or a part of it.
 /// The kernel reads ahead by 128 KiB.
 const ROOM: usize = 256 << 10;
