@@ -53,21 +53,6 @@ impl Sandbox {
         self.environment.push((name.to_owned(), value.to_owned()));
     }
 
-    /// `PATH` becomes a folder with links to everything but `programs`.
-    pub(crate) fn hide_programs(&mut self, programs: &[&str]) {
-        let folder = self.path("bin");
-        std::fs::create_dir(&folder).unwrap();
-        for dir in std::env::split_paths(&std::env::var_os("PATH").unwrap()) {
-            for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
-                let name = entry.file_name();
-                if !programs.iter().any(|p| name == *p) {
-                    std::os::unix::fs::symlink(entry.path(), folder.join(name)).ok();
-                }
-            }
-        }
-        self.set("PATH", folder.to_str().unwrap());
-    }
-
     pub(crate) fn root(&self) -> &Path {
         self.root.path()
     }
