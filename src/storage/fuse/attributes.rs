@@ -68,6 +68,7 @@ impl Merged {
         }
         self.copy_up_to(&inode, changes.size.unwrap_or(u64::MAX))?;
         caller::resume()?;
+        let alone = (changes.mtime.is_some() || changes.size.is_some()).then(|| self.times.lock(node));
         if let Some(size) = changes.size {
             let data = self.data(&inode)?;
             rustix::fs::ftruncate(&data.fd, size)?;
@@ -108,6 +109,9 @@ impl Merged {
             self.on(&inode, &state, |dir, name| rustix::fs::utimensat(dir, name, &times, flags))?;
         }
         let stat = self.stat_of(&inode, &state)?;
+        if let (Some(_), Some(data)) = (&alone, &inode.handles().data) {
+            data.modified.set(super::data::modified(&stat));
+        }
         Ok(self.attr(&inode, &state, &stat))
     }
 
@@ -122,12 +126,15 @@ impl Merged {
             gid: None,
             size: None,
             atime: None,
-            mtime: Some(SetTime::At(time)),
+            mtime: mtime @ Some(SetTime::At(time)),
             kill_privileges: false,
         } = changes
         else {
             return Ok(None);
         };
+        if inode.handles().data.as_ref().is_some_and(|data| data.modified.is_other_than(timespec(*mtime))) {
+            return Ok(None);
+        }
         let state = inode.state();
         let attr = self.attr(inode, &state, &self.stat_of(inode, &state)?);
         Ok((attr.mtime == *time).then_some(attr))

@@ -100,7 +100,7 @@ impl Merged {
         };
         let data: Option<OwnedFd> = finish(state).inspect_err(|_| work.discard(&fresh))?;
         let mut handles = inode.handles();
-        handles.data = data.map(|fd| Arc::new(Data { fd: self.limit.counted(fd), writable: true }));
+        handles.data = data.map(|fd| Arc::new(Data::new(self.limit.counted(fd), true)));
         let holds = handles.data.is_some();
         drop(handles);
         if holds {

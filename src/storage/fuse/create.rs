@@ -52,7 +52,9 @@ impl Merged {
         // A new file has no attributes but those that it inherits.
         inode.plain.store(!xattr::has_default_acl(&parent, upper.as_fd()), Ordering::Relaxed);
         if let Some(fd) = data {
-            inode.handles().data = Some(Arc::new(Data { fd: self.limit.counted(fd), writable: true }));
+            let data = Data::new(self.limit.counted(fd), true);
+            data.modified.set(super::data::modified(&stat));
+            inode.handles().data = Some(Arc::new(data));
             self.limit.holds(&inode);
         }
         let attr = self.attr(&inode, &inode.state(), &stat);

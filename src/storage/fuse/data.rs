@@ -4,11 +4,11 @@ use super::inode::Inode;
 use super::merged::Merged;
 use super::wire::{Answer, Caller, Space, Writer};
 use super::{caller, xattr};
-use rustix::fs::{FallocateFlags, Mode, SeekFrom, Stat};
+use rustix::fs::{FallocateFlags, Mode, SeekFrom, Stat, Timespec, Timestamps, UTIME_OMIT};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 impl Merged {
     pub(super) fn read_data(&self, node: u64, offset: u64, buffer: &mut [u8]) -> Answer<usize> {
@@ -38,25 +38,36 @@ impl Merged {
 
     pub(super) fn write_data(&self, node: u64, offset: u64, bytes: &[u8], writer: Writer) -> Answer<usize> {
         let inode = self.inode(node)?;
+        // Copied up before others have to wait; the data may be other ones after it.
+        self.writable(&inode)?;
+        let _alone = self.times.lock(node);
         let data = self.writable(&inode)?;
         let file = data.fd.as_fd();
-        if let Writer::Other(by) = writer {
-            write_all(file, offset, bytes)?;
-            kill_privileges(file, by)?;
-            return Ok(bytes.len());
+        match writer {
+            Writer::Cache => {
+                // When that was written the kernel knows, and tells if it is not what it
+                // was told before: what a write of ours makes of it would be found after
+                // the next start.
+                let before = data
+                    .modified
+                    .take()
+                    .map_or_else(|| rustix::fs::fstat(file).map(|stat| modified(&stat)), Ok)?;
+                let written = write_as_before(&inode, file, offset, bytes, writer)?;
+                rustix::fs::futimens(file, &before)?;
+                data.modified.set(before);
+                Ok(written)
+            }
+            Writer::Privileged => {
+                data.modified.take();
+                write_as_before(&inode, file, offset, bytes, writer)
+            }
+            Writer::Other(by) => {
+                data.modified.take();
+                write_all(file, offset, bytes)?;
+                kill_privileges(file, by)?;
+                Ok(bytes.len())
+            }
         }
-        let state = inode.state();
-        let has_capabilities = writer == Writer::Cache && !inode.plain.load(Ordering::Relaxed);
-        if !has_capabilities && !inode.set_id.load(Ordering::Relaxed) {
-            return write_all(file, offset, bytes);
-        }
-        drop(state);
-        // Alone: what is set in the meantime would be set back.
-        let _alone = inode.state_mut();
-        let before = Privileges::of(&inode, file, writer)?;
-        write_all(file, offset, bytes)?;
-        before.give(file)?;
-        Ok(bytes.len())
     }
 
     pub(super) fn allocate_data(
@@ -68,6 +79,7 @@ impl Merged {
     ) -> Answer<()> {
         let inode = self.inode(node)?;
         let data = self.writable(&inode)?;
+        data.modified.take();
         caller::resume()?;
         rustix::fs::fallocate(&data.fd, FallocateFlags::from_bits_retain(mode), offset, length)?;
         if inode.set_id.load(Ordering::Relaxed) { kill_privileges(data.fd.as_fd(), by) } else { Ok(()) }
@@ -94,6 +106,7 @@ impl Merged {
         caller::resume()?;
         let inode = self.inode(to.0)?;
         let target = self.writable(&inode)?;
+        target.modified.take();
         let source = self.data(&self.inode(from.0)?)?;
         let (mut from, mut to) = (from.1, to.1);
         let length = usize::try_from(length).unwrap_or(usize::MAX);
@@ -170,6 +183,51 @@ impl Privileges {
             rustix::fs::fchmod(file, mode)?;
         }
         self.capabilities.map_or(Ok(()), |value| xattr::set_capabilities(file, &value))
+    }
+}
+
+/// Writes, and leaves the file the privileges that it has.
+fn write_as_before(
+    inode: &Inode,
+    file: BorrowedFd<'_>,
+    offset: u64,
+    bytes: &[u8],
+    writer: Writer,
+) -> Answer<usize> {
+    let state = inode.state();
+    let has_capabilities = writer == Writer::Cache && !inode.plain.load(Ordering::Relaxed);
+    if !has_capabilities && !inode.set_id.load(Ordering::Relaxed) {
+        return write_all(file, offset, bytes);
+    }
+    drop(state);
+    // Alone: what is set in the meantime would be set back.
+    let _alone = inode.state_mut();
+    let before = Privileges::of(inode, file, writer)?;
+    write_all(file, offset, bytes)?;
+    before.give(file)?;
+    Ok(bytes.len())
+}
+
+/// The time of the last change as it is, for futimens(2); that of the last access
+/// stays.
+pub(super) fn modified(stat: &Stat) -> Timestamps {
+    Timestamps {
+        last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+        last_modification: Timespec { tv_sec: stat.st_mtime, tv_nsec: stat.st_mtime_nsec as _ },
+    }
+}
+
+/// Who changes the time of a file's last change, or sets it back: one at a time.
+/// Sharded, so that files seldom meet.
+pub(super) struct Times([Mutex<()>; 256]);
+
+impl Times {
+    pub(super) fn new() -> Self {
+        Self([const { Mutex::new(()) }; 256])
+    }
+
+    pub(super) fn lock(&self, node: u64) -> MutexGuard<'_, ()> {
+        self.0[node as usize % 256].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -3,6 +3,7 @@
 
 use super::inode::{Inode, Layer};
 use super::listing::Listing;
+use rustix::fs::{Timespec, Timestamps};
 use std::collections::VecDeque;
 use std::ops::{Deref, DerefMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -51,6 +52,34 @@ impl Open<'_> {
 pub(super) struct Data {
     pub(super) fd: Counted,
     pub(super) writable: bool,
+    pub(super) modified: Modified,
+}
+
+/// The time of the last change that the kernel knows, where that is known here. To ask
+/// the file system for it makes its next time a finer one than the kernel's own.
+#[derive(Default)]
+pub(super) struct Modified(Mutex<Option<Timestamps>>);
+
+impl Modified {
+    pub(super) fn set(&self, times: Timestamps) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(times);
+    }
+
+    pub(super) fn is_other_than(&self, time: Timespec) -> bool {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.as_ref().is_some_and(|known| known.last_modification != time)
+    }
+
+    /// It is not known any more.
+    pub(super) fn take(&self) -> Option<Timestamps> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl Data {
+    pub(super) fn new(fd: Counted, writable: bool) -> Self {
+        Self { fd, writable, modified: Modified::default() }
+    }
 }
 
 impl AsFd for Data {

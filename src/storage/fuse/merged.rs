@@ -1,6 +1,7 @@
 //! The merged tree: what all its operations share.
 
 use super::aliases::Aliases;
+use super::data::Times;
 use super::handles::{Counted, Data, Limit, Parts};
 use super::inode::{Inode, Layer, State, UPPER};
 use super::owners::LowerOwners;
@@ -35,6 +36,7 @@ pub(super) struct Merged {
     pub(super) devices: RwLock<Vec<u64>>,
     /// When a file was last asked for by its name: see `listing`.
     pub(super) looked_at: AtomicU64,
+    pub(super) times: Times,
 }
 
 /// How a directory is opened: for its entries, its attributes and as a base.
@@ -99,6 +101,7 @@ impl Merged {
             aliases: Mutex::default(),
             devices: RwLock::new(devices),
             looked_at: AtomicU64::new(0),
+            times: Times::new(),
         })
     }
 
@@ -256,7 +259,7 @@ impl Merged {
         }
         if let Some(held) = state.held() {
             let fd = self.retry(|| rustix::io::fcntl_dupfd_cloexec(held, 3))?;
-            return Ok(Data { fd: self.limit.counted(fd), writable: state.upper });
+            return Ok(Data::new(self.limit.counted(fd), state.upper));
         }
         let base = OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         let open = |flags: OFlags| {
@@ -266,7 +269,7 @@ impl Merged {
         };
         if state.layer() == UPPER {
             if let Ok(fd) = open(OFlags::RDWR) {
-                return Ok(Data { fd: self.limit.counted(fd), writable: true });
+                return Ok(Data::new(self.limit.counted(fd), true));
             }
         }
         // A read leaves no trace in a layer, where its owner lets us.
@@ -274,7 +277,7 @@ impl Merged {
             Err(Errno::PERM) => open(OFlags::RDONLY),
             opened => opened,
         }?;
-        Ok(Data { fd: self.limit.counted(fd), writable: false })
+        Ok(Data::new(self.limit.counted(fd), false))
     }
 
     /// What stat(2) is to show.
