@@ -98,18 +98,13 @@ pub(crate) fn open_living(process: ProcessId) -> Option<OwnedFd> {
 /// This process as others can find it.
 fn this_process() -> Result<ProcessId> {
     let pid = std::process::id();
-    let stat = std::fs::read_to_string("/proc/self/stat").context(|| "read /proc/self/stat")?;
-    let start_ticks = parse_start_ticks(&stat)
+    let start_ticks = start_ticks(pid)
         .ok_or_else(|| crate::error::Error::failed("/proc/self/stat is not what proc_pid_stat(5) says"))?;
     Ok(ProcessId { pid, start_ticks })
 }
 
 fn start_ticks(pid: u32) -> Option<u64> {
     Stat::of(pid)?.number(22)
-}
-
-fn parse_start_ticks(stat: &str) -> Option<u64> {
-    Stat::parse(stat.as_bytes())?.number(22)
 }
 
 #[cfg(test)]
@@ -119,8 +114,9 @@ mod tests {
     #[test]
     fn start_time_after_a_wicked_name() {
         let stat = "7 (a) b) R 1 7 7 0 -1 4 1 0 0 0 0 0 0 0 20 0 1 0 12345 1 2 3";
-        assert_eq!(parse_start_ticks(stat), Some(12345));
-        assert_eq!(parse_start_ticks("7 (a"), None);
+        let start_ticks = |stat: &str| Stat::parse(stat.as_bytes())?.number::<u64>(22);
+        assert_eq!(start_ticks(stat), Some(12345));
+        assert_eq!(start_ticks("7 (a"), None);
     }
 
     #[test]
