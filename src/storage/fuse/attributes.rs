@@ -68,7 +68,7 @@ impl Merged {
         }
         self.copy_up_to(&inode, changes.size.unwrap_or(u64::MAX))?;
         caller::resume()?;
-        let alone = (changes.mtime.is_some() || changes.size.is_some()).then(|| self.times.lock(node));
+        let mut time = (changes.mtime.is_some() || changes.size.is_some()).then(|| self.times.lock(node));
         if let Some(size) = changes.size {
             let data = self.data(&inode)?;
             rustix::fs::ftruncate(&data.fd, size)?;
@@ -109,8 +109,8 @@ impl Merged {
             self.on(&inode, &state, |dir, name| rustix::fs::utimensat(dir, name, &times, flags))?;
         }
         let stat = self.stat_of(&inode, &state)?;
-        if let (Some(_), Some(data)) = (&alone, &inode.handles().data) {
-            data.modified.set(super::data::modified(&stat));
+        if let Some(time) = &mut time {
+            time.is_known(inode.handles().data.as_ref(), &stat);
         }
         Ok(self.attr(&inode, &state, &stat))
     }
@@ -132,7 +132,9 @@ impl Merged {
         else {
             return Ok(None);
         };
-        if inode.handles().data.as_ref().is_some_and(|data| data.modified.is_other_than(timespec(*mtime))) {
+        // Without asking: see `times`.
+        let known = inode.handles().data.as_ref().and_then(|data| data.modified.get());
+        if known.is_some_and(|known| known.last_modification != timespec(*mtime)) {
             return Ok(None);
         }
         let state = inode.state();

@@ -53,7 +53,7 @@ impl Merged {
         inode.plain.store(!xattr::has_default_acl(&parent, upper.as_fd()), Ordering::Relaxed);
         if let Some(fd) = data {
             let data = Data::new(self.limit.counted(fd), true);
-            data.modified.set(super::data::modified(&stat));
+            data.modified.set(Some(super::times::modified(&stat)));
             inode.handles().data = Some(Arc::new(data));
             self.limit.holds(&inode);
         }

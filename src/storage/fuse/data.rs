@@ -4,11 +4,11 @@ use super::inode::Inode;
 use super::merged::Merged;
 use super::wire::{Answer, Caller, Space, Writer};
 use super::{caller, xattr};
-use rustix::fs::{FallocateFlags, Mode, SeekFrom, Stat, Timespec, Timestamps, UTIME_OMIT};
+use rustix::fs::{FallocateFlags, Mode, SeekFrom, Stat};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 impl Merged {
     pub(super) fn read_data(&self, node: u64, offset: u64, buffer: &mut [u8]) -> Answer<usize> {
@@ -40,29 +40,23 @@ impl Merged {
         let inode = self.inode(node)?;
         // Copied up before others have to wait; the data may be other ones after it.
         self.writable(&inode)?;
-        let _alone = self.times.lock(node);
+        if writer == Writer::Cache {
+            self.times.settle_but(node);
+        }
+        let mut times = self.times.lock(node);
         let data = self.writable(&inode)?;
         let file = data.fd.as_fd();
         match writer {
             Writer::Cache => {
-                // When that was written the kernel knows, and tells if it is not what it
-                // was told before: what a write of ours makes of it would be found after
-                // the next start.
-                let before = data
-                    .modified
-                    .take()
-                    .map_or_else(|| rustix::fs::fstat(file).map(|stat| modified(&stat)), Ok)?;
-                let written = write_as_before(&inode, file, offset, bytes, writer)?;
-                rustix::fs::futimens(file, &before)?;
-                data.modified.set(before);
-                Ok(written)
+                times.owe(&data)?;
+                write_as_before(&inode, file, offset, bytes, writer)
             }
             Writer::Privileged => {
-                data.modified.take();
+                times.forget(&data);
                 write_as_before(&inode, file, offset, bytes, writer)
             }
             Writer::Other(by) => {
-                data.modified.take();
+                times.forget(&data);
                 write_all(file, offset, bytes)?;
                 kill_privileges(file, by)?;
                 Ok(bytes.len())
@@ -79,7 +73,7 @@ impl Merged {
     ) -> Answer<()> {
         let inode = self.inode(node)?;
         let data = self.writable(&inode)?;
-        data.modified.take();
+        self.times.lock(node).forget(&data);
         caller::resume()?;
         rustix::fs::fallocate(&data.fd, FallocateFlags::from_bits_retain(mode), offset, length)?;
         if inode.set_id.load(Ordering::Relaxed) { kill_privileges(data.fd.as_fd(), by) } else { Ok(()) }
@@ -106,7 +100,7 @@ impl Merged {
         caller::resume()?;
         let inode = self.inode(to.0)?;
         let target = self.writable(&inode)?;
-        target.modified.take();
+        self.times.lock(to.0).forget(&target);
         let source = self.data(&self.inode(from.0)?)?;
         let (mut from, mut to) = (from.1, to.1);
         let length = usize::try_from(length).unwrap_or(usize::MAX);
@@ -206,29 +200,6 @@ fn write_as_before(
     write_all(file, offset, bytes)?;
     before.give(file)?;
     Ok(bytes.len())
-}
-
-/// The time of the last change as it is, for futimens(2); that of the last access
-/// stays.
-pub(super) fn modified(stat: &Stat) -> Timestamps {
-    Timestamps {
-        last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
-        last_modification: Timespec { tv_sec: stat.st_mtime, tv_nsec: stat.st_mtime_nsec as _ },
-    }
-}
-
-/// Who changes the time of a file's last change, or sets it back: one at a time.
-/// Sharded, so that files seldom meet.
-pub(super) struct Times([Mutex<()>; 256]);
-
-impl Times {
-    pub(super) fn new() -> Self {
-        Self([const { Mutex::new(()) }; 256])
-    }
-
-    pub(super) fn lock(&self, node: u64) -> MutexGuard<'_, ()> {
-        self.0[node as usize % 256].lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 fn write_all(file: BorrowedFd<'_>, offset: u64, bytes: &[u8]) -> Answer<usize> {

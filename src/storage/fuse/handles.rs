@@ -3,7 +3,7 @@
 
 use super::inode::{Inode, Layer};
 use super::listing::Listing;
-use rustix::fs::{Timespec, Timestamps};
+use rustix::fs::Timestamps;
 use std::collections::VecDeque;
 use std::ops::{Deref, DerefMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -61,18 +61,12 @@ pub(super) struct Data {
 pub(super) struct Modified(Mutex<Option<Timestamps>>);
 
 impl Modified {
-    pub(super) fn set(&self, times: Timestamps) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(times);
+    pub(super) fn set(&self, times: Option<Timestamps>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = times;
     }
 
-    pub(super) fn is_other_than(&self, time: Timespec) -> bool {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.as_ref().is_some_and(|known| known.last_modification != time)
-    }
-
-    /// It is not known any more.
-    pub(super) fn take(&self) -> Option<Timestamps> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    pub(super) fn get(&self) -> Option<Timestamps> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 

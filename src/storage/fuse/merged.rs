@@ -1,11 +1,11 @@
 //! The merged tree: what all its operations share.
 
 use super::aliases::Aliases;
-use super::data::Times;
 use super::handles::{Counted, Data, Limit, Parts};
 use super::inode::{Inode, Layer, State, UPPER};
 use super::owners::LowerOwners;
 use super::table::{Identity, Table};
+use super::times::Times;
 use super::wire::{Answer, Attr, ROOT};
 use super::work::Work;
 use super::{Layers, Options};

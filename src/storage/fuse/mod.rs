@@ -35,6 +35,7 @@ mod remove;
 mod rename;
 mod service;
 mod table;
+mod times;
 mod wire;
 mod work;
 mod xattr;

@@ -88,6 +88,10 @@ impl FileSystem for Merged {
         self.write_data(node, offset, data, writer)
     }
 
+    fn settle(&self) {
+        self.times.settle();
+    }
+
     fn list(&self, node: u64, offset: u64, sink: &mut dyn Sink) -> Answer<()> {
         self.list_entries(node, offset, sink)
     }

@@ -159,6 +159,9 @@ pub(crate) trait FileSystem: Send + Sync {
     /// The file that [`Self::read`] reads from.
     fn source(&self, node: u64) -> Answer<Arc<dyn AsFd + Send + Sync>>;
     fn write(&self, node: u64, offset: u64, data: &[u8], writer: Writer) -> Answer<usize>;
+    /// The calling thread does something else than to write what the kernel has
+    /// gathered, or nothing for a while.
+    fn settle(&self);
     fn list(&self, node: u64, offset: u64, sink: &mut dyn Sink) -> Answer<()>;
     fn sync(&self, node: u64, data_only: bool) -> Answer<()>;
     fn sync_all(&self) -> Answer<()>;

@@ -71,7 +71,9 @@ impl Worker<'_> {
     pub(super) fn run(self) {
         let mut voice = Voice::new(self.fs);
         while self.crew.rest() {
-            if !self.listen(&mut voice) {
+            let goes_on = self.listen(&mut voice);
+            self.fs.settle();
+            if !goes_on {
                 // Unmounted: so it is for the others.
                 self.crew.end();
             }
@@ -87,6 +89,7 @@ impl Worker<'_> {
         while let Some(mut stay) = self.crew.companion.rest() {
             let waited = waited_for_processor();
             let parting = self.accompany(&mut stay, &mut voice);
+            self.fs.settle();
             let why = match parting {
                 Parting::End => return self.crew.end(),
                 Parting::Left(why) => why,
@@ -108,6 +111,7 @@ impl Worker<'_> {
             let heard = match voice.ear.look(&self.device, &mut voice.buffer) {
                 Err(Errno::AGAIN) if self.crew.may_rest() => return true,
                 Err(Errno::AGAIN) => {
+                    self.fs.settle();
                     voice.ear.wait(&self.device, &mut voice.buffer).map(|length| (length, true))
                 }
                 heard => heard,
@@ -147,15 +151,18 @@ impl Worker<'_> {
             return Parting::Left(Farewell::Starved);
         }
         loop {
-            let length =
-                match voice.ear.wait_a_while(&self.device, &mut voice.buffer, || stay.follow(companion)) {
-                    Ok(length) => length,
-                    Err(Errno::AGAIN) if self.crew.is_left_by_companion() => {
-                        return Parting::Left(Farewell::Quiet);
-                    }
-                    Err(Errno::INTR | Errno::NOENT | Errno::AGAIN) => continue,
-                    Err(_) => return Parting::End,
-                };
+            let meanwhile = || {
+                stay.follow(companion);
+                self.fs.settle();
+            };
+            let length = match voice.ear.wait_a_while(&self.device, &mut voice.buffer, meanwhile) {
+                Ok(length) => length,
+                Err(Errno::AGAIN) if self.crew.is_left_by_companion() => {
+                    return Parting::Left(Farewell::Quiet);
+                }
+                Err(Errno::INTR | Errno::NOENT | Errno::AGAIN) => continue,
+                Err(_) => return Parting::End,
+            };
             self.crew.busy(self.number);
             let asked = self.serve(length, voice);
             if !self.crew.done(self.number) {
@@ -177,6 +184,9 @@ impl Worker<'_> {
             return Asked { client: 0, little: false };
         };
         reply.clear();
+        if header.opcode != opcode::WRITE {
+            self.fs.settle();
+        }
         let little = length <= LITTLE
             && (header.opcode != opcode::READ
                 || wanted(&mut Fields(fields.0)).is_ok_and(|wanted| wanted.size <= LITTLE));
