@@ -67,6 +67,16 @@ fn pasta_leads_out() {
     leads_out(PASTA, "pasta", "169.254.1.1");
 }
 
+#[test]
+fn pasta_answers_names_at_the_address_that_was_asked_for() {
+    let Some(sandbox) = sandbox(PASTA) else { return };
+    let script = "busybox=${guest%guest/rootfs/bin/guest}busybox/rootfs
+        run pasta:--dns-forward,198.51.100.7 resolve 198.51.100.7
+        \"$coracle\" run --rm --network pasta:--dns-forward,198.51.100.7 --rootfs \"$busybox:O\" grep -m1 nameserver /etc/resolv.conf";
+    let output = world(&sandbox, script).ok();
+    assert_eq!(output.lines(), ["192.0.2.53", "nameserver 198.51.100.7"], "{output}");
+}
+
 /// Segments as long as the interface's packets are too many for pasta's buffers:
 /// it sends a hundredth of what it could.
 #[test]

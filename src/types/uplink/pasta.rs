@@ -23,6 +23,20 @@ const WITH_VALUE: &[(&str, &str)] = &[
     ("-l", "--log-file"),
 ];
 
+/// The same for those that have one spelling, those of later versions among them.
+const LONG_WITH_VALUE: &[&str] = &[
+    "--dns-forward",
+    "--dns-host",
+    "--fqdn",
+    "--hostname",
+    "--log-size",
+    "--map-guest-addr",
+    "--map-host-loopback",
+    "--ns-mac-addr",
+    "--outbound-if4",
+    "--outbound-if6",
+];
+
 /// Options that say which namespace is served, and how pasta runs: not the user's.
 const OURS: &[&str] = &[
     "-f",
@@ -75,7 +89,8 @@ impl PastaOptions {
             if OURS.contains(&name) {
                 return Err(wrong("which namespace pasta serves, and how it runs, is coracle's to say"));
             }
-            expects_value = WITH_VALUE.iter().any(|(short, long)| word == short || word == long);
+            expects_value = WITH_VALUE.iter().any(|(short, long)| word == short || word == long)
+                || LONG_WITH_VALUE.contains(&word.as_str());
         }
         Ok(Self { words: words.to_vec() })
     }
@@ -135,6 +150,9 @@ mod tests {
         assert_eq!(options.values("--address"), ["10.1.0.7", "fd01::7"]);
         assert_eq!(options.values("--mtu"), ["1500"]);
         assert_eq!(options.values("--tcp-ns"), ["5432"]);
+        let options = parse(&["--dns-forward", "198.51.100.1", "--map-guest-addr=1.2.3.4"]).expect("valid");
+        assert_eq!(options.values("--dns-forward"), ["198.51.100.1"]);
+        assert_eq!(options.values("--map-guest-addr"), ["1.2.3.4"]);
         assert!(parse(&[]).expect("valid").words.is_empty());
     }
 
