@@ -117,6 +117,42 @@ pids_of() {
             $2 == uid || ($2 >= r[1] + 0 && $2 <= r[2] + 0) { print $1 }'
 }
 
+# tell_of_stalls FILE SECONDS: until it is killed. Where FILE has not grown for so
+# long, says what runs and where that waits in the kernel: a test that hangs would
+# only be missing otherwise.
+tell_of_stalls() {
+    local size=-1 now since=$SECONDS
+    while sleep 5 >/dev/null 2>&1; do
+        now=$(stat -c %s "$1" 2>/dev/null) || return 0
+        if [ "$now" != "$size" ]; then size=$now since=$SECONDS; fi
+        [ $((SECONDS - since)) -ge "$2" ] || continue
+        since=$SECONDS
+        say "no test has ended for $2 s; what runs, and what it waits for:"
+        what_waits >&2
+    done
+}
+
+# what_waits: every thread with its parent and state, what it waits for and, where that
+# may be read, the kernel's stack. Not by ps(1): to look at a process that hangs may hang.
+what_waits() {
+    local task status
+    for task in /proc/[0-9]*/task/[0-9]*; do
+        status=$(awk -F'\t' '$1 ~ /^(Name|State|PPid|Uid|Kthread):$/ { sub(/ .*/, "", $2); printf "%s ", $2 }' \
+            "$task/status" 2>/dev/null) || continue
+        # NAME STATE PARENT UID, and where the kernel says so, whether it is its own thread.
+        case " $status" in *" 2 0 " | *" 2 0 1 " | *" 0 0 1 ") continue ;; esac
+        printf '%s %s%s\n' "${task#/proc/}" "$status" "$(a_look cat "$task/wchan") $(a_look cat "$task/syscall")"
+        [ "$task" != "/proc/${task##*/}/task/${task##*/}" ] ||
+            a_look tr '\0' ' ' "${task%/task/*}/cmdline" | sed 's/^\(.\{,300\}\).*/    \1\n/'
+        case $status in *" D "*) a_look cat "$task/stack" | sed 's/^/    /' ;; esac
+    done
+}
+
+# a_look COMMAND... FILE: with FILE as its input where it may be read, for two seconds at most.
+a_look() {
+    timeout -s KILL 2 sh -c 'file=$1; shift; exec "$@" <"$file"' sh "${@:$#}" "${@:1:$#-1}" 2>/dev/null || true
+}
+
 # remove_user NAME: ends the user's processes one by one, then the user.
 remove_user() {
     local pid round
