@@ -23,6 +23,8 @@
  *                             it; prints how many of the writes a read afterwards did not see
  *   guest capable FILE        gives FILE a capability after a write that the kernel may not have passed on yet,
  *                             after one through a mapping, and then writes; prints after each whether it has one
+ *   guest execs DIR N         N times has a child look for files in DIR, write some and execute a program, which
+ *                             closes them; prints how many of those programs did what they should
  *   guest orphan              leaves a dead grandchild behind for pid 1 to reap
  */
 #define _GNU_SOURCE
@@ -674,6 +676,35 @@ static int capable(const char *path)
 	return 0;
 }
 
+static int execs(const char *directory, int count)
+{
+	char path[256], *words[] = { "guest", "exit", "7", NULL };
+	int round, i, fd, status, done = 0;
+
+	for (round = 0; round < count; round++) {
+		pid_t child = fork();
+
+		if (child == 0) {
+			for (i = 0; i < 64; i++) {
+				snprintf(path, sizeof(path), "%s/none-%d-%d", directory, round, i);
+				access(path, F_OK);
+			}
+			for (i = 0; i < 16; i++) {
+				snprintf(path, sizeof(path), "%s/file-%d", directory, i);
+				fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+				if (fd < 0 || write(fd, path, sizeof(path)) != sizeof(path))
+					_exit(1);
+			}
+			execv("/proc/self/exe", words);
+			_exit(2);
+		}
+		if (waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 7)
+			done++;
+	}
+	printf("%d\n", done);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	const char *command = argc > 1 ? argv[1] : "report";
@@ -732,6 +763,8 @@ int main(int argc, char **argv)
 		return direct(argv[2], atoi(argv[3]));
 	if (!strcmp(command, "capable") && argc > 2)
 		return capable(argv[2]);
+	if (!strcmp(command, "execs") && argc > 3)
+		return execs(argv[2], atoi(argv[3]));
 	if (!strcmp(command, "orphan"))
 		return orphan();
 	fprintf(stderr, "guest: what is %s?\n", command);

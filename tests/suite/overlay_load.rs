@@ -264,3 +264,13 @@ fn a_client_is_served_while_every_processor_is_wanted() {
         assert!(matches!(policies, [others, "1 5"] if others.ends_with(" 0")), "{output}");
     }
 }
+
+/// While a process is in execve(2) nobody may look at it, and it closes its files
+/// there: who answers on its processor must not wait for it.
+#[test]
+fn a_client_that_executes_a_program_is_answered() {
+    let Some(sandbox) = sandbox(&[Fuse, Image("guest")]) else { return };
+    let words = ["--storage-driver", "fuse", "run", "--rm", "--network", "none", "guest", "execs", "/"];
+    let output = sandbox.coracle([&words[..], &["200"]].concat()).ok();
+    assert_eq!(output.text(), "200", "programs that ended well");
+}

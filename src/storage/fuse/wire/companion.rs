@@ -110,14 +110,15 @@ impl Companion {
         self.allowed.is_some()
     }
 
-    /// Asks it to listen to this client; false if it does not: it is not there or
-    /// stays away, or it cannot be seen where the client runs (proc(5), `hidepid`).
-    pub(super) fn summon(&self, client: u32) -> bool {
+    /// Asks it to listen to this client, who runs on this processor; false if it does
+    /// not: it is not there or stays away, or it cannot be seen where the client runs
+    /// (proc(5), `hidepid`).
+    pub(super) fn summon(&self, client: u32, processor: Option<usize>) -> bool {
         let Some(allowed) = &self.allowed else { return false };
         if self.is_away() || !self.ready.load(Ordering::Acquire) {
             return false;
         }
-        let processor = processor_of(client).unwrap_or(CpuSet::MAX_CPU);
+        let processor = processor.unwrap_or(CpuSet::MAX_CPU);
         if processor >= CpuSet::MAX_CPU || !allowed.is_set(processor) {
             self.stay_away(Farewell::Starved);
             return false;
@@ -158,6 +159,11 @@ impl Companion {
     pub(super) fn end(&self) {
         self.call.lock().unwrap_or_else(PoisonError::into_inner).over = true;
         self.called.notify_all();
+    }
+
+    #[cfg(test)]
+    pub(super) fn be_called(&self) {
+        self.present.store(true, Ordering::Release);
     }
 
     /// It listens no more.
@@ -202,6 +208,11 @@ impl Companion {
     /// Another listens beside it from now on; true for the first one.
     pub(super) fn relieve(&self) -> bool {
         self.is_present() && !self.relieved.swap(true, Ordering::AcqRel)
+    }
+
+    /// Whether that is so, and it does not know yet.
+    pub(super) fn is_relieved(&self) -> bool {
+        self.is_present() && self.relieved.load(Ordering::Acquire)
     }
 
     /// Whether that was so since it was asked last.
@@ -270,7 +281,8 @@ impl Stay {
     }
 
     /// Nothing is asked just now, which mostly means that the client was woken on
-    /// another processor: then it goes there.
+    /// another processor: then it goes there. It may have to wait for the client, and
+    /// that for an answer: see [`processor_of`].
     pub(super) fn follow(&mut self, companion: &Companion) {
         if let Some(processor) = processor_of(self.client)
             && processor != self.processor
@@ -298,8 +310,11 @@ impl Stay {
     }
 }
 
-/// The processor on which a thread ran last: field 39 of proc_pid_stat(5).
-fn processor_of(thread: u32) -> Option<usize> {
+/// The processor on which a thread ran last: field 39 of proc_pid_stat(5). While that
+/// thread is in execve(2) this waits (`exec_update_lock` in kernel/fork.c, since
+/// Linux 6.18 here too); and there it may close files of this file system, and wait
+/// for its answers. So who asks for it must have somebody to answer in its place.
+pub(super) fn processor_of(thread: u32) -> Option<usize> {
     Stat::of(thread)?.number(39)
 }
 
@@ -347,20 +362,21 @@ mod tests {
         let companion = Companion { allowed: sched_getaffinity(None).ok(), ..Companion::new() };
         let away = || companion.away.load(Ordering::Relaxed);
         let me = rustix::thread::gettid().as_raw_nonzero().get() as u32;
-        assert!(!companion.summon(me), "its thread is not there yet");
+        let summon = || companion.summon(me, processor_of(me));
+        assert!(!summon(), "its thread is not there yet");
         companion.ready.store(true, Ordering::Release);
-        assert!(companion.summon(me));
-        assert!(!companion.summon(me), "it is with somebody");
+        assert!(summon());
+        assert!(!summon(), "it is with somebody");
         let stay = companion.rest().expect("a client");
         assert_eq!(stay.client, me);
         companion.leaves(&stay, Farewell::Starved);
         let first = away();
-        assert!(!companion.summon(me), "it is away");
+        assert!(!summon(), "it is away");
         companion.leaves(&stay, Farewell::Starved);
         assert!(away() >= first + 50);
         let long = Stay { served: LONG_STAY, ..stay };
         companion.leaves(&long, Farewell::Quiet);
-        assert!(companion.summon(me), "all is well again");
+        assert!(summon(), "all is well again");
         companion.end();
         assert!(companion.rest().is_none());
     }

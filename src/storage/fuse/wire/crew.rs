@@ -5,7 +5,7 @@
 //! another when more than one request is there at once; and when it is kept by
 //! one (a disk, a network file system), the watch calls another in its place.
 
-use super::companion::Companion;
+use super::companion::{Companion, processor_of};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -73,8 +73,12 @@ impl Crew {
         !rest.over
     }
 
-    /// A listener that hears nothing may rest if there are others.
+    /// A listener that hears nothing may rest if there are others, and not only the
+    /// companion without a processor.
     pub(super) fn may_rest(&self) -> bool {
+        if self.companion.is_relieved() {
+            return false;
+        }
         let fewer = |count: usize| if count > 1 { Some(count - 1) } else { None };
         self.listeners.fetch_update(Ordering::AcqRel, Ordering::Acquire, fewer).is_ok()
     }
@@ -106,12 +110,26 @@ impl Crew {
         }
     }
 
-    /// The only listener has the companion listen to a client in its place; false
-    /// where it does not, or there are more.
-    pub(super) fn hands_over(&self, client: u32) -> bool {
-        self.listeners.load(Ordering::Acquire) == 1
-            && self.companion.has_room()
-            && self.companion.summon(client)
+    /// Has the member do something between two requests that may keep it; true if it
+    /// listens on, as for [`Self::done`].
+    pub(super) fn meanwhile(&self, member: usize, work: impl FnOnce()) -> bool {
+        self.busy(member);
+        work();
+        self.done(member)
+    }
+
+    /// Has the companion listen to a client in the place of this member, the only
+    /// listener; false where it does not, or there are more.
+    pub(super) fn hands_over(&self, member: usize, client: u32) -> bool {
+        if self.listeners.load(Ordering::Acquire) != 1 || !self.companion.has_room() {
+            return false;
+        }
+        let mut processor = None;
+        if !self.meanwhile(member, || processor = processor_of(client)) {
+            // Somebody else listens in its place already.
+            return true;
+        }
+        self.companion.summon(client, processor)
     }
 
     /// Has another listen in the place of the companion; false where all are busy.
@@ -255,6 +273,45 @@ mod tests {
         });
     }
 
+    /// It looks where its client is, who waits for an answer: execve(2) keeps others
+    /// from looking at a process while it closes files.
+    #[test]
+    fn a_companion_that_is_kept_between_two_requests_is_replaced() {
+        let crew = Crew::new(2);
+        assert!(crew.rest());
+        let me = rustix::thread::gettid().as_raw_nonzero().get() as u32;
+        std::thread::scope(|scope| {
+            let watch = scope.spawn(|| crew.watch(|| true));
+            let companion = scope.spawn(|| {
+                let stay = crew.companion.rest().expect("a client");
+                let second = scope.spawn(|| crew.rest());
+                let listens = crew.meanwhile(2, || assert!(second.join().expect("thread"), "called"));
+                crew.companion.leaves(&stay, Farewell::NoUse);
+                listens
+            });
+            while !crew.companion.summon(me, processor_of(me)) {
+                std::thread::yield_now();
+            }
+            assert!(!companion.join().expect("thread"), "somebody listens in its place");
+            crew.end();
+            watch.join().expect("thread");
+        });
+    }
+
+    /// The one that relieves the companion goes on until that has a processor again.
+    #[test]
+    fn who_relieves_the_companion_does_not_rest_before_it_is_back() {
+        let crew = Crew::new(2);
+        assert!(crew.rest());
+        crew.call();
+        crew.companion.be_called();
+        assert!(crew.companion.relieve() && !crew.companion.relieve());
+        crew.listeners.store(2, Ordering::Release);
+        assert!(!crew.may_rest());
+        assert!(crew.companion.was_relieved());
+        assert!(crew.may_rest());
+    }
+
     /// /dev/fuse as far as the crew sees it, with clients who never give up.
     #[derive(Default)]
     struct Device {
@@ -336,7 +393,9 @@ mod tests {
                     }
                     // Far more often than it happens.
                     let me = rustix::thread::gettid().as_raw_nonzero().get() as u32;
-                    if crew.listeners.load(Ordering::Acquire) == 1 && crew.companion.summon(me) {
+                    if crew.listeners.load(Ordering::Acquire) == 1
+                        && crew.companion.summon(me, processor_of(me))
+                    {
                         break;
                     }
                 }

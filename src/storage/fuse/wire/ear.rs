@@ -45,7 +45,7 @@ impl Ear {
     }
 
     /// The next request, if it comes before its client seems to ask no more.
-    /// `meanwhile` is done if it is not there yet.
+    /// `meanwhile` is done if it is not there yet, and says whether to wait for it.
     ///
     /// # Errors
     /// EAGAIN where none came; else as read(2) on /dev/fuse.
@@ -53,12 +53,14 @@ impl Ear {
         &mut self,
         device: &OwnedFd,
         buffer: &mut [u8],
-        meanwhile: impl FnOnce(),
+        meanwhile: impl FnOnce() -> bool,
     ) -> Result<usize, Errno> {
         self.set(device, true)?;
         match rustix::io::read(device, &mut *buffer) {
             Err(Errno::AGAIN) => {
-                meanwhile();
+                if !meanwhile() {
+                    return Err(Errno::AGAIN);
+                }
                 poll(&mut [PollFd::new(device, PollFlags::IN)], Some(&LULL))?;
                 rustix::io::read(device, buffer)
             }

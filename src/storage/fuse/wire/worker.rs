@@ -111,7 +111,9 @@ impl Worker<'_> {
             let heard = match voice.ear.look(&self.device, &mut voice.buffer) {
                 Err(Errno::AGAIN) if self.crew.may_rest() => return true,
                 Err(Errno::AGAIN) => {
-                    self.fs.settle();
+                    if !self.crew.meanwhile(self.number, || self.fs.settle()) {
+                        return true;
+                    }
                     voice.ear.wait(&self.device, &mut voice.buffer).map(|length| (length, true))
                 }
                 heard => heard,
@@ -136,7 +138,7 @@ impl Worker<'_> {
             }
             // Two who look out for one client's requests never rest by themselves.
             if streak.note(asked.client, asked.little, alone)
-                && (self.crew.may_rest() || self.crew.hands_over(asked.client))
+                && (self.crew.may_rest() || self.crew.hands_over(self.number, asked.client))
             {
                 return true;
             }
@@ -151,12 +153,17 @@ impl Worker<'_> {
             return Parting::Left(Farewell::Starved);
         }
         loop {
+            let mut listens = true;
             let meanwhile = || {
-                stay.follow(companion);
-                self.fs.settle();
+                listens = self.crew.meanwhile(self.number, || {
+                    stay.follow(companion);
+                    self.fs.settle();
+                });
+                listens
             };
             let length = match voice.ear.wait_a_while(&self.device, &mut voice.buffer, meanwhile) {
                 Ok(length) => length,
+                Err(_) if !listens => return Parting::Replaced,
                 Err(Errno::AGAIN) if self.crew.is_left_by_companion() => {
                     return Parting::Left(Farewell::Quiet);
                 }
@@ -165,13 +172,14 @@ impl Worker<'_> {
             };
             self.crew.busy(self.number);
             let asked = self.serve(length, voice);
+            let stays = stay.goes_on(companion, asked.client, asked.little);
             if !self.crew.done(self.number) {
                 return Parting::Replaced;
             }
             if companion.was_relieved() && self.crew.may_rest() {
                 return Parting::Replaced;
             }
-            if !stay.goes_on(companion, asked.client, asked.little) && self.crew.is_left_by_companion() {
+            if !stays && self.crew.is_left_by_companion() {
                 return Parting::Left(Farewell::NoUse);
             }
         }
