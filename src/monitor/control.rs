@@ -55,6 +55,8 @@ pub(super) struct Control {
     restart_asked: Cell<bool>,
     stop: Notify,
     restarts: Cell<u32>,
+    /// The present run was sent SIGKILL.
+    killed: watch::Sender<bool>,
     /// Whether a run is on; the end of all runs.
     run: watch::Sender<bool>,
     end: watch::Sender<Option<Exit>>,
@@ -78,6 +80,7 @@ pub(super) fn listen(directory: &Path) -> Result<Control> {
         restart_asked: Cell::new(false),
         stop: Notify::new(),
         restarts: Cell::new(0),
+        killed: watch::Sender::new(false),
         run: watch::Sender::new(false),
         end: watch::Sender::new(None),
         waiting: Cell::new(0),
@@ -97,6 +100,7 @@ impl Control {
     }
 
     pub(super) fn set_running(&self, pidfd: Option<OwnedFd>) {
+        self.killed.send_replace(false);
         self.run.send_replace(pidfd.is_some());
         *self.running.borrow_mut() = pidfd;
     }
@@ -153,6 +157,9 @@ impl Control {
     pub(super) fn signal(&self, number: i32) -> Result<()> {
         let running = self.running.borrow();
         let pidfd = running.as_ref().ok_or_else(|| Error::conflict("the container is not running"))?;
+        if number == libc::SIGKILL {
+            self.killed.send_replace(true);
+        }
         let signal = Signal::from_named_raw(number);
         let sent = match signal {
             Some(signal) => rustix::process::pidfd_send_signal(pidfd, signal).map_err(std::io::Error::from),
@@ -205,6 +212,14 @@ impl Control {
             if end.changed().await.is_err() {
                 std::future::pending::<()>().await;
             }
+        }
+    }
+
+    /// Returns when the present run was sent SIGKILL.
+    pub(super) async fn killed(&self) {
+        let mut killed = self.killed.subscribe();
+        if killed.wait_for(|killed| *killed).await.is_err() {
+            std::future::pending::<()>().await;
         }
     }
 

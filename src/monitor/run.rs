@@ -254,7 +254,14 @@ async fn wait_for_exit(run: &Run<'_>, mut uplink: Option<Uplink>, mut orphans: O
     tokio::pin!(deadline);
     let settling = tokio::time::sleep(SETTLE);
     tokio::pin!(settling);
-    let (mut expired, mut settled, mut faulty) = (false, false, false);
+    // What it has asked of a server that answers no more keeps it from ending.
+    let stuck = async {
+        run.container.control.killed().await;
+        overlay::end_stuck(run.servers).await;
+    };
+    tokio::pin!(stuck);
+    let (mut expired, mut settled, mut faulty, mut rid_of_stuck) =
+        (false, false, false, run.servers.is_empty());
     loop {
         let helper = uplink.as_ref().and_then(Uplink::pid);
         let child = async {
@@ -278,13 +285,14 @@ async fn wait_for_exit(run: &Run<'_>, mut uplink: Option<Uplink>, mut orphans: O
             }
             () = &mut deadline, if timeout != 0 && !expired => {
                 expired = true;
-                rustix::process::pidfd_send_signal(pidfd, Signal::KILL).or_ignore();
+                run.container.control.signal(libc::SIGKILL).or_ignore();
             }
             // Its files are gone, and what waits for them gets an error.
             () = overlay::any_fails(run.servers), if !faulty => {
                 faulty = true;
                 rustix::process::pidfd_send_signal(pidfd, Signal::KILL).or_ignore();
             }
+            () = &mut stuck, if !rid_of_stuck => rid_of_stuck = true,
             news = news => note::uplink(run.container, name, &news),
             _ = child => {
                 let own = [Some(run.pid), helper].into_iter().flatten();

@@ -218,6 +218,18 @@ fn flags_of_files_are_set() {
     assert_eq!(output.lines(), expected, "{output}");
 }
 
+/// chown(2) that changes nobody, as `chown :` does it, changes the time of the status.
+#[test]
+fn a_chown_to_nobody_is_a_change() {
+    let Some(sandbox) = sandbox(&[Fuse]) else { return };
+    let script = r#"mkdir low upper work m; mkdir low/folder; mkfifo low/fifo; ln -s x low/link; : >low/file
+        serve lowerdir=low,upperdir=upper,workdir=work m; mkdir m/new
+        for name in folder fifo link file new; do
+            before=$(stat -c %z m/$name); chown -h : m/$name; [ "$before" = "$(stat -c %z m/$name)" ] || echo $name
+        done; umount m; wait $pid"#;
+    assert_eq!(session(&sandbox, "nobody", script).ok().lines(), ["folder", "fifo", "link", "file", "new"]);
+}
+
 /// As on other file systems since Linux 6.2, where the file is not executable by
 /// its group: case 683 of xfstests.
 #[test]
@@ -273,4 +285,30 @@ fn a_client_that_executes_a_program_is_answered() {
     let words = ["--storage-driver", "fuse", "run", "--rm", "--network", "none", "guest", "execs", "/"];
     let output = sandbox.coracle([&words[..], &["200"]].concat()).ok();
     assert_eq!(output.text(), "200", "programs that ended well");
+}
+
+/// What a server has heard and does not answer keeps a process from ending, even by
+/// SIGKILL. Here it is stopped after it has heard, for which a server below keeps it.
+#[test]
+fn a_container_whose_server_does_not_answer_can_be_ended() {
+    let Some(sandbox) = sandbox(&[Fuse, SubIds, Need::Program("pgrep")]) else { return };
+    let images = std::env::var_os("CORACLE_TEST_IMAGES").expect("contrib/test sets it");
+    let busybox = std::path::Path::new(&images).join("busybox/rootfs");
+    let script = format!(
+        r#"mkdir slow upper work
+        serve lowerdir={},upperdir=upper,workdir=work slow
+        "$c" --storage-driver fuse run -d --name c --network none --rootfs "$PWD/slow:O" \
+            sh -c 'mkfifo /f; trap "[ -e /none ]" USR1; echo ready; while :; do read -t 1 _ <>/f; done' >/dev/null
+        until "$c" logs c | grep -q ready; do :; done
+        init=$("$c" inspect --format '{{{{.State.Pid}}}}' c); kill -STOP $pid; "$c" kill -s USR1 c >/dev/null
+        until grep -q request_wait "/proc/$init/wchan"; do :; done
+        kill -STOP $(pgrep -P $(sed -n 's/^PPid:.//p' "/proc/$init/status") -f -- --overlay); kill -CONT $pid
+        "$c" kill c >/dev/null; "$c" wait c; "$c" inspect --format '{{{{.State.Error}}}}' c; "$c" rm c
+        umount slow; wait $pid; ls upper"#,
+        busybox.display()
+    );
+    let output = session(&sandbox, "stuck", &script).ok();
+    let lines = output.lines();
+    assert_eq!((lines[0], lines[2], lines.len()), ("137", "c", 3), "{output}");
+    assert!(lines[1].contains("FUSE overlay's server did not answer"), "{output}");
 }

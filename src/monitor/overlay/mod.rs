@@ -3,8 +3,10 @@
 //! kernel refuses, or cannot show files with other owners, FUSE does it.
 
 mod server;
+mod stuck;
 
 pub(crate) use server::{ROLE, Server, main};
+pub(super) use stuck::end_stuck;
 
 use crate::error::{Context, Error, Result, Trouble};
 use crate::storage::fuse::{Layers, LowerOwners, Options};

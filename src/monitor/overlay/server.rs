@@ -16,9 +16,9 @@ use crate::sys::process;
 use crate::sys::{namespace, socket};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::mount::MountPropagationFlags;
-use rustix::process::{WaitId, WaitIdOptions};
+use rustix::process::{Signal, WaitId, WaitIdOptions};
 use serde::{Deserialize, Serialize};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
@@ -51,6 +51,8 @@ pub(crate) struct Server {
     said: OwnedFd,
     /// How it ended, once that was asked.
     end: RefCell<Option<Result<(), String>>>,
+    /// It was ended from here, as it did not answer.
+    given_up: Cell<bool>,
 }
 
 /// Mounts an overlay; the detached mount, and who serves it.
@@ -92,7 +94,10 @@ fn hand_over(
 /// Executes coracle again as a server; our end of its socket.
 fn spawn() -> Result<(Channel<Order, ()>, Server)> {
     let Child { pid, pidfd, socket, said } = role::spawn(ROLE, "start the overlay's server", stand_apart)?;
-    Ok((Channel::new(socket), Server { pid, pidfd, said, end: RefCell::default() }))
+    Ok((
+        Channel::new(socket),
+        Server { pid, pidfd, said, end: RefCell::default(), given_up: Cell::new(false) },
+    ))
 }
 
 fn stand_apart() -> Result<()> {
@@ -110,6 +115,12 @@ fn stand_apart() -> Result<()> {
 impl Server {
     pub(crate) fn pid(&self) -> u32 {
         self.pid
+    }
+
+    /// Ends it, as it answers no more.
+    pub(super) fn give_up(&self) {
+        self.given_up.set(true);
+        rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL).or_ignore();
     }
 
     /// Returns when it has ended. It may be dropped and called anew.
@@ -149,6 +160,9 @@ impl Server {
         let how = match status.map(|status| status.map(|s| (s.exit_status(), s.terminating_signal()))) {
             Ok(Some((Some(0), _))) => return Ok(()),
             Ok(Some((Some(code), _))) => format!("ended with exit code {code}"),
+            Ok(Some((None, Some(_)))) if self.given_up.get() => {
+                "did not answer the container, which could not end for that, and was killed".into()
+            }
             Ok(Some((None, Some(signal)))) => format!("was killed by signal {signal}"),
             // Reaped by another: it had no parent's care to begin with.
             _ => return Ok(()),

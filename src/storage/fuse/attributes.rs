@@ -77,7 +77,9 @@ impl Merged {
             }
         }
         let state = inode.state();
-        if changes.uid.is_some() || changes.gid.is_some() {
+        // chown(2) to nobody changes the time of the status, and is all that asks for nothing.
+        let nothing = Changes { kill_privileges: false, ..*changes } == Changes::default();
+        if changes.uid.is_some() || changes.gid.is_some() || nothing {
             let (uid, gid) = (changes.uid.map(Uid::from_raw), changes.gid.map(Gid::from_raw));
             let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH;
             self.on(&inode, &state, |dir, name| rustix::fs::chownat(dir, name, uid, gid, flags))?;

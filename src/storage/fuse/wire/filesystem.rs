@@ -45,7 +45,7 @@ pub(crate) struct Entry {
 }
 
 /// What chmod(2), chown(2), truncate(2) and utimensat(2) change.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Changes {
     pub(crate) mode: Option<u32>,
     pub(crate) uid: Option<u32>,
