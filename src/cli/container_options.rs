@@ -83,6 +83,12 @@ pub(crate) struct ContainerOptions {
     /// Read variables from a file
     #[arg(long, value_name = "FILE")]
     pub(crate) env_file: Vec<String>,
+    /// Set the variables of the host that the image does not set
+    #[arg(long)]
+    pub(crate) env_host: bool,
+    /// Set a variable from the image's: PATH=$PATH:/opt/bin
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) env_merge: Vec<String>,
     /// Note ports that the container listens on
     #[arg(long, value_name = "PORT[/PROTOCOL]")]
     pub(crate) expose: Vec<String>,
@@ -103,6 +109,12 @@ pub(crate) struct ContainerOptions {
     /// Set the host name
     #[arg(long, short = 'h', value_name = "NAME")]
     pub(crate) hostname: Option<String>,
+    /// Set the host's http_proxy, https_proxy, ftp_proxy and no_proxy (true)
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub(crate) http_proxy: Option<String>,
+    /// Make the image's volumes anonymous ones (bind, anonymous), tmpfs or none (ignore)
+    #[arg(long, value_name = "MODE")]
+    pub(crate) image_volume: Option<String>,
     /// Run an init that forwards signals and reaps processes
     #[arg(long)]
     pub(crate) init: bool,

@@ -65,6 +65,7 @@ impl Engine {
                 if !path.is_dir() {
                     return Err(Error::invalid(format!("--rootfs {}: not a directory", path.display())));
                 }
+                merge::merge_environment(config, &[])?;
                 RecordedRoot::Directory { path, overlay: *overlay }
             }
             RootSource::Nothing => RecordedRoot::Nothing,

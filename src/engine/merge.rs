@@ -2,8 +2,9 @@
 
 use crate::error::Result;
 use crate::image::config::ImageConfig;
-use crate::types::container::ContainerConfig;
+use crate::types::container::{ContainerConfig, ImageVolumes};
 use crate::types::env::key_of;
+use crate::types::expand::expand;
 use crate::types::mount::{MountOptions, MountSource, MountSpec, clean_target};
 
 /// Fills what the user left open with the image's values.
@@ -16,14 +17,7 @@ pub(super) fn merge(config: &mut ContainerConfig, image: &ImageConfig) -> Result
             config.cmd = run.cmd.clone().unwrap_or_default();
         }
     }
-    let asked = std::mem::take(&mut config.env);
-    let kept = run.env.iter().filter(|entry| {
-        let key = key_of(entry);
-        !config.unset_env_all && !config.unset_env.iter().any(|unset| unset == key)
-    });
-    config.env =
-        kept.filter(|entry| !asked.iter().any(|other| key_of(other) == key_of(entry))).cloned().collect();
-    config.env.extend(asked);
+    merge_environment(config, &run.env)?;
     if config.workdir.is_none() && !run.working_dir.is_empty() {
         config.workdir = Some(clean_target(&absolute(&run.working_dir))?);
     }
@@ -47,15 +41,46 @@ pub(super) fn merge(config: &mut ContainerConfig, image: &ImageConfig) -> Result
     for volume in &run.volumes {
         // CVE-2022-23648: never above the root.
         let target = clean_target(&absolute(volume))?;
+        let source = match config.image_volumes {
+            ImageVolumes::Anonymous => MountSource::Anonymous,
+            ImageVolumes::Tmpfs => MountSource::Tmpfs { size: None, mode: None },
+            ImageVolumes::Ignored => continue,
+        };
         if config.mounts.iter().all(|mount| mount.target != target) {
-            config.mounts.push(MountSpec {
-                source: MountSource::Anonymous,
-                target,
-                options: MountOptions::default(),
-            });
+            config.mounts.push(MountSpec { source, target, options: MountOptions::default() });
         }
     }
     Ok(())
+}
+
+/// The image's variables between those that they go before and those that go before
+/// them; without an image there are none.
+pub(super) fn merge_environment(config: &mut ContainerConfig, image: &[String]) -> Result<()> {
+    let mut merged: Vec<String> = Vec::new();
+    for entry in std::mem::take(&mut config.env_below).iter().chain(image) {
+        set(&mut merged, entry.clone());
+    }
+    for text in std::mem::take(&mut config.env_merge) {
+        let value_of = |name: &str| {
+            merged.iter().find_map(|entry| entry.strip_prefix(name)?.strip_prefix('=').map(str::to_owned))
+        };
+        let entry = expand(&text, &value_of).map_err(|error| error.context("--env-merge"))?;
+        set(&mut merged, entry);
+    }
+    merged.retain(|entry| {
+        !config.unset_env_all && !config.unset_env.iter().any(|unset| unset == key_of(entry))
+    });
+    for entry in std::mem::take(&mut config.env) {
+        set(&mut merged, entry);
+    }
+    config.env = merged;
+    Ok(())
+}
+
+/// In the place of the entry with this name, at the end.
+fn set(environment: &mut Vec<String>, entry: String) {
+    environment.retain(|other| key_of(other) != key_of(&entry));
+    environment.push(entry);
 }
 
 /// Images may say `app` for `/app`.

@@ -66,6 +66,15 @@ pub(crate) enum PullPolicy {
     Newer,
 }
 
+/// What becomes of the volumes that an image names: `--image-volume`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum ImageVolumes {
+    #[default]
+    Anonymous,
+    Tmpfs,
+    Ignored,
+}
+
 /// What was asked for, as flags say it. `None` and empty mean "the image's" in
 /// a request; in a record the image's values have been merged in.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,9 +86,18 @@ pub(crate) struct ContainerConfig {
     pub(crate) cmd: Vec<String>,
     /// `KEY=VALUE`; later ones win. (`-e KEY` and `--env-file` are resolved by the front end.)
     pub(crate) env: Vec<String>,
+    /// What the image's variables go before: `--env-host`, `--http-proxy`. Part of `env` in a record.
+    #[serde(skip)]
+    pub(crate) env_below: Vec<String>,
+    /// `KEY=VALUE` with the image's variables in the value: `--env-merge`. Part of `env` in a record.
+    #[serde(skip)]
+    pub(crate) env_merge: Vec<String>,
     /// `--unsetenv`, `--unsetenv-all`
     pub(crate) unset_env: Vec<String>,
     pub(crate) unset_env_all: bool,
+    /// Among `mounts` in a record.
+    #[serde(skip)]
+    pub(crate) image_volumes: ImageVolumes,
     pub(crate) workdir: Option<String>,
     /// `name|uid[:group|gid]`, as written.
     pub(crate) user: Option<String>,

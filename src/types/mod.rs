@@ -11,6 +11,7 @@ pub(crate) mod endpoint_options;
 pub(crate) mod env;
 pub(crate) mod event;
 pub(crate) mod exec;
+pub(crate) mod expand;
 pub(crate) mod filter;
 pub(crate) mod health;
 pub(crate) mod id;

@@ -159,6 +159,25 @@ fn an_image_s_volumes_are_anonymous_and_go_with_rm_v() {
 }
 
 #[test]
+fn an_image_s_volumes_are_in_memory_or_none_where_that_is_asked_for() {
+    let Some(sandbox) = sandbox(&[Image("busybox"), Image("guest")]) else { return };
+    ImageBuilder::with_programs()
+        .layer(Layer::new().dir("data").file("data/seed", b"seed"))
+        .config("Volumes", json!({ "/data": {} }))
+        .load(&sandbox, "volumes");
+    let mounted = |mode: &str| {
+        let script = "grep ' /data ' /proc/mounts | cut -d ' ' -f 3; ls /data";
+        let output = sandbox.run(&["--image-volume", mode, "volumes", "sh", "-c", script]).ok();
+        output.lines().join(" ")
+    };
+    assert_eq!(mounted("tmpfs"), "tmpfs");
+    assert_eq!(mounted("ignore"), "seed");
+    assert!(mounted("bind").ends_with(" seed"));
+    assert_eq!(sandbox.ok(["volume", "ls", "-q"]), "");
+    sandbox.run(&["--image-volume", "some", "volumes", "true"]).refused(&["--image-volume", "ignore"]);
+}
+
+#[test]
 fn volumes_from_takes_another_container_s() {
     let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
     let folder = sandbox.folder("shared");

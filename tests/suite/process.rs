@@ -45,6 +45,32 @@ fn the_environment_is_the_image_s_and_what_was_asked_for() {
 }
 
 #[test]
+fn the_host_s_environment_goes_below_the_image_s_where_that_is_asked_for() {
+    let Some(mut sandbox) = sandbox(&[Image("guest")]) else { return };
+    for (name, value) in [("EDITOR", "ed"), ("A", "host's"), ("https_proxy", "http://10.0.0.1:3128")] {
+        sandbox.set(name, value);
+    }
+    let report = sandbox.report(&[]);
+    assert_eq!(report.env("https_proxy"), Some("http://10.0.0.1:3128"));
+    assert_eq!((report.env("EDITOR"), report.env("A")), (None, None));
+    assert_eq!(sandbox.report(&["--http-proxy=false"]).env("https_proxy"), None);
+    assert_eq!(sandbox.report(&["--unsetenv", "https_proxy"]).env("https_proxy"), None);
+    let merge = ["--env-merge", "PATH=$PATH:/opt/bin", "--env-merge", "B=${NONE:-none}"];
+    let report = sandbox.report(&[&["--env-host", "-e", "A=flag"], &merge[..]].concat());
+    assert_eq!(report.env("PATH"), Some("/bin:/opt/bin"), "the image's");
+    assert_eq!((report.env("EDITOR"), report.env("A")), (Some("ed"), Some("flag")));
+    assert_eq!(report.env("B"), Some("none"));
+    assert_ne!(
+        report.env("HOME"),
+        sandbox
+            .command("true")
+            .get_envs()
+            .find_map(|(key, value)| { if key == "HOME" { value?.to_str() } else { None } })
+    );
+    sandbox.run(&["--env-merge", "A=${B", "guest", "report"]).refused(&["--env-merge", "${NAME}"]);
+}
+
+#[test]
 fn a_terminal_brings_term() {
     let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
     assert_eq!(sandbox.run(&["-t", "busybox", "sh", "-c", "echo $TERM"]).ok().text(), "xterm");

@@ -11,7 +11,9 @@ use crate::cli::pull::PlatformWords;
 use crate::error::{Context, Error, Result};
 use crate::types::boolean;
 use crate::types::cgroup::{CgroupnsMode, CgroupsMode};
-use crate::types::container::{ContainerConfig, CreateRequest, DeviceSpec, PidFiles, RootSource};
+use crate::types::container::{
+    ContainerConfig, CreateRequest, DeviceSpec, ImageVolumes, PidFiles, RootSource,
+};
 use crate::types::env::{Environment, MAX_FILE, parse_label, parse_label_file};
 use crate::types::id::check_name;
 use crate::types::mount::{MountSpec, check_duplicates, clean_path, parse_mount, parse_tmpfs, parse_volume};
@@ -23,6 +25,12 @@ use crate::types::status::RestartPolicy;
 use crate::types::user::UserSpec;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+
+/// Variables that name proxies, in either case.
+const PROXIES: [&str; 4] = ["http_proxy", "https_proxy", "ftp_proxy", "no_proxy"];
+
+/// What says something of the process that has it, and nothing of a container.
+const HOSTS_OWN: [&str; 6] = ["HOME", "HOSTNAME", "OLDPWD", "PWD", "SHLVL", "_"];
 
 /// What flags may refer to of the process that parses them.
 #[derive(Clone, Debug, Default)]
@@ -147,6 +155,13 @@ impl ContainerOptions {
             environment.add_flag(text, &host.environment)?;
         }
         config.env = environment.set;
+        config.env_below = self.environment_below(&host.environment)?;
+        if let Some(bad) = self.env_merge.iter().find(|text| text.find('=').is_none_or(|at| at == 0)) {
+            return Err(Error::invalid(format!("--env-merge {bad}: KEY=VALUE is expected")));
+        }
+        config.env_merge.clone_from(&self.env_merge);
+        config.image_volumes =
+            self.image_volume.as_deref().map(parse_image_volumes).transpose()?.unwrap_or_default();
         config.unset_env = [self.unsetenv.as_slice(), &environment.unset].concat();
         config.unset_env_all = self.unsetenv_all;
         config.entrypoint = self.entrypoint.as_deref().map(parse_entrypoint).transpose()?;
@@ -178,6 +193,18 @@ impl ContainerOptions {
     }
 
     /// What `/etc/passwd` and `/etc/group` are to have.
+    /// What `--env-host` and `--http-proxy` take from the host.
+    fn environment_below(&self, host: &[(String, String)]) -> Result<Vec<String>> {
+        let proxies =
+            self.http_proxy.as_deref().map(|text| boolean::parse("--http-proxy", text)).transpose()?;
+        let wanted = |name: &str| {
+            self.env_host && !HOSTS_OWN.contains(&name)
+                || proxies != Some(false) && PROXIES.contains(&name.to_ascii_lowercase().as_str())
+        };
+        let wanted = host.iter().filter(|(key, _)| wanted(key));
+        Ok(wanted.map(|(key, value)| format!("{key}={value}")).collect())
+    }
+
     fn apply_accounts(&self, config: &mut ContainerConfig) -> Result<()> {
         let adds = |text: &str| boolean::parse("--passwd", text);
         config.no_passwd = !self.passwd.as_deref().map(adds).transpose()?.unwrap_or(true);
@@ -303,6 +330,18 @@ fn split_commas(texts: &[String]) -> impl Iterator<Item = &str> {
     texts.iter().flat_map(|text| text.split(',')).map(str::trim).filter(|word| !word.is_empty())
 }
 
+fn parse_image_volumes(text: &str) -> Result<ImageVolumes> {
+    match text {
+        // Podman's old name for it.
+        "anonymous" | "bind" => Ok(ImageVolumes::Anonymous),
+        "tmpfs" => Ok(ImageVolumes::Tmpfs),
+        "ignore" => Ok(ImageVolumes::Ignored),
+        _ => Err(Error::invalid(format!(
+            "invalid --image-volume {text:?}: it is one of anonymous, bind, tmpfs or ignore"
+        ))),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -365,6 +404,21 @@ mod tests {
     }
 
     #[test]
+    fn what_is_taken_of_the_host_s_environment() {
+        let pairs = [("HOME", "/home/x"), ("EDITOR", "ed"), ("https_proxy", "p"), ("NO_PROXY", "q")];
+        let environment = pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        let host = Host { environment, ..host() };
+        let below = |env_host: bool, http_proxy: Option<&str>| {
+            let http_proxy = http_proxy.map(str::to_owned);
+            let options = ContainerOptions { env_host, http_proxy, ..ContainerOptions::default() };
+            options.into_request("run", words(&["busybox"]), &host).expect("valid").config.env_below
+        };
+        assert_eq!(below(false, None), ["https_proxy=p", "NO_PROXY=q"]);
+        assert!(below(false, Some("false")).is_empty());
+        assert_eq!(below(true, Some("false")), ["EDITOR=ed", "https_proxy=p", "NO_PROXY=q"]);
+    }
+
+    #[test]
     fn flags_that_contradict_each_other_are_refused() {
         let refused = |options: ContainerOptions| {
             options.into_request("run", words(&["busybox"]), &host()).expect_err("contradiction").to_string()
@@ -383,5 +437,8 @@ mod tests {
         assert_eq!(refused(ContainerOptions { volume: twice, ..base() }), "duplicate mount point: /x");
         assert!(refused(ContainerOptions { workdir: Some("x".into()), ..base() }).contains("--workdir"));
         assert!(refused(ContainerOptions { name: Some("a/b".into()), ..base() }).contains("a/b"));
+        assert!(refused(ContainerOptions { env_merge: vec!["=x".into()], ..base() }).contains("KEY=VALUE"));
+        let volumes = Some("some".into());
+        assert!(refused(ContainerOptions { image_volume: volumes, ..base() }).contains("tmpfs or ignore"));
     }
 }
