@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::image::config::ImageConfig;
 use crate::types::container::{ContainerConfig, ImageVolumes};
-use crate::types::env::key_of;
+use crate::types::env::{key_of, set};
 use crate::types::expand::expand;
 use crate::types::mount::{MountOptions, MountSource, MountSpec, clean_target};
 
@@ -75,12 +75,6 @@ pub(super) fn merge_environment(config: &mut ContainerConfig, image: &[String]) 
     }
     config.env = merged;
     Ok(())
-}
-
-/// In the place of the entry with this name, at the end.
-fn set(environment: &mut Vec<String>, entry: String) {
-    environment.retain(|other| key_of(other) != key_of(&entry));
-    environment.push(entry);
 }
 
 /// Images may say `app` for `/app`.

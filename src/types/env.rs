@@ -88,8 +88,7 @@ impl Environment {
 
     fn set(&mut self, key: &str, value: &str) {
         self.unset.retain(|other| other != key);
-        self.set.retain(|entry| key_of(entry) != key);
-        self.set.push(format!("{key}={value}"));
+        set(&mut self.set, format!("{key}={value}"));
     }
 
     fn unset(&mut self, key: &str) {
@@ -98,6 +97,12 @@ impl Environment {
             self.unset.push(key.to_owned());
         }
     }
+}
+
+/// Sets `KEY=VALUE` in a list of such: at its end, in the place of the one with this name.
+pub(crate) fn set(list: &mut Vec<String>, entry: String) {
+    list.retain(|other| key_of(other) != key_of(&entry));
+    list.push(entry);
 }
 
 /// The name in `KEY=VALUE`.

@@ -137,13 +137,18 @@ fn a_new_volume_is_seeded_from_the_image_and_a_used_one_is_not() {
     assert_eq!(ls(&["-v", &format!("{}:/data", folder.display())]), "");
 }
 
-#[test]
-fn an_image_s_volumes_are_anonymous_and_go_with_rm_v() {
-    let Some(sandbox) = sandbox(&[Image("busybox"), Image("guest")]) else { return };
+/// The image `volumes`, which names /data and has a file there.
+fn load_with_a_volume(sandbox: &Sandbox) {
     ImageBuilder::with_programs()
         .layer(Layer::new().dir("data").file("data/seed", b"seed"))
         .config("Volumes", json!({ "/data": {} }))
-        .load(&sandbox, "volumes");
+        .load(sandbox, "volumes");
+}
+
+#[test]
+fn an_image_s_volumes_are_anonymous_and_go_with_rm_v() {
+    let Some(sandbox) = sandbox(&[Image("busybox"), Image("guest")]) else { return };
+    load_with_a_volume(&sandbox);
     sandbox.start("c", &["volumes", "cat", "/data/seed"]);
     sandbox.ok(["wait", "c"]);
     assert_eq!(sandbox.ok(["logs", "c"]), "seed");
@@ -161,10 +166,7 @@ fn an_image_s_volumes_are_anonymous_and_go_with_rm_v() {
 #[test]
 fn an_image_s_volumes_are_in_memory_or_none_where_that_is_asked_for() {
     let Some(sandbox) = sandbox(&[Image("busybox"), Image("guest")]) else { return };
-    ImageBuilder::with_programs()
-        .layer(Layer::new().dir("data").file("data/seed", b"seed"))
-        .config("Volumes", json!({ "/data": {} }))
-        .load(&sandbox, "volumes");
+    load_with_a_volume(&sandbox);
     let mounted = |mode: &str| {
         let script = "grep ' /data ' /proc/mounts | cut -d ' ' -f 3; ls /data";
         let output = sandbox.run(&["--image-volume", mode, "volumes", "sh", "-c", script]).ok();

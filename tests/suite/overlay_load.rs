@@ -1,6 +1,6 @@
 //! The FUSE overlay under load and over bad ground: nothing hangs.
 
-use crate::harness::{Fuse, Image, Need, Output, Sandbox, SubIds, sandbox};
+use crate::harness::{Fuse, Image, Need, Output, Sandbox, SubIds, needs, sandbox};
 
 /// Runs a script in `unshare`, below a folder of its own. `$c` is the tool;
 /// `serve OPTIONS POINT` mounts an overlay, whose server is `$pid`.
@@ -20,6 +20,13 @@ fn session(sandbox: &Sandbox, folder: &str, script: &str) -> Output {
     let output = sandbox.coracle(["unshare", "sh", "-ec", &script]);
     sandbox.ok(["unshare", "rm", "-rf", base.to_str().unwrap()]);
     output
+}
+
+/// Runs the guest program in a container on this driver.
+#[track_caller]
+fn guest(sandbox: &Sandbox, driver: &str, words: &[&str]) -> Output {
+    let run = ["--storage-driver", driver, "run", "--rm", "--network", "none", "guest"];
+    sandbox.coracle([&run, words].concat())
 }
 
 /// How often: 300 is the short form.
@@ -185,8 +192,7 @@ fn syncfs_writes_back_what_the_kernel_has_gathered() {
 #[test]
 fn a_direct_write_that_is_done_is_seen_by_every_read() {
     let Some(sandbox) = sandbox(&[Fuse, Image("guest")]) else { return };
-    let words = ["--storage-driver", "fuse", "run", "--rm", "--network", "none", "guest", "direct", "/file"];
-    let output = sandbox.coracle([&words[..], &["1000"]].concat()).ok();
+    let output = guest(&sandbox, "fuse", &["direct", "/file", "1000"]).ok();
     assert_eq!(output.text(), "0", "writes that were not seen");
 }
 
@@ -196,9 +202,7 @@ fn a_direct_write_that_is_done_is_seen_by_every_read() {
 fn a_capability_stays_when_the_kernel_passes_on_what_was_written_before() {
     let Some(sandbox) = sandbox(&[Fuse, Image("guest")]) else { return };
     for driver in ["fuse", "overlay"] {
-        let words =
-            ["--storage-driver", driver, "run", "--rm", "--network", "none", "guest", "capable", "/file"];
-        let output = sandbox.coracle(words).ok();
+        let output = guest(&sandbox, driver, &["capable", "/file"]).ok();
         assert_eq!(output.lines(), ["capable", "capable", "ENODATA"], "{driver}: {output}");
     }
 }
@@ -282,8 +286,7 @@ fn a_client_is_served_while_every_processor_is_wanted() {
 #[test]
 fn a_client_that_executes_a_program_is_answered() {
     let Some(sandbox) = sandbox(&[Fuse, Image("guest")]) else { return };
-    let words = ["--storage-driver", "fuse", "run", "--rm", "--network", "none", "guest", "execs", "/"];
-    let output = sandbox.coracle([&words[..], &["200"]].concat()).ok();
+    let output = guest(&sandbox, "fuse", &["execs", "/", "200"]).ok();
     assert_eq!(output.text(), "200", "programs that ended well");
 }
 
@@ -292,8 +295,7 @@ fn a_client_that_executes_a_program_is_answered() {
 #[test]
 fn a_container_whose_server_does_not_answer_can_be_ended() {
     let Some(sandbox) = sandbox(&[Fuse, SubIds, Need::Program("pgrep")]) else { return };
-    let images = std::env::var_os("CORACLE_TEST_IMAGES").expect("contrib/test sets it");
-    let busybox = std::path::Path::new(&images).join("busybox/rootfs");
+    let busybox = needs::image_dir("busybox").expect("contrib/test sets it").join("rootfs");
     let script = format!(
         r#"mkdir slow upper work
         serve lowerdir={},upperdir=upper,workdir=work slow

@@ -2,7 +2,7 @@
 //! which "outside" is an address of the test's (`uplink/world.sh`).
 
 use crate::harness::Need::{self, Program};
-use crate::harness::{Output, Sandbox, Slirp, binary, sandbox, until};
+use crate::harness::{Output, Sandbox, Slirp, binary, needs, sandbox, until};
 
 const WORLD: &str = include_str!("uplink/world.sh");
 
@@ -14,8 +14,7 @@ const BUILTIN: &[Need] = &[Need::Tun, Program("unshare"), Program("ip")];
 /// Runs `script` in the world: `run NETWORK WORD…` there runs the guest program
 /// in a container, and `$coracle` is the tool.
 pub(crate) fn world(sandbox: &Sandbox, script: &str) -> Output {
-    let images = std::env::var_os("CORACLE_TEST_IMAGES").expect("contrib/test sets it");
-    let rootfs = std::path::Path::new(&images).join("guest/rootfs");
+    let rootfs = needs::image_dir("guest").expect("contrib/test sets it").join("rootfs");
     let prelude = format!(
         "coracle={} guest={}/bin/guest here={}\n\
          run() {{ network=$1; shift; \"$coracle\" run --rm --network \"$network\" --rootfs {}:O /bin/guest \"$@\"; }}\n",

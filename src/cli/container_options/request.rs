@@ -192,7 +192,6 @@ impl ContainerOptions {
         Ok(())
     }
 
-    /// What `/etc/passwd` and `/etc/group` are to have.
     /// What `--env-host` and `--http-proxy` take from the host.
     fn environment_below(&self, host: &[(String, String)]) -> Result<Vec<String>> {
         let proxies =
@@ -205,6 +204,7 @@ impl ContainerOptions {
         Ok(wanted.map(|(key, value)| format!("{key}={value}")).collect())
     }
 
+    /// What `/etc/passwd` and `/etc/group` are to have.
     fn apply_accounts(&self, config: &mut ContainerConfig) -> Result<()> {
         let adds = |text: &str| boolean::parse("--passwd", text);
         config.no_passwd = !self.passwd.as_deref().map(adds).transpose()?.unwrap_or(true);

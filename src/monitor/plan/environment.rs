@@ -3,6 +3,7 @@
 use super::Context as PlanContext;
 use super::secrets;
 use crate::error::Result;
+use crate::types::env::key_of;
 use crate::types::exec::ExecRequest;
 
 const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -30,11 +31,7 @@ pub(super) fn of_exec(
     let env = merge(base(hostname, request.tty), &context.record.config.env);
     let env = merge(env, &secrets::environment(context)?);
     let mut env = merge(env, &request.env);
-    let unset = |entry: &String| {
-        let key = entry.split_once('=').map_or(entry.as_str(), |(key, _)| key);
-        request.unset_env.iter().any(|name| name == key)
-    };
-    env.retain(|entry| !unset(entry));
+    env.retain(|entry| !request.unset_env.iter().any(|unset| unset == key_of(entry)));
     Ok(env)
 }
 
