@@ -676,6 +676,19 @@ static int capable(const char *path)
 	return 0;
 }
 
+/* Whether files of this file system have handles that outlive their fds. */
+static int handle(const char *path)
+{
+	struct {
+		struct file_handle head;
+		char bytes[MAX_HANDLE_SZ];
+	} handle = { .head.handle_bytes = MAX_HANDLE_SZ };
+	int mount;
+
+	puts(name_to_handle_at(AT_FDCWD, path, &handle.head, &mount, 0) ? name_of(errno) : "ok");
+	return 0;
+}
+
 static int execs(const char *directory, int count)
 {
 	char path[256], *words[] = { "guest", "exit", "7", NULL };
@@ -763,6 +776,8 @@ int main(int argc, char **argv)
 		return direct(argv[2], atoi(argv[3]));
 	if (!strcmp(command, "capable") && argc > 2)
 		return capable(argv[2]);
+	if (!strcmp(command, "handle") && argc > 2)
+		return handle(argv[2]);
 	if (!strcmp(command, "execs") && argc > 3)
 		return execs(argv[2], atoi(argv[3]));
 	if (!strcmp(command, "orphan"))

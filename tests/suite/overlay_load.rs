@@ -207,6 +207,22 @@ fn a_capability_stays_when_the_kernel_passes_on_what_was_written_before() {
     }
 }
 
+/// A handle would be the number of a node, which is forgotten long before the server
+/// ends: before Linux 6.9 it cannot be said that there are none (case 477 of xfstests).
+#[test]
+fn files_have_no_handles_as_on_the_kernel_s_overlay() {
+    let Some(sandbox) = sandbox(&[Fuse, Image("guest")]) else { return };
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    let mut numbers =
+        release.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse::<u32>().unwrap_or(0));
+    let kernel = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    let expected = if kernel >= (6, 9) { "EOPNOTSUPP" } else { "ok" };
+    for (driver, expected) in [("fuse", expected), ("overlay", "EOPNOTSUPP")] {
+        let output = guest(&sandbox, driver, &["handle", "/bin/guest"]).ok();
+        assert_eq!(output.text(), expected, "{driver}, Linux {release}");
+    }
+}
+
 /// chattr(1), for a file that is copied up for it, a new one and a directory. What
 /// needs root of the host is refused by the file system below.
 #[test]

@@ -79,6 +79,7 @@ pub(super) mod init {
     pub(crate) const HANDLE_KILLPRIV_V2: u64 = 1 << 28;
     pub(crate) const SETXATTR_EXT: u64 = 1 << 29;
     pub(crate) const EXT: u64 = 1 << 30;
+    pub(crate) const NO_EXPORT_SUPPORT: u64 = 1 << 38;
 }
 
 /// `FATTR_*`: which fields of SETATTR count.

@@ -14,6 +14,8 @@ use std::os::fd::BorrowedFd;
 /// are gathered by the kernel, which then also keeps size and times, unless the
 /// file system wants to be told each. Locks are left to it. Direct writes are not
 /// asynchronous (ASYNC_DIO): the kernel would not drop its cache behind them.
+/// There are no handles (NO_EXPORT_SUPPORT, Linux 6.9), as on an overlay of the
+/// kernel's: one would be a node's number, which means nothing once that is forgotten.
 const WANTED: u64 = init::ASYNC_READ
     | init::BIG_WRITES
     | init::DONT_MASK
@@ -30,7 +32,8 @@ const WANTED: u64 = init::ASYNC_READ
     | init::EXPLICIT_INVAL_DATA
     | init::HANDLE_KILLPRIV_V2
     | init::SETXATTR_EXT
-    | init::EXT;
+    | init::EXT
+    | init::NO_EXPORT_SUPPORT;
 
 /// Requests that the kernel has under way without anybody waiting for them.
 const BACKGROUND: u16 = 64;
