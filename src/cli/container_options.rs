@@ -172,6 +172,9 @@ pub(crate) struct ContainerOptions {
     /// For this operating system instead of linux
     #[arg(long, value_name = "OS")]
     pub(crate) os: Option<String>,
+    /// Show the command another kernel (LINUX, LINUX32: one of 32 bits)
+    #[arg(long, value_name = "PERSONA")]
+    pub(crate) personality: Option<String>,
     /// Add the user to /etc/passwd and /etc/group where the image does not know it
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub(crate) passwd: Option<String>,

@@ -46,6 +46,15 @@ pub(super) fn set_stdio(stdio: &Stdio, terminal: Option<OwnedFd>) -> Result<()> 
     rustix::stdio::dup2_stderr(pick("stderr", &stdio.stderr)?).context(step)
 }
 
+/// What the process keeps over an exec, beside its credentials.
+pub(super) fn set_umask_and_personality(process: &Process) -> Result<()> {
+    rustix::process::umask(Mode::from_raw_mode(process.umask));
+    process.personality.map_or(Ok(()), |personality| {
+        process::set_personality(personality.number())
+            .context(|| format!("set the personality {personality:?}"))
+    })
+}
+
 /// Groups, then ids, then what capabilities are left: each step needs the
 /// capability that a later one takes away.
 pub(super) fn set_credentials(process: &Process) -> Result<()> {

@@ -9,6 +9,7 @@
 use super::capabilities::ContainerCaps;
 use super::command::{
     Exec, confine, die_with_the_monitor, enter_working_directory, set_credentials, set_stdio,
+    set_umask_and_personality,
 };
 use super::create::FromInit;
 use super::init::MonitorChannel;
@@ -174,7 +175,7 @@ fn set_up(plan: &mut ExecPlan, monitor: &MonitorChannel) -> Result<Exec> {
     let working_directory = open_working_directory(&rootfs, &plan.process.cwd)?;
     let terminal = open_terminal(plan, &rootfs, monitor)?;
     set_stdio(&plan.process.stdio, terminal)?;
-    rustix::process::umask(Mode::from_raw_mode(plan.process.umask));
+    set_umask_and_personality(&plan.process)?;
     set_credentials(&plan.process)?;
     enter_working_directory(&working_directory, &plan.process.cwd)?;
     // The kernel cleared it with the change of ids: prctl(2).

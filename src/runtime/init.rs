@@ -6,6 +6,7 @@
 
 use super::command::{
     Exec, confine, die_with_the_monitor, enter_working_directory, set_credentials, set_stdio,
+    set_umask_and_personality,
 };
 use super::create::{FromInit, ToInit};
 use super::mounts::{self, Made};
@@ -68,7 +69,7 @@ fn set_up(plan: &Plan, monitor: &mut MonitorChannel) -> Result<Exec> {
     // only root may enter is still entered.
     let working_directory = open_working_directory(&rootfs, &plan.process.cwd);
     set_stdio(&plan.process.stdio, terminal)?;
-    rustix::process::umask(Mode::from_raw_mode(plan.process.umask));
+    set_umask_and_personality(&plan.process)?;
     set_credentials(&plan.process)?;
     enter_working_directory(&working_directory?, &plan.process.cwd)?;
     // The kernel cleared both with the change of ids: prctl(2).

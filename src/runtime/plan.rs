@@ -5,6 +5,7 @@
 //! container's own processes or links could interfere.
 
 use crate::types::idmap::IdMap;
+use crate::types::personality::Personality;
 use std::os::fd::OwnedFd;
 
 /// A container, ready to be carried out.
@@ -137,6 +138,7 @@ pub(crate) struct Process {
     pub(crate) pid_max: Option<u64>,
     pub(crate) no_new_privileges: bool,
     pub(crate) oom_score_adj: Option<i32>,
+    pub(crate) personality: Option<Personality>,
     /// A compiled filter, loaded last.
     pub(crate) seccomp: Option<SeccompProgram>,
     pub(crate) terminal: bool,

@@ -68,6 +68,18 @@ pub(crate) fn give_way() -> io::Result<()> {
     }
 }
 
+/// personality(2), of the calling process and what it executes.
+///
+/// # Errors
+/// EINVAL where the kernel does not know it.
+pub(crate) fn set_personality(persona: u32) -> io::Result<()> {
+    // SAFETY: personality takes a number and has no preconditions.
+    match unsafe { libc::personality(persona.into()) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
 /// Ends this process at once: no destructors, no buffers. For a cloned child.
 pub(crate) fn exit_now(code: i32) -> ! {
     // SAFETY: _exit has no preconditions.

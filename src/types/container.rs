@@ -10,6 +10,7 @@ use super::limits::Limits;
 use super::mount::MountSpec;
 use super::namespace::{IpcMode, NamespaceMode, NetworkMode, UsernsMode};
 use super::network::Attachment;
+use super::personality::Personality;
 use super::platform::Platform;
 use super::pod::{PodChoice, PodRef};
 use super::port::Publish;
@@ -177,6 +178,8 @@ pub(crate) struct ContainerConfig {
     /// Octal in the flag.
     pub(crate) umask: Option<u32>,
     pub(crate) oom_score_adj: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) personality: Option<Personality>,
     pub(crate) expose: Vec<String>,
     /// `-p`; in a record also those of `-P`.
     pub(crate) publish: Vec<Publish>,

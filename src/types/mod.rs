@@ -22,6 +22,7 @@ pub(crate) mod mount;
 pub(crate) mod mutation;
 pub(crate) mod namespace;
 pub(crate) mod network;
+pub(crate) mod personality;
 pub(crate) mod platform;
 pub(crate) mod pod;
 pub(crate) mod port;

@@ -366,6 +366,22 @@ fn oom_score_is_set() {
 }
 
 #[test]
+fn a_process_is_shown_the_kernel_that_it_asks_for() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    let plain = rustix::system::uname().machine().to_string_lossy().into_owned();
+    // personality(2): what `uname -m` is on a kernel of 32 bits.
+    let narrow = if plain == "x86_64" { "i686" } else { "armv8l" };
+    for (persona, machine) in [("LINUX32", narrow), ("linux32", narrow), ("LINUX", plain.as_str())] {
+        let output = sandbox.run(&["--personality", persona, "busybox", "uname", "-m"]).ok();
+        assert_eq!(output.text(), machine, "{persona}");
+    }
+    let run = ["run", "-d", "--name", "narrow", "--network", "none", "--personality", "LINUX32"];
+    sandbox.ok([&run[..], &["busybox", "sleep", "1000"]].concat());
+    assert_eq!(sandbox.ok(["exec", "narrow", "uname", "-m"]).trim_end(), narrow, "a further command");
+    sandbox.run(&["--personality", "BSD", "busybox", "true"]).refused(&["BSD", "LINUX32"]);
+}
+
+#[test]
 fn the_time_zone_is_set() {
     let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
     if !std::path::Path::new("/usr/share/zoneinfo/Asia/Tokyo").exists() {

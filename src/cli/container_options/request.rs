@@ -17,6 +17,7 @@ use crate::types::container::{
 use crate::types::env::{Environment, MAX_FILE, parse_label, parse_label_file};
 use crate::types::id::check_name;
 use crate::types::mount::{MountSpec, check_duplicates, clean_path, parse_mount, parse_tmpfs, parse_volume};
+use crate::types::personality::Personality;
 use crate::types::pod::{PodChoice, Share, WhichPod};
 use crate::types::secret::SecretUse;
 use crate::types::signal;
@@ -189,6 +190,7 @@ impl ContainerOptions {
         let score = |text: &str| parse_number("--oom-score-adj", text, -1000..=1000);
         config.oom_score_adj =
             self.oom_score_adj.as_deref().map(score).transpose()?.map(|number| number as i32);
+        config.personality = self.personality.as_deref().map(Personality::parse).transpose()?;
         Ok(())
     }
 

@@ -88,6 +88,7 @@ pub(crate) fn for_exec(
             pid_max: process::pid_max(),
             no_new_privileges: config.no_new_privileges,
             oom_score_adj: config.oom_score_adj,
+            personality: config.personality,
             seccomp,
             terminal: request.tty,
             role: Role::Command,

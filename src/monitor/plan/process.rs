@@ -85,6 +85,7 @@ pub(super) fn process(
         pid_max: pid_max(),
         no_new_privileges: config.no_new_privileges,
         oom_score_adj: config.oom_score_adj,
+        personality: config.personality,
         seccomp: filter(config, caps)?,
         terminal: config.tty,
         role: match () {
