@@ -66,6 +66,8 @@ pub(crate) struct Request<'a> {
     pub(crate) stop_timeout: u64,
     /// Whether the container has run before under this monitor.
     pub(crate) is_restart: bool,
+    /// Whether the container may make groups in it.
+    pub(crate) is_writable: bool,
     /// Whether the monitor gets a scope of its own.
     pub(crate) moves_monitor: bool,
 }
@@ -217,8 +219,8 @@ impl Group {
         let mut group = Self::open(&path)?;
         group.keeper = Keeper::Own;
         group.apply_files(&settings).inspect_err(|_| group.remove())?;
-        // Without limits there is nothing that the container could take off.
-        if !settings.is_empty() {
+        // Else there is nothing that the container could take off, now or after an update.
+        if !settings.is_empty() || request.is_writable {
             group.make_leaf().inspect_err(|_| group.remove())?;
         }
         Ok(Some(group))

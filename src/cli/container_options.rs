@@ -249,6 +249,9 @@ pub(crate) struct ContainerOptions {
     /// Set a kernel parameter of the container's namespaces
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) sysctl: Vec<String>,
+    /// Make the container ready for systemd as its first process: true (where the command is systemd or /sbin/init), false, always
+    #[arg(long, value_name = "BOOL|always")]
+    pub(crate) systemd: Option<String>,
     /// Kill the container after so many seconds
     #[arg(long, value_name = "SECONDS")]
     pub(crate) timeout: Option<String>,

@@ -15,6 +15,7 @@ use crate::types::mount::{MountSource, MountSpec};
 use crate::types::namespace::{IpcMode, NamespaceMode, NetworkMode, UsernsMode};
 use crate::types::port::{self, HostPort, Publish, check_duplicates};
 use crate::types::progress::Report;
+use crate::types::systemd;
 use jiff::Timestamp;
 
 impl Engine {
@@ -74,6 +75,9 @@ impl Engine {
         if is_silent && !config.infra {
             return Err(Error::invalid("no command: neither the image nor the command line names one")
                 .hint("add one: coracle run IMAGE COMMAND"));
+        }
+        if config.runs_systemd() {
+            config.stop_signal.get_or_insert_with(|| systemd::STOP_SIGNAL.to_owned());
         }
         self.find_secrets(config)?;
         self.take_volumes_from(config)?;

@@ -200,6 +200,7 @@ fn config(container: &Container) -> Value {
         "Labels": config.labels,
         "Annotations": config.annotations,
         "Secrets": secrets(config),
+        "SystemdMode": config.runs_systemd(),
         "StopSignal": config.stop_signal.clone().unwrap_or_else(|| "SIGTERM".into()),
     });
     let health = config.health.as_ref();

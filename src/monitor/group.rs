@@ -55,6 +55,7 @@ pub(super) struct Pending<'a> {
     request: Request<'a>,
     begun: Begun,
     warnings: Vec<String>,
+    runs_systemd: bool,
 }
 
 /// Begins to make the container's group.
@@ -81,6 +82,7 @@ pub(super) fn begin<'a>(
         stop_timeout: u64::try_from(timeout).map_or(u64::MAX, |seconds| seconds.saturating_mul(1_000_000)),
         // A manager that refuses the next run is about to end.
         is_restart: container.control.restarts() > 0,
+        is_writable: config.writes_to_its_group(),
         moves_monitor: config.cgroups == CgroupsMode::Enabled,
     };
     let mut warnings: Vec<String> = asked.warning().into_iter().collect();
@@ -93,7 +95,7 @@ pub(super) fn begin<'a>(
         Err(error) => do_without(&request, error, &mut warnings).map(|()| Begun::None)?,
         Ok(begun) => begun,
     };
-    Ok(Pending { request, begun, warnings })
+    Ok(Pending { request, begun, warnings, runs_systemd: config.runs_systemd() })
 }
 
 impl Pending<'_> {
@@ -103,13 +105,19 @@ impl Pending<'_> {
     /// # Errors
     /// As [`begin`].
     pub(super) fn finish(self, plan: &mut Plan, warnings: &mut Vec<String>) -> Result<Option<Group>> {
-        let Self { request, begun, warnings: mut earlier } = self;
+        let Self { request, begun, warnings: mut earlier, runs_systemd } = self;
         warnings.append(&mut earlier);
         let group = match begun.finish(&request) {
             Err(error) => do_without(&request, error, warnings).map(|()| None)?,
             Ok(group) => group,
         };
         let required = request.is_needed();
+        if group.is_none() && runs_systemd {
+            warnings.push(format!(
+                "systemd does not come up in the container without a control group of its own ({})",
+                Trouble::ControlGroups.pointer()
+            ));
+        }
         plan.cgroup = match &group {
             Some(group) => {
                 let fd = group.fd().try_clone_to_owned().context(|| "keep the control group")?;

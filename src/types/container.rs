@@ -16,6 +16,7 @@ use super::pod::{PodChoice, PodRef};
 use super::port::Publish;
 use super::secret::SecretUse;
 use super::status::RestartPolicy;
+use super::systemd::SystemdMode;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -142,6 +143,8 @@ pub(crate) struct ContainerConfig {
     pub(crate) devices: Vec<DeviceSpec>,
     /// `--init`
     pub(crate) init: bool,
+    /// `--systemd`
+    pub(crate) systemd: SystemdMode,
     /// Name or number, as written (`SIGTERM`, `TERM`, `15`).
     pub(crate) stop_signal: Option<String>,
     /// Seconds; 10 where `None`; negative means without end.
@@ -267,6 +270,18 @@ impl ContainerConfig {
     /// As [`Self::own_mounts`].
     pub(crate) fn own_devices(&self) -> &[DeviceSpec] {
         if self.infra { &[] } else { &self.devices }
+    }
+
+    /// Whether it is made ready for systemd as its first process.
+    pub(crate) fn runs_systemd(&self) -> bool {
+        let program = self.entrypoint.iter().flatten().chain(&self.cmd).next().map_or("", String::as_str);
+        let is_first = !self.infra && !self.init && self.pid == NamespaceMode::Private;
+        (is_first || self.systemd == SystemdMode::Always) && self.systemd.holds_for(program)
+    }
+
+    /// Whether it may make groups in its control group: then that has no limits itself.
+    pub(crate) fn writes_to_its_group(&self) -> bool {
+        self.privileged || self.cgroupns == CgroupnsMode::Private && self.runs_systemd()
     }
 
     pub(crate) fn is_in_pod(&self, id: &ContainerId) -> bool {

@@ -33,6 +33,7 @@ pub(crate) mod signal;
 pub(crate) mod size;
 pub(crate) mod static_route;
 pub(crate) mod status;
+pub(crate) mod systemd;
 pub(crate) mod time;
 pub(crate) mod transport;
 pub(crate) mod ulimit;

@@ -39,6 +39,7 @@ mod health;
 mod host_root;
 mod hostile;
 mod images;
+mod init_system;
 mod isolation;
 mod life;
 mod logs;

@@ -23,6 +23,7 @@ use crate::types::secret::SecretUse;
 use crate::types::signal;
 use crate::types::size::parse_bytes;
 use crate::types::status::RestartPolicy;
+use crate::types::systemd::SystemdMode;
 use crate::types::user::UserSpec;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -184,6 +185,7 @@ impl ContainerOptions {
         config.interactive = self.interactive;
         config.attach = split_commas(&self.attach).map(parse_stream).collect::<Result<_>>()?;
         config.init = self.init;
+        config.systemd = self.systemd.as_deref().map(SystemdMode::parse).transpose()?.unwrap_or_default();
         config.umask = self.umask.as_deref().map(parse_umask).transpose()?;
         config.tz = self.tz.as_deref().map(parse_tz).transpose()?;
         config.ulimits = limits::parse_ulimits(&self.ulimit)?;

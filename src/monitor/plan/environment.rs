@@ -18,6 +18,9 @@ pub(super) fn environment(
     let config = &context.record.config;
     let mut env = base(hostname, config.tty);
     env.push(format!("HOME={}", home.unwrap_or("/")));
+    if config.runs_systemd() {
+        env.push(format!("container_uuid={}", uuid(context.record.id.as_str())));
+    }
     Ok(merge(merge(env, &config.env), &secrets::environment(context)?))
 }
 
@@ -33,6 +36,11 @@ pub(super) fn of_exec(
     let mut env = merge(env, &request.env);
     env.retain(|entry| !request.unset_env.iter().any(|unset| unset == key_of(entry)));
     Ok(env)
+}
+
+/// The first half of an id, as systemd takes its machine id from it.
+fn uuid(id: &str) -> String {
+    [0..8, 8..12, 12..16, 16..20, 20..32].map(|part| &id[part]).join("-")
 }
 
 fn base(hostname: Option<&str>, tty: bool) -> Vec<String> {
@@ -66,6 +74,12 @@ fn merge(mut base: Vec<String>, more: &[String]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_uuid_is_of_the_first_digits() {
+        let id = "0123456789abcdef0123456789abcdef".repeat(2);
+        assert_eq!(uuid(&id), "01234567-89ab-cdef-0123-456789abcdef");
+    }
 
     /// CVE-2026-57231: an entry without `=` never means the host's variable.
     #[test]

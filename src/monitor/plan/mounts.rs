@@ -16,6 +16,7 @@ use crate::types::container::{ContainerConfig, DeviceSpec};
 use crate::types::mount::{MountOptions, MountSource, MountSpec};
 use crate::types::namespace::{IpcMode, NamespaceMode};
 use crate::types::status::ProcessId;
+use crate::types::systemd;
 use crate::userns::ContainerMaps;
 use rustix::fs::{Mode, OFlags};
 use std::os::fd::{AsFd, OwnedFd};
@@ -40,11 +41,9 @@ pub(super) fn list(
     if let Some(zone) = &config.tz {
         list.push(time_zone(zone)?);
     }
-    if config.read_only && config.read_only_tmpfs != Some(false) {
-        for target in WRITABLE {
-            let kind = MountKind::Tmpfs { size: 0, mode: if target == "/run" { 0o755 } else { 0o1777 } };
-            list.push(Mount { target: target.into(), kind, attributes: NOSUID | NODEV });
-        }
+    for (target, mode) in own_tmpfs(config) {
+        let kind = MountKind::Tmpfs { size: 0, mode };
+        list.push(Mount { target: target.into(), kind, attributes: NOSUID | NODEV });
     }
     let mut asked: Vec<&MountSpec> = config.own_mounts().iter().collect();
     // A mount below another comes after it; equals keep their order.
@@ -69,14 +68,21 @@ pub(super) fn list(
 }
 
 /// Where --read-only has a tmpfs.
-const WRITABLE: [&str; 3] = ["/run", "/tmp", "/var/tmp"];
+const WRITABLE: [(&str, u32); 3] = [("/run", 0o755), ("/tmp", 0o1777), ("/var/tmp", 0o1777)];
 
-/// Whether a tmpfs is mounted above it, by --tmpfs or --read-only.
-fn is_below_tmpfs(target: &str, config: &ContainerConfig) -> bool {
+/// Where there is a tmpfs that nobody asked for by name, and its mode: --read-only, --systemd.
+fn own_tmpfs(config: &ContainerConfig) -> impl Iterator<Item = (&'static str, u32)> {
     let of_root = config.read_only && config.read_only_tmpfs != Some(false);
-    let ours = if of_root { &WRITABLE[..] } else { &[] };
+    let writable = if of_root { &WRITABLE[..] } else { &[] };
+    let systemd = if config.runs_systemd() { &systemd::TMPFS[..] } else { &[] };
+    let more = systemd.iter().filter(|place| !writable.contains(place));
+    writable.iter().chain(more).copied()
+}
+
+/// Whether a tmpfs is mounted above it, by --tmpfs, --read-only or --systemd.
+fn is_below_tmpfs(target: &str, config: &ContainerConfig) -> bool {
     let asked = config.own_mounts().iter().filter(|spec| matches!(spec.source, MountSource::Tmpfs { .. }));
-    let mut above = ours.iter().copied().chain(asked.map(|spec| spec.target.as_str()));
+    let mut above = own_tmpfs(config).map(|(target, _)| target).chain(asked.map(|spec| spec.target.as_str()));
     let target = rootfs::clean(target);
     let is_below =
         |above: &str| target.strip_prefix(&rootfs::clean(above)).is_some_and(|rest| rest.starts_with('/'));
@@ -111,6 +117,7 @@ fn check_target(target: &str) -> Result<()> {
 fn system_mounts(config: &ContainerConfig, joined: &Joined) -> Result<Vec<Mount>> {
     let mount = |target: &str, kind, attributes| Mount { target: target.into(), kind, attributes };
     let sys_read_only = if config.privileged { 0 } else { RDONLY };
+    let group_read_only = if config.writes_to_its_group() { 0 } else { RDONLY };
     let mut list = Vec::new();
     // A procfs belongs to a pid namespace, and only its owner may mount one.
     if config.pid == NamespaceMode::Host {
@@ -122,7 +129,7 @@ fn system_mounts(config: &ContainerConfig, joined: &Joined) -> Result<Vec<Mount>
     list.push(mount("/dev", MountKind::Dev, NOSUID));
     list.push(mount("/dev/pts", MountKind::Devpts, NOSUID | NOEXEC));
     list.push(mount("/sys", MountKind::Sysfs, NOSUID | NODEV | NOEXEC | sys_read_only));
-    list.push(mount("/sys/fs/cgroup", MountKind::Cgroup, NOSUID | NODEV | NOEXEC | sys_read_only));
+    list.push(mount("/sys/fs/cgroup", MountKind::Cgroup, NOSUID | NODEV | NOEXEC | group_read_only));
     let ipc = NOSUID | NODEV | NOEXEC;
     match &config.ipc {
         IpcMode::Host => {

@@ -61,6 +61,29 @@ fn a_privileged_container_shares_its_own_group_out_but_not_its_limits() {
     assert!(!scope.join("container").exists());
 }
 
+/// The machine's own systemd, in a view of the machine's own root.
+#[test]
+fn systemd_runs_in_a_container_and_is_stopped_as_it_wants_to_be() {
+    let Some(sandbox) = machine() else { return };
+    let options = ["--network", "none", "--memory", "300m", "--rootfs", "/:O", "/sbin/init"];
+    sandbox.ok([&["run", "-d", "--name", "c"][..], &options].concat());
+    let state = || {
+        let output = sandbox.coracle(["exec", "c", "systemctl", "is-system-running"]);
+        let state = output.stdout.trim_end().to_owned();
+        ["running", "degraded"].contains(&state.as_str()).then_some(state)
+    };
+    until("systemd to be up", state);
+    let unit =
+        ["exec", "c", "systemd-run", "--quiet", "--wait", "sh", "-c", "cat /proc/self/cgroup >/run/said"];
+    sandbox.ok(unit);
+    let said = sandbox.ok(["exec", "c", "cat", "/run/said"]);
+    assert!(said.contains("0::/system.slice/run-"), "a unit has a group in the container's: {said}");
+    assert_eq!(file(&scope_of_leaf(&sandbox, "c"), "memory.max"), "314572800");
+    sandbox.ok(["stop", "-t", "60", "c"]);
+    let end = sandbox.ok(["inspect", "-f", "{{.State.ExitCode}}", "c"]);
+    assert_ne!(end.trim_end(), "137", "it has ended by itself");
+}
+
 /// As [`scope_of`], for a first process that has moved into a group within.
 fn scope_of_leaf(sandbox: &crate::harness::Sandbox, name: &str) -> std::path::PathBuf {
     let group = super::group_of(&sandbox.init_pid(name).to_string());
