@@ -123,6 +123,58 @@ fn cve_2021_20199_the_server_sees_who_the_client_is() {
     assert_eq!(answers[0], format!("{} {}\none", client.ip(), client.port()));
 }
 
+/// Greets over IPv4 alone: TCP and UDP on port 80.
+const NARROW: &str = r#"
+use IO::Socket::INET; use IO::Select; $| = 1;
+my $t = IO::Socket::INET->new(Listen => 9, LocalAddr => '0.0.0.0', LocalPort => 80) or die;
+my $u = IO::Socket::INET->new(Proto => 'udp', LocalAddr => '0.0.0.0', LocalPort => 80) or die;
+my $all = IO::Select->new($t, $u); print "ready\n";
+while (my @ready = $all->can_read) { for my $s (@ready) {
+    if ($s == $t) { my $c = $t->accept or next; print $c "hello\n"; close $c; next }
+    my $peer = $u->recv(my $data, 100); $u->send("hello\n", 0, $peer) if $peer;
+} }
+"#;
+
+/// The kernel's refusal carries no socket's mark, and left by the way out: clients of
+/// what nobody listens at waited for minutes, and those over IPv6 of a server of IPv4.
+#[test]
+fn a_refusal_inside_is_told_and_an_ipv6_client_comes_to_a_server_of_ipv4() {
+    let Some(sandbox) = server_sandbox() else { return };
+    sandbox.ok(["network", "create", "--ipv6", "both"]);
+    let has_v6 = UdpSocket::bind("[::1]:0").is_ok();
+    for network in ["slirp4netns", "both"] {
+        let options = ["--network", network, "-p", "80", "-p", "80/udp", "-p", "81"];
+        let words = ["run", "-d", "--name", network];
+        sandbox.ok([&words[..], &options, &["--rootfs", "/:O", "perl", "-e", NARROW]].concat());
+        sandbox.wait_for_log(network, "ready");
+        let port = |port: &str| host_port(&sandbox, network, port);
+        let (open, udp, closed) = (port("80"), port("80/udp"), port("81"));
+        let locals = [Some(IpAddr::from([127, 0, 0, 1])), own_address()];
+        let locals = locals.into_iter().flatten().chain(has_v6.then(|| "::1".parse().unwrap()));
+        for address in locals {
+            let (said, _) = greet((address, open).into());
+            assert_eq!(said, "hello", "{network}, {address}");
+            let socket = UdpSocket::bind((address, 0)).unwrap();
+            socket.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+            socket.connect((address, udp)).unwrap();
+            // The first datagram may be the one that is refused.
+            let answer = until("an answer", || {
+                socket.send(b"x").ok()?;
+                let mut buffer = [0; 100];
+                socket.recv(&mut buffer).ok().map(|count| buffer[..count].to_vec())
+            });
+            assert_eq!(answer, b"hello\n", "{network}, {address}");
+            // Refused at once or after it was taken, but not left to wait.
+            if let Ok(mut stream) = connect((address, closed)) {
+                let end = stream.read(&mut [0; 10]).map_err(|error| error.kind());
+                let is_told = matches!(end, Ok(0) | Err(std::io::ErrorKind::ConnectionReset));
+                assert!(is_told, "{network}, {address}: {end:?}");
+            }
+        }
+        sandbox.ok(["rm", "-f", "-t", "0", network]);
+    }
+}
+
 #[test]
 fn the_server_of_ports_keeps_no_power_but_over_networks() {
     let Some(sandbox) = server_sandbox() else { return };

@@ -57,7 +57,7 @@ impl Inside {
     /// Prepares the namespace for clients' addresses. What it cannot do is told.
     pub(super) fn prepare(loopback_only: bool, routes: &mut Routes, warnings: &mut Vec<String>) -> Self {
         let mut able = |v4: bool| {
-            let tried = accept_marks().and_then(|()| routes.mark(v4)).and_then(|()| probe(v4));
+            let tried = keep_marks(v4).and_then(|()| routes.mark(v4)).and_then(|()| probe(v4));
             if let Err(error) = &tried {
                 let family = if v4 { "IPv4" } else { "IPv6" };
                 warnings
@@ -139,10 +139,16 @@ impl Inside {
     }
 }
 
-/// Sockets that accept a marked connection are to send marked replies.
-fn accept_marks() -> Result<()> {
-    // The file is that of the network namespace of who opens it.
-    let file = "/proc/sys/net/ipv4/tcp_fwmark_accept";
+/// Sockets that accept a marked connection are to send marked replies, and so is the
+/// kernel where no socket listens (a reset, an ICMP error): else the refusal would
+/// leave by the way out, and the client would wait.
+fn keep_marks(v4: bool) -> Result<()> {
+    // The files are those of the network namespace of who opens them.
+    switch_on("/proc/sys/net/ipv4/tcp_fwmark_accept")?;
+    switch_on(if v4 { "/proc/sys/net/ipv4/fwmark_reflect" } else { "/proc/sys/net/ipv6/fwmark_reflect" })
+}
+
+fn switch_on(file: &str) -> Result<()> {
     let value = std::fs::read_to_string(file).context(|| format!("read {file}"))?;
     if value.trim() == "1" {
         return Ok(());

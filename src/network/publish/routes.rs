@@ -2,8 +2,8 @@
 //! a client's address back to this namespace, over rtnetlink(7).
 //!
 //! Replies of TCP carry the mark of the connection that they belong to
-//! (`tcp_fwmark_accept`), and all that is marked is local. Replies of UDP carry
-//! none: what leaves from a published port to the address of a present client
+//! (`tcp_fwmark_accept`), refusals that of what they refuse (`fwmark_reflect`), and
+//! all that is marked is local. Replies of UDP carry none: what leaves from a published port to the address of a present client
 //! is local, all else goes its way.
 
 use crate::error::{BestEffort, Context, Result};
