@@ -233,7 +233,8 @@ pub(super) fn kill_privileges(file: BorrowedFd<'_>, by: Caller) -> Answer<()> {
 ///
 /// Source: Linux, fs/attr.c, `setattr_should_drop_sgid`.
 pub(super) fn without_privileges(stat: &Stat, by: Caller) -> u32 {
-    let stays = stat.st_mode & libc::S_IXGRP == 0 && (by.uid == 0 || by.gid == stat.st_gid);
+    let is_lock = stat.st_mode & (libc::S_ISGID | libc::S_IXGRP) == libc::S_ISGID;
+    let stays = is_lock && by.ids().is_some_and(|(uid, gid)| uid == 0 || gid == stat.st_gid);
     stat.st_mode & !(libc::S_ISUID | if stays { 0 } else { libc::S_ISGID })
 }
 

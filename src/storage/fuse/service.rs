@@ -20,6 +20,10 @@ impl FileSystem for Merged {
         !self.write_through
     }
 
+    fn agreed(&self, all_times: bool) {
+        self.times.agreed(all_times);
+    }
+
     fn lookup(&self, parent: u64, name: &CStr) -> Answer<Entry> {
         self.look_up(parent, name)
     }

@@ -6,17 +6,32 @@
 //! once after a run of such writes, by the thread that made them. The file system is
 //! not asked for it in between, or its next time would be a finer one than the
 //! kernel's (multigrain timestamps).
+//!
+//! Before Linux 6.12 the kernel's own threads cannot tell it to servers of ordinary
+//! users: their owner is root, who has no place in the user namespace. What they have
+//! passed on has changed at a time that nobody knows here. It is set back only where
+//! that is not long ago: a time too late makes `make` work in vain, one too early
+//! makes it leave out what has changed.
 
 use super::handles::Data;
 use super::wire::Answer;
 use crate::error::BestEffort;
 use rustix::fs::{Stat, Timespec, Timestamps, UTIME_OMIT};
 use std::cell::RefCell;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The files whose time is not what the kernel knows, and what it knows. Who changes
 /// a file's time, or moves it, does so alone. Sharded, so that files seldom meet.
-pub(super) struct Times([Mutex<Vec<Owed>>; 256]);
+pub(super) struct Times {
+    shards: [Mutex<Vec<Owed>>; 256],
+    /// The kernel tells all of them.
+    all_told: AtomicBool,
+}
+
+/// Where it does not, so old may be what is set back.
+const RECENT: Duration = Duration::from_millis(100);
 
 struct Owed {
     node: u64,
@@ -31,17 +46,23 @@ thread_local! {
 /// One file's time, locked.
 pub(super) struct Time<'a> {
     node: u64,
+    all_told: bool,
     owed: MutexGuard<'a, Vec<Owed>>,
 }
 
 impl Times {
     pub(super) fn new() -> Self {
-        Self([const { Mutex::new(Vec::new()) }; 256])
+        Self { shards: [const { Mutex::new(Vec::new()) }; 256], all_told: AtomicBool::new(false) }
+    }
+
+    pub(super) fn agreed(&self, all_told: bool) {
+        self.all_told.store(all_told, Ordering::Relaxed);
     }
 
     pub(super) fn lock(&self, node: u64) -> Time<'_> {
-        let shard = &self.0[node as usize % self.0.len()];
-        Time { node, owed: shard.lock().unwrap_or_else(PoisonError::into_inner) }
+        let shard = &self.shards[node as usize % self.shards.len()];
+        let all_told = self.all_told.load(Ordering::Relaxed);
+        Time { node, all_told, owed: shard.lock().unwrap_or_else(PoisonError::into_inner) }
     }
 
     /// Sets back what the calling thread has written to: it does something else now.
@@ -79,6 +100,9 @@ impl Time<'_> {
                 None => modified(&rustix::fs::fstat(&data.fd)?),
             };
             data.modified.set(Some(known.clone()));
+            if !self.all_told && !is_recent(&known) {
+                return Ok(());
+            }
             self.owed.push(Owed { node: self.node, known });
         }
         WRITTEN.set(Some((self.node, Arc::clone(data))));
@@ -98,6 +122,13 @@ impl Time<'_> {
             data.modified.set(Some(modified(stat)));
         }
     }
+}
+
+fn is_recent(known: &Timestamps) -> bool {
+    let time = known.last_modification;
+    let known = u64::try_from(time.tv_sec)
+        .map_or(UNIX_EPOCH, |seconds| UNIX_EPOCH + Duration::new(seconds, time.tv_nsec as u32));
+    SystemTime::now().duration_since(known).is_ok_and(|age| age < RECENT)
 }
 
 /// The time of the last change as it is, for futimens(2); that of the last access

@@ -79,6 +79,8 @@ pub(super) mod init {
     pub(crate) const HANDLE_KILLPRIV_V2: u64 = 1 << 28;
     pub(crate) const SETXATTR_EXT: u64 = 1 << 29;
     pub(crate) const EXT: u64 = 1 << 30;
+    /// Since Linux 6.12.
+    pub(crate) const ALLOW_IDMAP: u64 = 1 << 40;
     pub(crate) const NO_EXPORT_SUPPORT: u64 = 1 << 38;
 }
 

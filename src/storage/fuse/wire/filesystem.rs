@@ -142,6 +142,9 @@ pub(crate) trait FileSystem: Send + Sync {
     fn lasts(&self) -> bool;
     /// Whether the kernel may gather writes, or each is to be told at once.
     fn gathers_writes(&self) -> bool;
+    /// Before all others. `all_times`: the kernel tells each time that it has kept of a
+    /// file, and not only those that are told in a process's name.
+    fn agreed(&self, all_times: bool);
     fn lookup(&self, parent: u64, name: &CStr) -> Answer<Entry>;
     fn forget(&self, node: u64, count: u64);
     fn attributes(&self, node: u64) -> Answer<Attr>;

@@ -33,7 +33,15 @@ const WANTED: u64 = init::ASYNC_READ
     | init::HANDLE_KILLPRIV_V2
     | init::SETXATTR_EXT
     | init::EXT
-    | init::NO_EXPORT_SUPPORT;
+    | init::NO_EXPORT_SUPPORT
+    | init::ALLOW_IDMAP;
+
+/// What is asked for without an owner in the mount's user namespace, as by the kernel's
+/// own threads, is dropped before Linux 6.12, and since then where mounts cannot be
+/// idmapped: the times of files whose pages they write back, for one.
+fn tells_all_times(flags: u64) -> bool {
+    flags & init::ALLOW_IDMAP != 0
+}
 
 /// Requests that the kernel has under way without anybody waiting for them.
 const BACKGROUND: u16 = 64;
@@ -58,6 +66,7 @@ pub(super) fn shake_hands(device: BorrowedFd<'_>, fs: &dyn FileSystem) -> Result
     }
     let wanted = if fs.gathers_writes() { WANTED } else { WANTED & !init::WRITEBACK_CACHE };
     let flags = (u64::from(high) << 32 | u64::from(low)) & wanted;
+    fs.agreed(tells_all_times(flags));
     let mut reply = Reply::new(true);
     // struct fuse_init_out
     for value in [MAJOR, MINOR.min(minor), readahead, flags as u32] {

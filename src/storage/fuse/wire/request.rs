@@ -4,11 +4,36 @@ use super::abi::IN_HEADER;
 use rustix::io::Errno;
 use std::ffi::CStr;
 
-/// Who asks: ids in the user namespace of the mount.
+/// Who asks: ids in the user namespace of the mount. The kernel tells them where
+/// something is made; else it may leave them out (`FUSE_INVALID_UIDGID`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Caller {
     pub(crate) uid: u32,
     pub(crate) gid: u32,
+    /// As [`Header::client`].
+    pub(crate) thread: u32,
+}
+
+/// `FUSE_INVALID_UIDGID`.
+const LEFT_OUT: u32 = u32::MAX;
+
+impl Caller {
+    /// The ids, those left out as proc_pid_status(5) has them; none of who is not seen.
+    pub(crate) fn ids(self) -> Option<(u32, u32)> {
+        if self.uid != LEFT_OUT {
+            return Some((self.uid, self.gid));
+        }
+        if self.thread == 0 {
+            return None;
+        }
+        let text = std::fs::read_to_string(format!("/proc/{}/status", self.thread)).ok()?;
+        // Real, effective, saved, and that for file systems.
+        let of = |key: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(key))?;
+            line.split_ascii_whitespace().nth(3)?.parse().ok()
+        };
+        Some((of("Uid:")?, of("Gid:")?))
+    }
 }
 
 /// `struct fuse_in_header`.
@@ -28,13 +53,9 @@ impl Header {
     pub(super) fn split(bytes: &[u8]) -> Option<(Self, Fields<'_>)> {
         let mut fields = Fields(bytes);
         let length = fields.u32().ok()? as usize;
-        let header = Self {
-            opcode: fields.u32().ok()?,
-            unique: fields.u64().ok()?,
-            node: fields.u64().ok()?,
-            caller: Caller { uid: fields.u32().ok()?, gid: fields.u32().ok()? },
-            client: fields.u32().ok()?,
-        };
+        let (opcode, unique, node) = (fields.u32().ok()?, fields.u64().ok()?, fields.u64().ok()?);
+        let (uid, gid, client) = (fields.u32().ok()?, fields.u32().ok()?, fields.u32().ok()?);
+        let header = Self { opcode, unique, node, caller: Caller { uid, gid, thread: client }, client };
         (length == bytes.len() && length >= IN_HEADER).then(|| (header, Fields(&bytes[IN_HEADER..])))
     }
 }
@@ -102,13 +123,23 @@ mod tests {
         bytes.push(b'x');
         let (header, mut fields) = Header::split(&bytes).expect("whole");
         assert_eq!((header.opcode, header.unique, header.node), (1, 77, 1));
-        assert_eq!(header.caller, Caller { uid: 5, gid: 6 });
+        assert_eq!(header.caller, Caller { uid: 5, gid: 6, thread: 99 });
+        assert_eq!(header.caller.ids(), Some((5, 6)));
         assert_eq!(fields.name(), Ok(c"name"));
         assert_eq!(fields.name(), Err(Errno::IO), "no NUL");
         assert_eq!(fields.u32(), Err(Errno::IO));
         for cut in 0..bytes.len() {
             assert!(Header::split(&bytes[..cut]).is_none());
         }
+    }
+
+    #[test]
+    fn ids_that_are_left_out_are_the_thread_s() {
+        let thread = rustix::thread::gettid().as_raw_nonzero().get() as u32;
+        let left_out = Caller { uid: LEFT_OUT, gid: LEFT_OUT, thread };
+        let me = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        assert_eq!(left_out.ids(), Some(me));
+        assert_eq!(Caller { thread: 0, ..left_out }.ids(), None, "the kernel itself");
     }
 
     #[test]
