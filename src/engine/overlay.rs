@@ -39,6 +39,7 @@ impl OverlayMount {
                 "workdir" => self.work = Some(PathBuf::from(value)),
                 "fsname" if !value.is_empty() => self.source = Some(value.to_owned()),
                 "volatile" => self.options.volatile = true,
+                "live" => self.options.live = true,
                 "writeback" => self.options.write_through = number()? == 0,
                 "squash_to_root" => self.options.owners.squash = Some((0, 0)),
                 "squash_to_uid" => self.options.owners.squash = Some((number()?, squash.1)),
@@ -49,7 +50,7 @@ impl OverlayMount {
                 "userxattr" | "allow_other" | "default_permissions" | "rw" | "suid" | "dev" | "exec" => {}
                 _ => {
                     return Err(Error::invalid(format!("unknown option {word:?}"))
-                        .hint("it takes lowerdir, upperdir, workdir, fsname, volatile, writeback, squash_to_root, squash_to_uid, squash_to_gid, uidmapping and gidmapping"));
+                        .hint("it takes lowerdir, upperdir, workdir, fsname, volatile, live, writeback, squash_to_root, squash_to_uid, squash_to_gid, uidmapping and gidmapping"));
                 }
             }
         }
@@ -109,7 +110,7 @@ mod tests {
         let mut mount = OverlayMount::default();
         mount.take("lowerdir=/a:/b,upperdir=/u,workdir=/w").expect("known");
         assert_eq!(mount.options.owners, fuse::LowerOwners::default());
-        mount.take("fsname=disk,volatile,squash_to_uid=5,uidmapping=0:1:1000:1000:0:1").expect("known");
+        mount.take("fsname=disk,volatile,live,squash_to_uid=5,uidmapping=0:1:1000:1000:0:1").expect("known");
         assert_eq!(mount.lowers, [PathBuf::from("/a"), PathBuf::from("/b")]);
         assert_eq!(mount.source.as_deref(), Some("disk"));
         assert_eq!(mount.options.owners.squash, Some((5, 0)));

@@ -199,6 +199,35 @@ fn no_time_goes_back_where_the_kernel_writes_back_by_itself() {
     assert_eq!(&output.lines()[..expected.len().min(output.lines().len())], expected, "{output}");
 }
 
+/// The kernel believed in the sizes that it had been told once, and in what it had read:
+/// what was appended here went over what others had appended meanwhile.
+#[test]
+fn a_directory_of_the_host_is_shown_as_it_is_by_now() {
+    let Some(sandbox) = sandbox(&[Fuse, Image("busybox")]) else { return };
+    let shared = sandbox.root().join("shared");
+    std::fs::create_dir_all(shared.join("folder")).unwrap();
+    std::fs::write(shared.join("log"), "one\n").unwrap();
+    std::fs::write(shared.join("same"), "before").unwrap();
+    let volume = format!("{}:/s:O", shared.display());
+    let options = ["--name", "c", "--network", "none", "-v", &volume, "busybox", "sleep", "1000"];
+    sandbox.ok([&["--storage-driver", "fuse", "run", "-d"][..], &options].concat());
+    let said = |script: &str| sandbox.ok(["exec", "c", "sh", "-c", script]);
+    let look = "cat /s/log /s/same; echo; ls /s /s/folder; wc -c </s/log; tail -c 4 /s/log";
+    assert!(said(look).starts_with("one\nbefore\n"));
+    std::fs::OpenOptions::new()
+        .append(true)
+        .open(shared.join("log"))
+        .and_then(|mut log| std::io::Write::write_all(&mut log, b"two, a longer one\n"))
+        .unwrap();
+    std::fs::write(shared.join("same"), "behind").unwrap();
+    std::fs::write(shared.join("folder/new"), "").unwrap();
+    let now = "one\ntwo, a longer one\nbehind\n/s:\nfolder\nlog\nsame\n\n/s/folder:\nnew\n22\none";
+    crate::harness::until("what is there now", || (said(look) == now).then_some(()));
+    let appended = said("echo three >>/s/log; cat /s/log");
+    assert_eq!(appended, "one\ntwo, a longer one\nthree");
+    assert_eq!(std::fs::read_to_string(shared.join("log")).unwrap(), "one\ntwo, a longer one\n");
+}
+
 #[test]
 fn a_mount_is_shown_by_the_name_that_it_is_given() {
     let Some(sandbox) = sandbox(&[Fuse]) else { return };

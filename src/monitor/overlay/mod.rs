@@ -84,6 +84,8 @@ struct Tree<'a> {
     volatile: bool,
     /// Read, and hardly written to.
     write_through: bool,
+    /// A directory of the host.
+    live: bool,
     owners: LowerOwners,
 }
 
@@ -195,7 +197,7 @@ impl Overlays {
         })
     }
 
-    /// The FUSE overlay, and nothing else.
+    /// The FUSE overlay over a directory of the host, and nothing else.
     ///
     /// # Errors
     /// Where there is no FUSE for this user.
@@ -206,6 +208,7 @@ impl Overlays {
             upper: Some(upper),
             work: Some(work),
             volatile,
+            live: true,
             owners,
             ..Tree::default()
         })
@@ -223,6 +226,7 @@ impl Overlays {
         let options = Options {
             volatile: tree.volatile,
             write_through: tree.write_through,
+            live: tree.live,
             owners: tree.owners.clone(),
         };
         let (mount, server) = server::mount(&layers, options)?;

@@ -100,6 +100,9 @@ impl Merged {
     /// Gives the entries behind `offset` to `sink`.
     pub(super) fn list_entries(&self, node: u64, offset: u64, sink: &mut dyn Sink) -> Answer<()> {
         let inode = self.directory(node)?;
+        if self.live && offset == 0 {
+            inode.handles().listing = None;
+        }
         for (name, at) in [(&b"."[..], DOT), (b"..", DOT_DOT)] {
             if offset < at {
                 if !sink.fits(name) {
@@ -136,7 +139,7 @@ impl Merged {
             sink.add(name.to_bytes(), ino, item.kind, item.position, entry.as_ref());
             given = true;
         }
-        if !given && offset > DOT_DOT {
+        if !given && offset >= DOT_DOT {
             // Read to its end; the kernel keeps what it was given.
             inode.handles().listing = None;
         }

@@ -26,6 +26,7 @@ pub(super) struct Merged {
     /// Nothing is ever forced to the disk.
     pub(super) volatile: bool,
     pub(super) write_through: bool,
+    pub(super) live: bool,
     /// Where copies are prepared; `None` for a tree that nobody writes to.
     pub(super) work: Option<Work>,
     /// How many lower layers there are.
@@ -93,9 +94,11 @@ impl Merged {
             root,
             table,
             limit,
-            owners: options.owners,
             volatile: options.volatile,
             write_through: options.write_through,
+            // Strangers' files are the host's.
+            live: options.live || options.owners.squash.is_some(),
+            owners: options.owners,
             work,
             layers: count,
             aliases: Mutex::default(),

@@ -74,6 +74,11 @@ pub(crate) struct Options {
     /// long then, but a file that was closed is not asked for again at each
     /// stat(2).
     pub(crate) write_through: bool,
+    /// Others change the lower directories meanwhile: the host's own. What the kernel is
+    /// told holds for a second then, and each write(2) is passed on at once, as it would
+    /// believe in sizes and times of its own otherwise.
+    #[serde(default)]
+    pub(crate) live: bool,
     pub(crate) owners: LowerOwners,
 }
 

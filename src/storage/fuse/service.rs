@@ -12,12 +12,11 @@ use std::sync::Arc;
 
 impl FileSystem for Merged {
     fn lasts(&self) -> bool {
-        // A directory of the host lives on.
-        self.owners.squash.is_none()
+        !self.live
     }
 
     fn gathers_writes(&self) -> bool {
-        !self.write_through
+        !self.write_through && !self.live
     }
 
     fn agreed(&self, all_times: bool) {

@@ -46,6 +46,14 @@ fn tells_all_times(flags: u64) -> bool {
 /// Requests that the kernel has under way without anybody waiting for them.
 const BACKGROUND: u16 = 64;
 
+/// Pages of a file that others may have changed are given up where its size or time is
+/// another one.
+fn wanted(fs: &dyn FileSystem) -> u64 {
+    let gathers = if fs.gathers_writes() { 0 } else { init::WRITEBACK_CACHE };
+    let (less, more) = if fs.lasts() { (0, 0) } else { (init::EXPLICIT_INVAL_DATA, init::AUTO_INVAL_DATA) };
+    WANTED & !gathers & !less | more
+}
+
 /// Answers the first request.
 pub(super) fn shake_hands(device: BorrowedFd<'_>, fs: &dyn FileSystem) -> Result<()> {
     let mut buffer = vec![0; MAX_WRITE + 4096];
@@ -64,8 +72,7 @@ pub(super) fn shake_hands(device: BorrowedFd<'_>, fs: &dyn FileSystem) -> Result
         return Err(wrong(&format!("version {major}.{minor}"))
             .hint("the overlay needs Linux 5.4 or later; --storage-driver overlay uses the kernel's own"));
     }
-    let wanted = if fs.gathers_writes() { WANTED } else { WANTED & !init::WRITEBACK_CACHE };
-    let flags = (u64::from(high) << 32 | u64::from(low)) & wanted;
+    let flags = (u64::from(high) << 32 | u64::from(low)) & wanted(fs);
     fs.agreed(tells_all_times(flags));
     let mut reply = Reply::new(true);
     // struct fuse_init_out
