@@ -112,6 +112,32 @@ fn a_write_that_fits_in_part_is_told() {
     assert_eq!(output.lines(), ["No space left"; 3], "{output}");
 }
 
+/// The kernel gathers what is written whether there is room for it or not: a program that
+/// does not sync wrote on for ever, and only its close(2) was told.
+#[test]
+fn write_itself_fails_on_a_full_disk_and_what_is_removed_makes_room_at_once() {
+    let Some(sandbox) = sandbox(&[Fuse, SubIds]) else { return };
+    let script = r#"mkdir low disk m; mount -t tmpfs -o size=8m none disk; mkdir disk/upper disk/work
+        serve lowerdir=low,upperdir=disk/upper,workdir=disk/work m
+        dd if=/dev/zero of=m/there bs=64k count=16 conv=fsync 2>/dev/null
+        fails() { if "$@" 2>error; then echo "unnoticed: $*"; else grep -o 'error writing.*No space left' error || cat error; fi; }
+        for round in 1 2 3; do
+            fails dd if=/dev/zero of=m/big bs=64k count=16000
+            fails dd if=/dev/zero of=m/small bs=1 count=1
+            # What is there already can be read to its end and written over.
+            [ "$(cat m/there | wc -c)" = 1048576 ] || echo unread
+            dd if=/dev/urandom of=m/there bs=64k count=16 conv=notrunc,fsync 2>error || cat error
+            cmp m/there disk/upper/there
+            rm m/big; dd if=/dev/zero of=m/next bs=4k count=16 conv=fsync 2>error || cat error
+            rm -f m/next m/small
+        done
+        umount m; wait $pid; umount disk"#;
+    let output = session(&sandbox, "full", script).ok();
+    let lines = output.lines();
+    assert_eq!(lines.len(), 6, "{output}");
+    assert!(lines.iter().all(|line| line.starts_with("error writing 'm/")), "{output}");
+}
+
 /// After the last name but one is gone, a file has one link, whoever asks.
 #[test]
 fn removed_names_stay_counted() {
@@ -301,6 +327,22 @@ fn a_chown_to_nobody_is_a_change() {
             before=$(stat -c %z m/$name); chown -h : m/$name; [ "$before" = "$(stat -c %z m/$name)" ] || echo $name
         done; umount m; wait $pid"#;
     assert_eq!(session(&sandbox, "nobody", script).ok().lines(), ["folder", "fifo", "link", "file", "new"]);
+}
+
+#[test]
+fn an_access_list_that_is_not_there_can_be_removed() {
+    let Some(sandbox) = sandbox(&[Fuse, Need::Program("python3")]) else { return };
+    let script = r#"mkdir low low/folder upper work m; echo x >low/file
+        serve lowerdir=low,upperdir=upper,workdir=work m; : >m/new
+        python3 -c 'import os
+for name in "m/file", "m/new", "m/folder":
+    os.removexattr(name, "system.posix_acl_access")
+os.removexattr("m/folder", "system.posix_acl_default")
+try: os.removexattr("m/new", "user.none")
+except OSError as error: print(error.strerror)'
+        ls upper; umount m; wait $pid"#;
+    let output = session(&sandbox, "acl", script).ok();
+    assert_eq!(output.lines(), ["No data available", "new"], "nothing is copied up for it: {output}");
 }
 
 /// As on other file systems since Linux 6.2, where the file is not executable by

@@ -445,23 +445,21 @@ fn what_replaces_a_removed_file_inherits_from_its_directory() {
 fn a_full_disk_is_told_and_loses_nothing_that_was_there() {
     let Some(sandbox) = sandbox(&[Fuse, SubIds]) else { return };
     let base = sandbox.folder("full");
-    // On a tmpfs of 8 MiB and 200 files. The kernel gathers what is written: that
-    // there is no room is told when the file is closed, if not before.
+    // On a tmpfs of 8 MiB and 200 files; what is said of it goes elsewhere.
     let script = format!(
         r#"cd {}; mkdir low disk merged; head -c 3000000 /dev/urandom >low/random; echo low >low/kept
         mount -t tmpfs -o size=8m,nr_inodes=200 none disk; mkdir disk/upper disk/work
         $c overlay -o lowerdir=low,upperdir=disk/upper,workdir=disk/work merged; cd merged
         cp random first; sync first
-        failing() {{ if "$@" 2>error.txt; then echo "unnoticed: $*"; exit 9; fi
-            grep -q 'No space left' error.txt || {{ cat error.txt; exit 8; }}; }}
-        : >error.txt
+        failing() {{ if "$@" 2>../error.txt; then echo "unnoticed: $*"; exit 9; fi
+            grep -q 'No space left' ../error.txt || {{ cat ../error.txt; exit 8; }}; }}
         failing dd if=/dev/zero of=second bs=1M count=16
         failing dd if=/dev/zero of=third bs=1M count=16 conv=fsync
         failing dd if=/dev/zero of=fourth bs=64k count=300 oflag=direct
         cmp first ../low/random; rm second third fourth
         cp random again; sync again; cmp again ../low/random; rm again
-        i=0; while (: >"n$i") 2>error.txt; do i=$((i + 1)); done
-        grep -q 'No space left' error.txt; rm n*; echo new >kept; cat kept
+        i=0; while (: >"n$i") 2>../error.txt; do i=$((i + 1)); done
+        grep -q 'No space left' ../error.txt; rm n*; echo new >kept; cat kept
         cd ..; umount merged; cmp disk/upper/first low/random; cat disk/upper/kept low/kept; ls disk/work/fresh
         umount disk"#,
         base.display()

@@ -37,6 +37,14 @@ impl Merged {
     }
 
     pub(super) fn write_data(&self, node: u64, offset: u64, bytes: &[u8], writer: Writer) -> Answer<usize> {
+        let write = || self.write_once(node, offset, bytes, writer);
+        match writer {
+            Writer::Cache => self.write_gathered(node, write),
+            Writer::Privileged | Writer::Other(_) => self.room.wait_for(write),
+        }
+    }
+
+    fn write_once(&self, node: u64, offset: u64, bytes: &[u8], writer: Writer) -> Answer<usize> {
         let inode = self.inode(node)?;
         // Copied up before others have to wait; the data may be other ones after it.
         self.writable(&inode)?;

@@ -4,6 +4,7 @@ use super::aliases::Aliases;
 use super::handles::{Counted, Data, Limit, Parts};
 use super::inode::{Inode, Layer, State, UPPER};
 use super::owners::LowerOwners;
+use super::room::Room;
 use super::table::{Identity, Table};
 use super::times::Times;
 use super::wire::{Answer, Attr, ROOT};
@@ -38,6 +39,7 @@ pub(super) struct Merged {
     /// When a file was last asked for by its name: see `listing`.
     pub(super) looked_at: AtomicU64,
     pub(super) times: Times,
+    pub(super) room: Room,
 }
 
 /// How a directory is opened: for its entries, its attributes and as a base.
@@ -105,6 +107,7 @@ impl Merged {
             devices: RwLock::new(devices),
             looked_at: AtomicU64::new(0),
             times: Times::new(),
+            room: Room::new(),
         })
     }
 

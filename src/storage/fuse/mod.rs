@@ -33,6 +33,7 @@ mod merged;
 mod owners;
 mod remove;
 mod rename;
+mod room;
 mod service;
 mod table;
 mod times;

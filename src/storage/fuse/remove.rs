@@ -39,6 +39,7 @@ impl Merged {
             if several && removed.is_ok() {
                 self.count_gone(&inode, &state);
             }
+            self.room.was_removed();
             removed.and_then(|()| self.lost_name(&inode, &mut state, &parent, name))
         };
         let listing = parent.handles().listing.clone();

@@ -19,6 +19,14 @@ impl FileSystem for Merged {
         !self.write_through && !self.live
     }
 
+    fn is_narrow(&self) -> bool {
+        self.room.is_narrow()
+    }
+
+    fn may_write(&self, node: u64, thread: u32) -> Answer<()> {
+        self.ask_for_room(node, thread)
+    }
+
     fn agreed(&self, all_times: bool) {
         self.times.agreed(all_times);
     }

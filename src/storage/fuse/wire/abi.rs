@@ -100,6 +100,8 @@ pub(super) mod fattr {
     pub(crate) const KILL_SUIDGID: u32 = 1 << 11;
 }
 
+/// `FUSE_GETATTR_FH`.
+pub(super) const GETATTR_FH: u32 = 1 << 0;
 /// `FUSE_WRITE_CACHE`.
 pub(super) const WRITE_CACHE: u32 = 1 << 0;
 /// `FUSE_WRITE_KILL_SUIDGID`.

@@ -1,7 +1,7 @@
 //! From a request to one operation and back: no logic of its own.
 
 use super::abi::{
-    MAX_WRITE, SETXATTR_ACL_KILL_SGID, WRITE_CACHE, WRITE_IN, WRITE_KILL_SUIDGID, fattr, opcode,
+    GETATTR_FH, MAX_WRITE, SETXATTR_ACL_KILL_SGID, WRITE_CACHE, WRITE_IN, WRITE_KILL_SUIDGID, fattr, opcode,
 };
 use super::conduit::Wanted;
 use super::filesystem::{
@@ -44,7 +44,13 @@ pub(super) fn dispatch(
             }
             return Ok(Outcome::Silent);
         }
-        opcode::GETATTR => reply.attr_out(&fs.attributes(header.node)?),
+        opcode::GETATTR => {
+            // struct fuse_getattr_in: with a file that is open, before a write to it.
+            if fs.is_narrow() && fields.u32()? & GETATTR_FH != 0 {
+                fs.may_write(header.node, header.client)?;
+            }
+            reply.attr_out(&fs.attributes(header.node)?);
+        }
         opcode::STATX => {
             let (attr, btime) = fs.birth(header.node)?;
             reply.statx(&attr, btime);

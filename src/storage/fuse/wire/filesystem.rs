@@ -145,6 +145,11 @@ pub(crate) trait FileSystem: Send + Sync {
     /// Before all others. `all_times`: the kernel tells each time that it has kept of a
     /// file, and not only those that are told in a process's name.
     fn agreed(&self, all_times: bool);
+    /// Whether there was no room of late for what the kernel had gathered: attributes of
+    /// files do not hold then, so that it asks before each write.
+    fn is_narrow(&self) -> bool;
+    /// Asked before a write that the kernel is to gather, while it is so.
+    fn may_write(&self, node: u64, thread: u32) -> Answer<()>;
     fn lookup(&self, parent: u64, name: &CStr) -> Answer<Entry>;
     fn forget(&self, node: u64, count: u64);
     fn attributes(&self, node: u64) -> Answer<Attr>;

@@ -1,6 +1,7 @@
-//! SEEK_DATA and SEEK_HOLE, on a thread of their own.
+//! What the kernel has cached of a file, and is to let go of, on a thread of its own:
+//! it may wait for requests that the other threads serve.
 //!
-//! Where a file's data are is known to this server only once the kernel has
+//! SEEK_DATA and SEEK_HOLE: where a file's data are is known to this server only once the kernel has
 //! written them back, and it does not do so before it asks. So the server
 //! tells it to let go of what it has cached of the file (NOTIFY_INVAL_INODE),
 //! which writes it back first, by requests that the other threads serve.
@@ -15,8 +16,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel as queue};
 
-/// A seek to be answered.
-pub(super) struct Order {
+/// What is to be done.
+pub(super) enum Order {
+    /// A seek to be answered.
+    Seek(Seek),
+    /// The attributes of this node are to be asked for anew.
+    Doubt(Arc<OwnedFd>, u64),
+}
+
+pub(super) struct Seek {
     /// The end of the connection on which it came, and must be answered.
     pub(super) device: Arc<OwnedFd>,
     pub(super) unique: u64,
@@ -31,9 +39,10 @@ pub(super) struct Flusher(Sender<Order>);
 
 impl Flusher {
     pub(super) fn send(&self, order: Order) {
-        if let Err(refused) = self.0.send(order) {
-            let order = refused.0;
-            answer(&order.device, &mut Reply::new(true), order.unique, -libc::EIO);
+        if let Err(refused) = self.0.send(order)
+            && let Order::Seek(seek) = refused.0
+        {
+            answer(&seek.device, &mut Reply::new(true), seek.unique, -libc::EIO);
         }
     }
 }
@@ -46,14 +55,26 @@ pub(super) fn channel() -> (Flusher, Receiver<Order>) {
 /// Serves until the last worker has gone.
 pub(super) fn run(orders: Receiver<Order>, fs: &dyn FileSystem) {
     let mut reply = Reply::new(true);
-    for order in orders {
-        // struct fuse_notify_inval_inode_out: the node, from the first byte to
-        // the last. ENOENT: the kernel has nothing of it.
-        reply.clear();
-        for value in [order.node, 0, 0] {
-            reply.u64(value);
+    // struct fuse_notify_inval_inode_out: the node, and from where to where. ENOENT: the
+    // kernel has nothing of it.
+    let let_go = |device: &OwnedFd, node: u64, offset: i64| {
+        let mut notice = Reply::new(true);
+        for value in [node, offset as u64, 0] {
+            notice.u64(value);
         }
-        answer(&order.device, &mut reply, 0, NOTIFY_INVAL_INODE);
+        answer(device, &mut notice, 0, NOTIFY_INVAL_INODE);
+    };
+    for order in orders {
+        let order = match order {
+            Order::Seek(order) => order,
+            // Below the first byte: no pages, the attributes alone.
+            Order::Doubt(device, node) => {
+                let_go(&device, node, -1);
+                continue;
+            }
+        };
+        // From the first byte to the last.
+        let_go(&order.device, order.node, 0);
         reply.clear();
         let seek = || fs.seek(order.node, order.offset, order.whence);
         let error = match catch_unwind(AssertUnwindSafe(seek)).unwrap_or(Err(Errno::IO)) {

@@ -16,12 +16,29 @@ pub(super) struct Reply {
     end: usize,
     /// Seconds for which the kernel may take what it is told for granted.
     valid: u64,
+    /// The attributes of files are to be asked for each time.
+    doubtful: bool,
 }
 
 impl Reply {
     /// For answers that hold for good, or for a second.
     pub(super) fn new(lasting: bool) -> Self {
-        Self { bytes: vec![0; OUT_HEADER], end: OUT_HEADER, valid: if lasting { FOREVER } else { SOON } }
+        Self {
+            bytes: vec![0; OUT_HEADER],
+            end: OUT_HEADER,
+            valid: if lasting { FOREVER } else { SOON },
+            doubtful: false,
+        }
+    }
+
+    /// Whether attributes of files hold for no time at all in what follows.
+    pub(super) fn doubt(&mut self, doubtful: bool) {
+        self.doubtful = doubtful;
+    }
+
+    fn valid_for(&self, attr: &Attr) -> u64 {
+        let is_file = attr.mode & libc::S_IFMT == libc::S_IFREG;
+        if self.doubtful && is_file { 0 } else { self.valid }
     }
 
     pub(super) fn clear(&mut self) {
@@ -87,7 +104,7 @@ impl Reply {
 
     /// `struct fuse_entry_out`; a node of 0 is a name that is known to be absent.
     pub(super) fn entry(&mut self, entry: &Entry) {
-        for value in [entry.node, 0, self.valid, self.valid] {
+        for value in [entry.node, 0, self.valid, self.valid_for(&entry.attr)] {
             self.u64(value);
         }
         self.u64(0);
@@ -96,7 +113,7 @@ impl Reply {
 
     /// `struct fuse_attr_out`.
     pub(super) fn attr_out(&mut self, attr: &Attr) {
-        self.u64(self.valid);
+        self.u64(self.valid_for(attr));
         self.u64(0);
         self.attr(attr);
     }
@@ -106,7 +123,7 @@ impl Reply {
         /// STATX_BASIC_STATS and STATX_BTIME.
         const BASIC: u32 = 0x7ff;
         const BTIME: u32 = 0x800;
-        for value in [self.valid, 0, 0, 0] {
+        for value in [self.valid_for(attr), 0, 0, 0] {
             self.u64(value);
         }
         self.u32(if btime.is_some() { BASIC | BTIME } else { BASIC });

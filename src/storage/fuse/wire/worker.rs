@@ -10,7 +10,7 @@ use super::crew::Crew;
 use super::dispatch::{Outcome, dispatch, wanted};
 use super::ear::{Ear, more};
 use super::filesystem::{Answer, FileSystem};
-use super::flusher::{Flusher, Order};
+use super::flusher::{Flusher, Order, Seek};
 use super::reply::Reply;
 use super::request::{Fields, Header};
 use rustix::io::Errno;
@@ -192,6 +192,7 @@ impl Worker<'_> {
             return Asked { client: 0, little: false };
         };
         reply.clear();
+        reply.doubt(self.fs.is_narrow());
         if header.opcode != opcode::WRITE {
             self.fs.settle();
         }
@@ -212,12 +213,16 @@ impl Worker<'_> {
             Ok(Outcome::Silent) => return asked,
             Ok(Outcome::Seek { offset, whence }) => {
                 let device = Arc::clone(&self.device);
-                self.flusher.send(Order { device, unique: header.unique, node: header.node, offset, whence });
+                let (unique, node) = (header.unique, header.node);
+                self.flusher.send(Order::Seek(Seek { device, unique, node, offset, whence }));
                 return asked;
             }
             Err(errno) => -errno.raw_os_error(),
         };
         answer(&self.device, reply, header.unique, error);
+        if header.opcode == opcode::WRITE && matches!(-error, libc::ENOSPC | libc::EDQUOT) {
+            self.flusher.send(Order::Doubt(Arc::clone(&self.device), header.node));
+        }
         asked
     }
 
