@@ -7,9 +7,12 @@ use crate::error::{BestEffort, Context, Error, Result};
 use crate::image::archive_write::{
     Layers, Output, Saved, write_docker, write_docker_directory, write_oci, write_oci_directory,
 };
+use crate::image::blob::Blobs;
 use crate::image::names::{self, Found};
 use crate::image::store::ImageStore;
 use crate::types::platform::Platform;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
@@ -64,10 +67,8 @@ pub(crate) fn save(
             .hint("pipe an archive through a compressor: coracle save NAME | gzip"));
     }
     let store = ImageStore::at(&dirs.images());
-    // Blobs that are being read must not be removed.
-    let _pin = store.pin()?;
-    let saved = collect(&store, images, options.platform.as_ref())?;
-    let blobs = store.blobs();
+    let (saved, held) = hold(&store, images, options.platform.as_ref())?;
+    let blobs = &held.blobs;
     match (options.format, target) {
         (SaveFormat::OciDirectory, SaveTarget::Path(path)) => write_oci_directory(&saved, blobs, path),
         (SaveFormat::DockerDirectory, SaveTarget::Path(path)) => {
@@ -92,6 +93,36 @@ pub(crate) fn save(
         note_image(dirs, "save", &image.image.id.to_string(), name);
     }
     Ok(())
+}
+
+/// What is written, and what keeps it readable meanwhile.
+struct Held {
+    blobs: Blobs,
+    _pin: Option<File>,
+}
+
+/// The images, and their blobs, open. They are written without the store's
+/// lock: whoever reads the archive may be slow, or be a `load` that waits for it.
+fn hold(
+    store: &ImageStore,
+    images: &[String],
+    platform: Option<&Platform>,
+) -> Result<(Vec<Saved>, Held)> {
+    raise_file_limit();
+    let pin = store.pin()?;
+    let saved = collect(store, images, platform)?;
+    let held = match store.blobs().held(saved.iter().flat_map(Saved::blobs))? {
+        Some(blobs) => Held { blobs, _pin: None },
+        // Too many to have open: then none may be removed.
+        None => Held { blobs: store.blobs().clone(), _pin: pin },
+    };
+    Ok((saved, held))
+}
+
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    // Refused is as good: then fewer files may be open.
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).or_ignore();
 }
 
 /// The images, each once, with the names to write.

@@ -27,6 +27,15 @@ pub(crate) struct Saved {
     pub(crate) names: Vec<Reference>,
 }
 
+impl Saved {
+    /// Everything that any form of archive has of it.
+    pub(crate) fn blobs(&self) -> impl Iterator<Item = Digest> {
+        let documents = [&self.entry.0.digest, &self.image.manifest_digest, &self.image.id];
+        let blobs = documents.into_iter().chain(self.image.blobs().map(|blob| &blob.digest));
+        blobs.cloned()
+    }
+}
+
 /// Where an archive goes.
 pub(crate) enum Output<'a> {
     /// A file, in which a header can be written after what it describes.

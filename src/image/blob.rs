@@ -6,23 +6,44 @@ use crate::error::{BestEffort, Context, Error, Result};
 use crate::sys::fault;
 use crate::types::digest::{Algorithm, Digest, Hashed};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
-use std::collections::HashSet;
+use rustix::io::Errno;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{Read, Seek, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The blobs of one image layout. Cheap to clone; opens nothing by itself.
 #[derive(Clone, Debug)]
 pub(crate) struct Blobs {
     layout: PathBuf,
+    /// Open already: see [`Blobs::held`].
+    held: Arc<HashMap<Digest, File>>,
 }
 
 impl Blobs {
     pub(crate) fn new(layout: &Path) -> Self {
-        Self { layout: layout.to_owned() }
+        Self { layout: layout.to_owned(), held: Arc::default() }
+    }
+
+    /// The same blobs, where those of `digests` are open: they can be read after
+    /// they were removed, one reader of each at a time. `None` where they are
+    /// more than this process may open.
+    ///
+    /// # Errors
+    /// Where one is not here.
+    pub(crate) fn held(&self, digests: impl Iterator<Item = Digest>) -> Result<Option<Self>> {
+        let mut held = HashMap::new();
+        for digest in digests.collect::<BTreeSet<_>>() {
+            match File::open(self.path(&digest)) {
+                Err(error) if error.raw_os_error() == Some(Errno::MFILE.raw_os_error()) => return Ok(None),
+                file => held.insert(digest.clone(), opened(file, &digest)?),
+            };
+        }
+        Ok(Some(Self { layout: self.layout.clone(), held: Arc::new(held) }))
     }
 
     pub(super) fn layout(&self) -> &Path {
@@ -40,9 +61,15 @@ impl Blobs {
     }
 
     pub(crate) fn open(&self, digest: &Digest) -> Result<File> {
-        File::open(self.path(digest))
-            .context(|| format!("open blob {digest}"))
-            .map_err(|error| error.hint("the image is incomplete: pull or load it again"))
+        let open = || match self.held.get(digest) {
+            Some(file) => {
+                let mut file = file.try_clone()?;
+                file.rewind()?;
+                Ok(file)
+            }
+            None => File::open(self.path(digest)),
+        };
+        opened(open(), digest)
     }
 
     /// A small document, whole: at most `limit` bytes, its digest verified.
@@ -152,6 +179,11 @@ impl Blobs {
         flock(&lock, FlockOperation::LockExclusive).context(|| format!("lock {}", dir.display()))?;
         Ok(Ingest { blobs: self.clone(), dir, next: AtomicU64::new(0), _lock: lock })
     }
+}
+
+fn opened(file: std::io::Result<File>, digest: &Digest) -> Result<File> {
+    file.context(|| format!("open blob {digest}"))
+        .map_err(|error| error.hint("the image is incomplete: pull or load it again"))
 }
 
 fn open_dir(path: &Path) -> Result<OwnedFd> {

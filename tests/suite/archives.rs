@@ -4,6 +4,7 @@ use crate::harness::image::{ImageBuilder, Layer};
 use crate::harness::needs;
 use crate::harness::process::{Output, Running};
 use crate::harness::{Image, Need, Sandbox, sandbox};
+use std::io::Read;
 use std::path::Path;
 
 const SKOPEO: Need = Need::Program("skopeo");
@@ -222,6 +223,47 @@ fn archives_may_be_compressed_and_come_through_stdin() {
         command.args(["-ec", &script]).arg(crate::harness::sandbox::binary());
         let output = Running::start(command).wait().ok();
         assert_eq!(output.text(), "Loaded image: many/layers:1", "{format} {through}");
+    }
+}
+
+/// `save` holds no lock that `load` waits for, nor the other way round.
+#[test]
+fn save_into_load_by_a_pipe() {
+    let Some(sandbox) = with_image(&[]) else { return };
+    for (format, through) in [("docker-archive", ""), ("oci-archive", ""), ("docker-archive", "cat | ")] {
+        let script =
+            format!("\"$0\" save --format {format} many/layers:1 busybox guest | {through}\"$0\" load");
+        let mut command = sandbox.command("sh");
+        command.args(["-ec", &script]).arg(crate::harness::sandbox::binary());
+        let output = Running::start(command).wait().ok();
+        assert_eq!(output.lines().len(), 3, "{format} {through}: {output}");
+    }
+}
+
+#[test]
+fn a_save_whose_reader_stands_still_holds_nobody_up() {
+    let Some(sandbox) = with_image(&[]) else { return };
+    let (id, layers) = identity(&sandbox, "many/layers:1");
+    for format in ["docker-archive", "oci-archive"] {
+        let mut command = sandbox.tool(["save", "--format", format, "many/layers:1"]);
+        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::inherit());
+        let mut save = command.spawn().unwrap();
+        let mut archive = vec![0];
+        let mut stdout = save.stdout.take().unwrap();
+        stdout.read_exact(&mut archive).unwrap();
+        sandbox.ok(["tag", "busybox", "other:1"]);
+        // Nor does anything vanish under it.
+        sandbox.ok(["rmi", "-f", &id]);
+        sandbox.ok(["image", "prune", "-a", "-f"]);
+        stdout.read_to_end(&mut archive).unwrap();
+        assert!(save.wait().unwrap().success(), "{format}");
+        std::fs::write(sandbox.path("work/archive"), &archive).unwrap();
+        sandbox.ok(["load", "-i", "archive"]);
+        assert_eq!(identity(&sandbox, "many/layers:1"), (id.clone(), layers.clone()), "{format}");
+        assert_eq!(sandbox.run(&["many/layers:1", "cat", "/data/two"]).ok().text(), "1");
+        for archive in ["busybox", "guest"] {
+            sandbox.load(&needs::archive(archive).unwrap());
+        }
     }
 }
 
