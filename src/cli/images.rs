@@ -122,7 +122,7 @@ pub(crate) struct ImagesArgs {
 
 #[derive(Args, Debug)]
 pub(crate) struct RmiArgs {
-    /// Remove an id with several names; take the name of an image that a container uses
+    /// Remove an id with several names, and the name of an image in use; what is missing is no failure
     #[arg(long, short = 'f')]
     force: bool,
     /// Remove all images that no container uses
@@ -306,6 +306,8 @@ pub(crate) fn remove(mut args: RmiArgs) -> Result<u8> {
         match rmi::remove(&engine.dirs, name, args.force, &in_use, &mut notes) {
             Ok(lines) => tell_removed(&lines, &[])?,
             Err(error) if error.kind() == crate::error::Kind::NotFound && args.ignore => {}
+            // Told and no failure, as docker and podman have it.
+            Err(error) if error.kind() == crate::error::Kind::NotFound && args.force => ui::error(&error),
             Err(error) => {
                 ui::error(&error);
                 code = 1;

@@ -236,6 +236,10 @@ fn tags_are_names_of_one_image() {
     assert!(removed.contains("Untagged") && !removed.contains("Deleted"), "{removed}");
     assert_eq!(sandbox.run(&["mine/box:v2", "echo", "x"]).ok().text(), "x");
     sandbox.coracle(["rmi", "mine/box:v1"]).fails(1, &["mine/box:v1"]);
+    for verb in [&["rmi"][..], &["image", "rm"]] {
+        let forced = sandbox.coracle([verb, &["--force", "mine/box:v1"]].concat()).ok();
+        assert!(forced.stderr.contains("no such image: mine/box:v1"), "{forced}");
+    }
     sandbox.coracle(["tag", "nothing-here", "x"]).refused(&["nothing-here"]);
     sandbox.coracle(["tag", "busybox", "BAD NAME"]).refused(&[]);
 }
