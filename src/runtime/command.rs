@@ -3,7 +3,7 @@
 
 use super::capabilities::{self, CapSet, ProcessCaps};
 use super::plan::{Process, Stdio};
-use super::seccomp;
+use super::{rlimits, seccomp};
 use crate::error::{Context, Error, Kind, Result, Trouble};
 use crate::sys::process;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, StatVfsMountFlags};
@@ -77,6 +77,9 @@ pub(super) fn set_credentials(process: &Process) -> Result<()> {
 
 /// The last step before exec: nothing of what set-up was allowed to do is left.
 pub(super) fn confine(process: &Process) -> Result<()> {
+    // Not before: set-up has files open that a low limit leaves no room for. None
+    // needs a privilege, as no limit of the host's is raised.
+    rlimits::apply(&process.rlimits, process.pid_max)?;
     let install = || match &process.seccomp {
         Some(program) => seccomp::install(&program.filter, program.flags),
         None => Ok(()),

@@ -15,7 +15,7 @@ use super::create::FromInit;
 use super::init::MonitorChannel;
 use super::plan::Process;
 use super::rootfs::Rootfs;
-use super::{console, rlimits, users};
+use super::{console, users};
 use crate::channel::Channel;
 use crate::error::{BestEffort, Context, Error, Kind, Result, Trouble};
 use crate::sys::process::{self, Cloned};
@@ -171,7 +171,6 @@ fn set_up(plan: &mut ExecPlan, monitor: &MonitorChannel) -> Result<Exec> {
     // Docker's code for a user that is not there: 126.
     become_whom(plan, root.as_fd()).map_err(|error| error.with_kind(Kind::NotExecutable))?;
     let rootfs = Rootfs::new(root);
-    rlimits::apply(&plan.process.rlimits, plan.process.pid_max)?;
     let working_directory = open_working_directory(&rootfs, &plan.process.cwd)?;
     let terminal = open_terminal(plan, &rootfs, monitor)?;
     set_stdio(&plan.process.stdio, terminal)?;

@@ -12,7 +12,7 @@ use super::create::{FromInit, ToInit};
 use super::mounts::{self, Made};
 use super::plan::{Fresh, Plan, Role, UserNamespace};
 use super::rootfs::{Rootfs, TargetKind};
-use super::{console, reaper, rlimits};
+use super::{console, reaper};
 use crate::channel::Channel;
 use crate::error::{BestEffort, Context, Error, Result, Trouble};
 use crate::sys::{mount, process};
@@ -64,7 +64,6 @@ fn set_up(plan: &Plan, monitor: &mut MonitorChannel) -> Result<Exec> {
 
     // Before the credentials: writing it needs to be root of the namespace.
     set_oom_score(plan.process.oom_score_adj, made.proc.as_ref())?;
-    rlimits::apply(&plan.process.rlimits, plan.process.pid_max)?;
     // While still root: docker makes a missing working directory, and one that
     // only root may enter is still entered.
     let working_directory = open_working_directory(&rootfs, &plan.process.cwd);

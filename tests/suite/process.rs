@@ -325,6 +325,18 @@ fn the_filter_can_be_left_out_or_be_one_s_own() {
     sandbox.run(&["--security-opt", "nonsense", "guest", "report"]).refused(&["nonsense"]);
 }
 
+/// The set-up has more files open than that.
+#[test]
+fn a_low_limit_of_open_files_is_the_command_s_alone() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    for more in [&[][..], &["--init"], &["-t"], &["--user", "1000"]] {
+        let words = [&["--ulimit", "nofile=5:6"], more, &["busybox", "sh", "-c", "ulimit -n"]].concat();
+        assert_eq!(sandbox.run(&words).ok().text(), "5", "{more:?}");
+    }
+    sandbox.start("low", &["--ulimit", "nofile=5:6", "busybox", "sleep", "1000"]);
+    assert_eq!(sandbox.ok(["exec", "low", "sh", "-c", "ulimit -n"]), "5");
+}
+
 #[test]
 fn limits_are_set() {
     let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
