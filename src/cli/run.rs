@@ -65,13 +65,19 @@ pub(crate) fn run(mut args: RunArgs) -> Result<u8> {
     let attach = args.attach_options()?;
     let removes_image = args.removes_image()?;
     let registry = args.create.container.registry.options()?;
-    let request = args.create.into_request("run")?;
+    let detached = args.detach;
+    let mut request = args.create.into_request("run")?;
+    request.config.detached = detached;
     if let Some(options) = &attach {
         terminal::check_stdin(options.stdin, options.tty)?;
     }
     let engine = Engine::with_registry(registry)?;
     let id = engine.create(&request, &mut progress::on_stderr(quiet))?;
     let image = engine.store.record(&id)?.root;
+    if attach.as_ref().is_some_and(AttachOptions::shows_nothing) {
+        // Docker's: ID=$(echo input | coracle run -i -a stdin IMAGE).
+        ui::line(id.as_str())?;
+    }
     let started = engine.start(&id, attach.as_ref(), &mut |text| ui::warning(text));
     match started {
         Err(error) => {

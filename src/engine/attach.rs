@@ -54,6 +54,13 @@ pub(crate) struct AttachOptions {
     pub(crate) stderr: bool,
 }
 
+impl AttachOptions {
+    /// Whether input alone is attached.
+    pub(crate) fn shows_nothing(&self) -> bool {
+        !self.stdout && !self.stderr
+    }
+}
+
 /// How an attachment ended.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum AttachEnd {
@@ -61,7 +68,8 @@ pub(crate) enum AttachEnd {
     Exited(Exit),
     /// Whoever read our stdout has gone, as in `coracle run … | head -n 1`.
     ReaderGone,
-    /// The user typed the detach keys, or the terminal was hung up.
+    /// The user typed the detach keys, or the terminal was hung up; or the input
+    /// has ended, and it was all that was attached.
     Detached,
     /// The connection ended without a word: the monitor is dead, or it dropped
     /// us because we were too slow.

@@ -59,6 +59,7 @@ impl Engine {
         config.limits.check()?;
         // They are among the mounts already.
         config.volumes_from.clear();
+        config.id_file = None;
         let source = match (&options.image, &record.root) {
             (Some(image), _) => RootSource::Image(image.clone()),
             // By its id: the name may belong to another image by now.

@@ -171,8 +171,6 @@ fn health(container: &Container) -> Value {
 fn config(container: &Container) -> Value {
     let record = &container.record;
     let config = &record.config;
-    let attached =
-        |stream: &str| config.attach.is_empty() || config.attach.iter().any(|other| other == stream);
     let set = |keys: &mut dyn Iterator<Item = String>| -> Value {
         let set: Map<String, Value> = keys.map(|key| (key, json!({}))).collect();
         if set.is_empty() { Value::Null } else { set.into() }
@@ -183,13 +181,13 @@ fn config(container: &Container) -> Value {
         "Hostname": hostname,
         "Domainname": config.domainname.clone().unwrap_or_default(),
         "User": config.user.clone().unwrap_or_default(),
-        "AttachStdin": config.interactive && attached("stdin"),
-        "AttachStdout": attached("stdout"),
-        "AttachStderr": attached("stderr"),
+        "AttachStdin": config.attaches("stdin"),
+        "AttachStdout": config.attaches("stdout"),
+        "AttachStderr": config.attaches("stderr"),
         "ExposedPorts": set(&mut config.expose.iter().cloned()),
         "Tty": config.tty,
         "OpenStdin": config.interactive,
-        "StdinOnce": config.interactive,
+        "StdinOnce": config.stdin_once(),
         "Env": config.env,
         "Cmd": if config.cmd.is_empty() { Value::Null } else { json!(config.cmd) },
         "Image": container.image(),

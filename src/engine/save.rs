@@ -103,11 +103,7 @@ struct Held {
 
 /// The images, and their blobs, open. They are written without the store's
 /// lock: whoever reads the archive may be slow, or be a `load` that waits for it.
-fn hold(
-    store: &ImageStore,
-    images: &[String],
-    platform: Option<&Platform>,
-) -> Result<(Vec<Saved>, Held)> {
+fn hold(store: &ImageStore, images: &[String], platform: Option<&Platform>) -> Result<(Vec<Saved>, Held)> {
     raise_file_limit();
     let pin = store.pin()?;
     let saved = collect(store, images, platform)?;

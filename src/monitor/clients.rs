@@ -161,6 +161,15 @@ impl Hub {
         }
     }
 
+    /// Whether the end of this client's input is that of the container's: it is
+    /// with the client that started it, or with any other where there is none
+    /// and `StdinOnce` says so.
+    fn ends_input(&self, place: Place, container: &Container) -> bool {
+        let clients = self.clients.borrow();
+        let has_foreground = || clients.iter().any(|client| client.place == Place::Foreground);
+        place == Place::Foreground || container.record.config.stdin_once() && !has_foreground()
+    }
+
     fn type_in(&self) -> Option<mpsc::UnboundedSender<Input>> {
         self.stdin.borrow().clone()
     }
@@ -218,8 +227,7 @@ async fn read_from_client(container: Rc<Container>, number: u64, mut read: Owned
                     container.hub.taken(number, bytes.len());
                 }
             }
-            // Only with the client that started it does the input end.
-            (frame::STDIN_END, _) if place == Place::Foreground => {
+            (frame::STDIN_END, _) if container.hub.ends_input(place, &container) => {
                 container.hub.type_in().map_or(Ok(()), |stdin| stdin.send(Input::End)).unwrap_or(());
             }
             (frame::RESIZE, &[r0, r1, c0, c1]) => {

@@ -120,6 +120,10 @@ pub(crate) struct ContainerConfig {
     pub(crate) interactive: bool,
     /// `-a`: which streams `start -a` and `run` attach; empty means the default.
     pub(crate) attach: Vec<String>,
+    /// `run -d`: no stream is attached.
+    pub(crate) detached: bool,
+    /// `--cidfile`
+    pub(crate) id_file: Option<PathBuf>,
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) annotations: BTreeMap<String, String>,
     pub(crate) mounts: Vec<MountSpec>,
@@ -262,6 +266,17 @@ pub(crate) struct PidFiles {
 }
 
 impl ContainerConfig {
+    /// Whether who made it meant to attach this stream: `stdin`, `stdout` or `stderr`.
+    pub(crate) fn attaches(&self, stream: &str) -> bool {
+        let named = self.attach.is_empty() || self.attach.iter().any(|other| other == stream);
+        named && !self.detached && (stream != "stdin" || self.interactive)
+    }
+
+    /// Docker's `StdinOnce`: stdin ends with that of the first client.
+    pub(crate) fn stdin_once(&self) -> bool {
+        self.attaches("stdin")
+    }
+
     /// What is mounted in it. An infra container keeps mounts for the others of its pod.
     pub(crate) fn own_mounts(&self) -> &[MountSpec] {
         if self.infra { &[] } else { &self.mounts }

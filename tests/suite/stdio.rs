@@ -165,6 +165,40 @@ fn start_attaches_to_a_created_container_with_stdin() {
     assert_eq!(output.stdout, "through\n");
 }
 
+/// Docker's `StdinOnce`.
+#[test]
+fn the_first_attached_client_ends_stdin_unless_the_container_was_detached() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    let stdin_once = |name: &str| sandbox.ok(["inspect", "-f", "{{.Config.StdinOnce}}", name]);
+    sandbox.ok(["create", "-i", "--network", "none", "--name", "once", "busybox", "cat"]);
+    assert_eq!(stdin_once("once"), "true");
+    sandbox.ok(["start", "once"]);
+    assert_eq!(sandbox.coracle_with(b"through\n", ["attach", "once"]).ok().stdout, "through\n");
+
+    sandbox.start("often", &["-i", "busybox", "cat"]);
+    assert_eq!(stdin_once("often"), "false");
+    for word in ["one", "two"] {
+        let mut attached = sandbox.spawn(["attach", "often"]);
+        attached.write(format!("{word}\n").as_bytes());
+        attached.wait_for(word);
+        attached.close_stdin();
+    }
+    assert_eq!(sandbox.status("often"), "running");
+}
+
+#[test]
+fn run_with_stdin_alone_prints_the_id_and_returns() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    let words = ["run", "-i", "-a", "stdin", "--network", "none", "busybox", "sh", "-c", "cat; exit 3"];
+    let output = sandbox.coracle_with(b"input\n", words).ok();
+    let id = output.text();
+    assert_eq!(sandbox.ok(["inspect", "-f", "{{.Id}}", id]), id);
+    assert_eq!(sandbox.ok(["wait", id]), "3");
+    assert_eq!(sandbox.ok(["logs", id]), "input");
+    let output = sandbox.coracle(["run", "-a", "stdin", "--network", "none", "busybox", "true"]).ok();
+    sandbox.ok(["wait", output.text()]);
+}
+
 #[test]
 fn no_descriptor_of_coracle_is_open_in_the_container() {
     let Some(sandbox) = sandbox(&[Image("guest")]) else { return };

@@ -103,7 +103,7 @@ impl ContainerOptions {
             .choose()?,
             replace: self.replace,
             pod: self.pod_choice(host),
-            cidfile: self.cidfile.map(|path| host.working_dir.join(path)),
+            cidfile: config.id_file.clone(),
             config,
         })
     }
@@ -316,6 +316,7 @@ impl ContainerOptions {
         }
         config.health = self.health.config()?;
         let file = |path: &String| host.working_dir.join(path);
+        config.id_file = self.cidfile.as_ref().map(file);
         config.pid_files = PidFiles {
             init: self.pidfile.as_ref().map(file),
             monitor: self.conmon_pidfile.as_ref().map(file),

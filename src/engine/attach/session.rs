@@ -33,6 +33,8 @@ pub(super) struct Session<'a> {
     stdin: Input<'a>,
     stdout: Output<'a>,
     stderr: Output<'a>,
+    /// No output is attached: the end of the input is the end.
+    input_only: bool,
     /// The terminal whose size the container's terminal has.
     window: Option<BorrowedFd<'a>>,
     is_resized: bool,
@@ -91,6 +93,7 @@ impl<'a> Session<'a> {
             },
             stdout: Output::new(stdout, "standard output", options.stdout),
             stderr: Output::new(stderr, "standard error", options.stderr),
+            input_only: options.shows_nothing(),
             window,
             is_resized: window.is_some(),
             signals: 0,
@@ -125,6 +128,9 @@ impl<'a> Session<'a> {
                 return Ok(Pause::End(end));
             }
             self.send()?;
+            if self.input_only && self.is_heard && self.is_input_over() {
+                return Ok(Pause::End(AttachEnd::Detached));
+            }
             if ready.socket && self.is_all_taken() && !self.receive()? {
                 return Ok(Pause::End(AttachEnd::MonitorGone));
             }
@@ -185,6 +191,11 @@ impl<'a> Session<'a> {
 
     fn wants_stdin(&self) -> bool {
         self.stdin.is_open && self.outgoing.is_empty() && self.stdin.room() > 0
+    }
+
+    /// Whether the monitor was sent all input, and its end.
+    fn is_input_over(&self) -> bool {
+        !self.stdin.is_open && !self.stdin.has_ended && self.outgoing.is_empty()
     }
 
     /// Puts input into `outgoing`, which is empty.

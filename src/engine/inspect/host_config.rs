@@ -21,7 +21,7 @@ pub(super) fn document(record: &ContainerRecord, log_path: Option<&str>) -> Valu
         config.add_hosts.iter().map(|(name, address)| format!("{name}:{address}")).collect();
     let mut document = json!({
         "Binds": mounts::binds(record),
-        "ContainerIDFile": "",
+        "ContainerIDFile": config.id_file.as_deref().map(|path| path.display().to_string()).unwrap_or_default(),
         "LogConfig": log(config, log_path),
         "NetworkMode": network_names(config).first(),
         "PortBindings": port_bindings(config),
