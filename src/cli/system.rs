@@ -54,26 +54,42 @@ pub(crate) fn version(args: VersionArgs) -> Result<u8> {
     Ok(0)
 }
 
-/// There is no server: what docker says of it is said of this program.
+/// The version of docker's API that this command line corresponds to; of its
+/// documents too. Nothing serves the API: scripts ask for it to see what `docker` can do.
+const API_VERSION: &str = "1.41";
+
+/// There is no server: what docker says of it is said of this program. What it
+/// has no word for (a commit, Go, the time of the build) is empty.
 fn version_document() -> Value {
     let platform = crate::types::platform::Platform::host();
     let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
     let version = env!("CARGO_PKG_VERSION");
-    json!({
-        "Client": {
-            "Version": version,
-            "Os": platform.os,
-            "Arch": platform.architecture,
-            "OsArch": format!("{}/{}", platform.os, platform.architecture),
+    let both = json!({
+        "Platform": {"Name": "coracle"},
+        "Version": version,
+        "APIVersion": API_VERSION,
+        "GitCommit": "",
+        "GoVersion": "",
+        "Os": platform.os,
+        "Arch": platform.architecture,
+        "OsArch": format!("{}/{}", platform.os, platform.architecture),
+        "BuildTime": "",
+    });
+    let (mut client, mut server) = (both.clone(), both);
+    client["DefaultAPIVersion"] = json!(API_VERSION);
+    client["Context"] = json!("default");
+    server["MinAPIVersion"] = json!(API_VERSION);
+    server["KernelVersion"] = json!(kernel);
+    server["Experimental"] = json!(false);
+    server["Components"] = json!([{
+        "Name": "Engine",
+        "Version": version,
+        "Details": {
+            "ApiVersion": API_VERSION, "MinAPIVersion": API_VERSION, "KernelVersion": kernel,
+            "Os": platform.os, "Arch": platform.architecture,
         },
-        "Server": {
-            "Version": version,
-            "Os": platform.os,
-            "Arch": platform.architecture,
-            "OsArch": format!("{}/{}", platform.os, platform.architecture),
-            "KernelVersion": kernel,
-        },
-    })
+    }]);
+    json!({"Client": client, "Server": server})
 }
 
 fn version_text(document: &Value) -> String {
@@ -277,6 +293,18 @@ fn dirs() -> Result<Dirs> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn versions_have_dockers_fields() {
+        let document = version_document();
+        let show = |text: &str| formatted(Some(text), &document).expect(text).expect("a format");
+        assert_eq!(show("{{.Server.APIVersion}} {{.Client.APIVersion}}"), "1.41 1.41\n");
+        let version = env!("CARGO_PKG_VERSION");
+        let components = "{{range .Server.Components}}{{.Name}} {{.Version}}{{end}}";
+        assert_eq!(show(components), format!("Engine {version}\n"));
+        let rest = "{{.Server.MinAPIVersion}} {{.Client.Platform.Name}} {{.Server.GitCommit}}{{.Client.BuildTime}}{{.Client.GoVersion}}";
+        assert_eq!(show(rest), "1.41 coracle \n");
+    }
 
     #[test]
     fn an_outline_of_the_document() {
