@@ -95,9 +95,9 @@ fn inspect(args: &KindInspectArgs, objects: &[Object]) -> Result<u8> {
         }
     }
     let documents = documents(&engine, found);
-    ui::write(render(&documents, format.as_ref())?.as_bytes())?;
+    let code = super::exit::after(&write(&documents, format.as_ref())?);
     missing.iter().for_each(ui::error);
-    Ok(if missing.is_empty() { 0 } else { NOT_FOUND })
+    Ok(if missing.is_empty() { code } else { NOT_FOUND })
 }
 
 /// The id of the container that was made last.
@@ -179,8 +179,29 @@ pub(super) fn each(
             Err(error) => failures.push(error),
         }
     }
-    ui::write(render(&documents, format.as_ref())?.as_bytes())?;
+    failures.extend(write(&documents, format.as_ref())?);
     Ok(super::exit::after(&failures))
+}
+
+/// Writes what there is, and gives what a template had no answer to: the lines of
+/// the other documents are written all the same.
+fn write(documents: &[Value], format: Option<&Format>) -> Result<Vec<Error>> {
+    let (text, failures) = match format {
+        Some(Format::Template(_) | Format::Table(_)) => {
+            let mut text = String::new();
+            let mut failures = Vec::new();
+            for document in documents {
+                match render(std::slice::from_ref(document), format) {
+                    Ok(line) => text.push_str(&line),
+                    Err(error) => failures.push(error),
+                }
+            }
+            (text, failures)
+        }
+        None | Some(Format::Json) => (render(documents, format)?, Vec::new()),
+    };
+    ui::write(text.as_bytes())?;
+    Ok(failures)
 }
 
 pub(super) fn render(documents: &[Value], format: Option<&Format>) -> Result<String> {
