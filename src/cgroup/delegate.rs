@@ -233,7 +233,8 @@ fn is_v2(path: &Path) -> bool {
     rustix::fs::statfs(path).is_ok_and(|fs| fs.f_type == CGROUP2)
 }
 
-fn mount_point() -> Option<PathBuf> {
+/// Where the second version is mounted.
+pub(crate) fn mount_point() -> Option<PathBuf> {
     let usual = [USUAL, "/sys/fs/cgroup/unified"].map(Path::new);
     if let Some(found) = usual.iter().find(|path| is_v2(path)) {
         return Some(found.to_path_buf());

@@ -24,7 +24,7 @@ mod scope;
 mod stats;
 
 pub(crate) use attainable::Attainable;
-pub(crate) use delegate::{Delegation, Manager, NoManager, delegation, find_manager, manager};
+pub(crate) use delegate::{Delegation, Manager, NoManager, delegation, find_manager, manager, mount_point};
 pub(crate) use limits::DROP_IN;
 pub(crate) use scope::leave_scope_of_monitor;
 pub(crate) use stats::{pressure, stats};

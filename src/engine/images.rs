@@ -426,6 +426,8 @@ pub(crate) fn inspect(dirs: &Dirs, name: &str) -> Result<Value> {
         "Architecture": config.platform().architecture,
         "Variant": config.variant.clone().unwrap_or_default(),
         "Os": config.platform().os,
+        "OsVersion": config.os_version.clone().unwrap_or_default(),
+        "DockerVersion": config.docker_version.clone().unwrap_or_default(),
         "Size": size,
         "VirtualSize": size,
         "GraphDriver": {"Name": "overlay", "Data": {"UpperDir": upper, "LowerDir": lower.join(":")}},
@@ -434,7 +436,23 @@ pub(crate) fn inspect(dirs: &Dirs, name: &str) -> Result<Value> {
         "Labels": config.config.labels,
         "ManifestType": image.manifest.media_type,
         "History": config.history,
+        // Podman's.
+        "User": config.config.user,
+        "NamesHistory": names_history(&entries[at]),
+        "Annotations": image.manifest.other.get("annotations").cloned().unwrap_or_else(|| json!({})),
+        "HealthCheck": config.config.healthcheck,
     }))
+}
+
+/// The name and those before it, the latest first.
+fn names_history(entry: &Entry) -> Vec<String> {
+    let mut names: Vec<String> = entry.name().iter().map(ToString::to_string).collect();
+    for former in entry.former_names() {
+        if !names.iter().any(|name| name == former) {
+            names.push(former.to_owned());
+        }
+    }
+    names
 }
 
 /// Docker writes every field of `Config`, and `null` for what is not set.

@@ -10,10 +10,12 @@ pub(super) use host_config::{port_bindings, restart_policy, userns};
 use super::list::{Container, network_names};
 use crate::dirs::Dirs;
 use crate::monitor::log_file::log_path;
+use crate::runtime::capabilities::{CapRequest, CapSet, ContainerCaps};
 use crate::state::networks::Networks;
 use crate::types::container::{ContainerConfig, ContainerRecord, RecordedRoot};
 use crate::types::digest::Digest;
 use crate::types::health::{LOG_COUNT, LOG_SIZE};
+use crate::types::namespace::{IpcMode, NamespaceMode, NetworkMode, UsernsMode};
 use crate::types::network::{Attachment, DEFAULT, Endpoint};
 use crate::types::platform::Platform;
 use crate::types::port::{self, Binding, Port};
@@ -23,7 +25,7 @@ use crate::types::status::{Exit, Status};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::Path;
 
 /// Go's zero time, which docker writes where there is none.
 const NO_TIME: &str = "0001-01-01T00:00:00Z";
@@ -73,20 +75,64 @@ pub(crate) fn document(container: &Container, dirs: &Dirs) -> Value {
     // Podman's.
     document["ImageDigest"] = json!(manifest);
     document["OCIRuntime"] = json!("coracle");
-    let pid_file =
-        |file: &Option<PathBuf>| file.as_ref().map(|file| file.display().to_string()).unwrap_or_default();
-    document["PidFile"] = json!(pid_file(&record.config.pid_files.init));
-    document["ConmonPidFile"] = json!(pid_file(&record.config.pid_files.monitor));
+    document["PidFile"] = json!(pid_file(record.config.pid_files.init.as_deref()));
+    document["ConmonPidFile"] = json!(pid_file(record.config.pid_files.monitor.as_deref()));
     document["IsInfra"] = json!(record.config.infra);
     document["Pod"] = json!(record.config.pod.as_ref().map(|pod| pod.id.as_str()).unwrap_or_default());
-    if let RecordedRoot::Directory { path, .. } = &record.root {
-        document["Rootfs"] = json!(path.display().to_string());
-    }
+    document["Rootfs"] = match &record.root {
+        RecordedRoot::Directory { path, .. } => json!(path.display().to_string()),
+        RecordedRoot::Image { .. } | RecordedRoot::Nothing => json!(""),
+    };
+    let (effective, bounding) = capabilities(&record.config);
+    document["EffectiveCaps"] = effective;
+    document["BoundingCaps"] = bounding;
+    document["StaticDir"] = json!(files.display().to_string());
+    document["Dependencies"] = json!(dependencies(&record.config));
+    // There are none: no names of libpod's, no document of an OCI runtime.
+    document["Namespace"] = json!("");
+    document["OCIConfigPath"] = json!("");
     if let Some((own, all)) = container.size {
         document["SizeRw"] = json!(own);
         document["SizeRootFs"] = json!(all);
     }
     document
+}
+
+fn pid_file(file: Option<&Path>) -> String {
+    file.map(|file| file.display().to_string()).unwrap_or_default()
+}
+
+/// Podman's: what its first process may do, and what all of it may at most. By
+/// the user that was asked for: who is root in the image alone counts as another.
+fn capabilities(config: &ContainerConfig) -> (Value, Value) {
+    let request = CapRequest { add: &config.cap_add, drop: &config.cap_drop, privileged: config.privileged };
+    let Ok(caps) = ContainerCaps::compute(request, CapSet::ALL) else { return (Value::Null, Value::Null) };
+    let user = config.user.as_deref().unwrap_or_default();
+    let is_root = matches!(user.split(':').next(), None | Some("" | "0" | "root"));
+    let list = |set: CapSet| if set == CapSet::EMPTY { Value::Null } else { json!(set.names()) };
+    (list(caps.for_user(u32::from(!is_root)).permitted), list(caps.bounding))
+}
+
+/// The containers whose namespaces it is in.
+fn dependencies(config: &ContainerConfig) -> Vec<&str> {
+    let mut all = Vec::new();
+    for mode in [&config.pid, &config.uts] {
+        if let NamespaceMode::Container(id) = mode {
+            all.push(id.as_str());
+        }
+    }
+    if let IpcMode::Container(id) = &config.ipc {
+        all.push(id);
+    }
+    if let UsernsMode::Container(id) = &config.userns {
+        all.push(id);
+    }
+    if let NetworkMode::Container(id) = &config.network {
+        all.push(id);
+    }
+    all.sort_unstable();
+    all.dedup();
+    all
 }
 
 /// What shows its files, and the directories that it shows.
@@ -139,6 +185,8 @@ fn state(container: &Container) -> Value {
         "MonitorPid": monitor,
         // As podman calls it.
         "ConmonPid": monitor,
+        "ConmonPidFile": pid_file(container.record.config.pid_files.monitor.as_deref()),
+        "CgroupPath": container.cgroup.as_deref().map(cgroup_path).unwrap_or_default(),
         "ExitCode": exit.map_or(0, |exit| exit.code),
         "Error": exit.and_then(|exit| exit.error.clone()).unwrap_or_default(),
         "StartedAt": time(started),
@@ -148,6 +196,12 @@ fn state(container: &Container) -> Value {
         // As podman calls it.
         "Healthcheck": health,
     })
+}
+
+/// Below the mount of cgroup2, as podman tells it.
+fn cgroup_path(path: &Path) -> String {
+    let below = crate::cgroup::mount_point().and_then(|mount| path.strip_prefix(mount).ok());
+    below.map_or_else(|| path.display().to_string(), |below| format!("/{}", below.display()))
 }
 
 /// How long its processes have waited for want of something; `null` where
@@ -341,7 +395,6 @@ mod tests {
     use super::super::list::samples::{container, exited, running, time};
     use super::*;
     use crate::types::mount::{parse_tmpfs, parse_volume};
-    use std::path::Path;
 
     fn dirs() -> Dirs {
         Dirs::beneath(Path::new("/home/x"))
@@ -391,7 +444,7 @@ mod tests {
         let document = document(&web, &dirs());
         assert_eq!(
             document["Mounts"][0],
-            json!({"Type": "bind", "Source": "/a", "Destination": "/b", "Mode": "ro,rslave", "RW": false, "Propagation": "rslave"})
+            json!({"Type": "bind", "Name": "", "Driver": "", "Source": "/a", "Destination": "/b", "Mode": "ro,rslave", "RW": false, "Propagation": "rslave"})
         );
         assert_eq!(document["Mounts"][1]["Name"], "data");
         assert_eq!(document["Mounts"][1]["Source"], "/home/x/data/volumes/data/_data");

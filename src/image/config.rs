@@ -28,6 +28,11 @@ pub(crate) struct ImageConfig {
     pub(crate) os: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) variant: Option<String>,
+    #[serde(rename = "os.version", skip_serializing_if = "Option::is_none")]
+    pub(crate) os_version: Option<String>,
+    /// Of docker's own form: what built it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) docker_version: Option<String>,
     /// What `docker commit -m` and `import -m` leave.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) comment: Option<String>,

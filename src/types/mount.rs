@@ -60,6 +60,8 @@ pub(crate) struct MountOptions {
     pub(crate) no_copy: bool,
     /// `volume-subpath` / `subpath`: a directory inside the volume.
     pub(crate) subpath: Option<String>,
+    /// It came by `--mount`: docker tells of it in another place than of `-v`.
+    pub(crate) by_mount: bool,
 }
 
 /// mount_namespaces(7); the `r` forms apply to the mounts below as well.

@@ -260,6 +260,54 @@ fn inspect_is_docker_s_document() {
     assert!(output.stderr.contains("nobody") && output.stdout.contains(&id), "{output}");
 }
 
+/// What scripts of docker's and podman's ask for.
+#[test]
+fn inspect_has_every_field_of_dockers_structs() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    let show = |format: &str, name: &str| sandbox.ok(["inspect", "-f", format, name]);
+    let work = sandbox.path("work").display().to_string();
+    let (bind, mount) = (format!("{work}:/bind"), format!("type=bind,src={work},dst=/mount"));
+    let words = ["-v", "/anonymous", "-v", "named:/named", "-v", &bind, "--mount", &mount];
+    sandbox.start("c", &[&words[..], &["busybox", "sleep", "1000"]].concat());
+    for (format, expected) in [
+        ("{{range .Mounts}}{{.Type}} {{.Driver}};{{end}}", "volume local;volume local;bind ;bind ;"),
+        ("{{range .Mounts}}{{if eq .Type \"bind\"}}<{{.Name}}>{{end}}{{end}}", "<><>"),
+        ("{{.HostConfig.Binds}}", &format!("[named:/named {bind}]")),
+        ("{{range .HostConfig.Mounts}}{{.Type}} {{.Target}}{{end}}", "bind /mount"),
+        ("{{range $path, $_ := .Config.Volumes}}{{$path}}{{end}}", "/anonymous"),
+        ("{{.Config.AttachStdin}} {{.Config.AttachStdout}} {{.Config.AttachStderr}}", "false false false"),
+        ("{{.SizeRw}} {{.SizeRootFs}}", "<nil> <nil>"),
+        ("{{index .HostConfig.ReadonlyPaths 0}} {{len .HostConfig.ConsoleSize}}", "/proc/bus 2"),
+        ("{{.HostConfig.Isolation}}{{.HostConfig.VolumeDriver}}{{.HostConfig.Cgroup}}{{.Namespace}}", ""),
+        ("{{index .EffectiveCaps 0}} {{len .Dependencies}}", "CAP_CHOWN 0"),
+    ] {
+        assert_eq!(show(format, "c"), expected.trim_end(), "{format}");
+    }
+    for field in ["Runtime", "Links", "MaskedPaths", "OomKillDisable", "MemorySwappiness", "StorageOpt"] {
+        show(&format!("{{{{.HostConfig.{field}}}}}"), "c");
+    }
+    show("{{.Rootfs}}{{.StaticDir}}{{.OCIConfigPath}}{{.State.CgroupPath}}{{.State.ConmonPidFile}}", "c");
+    assert!(sandbox.inspect("c").get("SizeRw").is_none());
+    sandbox.ok(["create", "--name", "joined", "--pid", "container:c", "--user", "1000", "busybox"]);
+    let id = show("{{.Id}}", "c");
+    assert_eq!(show("{{.Dependencies}} {{.EffectiveCaps}}", "joined"), format!("[{id}] <nil>"));
+    let image = "{{.DockerVersion}}{{.OsVersion}}{{.User}} {{len .NamesHistory}} {{len .Annotations}} {{.HealthCheck}}";
+    assert_eq!(show(image, "busybox"), "1 0 <nil>");
+}
+
+#[test]
+fn a_template_that_fails_for_one_object_is_printed_for_the_others() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    sandbox.ok(["create", "--name", "without", "busybox"]);
+    sandbox.ok(["create", "--name", "with", "-v", "v:/v", "busybox"]);
+    let format = "{{(index .Mounts 0).Name}}";
+    let output = sandbox.coracle(["inspect", "-f", format, "without", "with"]);
+    assert_eq!((output.code(), output.text()), (1, "v"), "{output}");
+    assert!(output.stderr.contains("index out of range"), "{output}");
+    let output = sandbox.coracle(["volume", "inspect", "-f", "{{.Name}}{{index .Labels 0}}", "v"]);
+    assert_eq!(output.code(), 1, "{output}");
+}
+
 #[test]
 fn cidfile_is_written_once() {
     let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
@@ -267,6 +315,7 @@ fn cidfile_is_written_once() {
     let path = file.to_str().unwrap();
     let id = sandbox.ok(["create", "--cidfile", path, "busybox"]);
     assert_eq!(std::fs::read_to_string(&file).unwrap().trim(), id);
+    assert_eq!(sandbox.ok(["inspect", "-f", "{{.HostConfig.ContainerIDFile}}", &id]), path);
     sandbox.coracle(["create", "--cidfile", path, "busybox"]).refused(&["cid"]);
     assert_eq!(sandbox.ok(["ps", "-a", "-q", "--no-trunc"]), id, "the second was not made");
 }

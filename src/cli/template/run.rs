@@ -33,6 +33,9 @@ const MAPS: [&str; 14] = [
     "Volumes",
 ];
 
+/// Pointers of docker's documents that JSON leaves out where they are nil.
+const NIL: [&str; 2] = ["SizeRw", "SizeRootFs"];
+
 type Result<T> = std::result::Result<T, Fault>;
 
 pub(super) fn render(tree: &Tree, data: &Value, scope: Scope<'_>) -> Result<String> {
@@ -339,6 +342,7 @@ impl<'a> Run<'a> {
         for field in fields {
             value = match value {
                 Some(Value::Object(map)) => match map.get(field).or_else(|| spelt_otherwise(map, field)) {
+                    None if NIL.contains(&field.as_str()) => Some(&Value::Null),
                     None if field.starts_with(char::is_uppercase) && !MAPS.contains(&parent) => {
                         return Err(self.no_field(field, map, place));
                     }

@@ -2,6 +2,7 @@
 
 use super::mounts;
 use crate::engine::list::network_names;
+use crate::monitor::plan::{masked_paths, read_only_paths};
 use crate::types::container::{ContainerConfig, ContainerRecord, LogDriver, SeccompChoice};
 use crate::types::limits::Limits;
 use crate::types::namespace::{IpcMode, NamespaceMode, UsernsMode};
@@ -55,10 +56,44 @@ pub(super) fn document(record: &ContainerRecord, log_path: Option<&str>) -> Valu
             "GidMap": ranges(&config.gid_map.0),
         },
     });
-    if let (Some(document), Value::Object(more)) = (document.as_object_mut(), limits(config)) {
-        document.extend(more);
+    for more in [limits(config), more(record)] {
+        if let (Some(document), Value::Object(more)) = (document.as_object_mut(), more) {
+            document.extend(more);
+        }
     }
     document
+}
+
+/// What else docker's document always has.
+fn more(record: &ContainerRecord) -> Value {
+    let config = &record.config;
+    json!({
+        "Runtime": "coracle",
+        "Links": links(record),
+        "Mounts": mounts::asked(record),
+        "MaskedPaths": masked_paths(config),
+        "ReadonlyPaths": read_only_paths(config),
+        "Annotations": config.annotations,
+        // There is nothing of these here.
+        "OomKillDisable": false,
+        "MemorySwappiness": null,
+        "Isolation": "",
+        "DeviceRequests": null,
+        "DeviceCgroupRules": null,
+        "VolumeDriver": "",
+        "StorageOpt": null,
+        "ConsoleSize": [0, 0],
+        "Cgroup": "",
+        "CpuRealtimePeriod": 0, "CpuRealtimeRuntime": 0, "CpuCount": 0, "CpuPercent": 0,
+        "IOMaximumIOps": 0, "IOMaximumBandwidth": 0,
+    })
+}
+
+/// Docker's words: `/DATABASE:/WEB/ALIAS`.
+fn links(record: &ContainerRecord) -> Value {
+    let link = |(to, called): &(String, String)| format!("/{to}:/{}/{called}", record.name).into();
+    let links: Vec<Value> = record.config.links.iter().map(link).collect();
+    if links.is_empty() { Value::Null } else { links.into() }
 }
 
 /// What was asked for by `-p`: `{"80/tcp": [{"HostIp": "", "HostPort": "8080"}]}`.

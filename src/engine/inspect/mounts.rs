@@ -10,12 +10,16 @@ pub(super) fn document(record: &ContainerRecord, volumes: &Path) -> Value {
     record.config.mounts.iter().filter_map(|mount| one(mount, volumes)).collect()
 }
 
-/// `None` for a tmpfs of `--tmpfs`, which docker lists in `HostConfig` alone.
+/// `None` for a tmpfs, which is told of in `HostConfig` alone.
 fn one(mount: &MountSpec, volumes: &Path) -> Option<Value> {
     let options = &mount.options;
     let mut document = match &mount.source {
-        MountSource::Bind { path, .. } => json!({"Type": "bind", "Source": path.display().to_string()}),
-        MountSource::Overlay { path } => json!({"Type": "overlay", "Source": path.display().to_string()}),
+        MountSource::Bind { path, .. } => {
+            json!({"Type": "bind", "Name": "", "Source": path.display().to_string(), "Driver": ""})
+        }
+        MountSource::Overlay { path } => {
+            json!({"Type": "overlay", "Name": "", "Source": path.display().to_string(), "Driver": ""})
+        }
         MountSource::Volume { name } => json!({
             "Type": "volume",
             "Name": name,
@@ -32,9 +36,12 @@ fn one(mount: &MountSpec, volumes: &Path) -> Option<Value> {
     Some(document)
 }
 
-/// Docker's `HostConfig.Binds`: as `-v` would ask for them.
+/// Docker's `HostConfig.Binds`: what `-v` gave with a source.
 pub(super) fn binds(record: &ContainerRecord) -> Value {
     let bind = |mount: &MountSpec| {
+        if mount.options.by_mount || is_anonymous(record, mount) {
+            return None;
+        }
         let (source, extra) = match &mount.source {
             MountSource::Bind { path, .. } => (path.display().to_string(), None),
             MountSource::Overlay { path } => (path.display().to_string(), Some("O")),
@@ -50,10 +57,36 @@ pub(super) fn binds(record: &ContainerRecord) -> Value {
     if binds.is_empty() { Value::Null } else { binds.into() }
 }
 
-/// Docker's `HostConfig.Tmpfs`.
+/// Docker's `HostConfig.Mounts`: what `--mount` gave, in the words of its API.
+pub(super) fn asked(record: &ContainerRecord) -> Value {
+    let one = |mount: &MountSpec| {
+        let options = &mount.options;
+        let (kind, source) = match &mount.source {
+            MountSource::Bind { path, .. } => ("bind", path.display().to_string()),
+            MountSource::Volume { .. } if is_anonymous(record, mount) => ("volume", String::new()),
+            MountSource::Volume { name } => ("volume", name.clone()),
+            MountSource::Anonymous => ("volume", String::new()),
+            MountSource::Tmpfs { .. } => ("tmpfs", String::new()),
+            MountSource::Overlay { .. } => return None,
+        };
+        let mut document = json!({"Type": kind, "Target": mount.target});
+        if !source.is_empty() {
+            document["Source"] = json!(source);
+        }
+        if options.read_only {
+            document["ReadOnly"] = json!(true);
+        }
+        Some(document)
+    };
+    let asked = record.config.mounts.iter().filter(|mount| mount.options.by_mount);
+    let asked: Vec<Value> = asked.filter_map(one).collect();
+    if asked.is_empty() { Value::Null } else { asked.into() }
+}
+
+/// Docker's `HostConfig.Tmpfs`: that of `--tmpfs`.
 pub(super) fn tmpfs(record: &ContainerRecord) -> Value {
     let mut all = Map::new();
-    for mount in &record.config.mounts {
+    for mount in record.config.mounts.iter().filter(|mount| !mount.options.by_mount) {
         let MountSource::Tmpfs { size, mode } = &mount.source else { continue };
         let mut words = words(&mount.options);
         if !mount.options.read_only {
@@ -71,11 +104,19 @@ pub(super) fn tmpfs(record: &ContainerRecord) -> Value {
     all.into()
 }
 
-/// The places of volumes: docker's `Config.Volumes`.
+/// Docker's `Config.Volumes`: the places of the image's volumes, and of what `-v`
+/// gave without a source.
 pub(super) fn volume_targets(record: &ContainerRecord) -> Vec<String> {
-    let is_volume =
-        |mount: &&MountSpec| matches!(mount.source, MountSource::Volume { .. } | MountSource::Anonymous);
+    let is_volume = |mount: &&MountSpec| is_anonymous(record, mount) && !mount.options.by_mount;
     record.config.mounts.iter().filter(is_volume).map(|mount| mount.target.clone()).collect()
+}
+
+fn is_anonymous(record: &ContainerRecord, mount: &MountSpec) -> bool {
+    match &mount.source {
+        MountSource::Anonymous => true,
+        MountSource::Volume { name } => record.anonymous_volumes.contains(name),
+        MountSource::Bind { .. } | MountSource::Tmpfs { .. } | MountSource::Overlay { .. } => false,
+    }
 }
 
 /// What differs from the default, in the words of `-v`.

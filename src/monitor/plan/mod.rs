@@ -18,6 +18,8 @@ mod root;
 mod secrets;
 mod uplink;
 
+pub(crate) use mounts::{masked_paths, read_only_paths};
+
 pub(crate) use exec::{Target, for_exec};
 pub(super) use files::{SYSTEMD_RESOLVERS, follows_host, leave_pod_s_hosts, move_in_hosts, resolv_conf};
 

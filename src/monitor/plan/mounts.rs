@@ -275,13 +275,15 @@ fn all_devices() -> Vec<Device> {
         .collect()
 }
 
-pub(super) fn masked_paths(config: &ContainerConfig) -> Vec<String> {
+/// What is hidden in the container.
+pub(crate) fn masked_paths(config: &ContainerConfig) -> Vec<String> {
     let mut paths = protected(config, &devices::MASKED);
     paths.extend(config.mask.iter().cloned());
     paths
 }
 
-pub(super) fn read_only_paths(config: &ContainerConfig) -> Vec<String> {
+/// What is read-only in it.
+pub(crate) fn read_only_paths(config: &ContainerConfig) -> Vec<String> {
     protected(config, &devices::READ_ONLY)
 }
 

@@ -127,12 +127,13 @@ impl Fields {
         Ok(())
     }
 
-    fn finish(self, working_dir: &Path) -> Result<MountSpec> {
+    fn finish(mut self, working_dir: &Path) -> Result<MountSpec> {
         let kind = self.kind.unwrap_or(Type::Volume);
         if let Some((_, key)) = self.special.iter().find(|(of, _)| *of != kind) {
             return Err(Error::invalid(format!("{key} does not belong to this type of mount")));
         }
         let target = self.target.ok_or_else(|| Error::invalid("a target is missing"))?;
+        self.options.by_mount = true;
         let (source, options) = match (kind, self.source) {
             (Type::Bind, None) => return Err(Error::invalid("a bind mount needs a source")),
             (Type::Bind, Some(path)) if path.starts_with(['/', '.']) => {
