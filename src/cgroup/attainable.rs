@@ -1,9 +1,9 @@
 //! Which limits this host lets the user set: for who would rather run a container
 //! without one than not at all (`limits.undelegated = "warn"`).
 
-use super::limits::{Setting, settings};
+use super::limits::{Setting, cannot, settings};
 use super::{delegation, manager};
-use crate::error::Trouble;
+use crate::error::{Result, Trouble};
 use crate::types::cgroup::CgroupsMode;
 use crate::types::limits::Limits;
 
@@ -38,6 +38,13 @@ impl Attainable {
     /// All of `asked`: what cannot be kept is an error.
     pub(crate) fn all(asked: &Limits) -> Self {
         Self { limits: asked.clone(), lacking: Vec::new() }
+    }
+
+    /// # Errors
+    /// `Invalid`, naming the controller, where one of them cannot be kept.
+    pub(crate) fn check(&self) -> Result<()> {
+        let Some(lacking) = self.lacking.first() else { return Ok(()) };
+        Err(cannot(lacking, &delegation()))
     }
 
     /// Whether the same limits do not hold.

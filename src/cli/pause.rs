@@ -114,6 +114,10 @@ pub(crate) fn update(args: UpdateArgs) -> Result<u8> {
     };
     let changes_ports = !ports.add.is_empty() || !ports.remove.is_empty();
     let changes_more = !update.limits.is_empty() || update.restart.is_some();
+    if !changes_ports && !changes_more {
+        return Err(Error::invalid("you must provide one or more flags when using this command")
+            .hint("for example: coracle update --memory 1g NAME"));
+    }
     let engine = Engine::open()?;
     let names = match (args.latest, args.containers) {
         (true, _) => vec![engine.newest()?.to_string()],
@@ -125,7 +129,7 @@ pub(crate) fn update(args: UpdateArgs) -> Result<u8> {
         if changes_ports {
             engine.change_ports(&id, &ports)?;
         }
-        if changes_more || !changes_ports {
+        if changes_more {
             engine.update(&id, &update)?;
         }
         ui::line(name)

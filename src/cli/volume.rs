@@ -27,6 +27,9 @@ pub(crate) struct CreateArgs {
     /// Set an option of the driver
     #[arg(long = "opt", short = 'o', value_name = "KEY=VALUE")]
     options: Vec<String>,
+    /// The name, as docker's old flag gives it
+    #[arg(long = "name", hide = true, value_name = "NAME", conflicts_with = "name")]
+    named: Option<String>,
     /// Letters, digits, `_`, `.`, `-`; random where missing
     #[arg(value_name = "NAME")]
     name: Option<String>,
@@ -38,7 +41,7 @@ pub(crate) struct CreateArgs {
 /// `Invalid` for a bad name, driver or option.
 pub(crate) fn create(args: CreateArgs) -> Result<u8> {
     let request = VolumeRequest {
-        name: args.name,
+        name: args.name.or(args.named),
         driver: args.driver,
         labels: pairs(&args.label),
         options: pairs(&args.options),

@@ -1,9 +1,11 @@
 //! `pause`, `unpause`, `update`.
 
 use super::Engine;
+use crate::cgroup::Attainable;
 use crate::error::{BestEffort, Error, Kind, Result};
 use crate::monitor::messages::{Reply, Request};
 use crate::state::{events, lock};
+use crate::types::cgroup::CgroupsMode;
 use crate::types::container::ContainerRecord;
 use crate::types::id::ContainerId;
 use crate::types::limits::Limits;
@@ -67,6 +69,10 @@ impl Engine {
             };
             // First what may be refused: the record says what holds.
             self.tell_monitor(id, &request)?;
+        } else if record.config.cgroups != CgroupsMode::Disabled {
+            // As a running one would: else it could not be started any more.
+            let uid = rustix::process::getuid().as_raw();
+            Attainable::of(&update.limits, record.config.cgroups, uid).check()?;
         }
         self.store.save(&record)?;
         events::append(&self.dirs, &events::of_container(&record, "update")).or_ignore();

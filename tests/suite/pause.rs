@@ -187,4 +187,9 @@ fn a_limit_that_cannot_be_kept_is_refused_with_its_controller() {
     sandbox.run(&["-m", "0", "--pids-limit", "0", "busybox", "true"]).ok();
     sandbox.run(&["-m", "64m", "--memory-swap", "1m", "busybox", "true"]).refused(&["memory-swap"]);
     sandbox.run(&["--memory-swappiness", "1", "busybox", "true"]).refused(&["--memory-swappiness"]);
+    // Of a container that does not run too: it could not be started any more.
+    sandbox.ok(["create", "--network", "none", "--name", "c", "busybox", "true"]);
+    sandbox.coracle(["update", "-m", "64m", "c"]).fails(1, &["--memory", "memory controller"]);
+    sandbox.ok(["start", "-a", "c"]);
+    sandbox.coracle(["update", "c"]).fails(1, &["you must provide one or more flags"]);
 }
