@@ -26,6 +26,7 @@ impl Engine {
         tell: &mut dyn FnMut(Report),
     ) -> Result<ContainerId> {
         let mut config = request.config.clone();
+        check_sources(&config.mounts)?;
         let path = request.cidfile.as_deref();
         let make = || self.create_in_pod(request, &mut config, tell);
         id_file::with("container id file", path, make, ContainerId::as_str)
@@ -270,6 +271,27 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+/// Docker's and podman's answer comes here, not at the start: so that nothing is
+/// left of a container that cannot start. `-v` makes the directory that is missing.
+fn check_sources(mounts: &[MountSpec]) -> Result<()> {
+    for mount in mounts {
+        let path = match &mount.source {
+            MountSource::Bind { path, create: false } | MountSource::Overlay { path } => path,
+            MountSource::Bind { create: true, .. }
+            | MountSource::Volume { .. }
+            | MountSource::Anonymous
+            | MountSource::Tmpfs { .. } => continue,
+        };
+        // Who may not look may still be able to mount: the start tells.
+        if std::fs::metadata(path).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
+            return Err(Error::invalid(format!("bind source path does not exist: {}", path.display()))
+                .context(format!("mount {}", mount.target))
+                .hint("the source of a bind mount must exist; make it first"));
+        }
+    }
+    Ok(())
 }
 
 /// What `-P` means, now that the image's ports are known; and what is published

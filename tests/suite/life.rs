@@ -309,6 +309,21 @@ fn a_template_that_fails_for_one_object_is_printed_for_the_others() {
 }
 
 #[test]
+fn a_bind_mount_without_its_source_leaves_no_container() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    let mount = ["--mount", "type=bind,src=/no/such,dst=/x", "--name", "c", "busybox", "true"];
+    for verb in ["create", "run"] {
+        sandbox.coracle([&[verb][..], &mount].concat()).fails(125, &["/no/such"]);
+        assert_eq!(sandbox.ok(["ps", "-a", "-q"]), "", "{verb}");
+    }
+    sandbox.run(&["-v", "/no/such:/x:O", "busybox", "true"]).refused(&["/no/such"]);
+    let made = sandbox.path("work/made");
+    sandbox.run(&["-v", &format!("{}:/x", made.display()), "busybox", "true"]).ok();
+    assert!(made.is_dir());
+    assert_eq!(sandbox.ok(["volume", "create", "--name", "v"]), "v");
+}
+
+#[test]
 fn cidfile_is_written_once() {
     let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
     let file = sandbox.path("work/cid");
