@@ -245,7 +245,7 @@ pub(crate) struct LogConfig {
     pub(crate) max_size: Option<u64>,
     /// How many files are kept, the current one included.
     pub(crate) max_file: Option<u32>,
-    /// `tag`, `labels`, `env`, … as given.
+    /// `tag`, as given.
     pub(crate) options: BTreeMap<String, String>,
 }
 

@@ -69,8 +69,19 @@ pub(super) fn parse_log(driver: Option<&str>, options: &[String]) -> Result<LogC
                 let files = value.parse().ok().filter(|files| (1..=1000).contains(files));
                 log.max_file = Some(files.ok_or_else(|| invalid("not a number from 1 to 1000"))?);
             }
-            "tag" | "labels" | "labels-regex" | "env" | "env-regex" => {
+            "tag" => {
                 log.options.insert(key.to_owned(), value.to_owned());
+            }
+            // Docker's default, and what is done here.
+            "mode" if value == "blocking" => {}
+            "mode" | "max-buffer-size" => {
+                return Err(
+                    invalid("a container waits here for its log").hint("mode=blocking is the only mode")
+                );
+            }
+            "labels" | "labels-regex" | "env" | "env-regex" => {
+                return Err(invalid("the lines of a log have no attributes here")
+                    .hint("`coracle inspect` tells labels and variables of the container"));
             }
             _ => return Err(invalid("unknown option").hint("known are max-size, max-file and tag")),
         }
@@ -256,8 +267,12 @@ mod tests {
         assert_eq!((log.driver, log.max_size, log.max_file), (LogDriver::K8sFile, Some(10 << 20), Some(3)));
         assert_eq!(log.options["tag"], "{{.Name}}");
         assert_eq!(parse_log(None, &["max-size=-1".into()]).expect("valid").max_size, Some(u64::MAX));
+        assert!(parse_log(None, &["mode=blocking".into()]).expect("valid").options.is_empty());
         for bad in [
             "",
+            "labels=a",
+            "env-regex=^A",
+            "max-buffer-size=1m",
             "max-size",
             "max-size=0",
             "max-size=x",
