@@ -5,7 +5,7 @@ use crate::image::config::ImageConfig;
 use crate::types::container::{ContainerConfig, ImageVolumes};
 use crate::types::env::{key_of, set};
 use crate::types::expand::expand;
-use crate::types::mount::{MountOptions, MountSource, MountSpec, clean_target};
+use crate::types::mount::{MountOptions, MountSource, MountSpec, TmpfsMore, clean_target};
 
 /// Fills what the user left open with the image's values.
 pub(super) fn merge(config: &mut ContainerConfig, image: &ImageConfig) -> Result<()> {
@@ -43,7 +43,7 @@ pub(super) fn merge(config: &mut ContainerConfig, image: &ImageConfig) -> Result
         let target = clean_target(&absolute(volume))?;
         let source = match config.image_volumes {
             ImageVolumes::Anonymous => MountSource::Anonymous,
-            ImageVolumes::Tmpfs => MountSource::Tmpfs { size: None, mode: None },
+            ImageVolumes::Tmpfs => MountSource::Tmpfs { size: None, mode: None, more: TmpfsMore::default() },
             ImageVolumes::Ignored => continue,
         };
         if config.mounts.iter().all(|mount| mount.target != target) {

@@ -16,6 +16,8 @@ pub(crate) const RDONLY: u64 = libc::MOUNT_ATTR_RDONLY;
 pub(crate) const NOSUID: u64 = libc::MOUNT_ATTR_NOSUID;
 pub(crate) const NODEV: u64 = libc::MOUNT_ATTR_NODEV;
 pub(crate) const NOEXEC: u64 = libc::MOUNT_ATTR_NOEXEC;
+pub(crate) const NOATIME: u64 = libc::MOUNT_ATTR_NOATIME;
+pub(crate) const NODIRATIME: u64 = libc::MOUNT_ATTR_NODIRATIME;
 
 /// mount_setattr(2) on the mount at `path` below `dir` (the mount of `dir`
 /// itself for an empty path), with all mounts below where `recursive`.

@@ -35,11 +35,31 @@ pub(crate) enum MountSource {
     Tmpfs {
         /// Bytes; the kernel's default (half of memory) where `None`.
         size: Option<u64>,
-        /// Permission bits; 1777 where `None`.
+        /// Permission bits; 1777 where `None`, or those of the image's directory
+        /// with `copy_up`.
         mode: Option<u32>,
+        #[serde(default)]
+        more: TmpfsMore,
     },
     /// A throw-away overlay over a directory of the host (`DIR:/target:O`).
     Overlay { path: PathBuf },
+}
+
+/// What is asked for of a tmpfs less often.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct TmpfsMore {
+    /// Instead of a size: of the host's memory, `size=10%`.
+    pub(crate) percent: Option<u32>,
+    /// Owners as the container counts them.
+    pub(crate) uid: Option<u32>,
+    pub(crate) gid: Option<u32>,
+    /// Files and directories at most; 0 is without end.
+    pub(crate) inodes: Option<u64>,
+    pub(crate) noatime: bool,
+    pub(crate) nodiratime: bool,
+    /// `tmpcopyup`: what the image has there is copied into it.
+    pub(crate) copy_up: bool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

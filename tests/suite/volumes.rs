@@ -95,3 +95,31 @@ fn all_volumes_can_be_removed_and_with_a_time_what_uses_them_too() {
     assert_eq!((left(), sandbox.ok(["ps", "-aq"])), (String::new(), String::new()));
     sandbox.coracle(["volume", "rm", "-a", "x"]).fails(125, &["--all"]);
 }
+
+#[test]
+fn a_tmpfs_takes_the_kernel_s_options() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    let script = "stat -c '%u %g %a' /m; grep ' /m ' /proc/mounts";
+    for (flag, word) in [("--tmpfs", "/m:"), ("--mount", "type=tmpfs,dst=/m,")] {
+        let asked = format!("{word}uid=1000,gid=5,nr_inodes=77,noatime,nodiratime,size=10%");
+        let output = sandbox.run(&[flag, &asked, "busybox", "sh", "-c", script]).ok();
+        let lines = output.lines();
+        assert_eq!(lines[0], "1000 5 1777", "{flag}");
+        for option in ["nosuid,nodev,noexec,noatime,nodiratime", "nr_inodes=77", "size="] {
+            assert!(lines[1].contains(option), "{option}: {output}");
+        }
+    }
+    let script = "stat -c '%u %a' /etc; cat /etc/passwd | head -n 1; touch /etc/new; grep -c ' /etc tmpfs' /proc/mounts";
+    let output = sandbox.run(&["--tmpfs", "/etc:tmpcopyup", "busybox", "sh", "-c", script]).ok();
+    assert_eq!(output.lines()[0], "0 755");
+    assert!(output.lines()[1].starts_with("root:"), "{output}");
+    assert_eq!(output.lines()[2], "1", "{output}");
+    let empty =
+        sandbox.run(&["--tmpfs", "/bin2:tmpcopyup", "--tmpfs", "/etc", "busybox", "ls", "/bin2"]).ok();
+    assert_eq!(empty.text(), "");
+    sandbox.run(&["--tmpfs", "/m:uid=4000000000", "busybox", "true"]).refused(&["uid=4000000000"]);
+    let made = sandbox.path("work/created");
+    let mount = format!("type=bind,src={},dst=/x,bind-create-src", made.display());
+    sandbox.run(&["--mount", &mount, "busybox", "true"]).ok();
+    assert!(made.is_dir());
+}

@@ -87,7 +87,7 @@ pub(super) fn asked(record: &ContainerRecord) -> Value {
 pub(super) fn tmpfs(record: &ContainerRecord) -> Value {
     let mut all = Map::new();
     for mount in record.config.mounts.iter().filter(|mount| !mount.options.by_mount) {
-        let MountSource::Tmpfs { size, mode } = &mount.source else { continue };
+        let MountSource::Tmpfs { size, mode, more } = &mount.source else { continue };
         let mut words = words(&mount.options);
         if !mount.options.read_only {
             words.insert(0, "rw");
@@ -98,6 +98,21 @@ pub(super) fn tmpfs(record: &ContainerRecord) -> Value {
         }
         if let Some(mode) = mode {
             text.push_str(&format!(",mode={mode:o}"));
+        }
+        if let Some(percent) = more.percent {
+            text.push_str(&format!(",size={percent}%"));
+        }
+        let numbers =
+            [("uid", more.uid.map(u64::from)), ("gid", more.gid.map(u64::from)), ("nr_inodes", more.inodes)];
+        for (key, number) in numbers.into_iter().filter_map(|(key, number)| Some((key, number?))) {
+            text.push_str(&format!(",{key}={number}"));
+        }
+        for (on, word) in
+            [(more.noatime, "noatime"), (more.nodiratime, "nodiratime"), (more.copy_up, "tmpcopyup")]
+        {
+            if on {
+                text.push_str(&format!(",{word}"));
+            }
         }
         all.insert(mount.target.clone(), text.into());
     }

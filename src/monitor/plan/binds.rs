@@ -6,10 +6,11 @@ use crate::error::{BestEffort, Context, Error, Kind, Result};
 use crate::runtime::mounts;
 use crate::runtime::plan::MountKind;
 use crate::runtime::users::ResolvedUser;
+use crate::storage::copy::{copy_attributes, copy_tree};
 use crate::storage::volume::{Volume, VolumeStore};
-use crate::sys::mount::{MountAttr, NODEV, NOEXEC, NOSUID, RDONLY, mount_setattr};
+use crate::sys::mount::{MountAttr, NOATIME, NODEV, NODIRATIME, NOEXEC, NOSUID, RDONLY, mount_setattr};
 use crate::types::idmap::IdMap;
-use crate::types::mount::{MountOptions, MountSource, MountSpec, Propagation};
+use crate::types::mount::{MountOptions, MountSource, MountSpec, Propagation, TmpfsMore};
 use crate::types::volume_options::{TmpfsOptions, VolumeKind};
 use crate::userns::ContainerMaps;
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Uid};
@@ -26,8 +27,13 @@ pub(super) fn kind(
     maps: Option<&ContainerMaps>,
 ) -> Result<MountKind> {
     let source = match &spec.source {
-        MountSource::Tmpfs { size, mode } => {
+        MountSource::Tmpfs { size, mode, more } if *more == TmpfsMore::default() => {
             return Ok(MountKind::Tmpfs { size: size.unwrap_or(0), mode: mode.unwrap_or(0o1777) });
+        }
+        MountSource::Tmpfs { size, mode, more } => {
+            let mount = asked_tmpfs((*size, *mode, more), &spec.target, root, maps)
+                .map_err(|error| error.context(format!("the tmpfs {}", spec.target)))?;
+            return Ok(MountKind::Bind { mount, directory: true });
         }
         MountSource::Bind { path, create } => open_bind(path, *create)?,
         MountSource::Volume { name } => {
@@ -83,6 +89,55 @@ fn open_bind(path: &Path, create: bool) -> Result<OwnedFd> {
             .hint("the source of a bind mount must exist; make it first")),
         result => result.context(step),
     }
+}
+
+/// A tmpfs with more than size and mode; what the image has there is copied into
+/// it as it is copied into a volume.
+fn asked_tmpfs(
+    (size, mode, more): (Option<u64>, Option<u32>, &TmpfsMore),
+    target: &str,
+    root: &Root,
+    maps: Option<&ContainerMaps>,
+) -> Result<OwnedFd> {
+    let outer = |key: &str, id: Option<u32>, map: Option<&IdMap>| {
+        let id = id.unwrap_or(0);
+        let outer = map.map_or(Some(id), |map| map.to_outside(id));
+        outer.map(|id| id.to_string()).ok_or_else(|| {
+            Error::invalid(format!("{key}={id} is no id of the container's user namespace"))
+                .hint("see --userns and --uidmap")
+        })
+    };
+    let percent = more.percent.map(|percent| format!("{percent}%"));
+    let given = [
+        ("size", size.map(|size| size.to_string()).or(percent)),
+        ("mode", Some(format!("{:o}", mode.unwrap_or(0o1777)))),
+        ("uid", Some(outer("uid", more.uid, maps.map(|maps| &maps.uid))?)),
+        ("gid", Some(outer("gid", more.gid, maps.map(|maps| &maps.gid))?)),
+        ("nr_inodes", more.inodes.map(|inodes| inodes.to_string())),
+    ];
+    let pairs: Vec<(&str, &str)> =
+        given.iter().filter_map(|(key, value)| Some((*key, value.as_deref()?))).collect();
+    let times = [(more.noatime, NOATIME), (more.nodiratime, NODIRATIME)];
+    let attributes = times.iter().filter(|(on, _)| *on).fold(0, |all, (_, flag)| all | flag);
+    let mount = mounts::file_system("tmpfs", &pairs, attributes).context(|| "mount a tmpfs")?;
+    if !more.copy_up {
+        return Ok(mount);
+    }
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK;
+    let source = match crate::runtime::rootfs::openat2(root.fd(), target, flags, Mode::empty(), resolve) {
+        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(mount),
+        source => source.context(|| format!("open {target} in the image"))?,
+    };
+    let same = |uid, gid| (uid, gid);
+    copy_tree(source.as_fd(), mount.as_fd(), &same)?;
+    if mode.is_none() && more.uid.is_none() && more.gid.is_none() {
+        // All of it is the image's, as it is of a volume. The mount's own fd is O_PATH.
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let top = rustix::fs::openat(&mount, ".", flags, Mode::empty()).context(|| "open the tmpfs")?;
+        copy_attributes(source.as_fd(), top.as_fd(), &same)?;
+    }
+    Ok(mount)
 }
 
 /// A tmpfs volume: each start of each container has its own.

@@ -1,13 +1,11 @@
 //! `--mount type=…,source=…,target=…,…`: comma-separated values (RFC 4180) of
 //! keys, so that a path with a comma can be quoted.
 
-use super::flag_tmpfs::with_defaults;
-use super::options::parse_mode;
+use super::flag_tmpfs::{TmpfsWords, with_defaults};
 use super::{MountOptions, MountSource, MountSpec, Propagation, clean_target, host_path};
 use crate::error::{Error, Result};
 use crate::types::boolean;
 use crate::types::id::check_name;
-use crate::types::size::parse_bytes;
 use std::path::Path;
 
 /// One `--mount`; relative sources of binds are taken from `working_dir`.
@@ -39,8 +37,9 @@ struct Fields {
     source: Option<String>,
     target: Option<String>,
     options: MountOptions,
-    size: Option<u64>,
-    mode: Option<u32>,
+    tmpfs: TmpfsWords,
+    /// Whether a source of the host's is made where it is missing.
+    create_source: bool,
     /// Keys that only one type has: `(type, key)`.
     special: Vec<(Type, String)>,
 }
@@ -97,11 +96,18 @@ impl Fields {
             }
             "bind-recursive" => {
                 self.options.non_recursive = match need()? {
-                    "enabled" => false,
+                    // With ro, mounts below the source become read-only too.
+                    "enabled" | "readonly" => false,
                     "disabled" => true,
-                    other => return Err(Error::invalid(format!("invalid value {other:?} of {key}")).hint(
-                        "it is enabled or disabled; with ro, mounts below the source become read-only too",
-                    )),
+                    "writable" => {
+                        return Err(Error::invalid("bind-recursive=writable is not known here").hint(
+                            "mounts below a read-only source are read-only too; without ro all are writable",
+                        ));
+                    }
+                    other => {
+                        return Err(Error::invalid(format!("invalid value {other:?} of {key}"))
+                            .hint("it is enabled, disabled or readonly"));
+                    }
                 };
                 Type::Bind
             }
@@ -113,14 +119,29 @@ impl Fields {
                 self.options.subpath = Some(clean_subpath(need()?)?);
                 Type::Volume
             }
-            "tmpfs-size" => {
-                self.size = Some(parse_bytes(need()?)?);
+            "volume-driver" => {
+                let driver = need()?;
+                if driver != "local" {
+                    return Err(Error::invalid(format!("there is no volume driver {driver:?}"))
+                        .hint("the only one is local"));
+                }
+                Type::Volume
+            }
+            "volume-opt" | "volume-label" => {
+                let how = if key == "volume-opt" { "--opt" } else { "--label" };
+                return Err(Error::invalid(format!("{key} is not known here"))
+                    .hint(format!("make the volume first: coracle volume create {how} KEY=VALUE NAME")));
+            }
+            "bind-create-src" => {
+                self.create_source = flag()?;
+                Type::Bind
+            }
+            "tmpfs-size" | "tmpfs-mode" => {
+                need()?;
+                self.tmpfs.add(&key["tmpfs-".len()..], value).map_err(|error| error.context(key))?;
                 Type::Tmpfs
             }
-            "tmpfs-mode" => {
-                self.mode = Some(parse_mode(key, need()?)?);
-                Type::Tmpfs
-            }
+            _ if self.tmpfs.add(key, value)? => Type::Tmpfs,
             _ => return Err(Error::invalid(format!("unknown key {key:?}"))),
         };
         self.special.push((kind, key.to_owned()));
@@ -136,9 +157,10 @@ impl Fields {
         self.options.by_mount = true;
         let (source, options) = match (kind, self.source) {
             (Type::Bind, None) => return Err(Error::invalid("a bind mount needs a source")),
-            (Type::Bind, Some(path)) if path.starts_with(['/', '.']) => {
-                (MountSource::Bind { path: host_path(&path, working_dir), create: false }, self.options)
-            }
+            (Type::Bind, Some(path)) if path.starts_with(['/', '.']) => (
+                MountSource::Bind { path: host_path(&path, working_dir), create: self.create_source },
+                self.options,
+            ),
             (Type::Bind, Some(path)) => {
                 return Err(Error::invalid(format!("the source {path:?} is not an absolute path")));
             }
@@ -149,9 +171,7 @@ impl Fields {
                 (MountSource::Volume { name }, self.options)
             }
             (Type::Tmpfs, Some(_)) => return Err(Error::invalid("a tmpfs has no source")),
-            (Type::Tmpfs, None) => {
-                (MountSource::Tmpfs { size: self.size, mode: self.mode }, with_defaults(self.options))
-            }
+            (Type::Tmpfs, None) => (self.tmpfs.source(), with_defaults(self.options)),
         };
         Ok(MountSpec { source, target, options })
     }
@@ -223,6 +243,7 @@ fn quoted_field(text: &str) -> Result<(String, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::mount::TmpfsMore;
 
     fn mount(text: &str) -> Result<MountSpec> {
         parse_mount(text, Path::new("/here"))
@@ -244,7 +265,14 @@ mod tests {
         assert_eq!(mount("target=/b").expect("valid").source, MountSource::Anonymous);
 
         let tmpfs = mount("type=tmpfs,destination=/b,tmpfs-size=1m,tmpfs-mode=700").expect("valid");
-        assert_eq!(tmpfs.source, MountSource::Tmpfs { size: Some(1 << 20), mode: Some(0o700) });
+        let more = TmpfsMore::default();
+        assert_eq!(tmpfs.source, MountSource::Tmpfs { size: Some(1 << 20), mode: Some(0o700), more });
+        let copied = mount("type=tmpfs,dst=/b,tmpcopyup,uid=5").expect("valid").source;
+        let more = TmpfsMore { copy_up: true, uid: Some(5), ..TmpfsMore::default() };
+        assert_eq!(copied, MountSource::Tmpfs { size: None, mode: None, more });
+        let made = mount("type=bind,src=/a,dst=/b,bind-create-src,bind-recursive=readonly").expect("valid");
+        assert_eq!(made.source, MountSource::Bind { path: "/a".into(), create: true });
+        mount("type=volume,src=v,dst=/b,volume-driver=local").expect("valid");
         assert_eq!(tmpfs.options.noexec, Some(true));
     }
 
@@ -272,6 +300,10 @@ mod tests {
             ("type=volume,src=v,dst=/b,subpath=/x", "subpath"),
             ("type=tmpfs,src=v,dst=/b", "source"),
             ("type=tmpfs,dst=/b,tmpfs-mode=8", "tmpfs-mode"),
+            ("type=volume,src=v,dst=/b,volume-driver=nfs", "nfs"),
+            ("type=volume,src=v,dst=/b,volume-opt=type=nfs", "volume-opt"),
+            ("type=bind,src=/a,dst=/b,ro,bind-recursive=writable", "writable"),
+            ("type=bind,src=/a,dst=/b,uid=5", "uid"),
             ("type=image,src=v,dst=/b", "image"),
             ("type=bind,src=,dst=/b", "src"),
             ("\"type=bind", "quote"),
