@@ -94,7 +94,7 @@ fn open_bind(path: &Path, create: bool) -> Result<OwnedFd> {
 /// A tmpfs with more than size and mode; what the image has there is copied into
 /// it as it is copied into a volume.
 fn asked_tmpfs(
-    (size, mode, more): (Option<u64>, Option<u32>, &TmpfsMore),
+    (size, mode, other): (Option<u64>, Option<u32>, &TmpfsMore),
     target: &str,
     root: &Root,
     maps: Option<&ContainerMaps>,
@@ -107,20 +107,20 @@ fn asked_tmpfs(
                 .hint("see --userns and --uidmap")
         })
     };
-    let percent = more.percent.map(|percent| format!("{percent}%"));
+    let percent = other.percent.map(|percent| format!("{percent}%"));
     let given = [
         ("size", size.map(|size| size.to_string()).or(percent)),
         ("mode", Some(format!("{:o}", mode.unwrap_or(0o1777)))),
-        ("uid", Some(outer("uid", more.uid, maps.map(|maps| &maps.uid))?)),
-        ("gid", Some(outer("gid", more.gid, maps.map(|maps| &maps.gid))?)),
-        ("nr_inodes", more.inodes.map(|inodes| inodes.to_string())),
+        ("uid", Some(outer("uid", other.uid, maps.map(|maps| &maps.uid))?)),
+        ("gid", Some(outer("gid", other.gid, maps.map(|maps| &maps.gid))?)),
+        ("nr_inodes", other.inodes.map(|inodes| inodes.to_string())),
     ];
     let pairs: Vec<(&str, &str)> =
         given.iter().filter_map(|(key, value)| Some((*key, value.as_deref()?))).collect();
-    let times = [(more.noatime, NOATIME), (more.nodiratime, NODIRATIME)];
+    let times = [(other.noatime, NOATIME), (other.nodiratime, NODIRATIME)];
     let attributes = times.iter().filter(|(on, _)| *on).fold(0, |all, (_, flag)| all | flag);
     let mount = mounts::file_system("tmpfs", &pairs, attributes).context(|| "mount a tmpfs")?;
-    if !more.copy_up {
+    if !other.copy_up {
         return Ok(mount);
     }
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
@@ -131,7 +131,7 @@ fn asked_tmpfs(
     };
     let same = |uid, gid| (uid, gid);
     copy_tree(source.as_fd(), mount.as_fd(), &same)?;
-    if mode.is_none() && more.uid.is_none() && more.gid.is_none() {
+    if mode.is_none() && other.uid.is_none() && other.gid.is_none() {
         // All of it is the image's, as it is of a volume. The mount's own fd is O_PATH.
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let top = rustix::fs::openat(&mount, ".", flags, Mode::empty()).context(|| "open the tmpfs")?;
