@@ -4,13 +4,14 @@
 //! the time that each may take. A query that would be one too many is answered
 //! with a failure, so that its asker does not wait.
 
+use super::forward::{self, Way};
 use super::message::{Code, HEADER, Query, Record};
 use super::names::{Names, Verdict};
 use crate::error::BestEffort;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -27,8 +28,6 @@ const MOST_OF_ONE: usize = 16;
 const SLOWEST: Duration = Duration::from_secs(5);
 /// Questions of one connection.
 const MOST_QUESTIONS: usize = 128;
-/// How long one resolver is waited for.
-const PATIENCE: Duration = Duration::from_millis(1500);
 /// Resolvers that are tried.
 const MOST_RESOLVERS: usize = 3;
 
@@ -49,8 +48,12 @@ impl Shared {
         })
     }
 
-    /// Those of `resolv.conf`, as it is now: VPNs come and go.
-    fn resolvers(&self) -> Vec<SocketAddr> {
+    /// Those of the network, else those of `resolv.conf`, as it is now: VPNs come
+    /// and go.
+    fn resolvers(&self, own: &[IpAddr]) -> Vec<SocketAddr> {
+        if !own.is_empty() {
+            return own.iter().take(MOST_RESOLVERS).map(|server| SocketAddr::from((*server, PORT))).collect();
+        }
         let text = std::fs::read_to_string(&self.resolv_conf).unwrap_or_default();
         let mut found = nameservers(&text);
         if found.is_empty() {
@@ -104,9 +107,10 @@ pub(crate) async fn datagrams(shared: Rc<Shared>, network: String, socket: std::
                     socket.try_send_to(&query.answer(Code::ServerFailure, &[], true), from).or_ignore();
                     continue;
                 };
-                let (shared, socket, bytes) = (Rc::clone(&shared), Rc::clone(&socket), bytes.to_vec());
+                let resolvers = shared.resolvers(&servers);
+                let (socket, bytes) = (Rc::clone(&socket), bytes.to_vec());
                 tokio::task::spawn_local(async move {
-                    let answer = forward(&shared, &servers, &query, &bytes, Way::Datagram).await;
+                    let answer = forward::ask(resolvers, &query, &bytes, Way::Datagram).await;
                     let answer = answer.unwrap_or_else(|| query.answer(Code::ServerFailure, &[], true));
                     socket.send_to(&answer, from).await.or_ignore();
                     drop(turn);
@@ -157,7 +161,8 @@ async fn converse(shared: &Rc<Shared>, network: &str, source: IpAddr, mut stream
                 match (verdict, Turn::take(shared)) {
                     (Verdict::Answer(code, records), _) => query.answer(code, &turned(records), false),
                     (Verdict::Forward(servers), Some(_turn)) => {
-                        let answer = forward(shared, &servers, &query, &bytes, Way::Stream).await;
+                        let resolvers = shared.resolvers(&servers);
+                        let answer = forward::ask(resolvers, &query, &bytes, Way::Stream).await;
                         answer.unwrap_or_else(|| query.answer(Code::ServerFailure, &[], false))
                     }
                     (Verdict::Forward(_), None) => query.answer(Code::ServerFailure, &[], false),
@@ -195,7 +200,7 @@ fn plain(address: IpAddr) -> IpAddr {
     address.to_canonical()
 }
 
-async fn read_message(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
+pub(super) async fn read_message(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
     let length = stream.read_u16().await?;
     // Memory is taken for what comes, not for what is announced.
     let mut bytes = Vec::new();
@@ -207,7 +212,7 @@ async fn read_message(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
     }
 }
 
-async fn write_message(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<()> {
+pub(super) async fn write_message(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<()> {
     let mut framed = u16::try_from(bytes.len()).map_err(io::Error::other)?.to_be_bytes().to_vec();
     framed.extend(bytes);
     stream.write_all(&framed).await
@@ -230,75 +235,6 @@ impl Drop for Turn {
     fn drop(&mut self) {
         self.0.forwarded.set(self.0.forwarded.get() - 1);
     }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Way {
-    Datagram,
-    Stream,
-}
-
-/// Asks one resolver after the other, from the host's network, under a number
-/// of our own; the answer has the asker's.
-async fn forward(
-    shared: &Shared,
-    servers: &[IpAddr],
-    query: &Query,
-    bytes: &[u8],
-    way: Way,
-) -> Option<Vec<u8>> {
-    let resolvers = if servers.is_empty() {
-        shared.resolvers()
-    } else {
-        servers.iter().take(MOST_RESOLVERS).map(|server| SocketAddr::from((*server, PORT))).collect()
-    };
-    let mut last = None;
-    for resolver in resolvers {
-        let mut id = [0; 2];
-        rustix::rand::getrandom(&mut id[..], rustix::rand::GetRandomFlags::empty()).ok()?;
-        let id = u16::from_be_bytes(id);
-        let mut question = bytes.to_vec();
-        question[..2].copy_from_slice(&id.to_be_bytes());
-        let asked = async {
-            match way {
-                Way::Datagram => ask_datagram(resolver, query, id, &question).await,
-                Way::Stream => ask_stream(resolver, query, id, &question).await,
-            }
-        };
-        let Ok(Ok(mut answer)) = timeout(PATIENCE, asked).await else { continue };
-        answer[..2].copy_from_slice(&query.id.to_be_bytes());
-        // One that cannot or will not answer: the next may.
-        if matches!(answer[3] & 0xf, 2 | 5) {
-            last = Some(answer);
-            continue;
-        }
-        return Some(answer);
-    }
-    last
-}
-
-async fn ask_datagram(resolver: SocketAddr, query: &Query, id: u16, bytes: &[u8]) -> io::Result<Vec<u8>> {
-    let any: IpAddr =
-        if resolver.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-    // A port of its own for each question, drawn by the kernel.
-    let socket = UdpSocket::bind((any, 0)).await?;
-    socket.connect(resolver).await?;
-    socket.send(bytes).await?;
-    let mut buffer = vec![0; 4096];
-    loop {
-        let length = socket.recv(&mut buffer).await?;
-        if query.is_answered_by(id, &buffer[..length]) {
-            buffer.truncate(length);
-            return Ok(buffer);
-        }
-    }
-}
-
-async fn ask_stream(resolver: SocketAddr, query: &Query, id: u16, bytes: &[u8]) -> io::Result<Vec<u8>> {
-    let mut stream = TcpStream::connect(resolver).await?;
-    write_message(&mut stream, bytes).await?;
-    let answer = read_message(&mut stream).await?;
-    if query.is_answered_by(id, &answer) { Ok(answer) } else { Err(io::ErrorKind::InvalidData.into()) }
 }
 
 #[cfg(test)]
