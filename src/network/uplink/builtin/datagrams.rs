@@ -17,8 +17,11 @@ use std::time::{Duration, Instant};
 
 /// Datagrams that are taken from one socket before others are looked at.
 const BATCH: usize = 64;
-/// How long a resolver may take before the next one is asked.
-const PATIENCE: Duration = Duration::from_millis(1500);
+/// How long a resolver may take before the next one is asked as well.
+const HEAD_START: Duration = Duration::from_millis(1500);
+/// How long its answer is waited for: longer than glibc does before it asks once
+/// more (`RES_TIMEOUT`, 5 seconds).
+const PATIENCE: Duration = Duration::from_secs(6);
 /// How often a question is asked in all; its asker has given up by then.
 const QUESTIONS: usize = 6;
 /// Bytes of a question: more than any has, and RFC 1035 allows.
@@ -145,9 +148,13 @@ impl Stack {
         }
         let mut tried = 0;
         let Some(socket) = self.put_question(question, &mut tried) else { return };
+        let (question, now) = (question.to_vec(), Instant::now());
+        let (next, deadline) = (Some(now + HEAD_START), now + PATIENCE);
+        self.wait_for(Query { guest, asked, question, socket, tried, next, deadline });
+    }
+
+    fn wait_for(&mut self, query: Query) {
         self.serial += 1;
-        let deadline = Instant::now() + PATIENCE;
-        let query = Query { guest, asked, question: question.to_vec(), socket, tried, deadline };
         self.add(Key::Query(self.serial), Flow::Query(query));
     }
 
@@ -180,18 +187,53 @@ impl Stack {
                 }
                 let head = Head::datagram(query.asked, query.guest, length);
                 self.device.send(&head, (&buffer[..length], &[]));
-                self.table.remove(token);
+                self.has_been_answered(token);
             }
             Err(Errno::AGAIN | Errno::INTR) => {}
-            Err(_) => self.ask_the_next(token),
+            Err(_) => {
+                self.ask_the_next(token, Instant::now());
+                self.table.remove(token);
+            }
         }
     }
 
-    pub(super) fn ask_the_next(&mut self, token: Token) {
-        let Some(Entry { flow: Flow::Query(mut query), key, .. }) = self.table.remove(token) else { return };
-        if let Some(socket) = self.put_question(&query.question, &mut query.tried) {
-            let deadline = Instant::now() + PATIENCE;
-            self.add(key, Flow::Query(Query { socket, deadline, ..query }));
+    /// What others are asked about the same is not waited for.
+    fn has_been_answered(&mut self, token: Token) {
+        let Some(Entry { flow: Flow::Query(query), .. }) = self.table.remove(token) else { return };
+        if query.tried == 1 && query.next.is_some() {
+            return;
+        }
+        for token in self.table.tokens() {
+            if let Some(Entry { flow: Flow::Query(other), .. }) = self.table.get(token)
+                && (other.guest, other.asked) == (query.guest, query.asked)
+                && other.question == query.question
+            {
+                self.table.remove(token);
+            }
+        }
+    }
+
+    /// The time of a question: the next resolver's turn, or the end.
+    pub(super) fn query_tick(&mut self, token: Token, now: Instant) {
+        let Some(Entry { flow: Flow::Query(query), .. }) = self.table.get(token) else { return };
+        if query.deadline <= now {
+            self.table.remove(token);
+        } else if query.next.is_some_and(|next| next <= now) {
+            self.ask_the_next(token, now);
+        }
+    }
+
+    /// The one who was asked before may still answer.
+    fn ask_the_next(&mut self, token: Token, now: Instant) {
+        let Some(Entry { flow: Flow::Query(query), .. }) = self.table.get(token) else { return };
+        if query.next.take().is_none() {
+            return;
+        }
+        let (guest, asked, mut tried) = (query.guest, query.asked, query.tried);
+        let question = query.question.clone();
+        if let Some(socket) = self.put_question(&question, &mut tried) {
+            let (next, deadline) = (Some(now + HEAD_START), now + PATIENCE);
+            self.wait_for(Query { guest, asked, question, socket, tried, next, deadline });
         }
     }
 }

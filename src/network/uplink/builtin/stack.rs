@@ -314,7 +314,7 @@ impl Stack {
     }
 
     /// Timers, and what has been silent for long.
-    fn tick(&mut self, now: Instant) {
+    pub(super) fn tick(&mut self, now: Instant) {
         (self.timed, self.waiting) = (false, 0);
         for token in self.table.tokens() {
             let Some(entry) = self.table.get(token) else { continue };
@@ -331,11 +331,9 @@ impl Stack {
                         self.after(token, fate);
                     }
                 }
-                Flow::Query(query) => {
+                Flow::Query(_) => {
                     self.timed = true;
-                    if query.deadline <= now {
-                        self.ask_the_next(token);
-                    }
+                    self.query_tick(token, now);
                 }
                 Flow::Udp { .. } | Flow::Ping { .. } => {
                     if now.duration_since(entry.used) > SILENCE {

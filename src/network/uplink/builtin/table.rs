@@ -53,6 +53,8 @@ pub(super) struct Query {
     pub(super) question: Vec<u8>,
     pub(super) socket: OwnedFd,
     pub(super) tried: usize,
+    /// When another resolver is asked as well; `None` when it has been.
+    pub(super) next: Option<Instant>,
     pub(super) deadline: Instant,
 }
 

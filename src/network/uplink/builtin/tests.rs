@@ -11,6 +11,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
 
 const GUEST: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 2, 100));
 const GATEWAY: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 2, 2));
@@ -21,11 +22,14 @@ fn pair() -> (OwnedFd, OwnedFd) {
 }
 
 fn stack(options: &[&str], limit: usize) -> (Stack, OwnedFd) {
+    // Nobody is asked: the file names no resolver that answers.
+    stack_asking(Resolvers::of("/nonexistent"), options, limit)
+}
+
+fn stack_asking(resolvers: Resolvers, options: &[&str], limit: usize) -> (Stack, OwnedFd) {
     let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
     let policy = Policy::new(SlirpOptions::parse("builtin", &options).expect("valid"));
     let (here, there) = pair();
-    // Nobody is asked: the file names no resolver that answers.
-    let resolvers = Resolvers::of("/nonexistent");
     (Stack::new(Device::new(there, 65520), policy, resolvers, limit).expect("a stack"), here)
 }
 
@@ -226,6 +230,44 @@ fn a_question_goes_to_the_resolvers_and_another_is_asked_where_one_is_dead() {
     rustix::io::write(&end, &[head.as_slice(), b"xx"].concat()).expect("taken");
     assert!(stack.receive(&mut buffer));
     assert!(stack.table.len() <= 1);
+}
+
+#[test]
+fn a_resolver_that_was_asked_before_another_is_still_heard() {
+    let servers = [0, 1].map(|_| UdpSocket::bind("127.0.0.1:0").expect("a socket"));
+    let addresses = servers.each_ref().map(|server| server.local_addr().expect("bound"));
+    let (mut stack, end) = stack_asking(Resolvers::fixed(addresses.to_vec()), &[], 16);
+    let mut buffer = vec![0; 128 << 10];
+    let question = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0";
+    let asked = ("10.0.2.3".parse().expect("an address"), 53);
+    let head = Head::datagram((GUEST, 9), asked, question.len());
+    rustix::io::write(&end, &[head.as_slice(), question].concat()).expect("taken");
+    assert!(stack.receive(&mut buffer));
+    let begun = Instant::now();
+    let mut heard = [0; 64];
+    let (_, first) = servers[0].recv_from(&mut heard).expect("a question");
+    stack.tick(begun + Duration::from_millis(1600));
+    servers[1].recv_from(&mut heard).expect("the question");
+    // Asked once more only when the second has had its time, too.
+    stack.tick(begun + Duration::from_millis(1601));
+    assert_eq!(stack.table.len(), 2);
+    stack.tick(begun + Duration::from_secs(5));
+    let answer = [&question[..2], &[0x81; 10]].concat();
+    servers[0].send_to(&answer, first).expect("sent");
+    for token in stack.table.tokens() {
+        stack.answer(token, &mut buffer);
+    }
+    assert_eq!(stack.table.len(), 0, "the others are not waited for");
+    let length = rustix::io::read(&end, &mut buffer[..]).expect("an answer");
+    let packet = Packet::parse(&buffer[..length]).expect("a packet");
+    assert_eq!(datagram(packet.payload), Some((53, 9, &answer[..])));
+    assert!(rustix::io::read(&end, &mut buffer[..]).is_err(), "one answer");
+    // In the end nobody is.
+    rustix::io::write(&end, &[head.as_slice(), question].concat()).expect("taken");
+    assert!(stack.receive(&mut buffer));
+    assert_eq!(stack.table.len(), 1);
+    stack.tick(Instant::now() + Duration::from_secs(7));
+    assert_eq!(stack.table.len(), 0);
 }
 
 #[test]
