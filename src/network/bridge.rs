@@ -4,7 +4,8 @@
 //! What may reach what is decided by routes alone, which every kernel has: what
 //! comes in by a bridge is looked up in that bridge's own table, which knows the
 //! bridge's subnets and, but for an internal network, the way out; no rule leads
-//! from there to another bridge's. What comes from outside is looked up in a
+//! from there to another bridge's, and what is for one finds no way rather than
+//! the way out. What comes from outside is looked up in a
 //! table of the subnets that may go out. No packet is rewritten: the uplink
 //! takes those of any address, because the kernel answers for them on its tap
 //! (proxy_arp, proxy_ndp).
@@ -27,11 +28,13 @@ use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 
-/// The tables of routes: one for what comes from outside, one a bridge.
+/// The tables of routes: one of the subnets of all bridges, in which nothing has
+/// a way, one for what comes from outside, one a bridge.
+const NO_WAY: u32 = 998;
 const FROM_OUTSIDE: u32 = 999;
 const FIRST_TABLE: u32 = 1000;
-/// The priorities of the rules, of which [`rules`] takes two each; those of the
-/// kernel for main and default follow.
+/// The priorities of the rules, of which [`rules`] takes two each and
+/// [`bridge_rules`] two more; those of the kernel for main and default follow.
 const AT_OUTSIDE: u32 = 900;
 const AT_BRIDGES: u32 = 1000;
 const AT_LOCAL: u32 = 2000;
@@ -132,7 +135,7 @@ impl Bridges {
         let own = LinkChange { mtu: Some(network.mtu()), mac, ..UP };
         self.netlink.change_link(bridge, &own)?;
         let table = FIRST_TABLE + bridge;
-        for rule in rules(&name, AT_BRIDGES, table) {
+        for rule in bridge_rules(&name, table) {
             if network.pools.iter().any(|pool| pool.subnet.is_ipv6() == rule.ipv6) {
                 or_exists(self.netlink.add_rule(&rule))?;
             }
@@ -145,6 +148,7 @@ impl Bridges {
             // Who is to reach nobody beside him does not by the gateway either.
             let nobody = Route { kind: RouteKind::Unreachable, link: None, ..among };
             self.netlink.set_route(if network.joins_containers() { &among } else { &nobody })?;
+            self.netlink.set_route(&no_way(subnet))?;
             let gateway = Interface::host(pool.gateway);
             self.netlink.set_route(&Route { kind: RouteKind::Local, destination: Some(gateway), ..own })?;
         }
@@ -161,6 +165,11 @@ impl Bridges {
             let mut own = all.iter().filter(|(link, own)| *link == left && is_reachable(own.address));
             if !own.any(|(_, own)| is_other(own.address)) {
                 return Ok(left);
+            }
+            for (_, own) in all.iter().filter(|(link, own)| *link == left && is_reachable(own.address)) {
+                if let Some(subnet) = Subnet::new(own.address, own.prefix) {
+                    or_gone(self.netlink.delete_route(&no_way(Interface::of(subnet))))?;
+                }
             }
             self.netlink.delete_link(left)?;
         }
@@ -374,8 +383,11 @@ impl Bridges {
     pub(crate) fn lift(&mut self, name: &str) -> Result<()> {
         let Some(laid) = self.networks.remove(name) else { return Ok(()) };
         let bridge = laid.network.bridge();
-        for rule in rules(&bridge, AT_BRIDGES, FIRST_TABLE + laid.bridge) {
+        for rule in bridge_rules(&bridge, FIRST_TABLE + laid.bridge) {
             self.netlink.delete_rule(&rule).or_ignore();
+        }
+        for pool in &laid.network.pools {
+            self.netlink.delete_route(&no_way(Interface::of(pool.subnet))).or_ignore();
         }
         or_gone(self.netlink.delete_link(laid.bridge)).context(|| format!("remove the bridge {bridge}"))
     }
@@ -437,6 +449,23 @@ fn rules(incoming: &str, priority: u32, table: u32) -> impl Iterator<Item = Rule
         actions
             .map(|(priority, action)| Rule { incoming: Some(incoming), ..Rule::new(ipv6, priority, action) })
     })
+}
+
+/// What comes in by a bridge: to the bridge's own subnets, else to no other
+/// bridge's, else out where its table has a default route.
+fn bridge_rules(incoming: &str, table: u32) -> impl Iterator<Item = Rule<'_>> {
+    let before = [false, true].into_iter().flat_map(move |ipv6| {
+        let rule = |priority, table| Rule {
+            incoming: Some(incoming),
+            ..Rule::new(ipv6, priority, RuleAction::Table(table))
+        };
+        [Rule { suppress_prefix_length: Some(0), ..rule(AT_BRIDGES, table) }, rule(AT_BRIDGES + 1, NO_WAY)]
+    });
+    before.chain(rules(incoming, AT_BRIDGES + 2, table))
+}
+
+fn no_way(subnet: Interface) -> Route {
+    Route { kind: RouteKind::Unreachable, destination: Some(subnet), table: NO_WAY, ..Route::default() }
 }
 
 /// Not one that the kernel gives to each link.
