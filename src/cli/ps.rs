@@ -9,7 +9,6 @@ use crate::engine::Engine;
 use crate::engine::list::{Container, Filters, Selection, network_names, select};
 use crate::error::{Error, Result};
 use crate::types::mount::MountSource;
-use crate::types::namespace::NetworkMode;
 use crate::types::port;
 use crate::types::size::decimal;
 use crate::types::status::Status;
@@ -251,7 +250,7 @@ fn row(container: &Container, now: Timestamp, zone: &TimeZone, whole: bool) -> V
 
 /// Docker's column: nothing for what does not run.
 fn ports(container: &Container) -> String {
-    if !container.is_up() || container.record.config.network == NetworkMode::Host {
+    if !container.is_up() || container.record.config.network.discards_ports() {
         return String::new();
     }
     port::column(&container.ports, &port::exposed(&container.record.config.expose))

@@ -312,9 +312,10 @@ fn settle_ports(config: &mut ContainerConfig, tell: &mut dyn FnMut(Report)) -> R
             config.expose.push(word);
         }
     }
-    if config.network == NetworkMode::Host && !config.publish.is_empty() {
-        let text = "WARNING: Published ports are discarded when using host network mode";
-        tell(Report::Line(text.to_owned()));
+    if config.network.discards_ports() && !config.publish.is_empty() {
+        let mode = if config.network == NetworkMode::Host { "host" } else { "none" };
+        let text = format!("WARNING: Published ports are discarded when using {mode} network mode");
+        tell(Report::Line(text));
     }
     Ok(())
 }

@@ -33,6 +33,10 @@ impl Engine {
             return Err(Error::conflict(format!("container {} has the host's network", record.name))
                 .hint("its ports are the host's"));
         }
+        if record.config.network == NetworkMode::None && !change.add.is_empty() {
+            return Err(Error::conflict(format!("container {} has no network", record.name))
+                .hint("nothing can reach it: make it anew without --network none"));
+        }
         record.config.publish = match snapshot.status {
             Status::Running { .. } | Status::Restarting { .. } => self.ask_to_publish(id, change)?,
             Status::Created | Status::Exited(_) => {

@@ -215,6 +215,12 @@ impl NetworkMode {
         }
     }
 
+    /// Whether ports that are published come to nothing: the host's network is
+    /// there for all anyway, and none cannot be reached.
+    pub(crate) fn discards_ports(&self) -> bool {
+        matches!(self, Self::Host | Self::None)
+    }
+
     /// Whether a container on this network may publish ports.
     ///
     /// # Errors
@@ -222,14 +228,13 @@ impl NetworkMode {
     pub(crate) fn check_ports(&self, published: bool) -> Result<()> {
         let (kind, hint) = match self {
             _ if !published => return Ok(()),
-            Self::None => ("the none network mode", "leave --network none out: nothing can reach that"),
             Self::Container(_) => {
                 ("the container type network mode", "publish them at the container whose network it is")
             }
             Self::Path(_) => {
                 ("the network namespace of somebody else", "whoever made it decides who reaches it")
             }
-            // A network of its own; or the host's, where a warning says that they are discarded.
+            // A network of its own; or a mode that discards them, of which a warning tells.
             _ => return Ok(()),
         };
         Err(Error::invalid(format!("conflicting options: port publishing and {kind}")).hint(hint))

@@ -441,14 +441,17 @@ fn cve_2021_4024_nothing_listens_but_what_was_asked_for_and_nothing_when_it_is_o
 #[test]
 fn where_nothing_can_be_published_it_is_told_first() {
     let Some(sandbox) = sandbox(&[]) else { return };
-    for network in ["none", "container:x"] {
-        sandbox
-            .coracle(["run", "--network", network, "-p", "8080:80", "--rootfs", "/:O", "true"])
-            .refused(&["conflicting options: port publishing"]);
+    sandbox
+        .coracle(["run", "--network", "container:x", "-p", "8080:80", "--rootfs", "/:O", "true"])
+        .refused(&["conflicting options: port publishing"]);
+    for network in ["host", "none"] {
+        for publish in [&["-p", "8080:80"][..], &["-P", "--expose", "80"]] {
+            let words =
+                [&["run", "--rm", "--network", network], publish, &["--rootfs", "/:O", "true"]].concat();
+            let output = sandbox.coracle(words).ok();
+            let told = format!("WARNING: Published ports are discarded when using {network} network mode\n");
+            assert_eq!(output.stderr, told, "{output}");
+        }
     }
-    let output = sandbox
-        .coracle(["run", "--rm", "--network", "host", "-p", "8080:80", "--rootfs", "/:O", "true"])
-        .ok();
-    assert!(output.stderr.contains("Published ports are discarded when using host network mode"), "{output}");
     assert_eq!(sandbox.ok(["ps", "-aq"]), "");
 }

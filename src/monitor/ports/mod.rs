@@ -18,7 +18,6 @@ use crate::network::publish::bind::{self, Bound, Refusal};
 use crate::network::uplink::Netns;
 use crate::state::store::Store;
 use crate::types::container::ContainerRecord;
-use crate::types::namespace::NetworkMode;
 use crate::types::port::{Binding, HostPort, Publish, Unpublish, check_duplicates};
 use helper::Helper;
 use std::cell::{Cell, RefCell};
@@ -64,8 +63,8 @@ struct Place {
 
 impl Ports {
     pub(super) fn of(record: &ContainerRecord) -> Self {
-        // Docker: with the host's network they are discarded; a warning has said so.
-        let none = record.config.network == NetworkMode::Host;
+        // As docker does; a warning has said so.
+        let none = record.config.network.discards_ports();
         let wanted = if none { Vec::new() } else { record.config.publish.clone() };
         Self { wanted: RefCell::new(wanted), ..Self::default() }
     }
