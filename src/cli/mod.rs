@@ -99,8 +99,9 @@ pub fn main() -> ExitCode {
 /// Runs a command; the exit code. Nothing fails silently: an error is shown.
 fn command_line(words: Vec<OsString>) -> u8 {
     match utf8(words).and_then(commands::run) {
+        // Where several things are shown, each reports for itself.
+        Ok(_) | Err(_) if ui::stdout_closed() => BROKEN_PIPE,
         Ok(code) => code,
-        Err(_) if ui::stdout_closed() => BROKEN_PIPE,
         Err(error) => {
             ui::error(&error);
             exit::code(&error)

@@ -81,8 +81,12 @@ pub(crate) fn redirect_stdout(path: &Path) -> Result<()> {
     rustix::stdio::dup2_stdout(&file).context(|| format!("write to {}", path.display()))
 }
 
-/// An error with its hints.
+/// An error with its hints. Not once the reader of stdout has gone, which would
+/// have ended another program without a word.
 pub(crate) fn error(error: &Error) {
+    if stdout_closed() {
+        return;
+    }
     eprint(&render(error, paint()));
 }
 
