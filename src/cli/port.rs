@@ -21,7 +21,8 @@ pub(crate) struct PortArgs {
     words: Vec<String>,
 }
 
-/// Lists the published ports of containers, or changes them.
+/// Lists the published ports of containers, or changes them: says where those are
+/// that were added.
 ///
 /// # Errors
 /// `NotFound` where a port is asked for that is not published; `Invalid` where
@@ -63,7 +64,9 @@ fn list(args: &PortArgs) -> Result<u8> {
     let mut code = 0;
     for target in wanted.targets(&engine, "port", &|_| true)? {
         let shown = target.id.and_then(|id| {
-            let bindings = engine.snapshot(&id)?.ports;
+            // Of all, the ports of a pod are those of one.
+            let bindings =
+                if args.all { engine.snapshot(&id)?.ports } else { engine.ports_that_reach(&id)? };
             let lines = match port {
                 None => lines(&bindings),
                 Some(port) => lines_of(&bindings, port, &target.word)?,
@@ -107,8 +110,13 @@ fn change(verb: &str, name: &str, ports: &[String]) -> Result<u8> {
     };
     let engine = Engine::open()?;
     let id = engine.resolve(name)?;
+    let before = engine.ports_that_reach(&id)?;
     engine.change_ports(&id, &change)?;
-    ui::line(name)?;
+    let mut new = engine.ports_that_reach(&id)?;
+    new.retain(|binding| !before.contains(binding));
+    // What does not run has its ports from its next start on.
+    let said = if new.is_empty() { vec![name.to_owned()] } else { lines(&new) };
+    said.iter().try_for_each(|line| ui::line(line))?;
     Ok(0)
 }
 

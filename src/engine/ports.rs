@@ -7,7 +7,7 @@ use crate::monitor::messages::{Reply, Request};
 use crate::state::{events, lock};
 use crate::types::id::ContainerId;
 use crate::types::namespace::NetworkMode;
-use crate::types::port::{Publish, Unpublish, check_duplicates};
+use crate::types::port::{Binding, Publish, Unpublish, check_duplicates};
 use crate::types::status::Status;
 
 /// What is to be published, and what not any more.
@@ -59,6 +59,24 @@ impl Engine {
         self.store.save(&record)?;
         events::append(&self.dirs, &events::of_container(&record, "update")).or_ignore();
         Ok(())
+    }
+
+    /// Where the ports of a container are published: of a member of a pod those of
+    /// the pod, which reach it.
+    ///
+    /// # Errors
+    /// As those of [`Engine::snapshot`].
+    pub(crate) fn ports_that_reach(&self, id: &ContainerId) -> Result<Vec<Binding>> {
+        let snapshot = self.snapshot(id)?;
+        if let (Some(_), NetworkMode::Container(holder)) =
+            (&snapshot.record.config.pod, &snapshot.record.config.network)
+        {
+            let holder = self.snapshot(&ContainerId::parse(holder)?)?;
+            if holder.record.config.infra {
+                return Ok(holder.ports);
+            }
+        }
+        Ok(snapshot.ports)
     }
 
     fn ask_to_publish(&self, id: &ContainerId, change: &PortChange) -> Result<Vec<Publish>> {

@@ -118,6 +118,9 @@ fn a_published_port_of_the_pod_reaches_a_container_in_it_as_the_client() {
     let infra = sandbox.infra("web");
     let port = |sandbox: &Sandbox| -> u16 {
         let address = sandbox.ok(["port", &infra, "80"]);
+        assert_eq!(sandbox.ok(["port", "server", "80"]), address);
+        let all = sandbox.ok(["port", "-a"]);
+        assert_eq!(all.lines().count(), address.lines().count(), "the pod's once: {all}");
         address.lines().next().unwrap().rsplit(':').next().unwrap().parse().unwrap()
     };
     let shown =

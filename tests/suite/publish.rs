@@ -363,6 +363,14 @@ fn ports_are_shown_and_kept_over_a_restart() {
     assert_eq!(row.contains(&format!("[::]:{port}->80/tcp")), families == 2, "{row}");
     sandbox.coracle(["port", "web", "81"]).fails(1, &["no public port '81/tcp' published for web"]);
     assert_eq!(sandbox.ok(["ps", "-q", "--filter", "publish=80"]).lines().count(), 1);
+    // Who does not read on is not complained to.
+    for words in [&["port", "web"][..], &["port", "-a"], &["port", "web", "80"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = sandbox.command(binary()).args(words).stdout(writer).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{words:?}");
+        assert_eq!(output.status.code(), Some(128 + 13), "{words:?}");
+    }
     sandbox.ok(["restart", "-t", "0", "web"]);
     assert_eq!(sandbox.ok(["port", "web"]), before);
     until("the server to answer again", || {
@@ -377,7 +385,8 @@ fn ports_are_added_and_removed_while_it_runs() {
     let Some(sandbox) = server_sandbox() else { return };
     serve(&sandbox, "web", &[]);
     assert_eq!(helper(&sandbox), None);
-    sandbox.ok(["port", "add", "web", "127.0.0.1::80", "127.0.0.1::80/udp"]);
+    let said = sandbox.ok(["port", "add", "web", "127.0.0.1::80", "127.0.0.1::80/udp"]);
+    assert_eq!((said.lines().count(), said), (2, sandbox.ok(["port", "web"])));
     let first = host_port(&sandbox, "web", "80");
     let (_, mut stream) = greet(([127, 0, 0, 1], first).into());
     sandbox.ok(["update", "--publish-add", "80", "web"]);
@@ -386,7 +395,9 @@ fn ports_are_added_and_removed_while_it_runs() {
     greet(([127, 0, 0, 1], second).into());
     sandbox.coracle(["port", "add", "web", &format!("{first}:80")]).fails(1, &["port is already allocated"]);
     assert_eq!(published(&sandbox, "web", "80"), all);
-    sandbox.ok(["port", "rm", "web", &format!("{first}:80/tcp")]);
+    let said = sandbox.ok(["port", "add", "web", "127.0.0.1::81"]);
+    assert_eq!(said, format!("81/tcp -> {}", sandbox.ok(["port", "web", "81"])));
+    assert_eq!(sandbox.ok(["port", "rm", "web", &format!("{first}:80/tcp")]), "web");
     // It is free at once, and who was connected stays so.
     TcpListener::bind(("127.0.0.1", first)).unwrap();
     stream.write_all(b"x").unwrap();
