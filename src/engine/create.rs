@@ -254,6 +254,15 @@ impl Engine {
         }
         if let NetworkMode::Container(word) = &mut config.network {
             resolve(word)?;
+            // Docker: whose address it has, that name it has, which the shared
+            // /etc/hosts knows. The name of a pod is another matter.
+            let owner = self.store.record(&ContainerId::parse(word)?)?;
+            let named = &owner.config;
+            let has_own_name = named.uts == NamespaceMode::Private && named.network != NetworkMode::Host;
+            if config.uts == NamespaceMode::Private && config.pod.is_none() && has_own_name {
+                let name = || named.hostname.clone().unwrap_or_else(|| owner.id.short().to_owned());
+                config.hostname.get_or_insert_with(name);
+            }
         }
         if let UsernsMode::Container(word) = &mut config.userns {
             resolve(word)?;

@@ -348,7 +348,31 @@ fn who_shares_a_container_s_network_has_no_say_in_it() {
         let words = [&["run", "--rm", "--network", "container:a"], words, &["busybox", "true"]].concat();
         sandbox.coracle(words).fails(125, &[said]);
     }
-    // As with podman: its host name is its own.
+    // The name of whose address it has, which is found.
+    let id = sandbox.ok(["inspect", "-f", "{{slice .Id 0 12}}", "a"]);
+    sandbox.ok([
+        "run",
+        "-d",
+        "--name",
+        "b",
+        "--network",
+        "bridge",
+        "--hostname",
+        "shop",
+        "busybox",
+        "sleep",
+        "1000",
+    ]);
+    for (owner, name) in [("a", id.as_str()), ("b", "shop")] {
+        let network = format!("container:{owner}");
+        let look = "hostname; hostname -i >/dev/null && echo found";
+        let words =
+            ["run", "--name", "c", "--network", &network, "--hostname", "", "busybox", "sh", "-c", look];
+        assert_eq!(sandbox.ok(words), format!("{name}\nfound"));
+        assert_eq!(sandbox.ok(["inspect", "-f", "{{.Config.Hostname}}", "c"]), name);
+        sandbox.ok(["rm", "c"]);
+    }
+    // As with podman: one that is given is its own.
     let words = ["run", "--rm", "--network", "container:a", "--hostname", "own", "busybox", "hostname"];
     assert_eq!(sandbox.ok(words), "own");
 }
