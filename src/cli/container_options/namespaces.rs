@@ -31,7 +31,8 @@ pub(super) fn apply(options: &ContainerOptions, config: &mut ContainerConfig) ->
         config.userns = UsernsMode::parse(mode)?;
     }
     apply_maps(options, config)?;
-    if config.uts != NamespaceMode::Private && options.hostname.is_some() {
+    if config.uts != NamespaceMode::Private && options.hostname.as_ref().is_some_and(|name| !name.is_empty())
+    {
         return Err(Error::invalid("--hostname needs a UTS namespace of the container's own")
             .hint("leave out --uts or --hostname"));
     }

@@ -17,7 +17,8 @@ pub(super) fn apply(options: &ContainerOptions, config: &mut ContainerConfig) ->
         let word = text.split(':').next().unwrap_or_default();
         word.is_empty() || RESERVED.contains(&word)
     };
-    let (modes, names): (Vec<&String>, Vec<&String>) = options.network.iter().partition(is_mode);
+    let given: Vec<String> = options.network.iter().flat_map(|text| several(text)).collect();
+    let (modes, names): (Vec<&String>, Vec<&String>) = given.iter().partition(is_mode);
     match (modes.as_slice(), names.is_empty()) {
         ([], true) => config.network = NetworkMode::default(),
         ([mode], true) => config.network = NetworkMode::parse(mode)?,
@@ -33,6 +34,14 @@ pub(super) fn apply(options: &ContainerOptions, config: &mut ContainerConfig) ->
         }
     }
     apply_details(options, config)
+}
+
+/// Podman's `NAME,NAME`: where commas are between names, and not between options.
+fn several(text: &str) -> Vec<String> {
+    if text.contains([':', '=']) {
+        return vec![text.to_owned()];
+    }
+    text.split(',').map(str::to_owned).collect()
 }
 
 /// What a container has no say in that has another's network, and how docker puts it.
@@ -109,6 +118,10 @@ mod tests {
         let both = applied(|o| o.network = vec!["a:ip=10.0.0.2".into(), "b".into()]).expect("valid");
         assert_eq!(both.network, NetworkMode::Bridge);
         assert_eq!(both.networks.len(), 2);
+        let both = applied(|o| o.network = vec!["a,b".into(), "c".into()]).expect("valid");
+        assert_eq!(both.networks.iter().map(|one| one.network.as_str()).collect::<Vec<_>>(), ["a", "b", "c"]);
+        assert!(applied(|o| o.network = vec!["a,host".into()]).is_err());
+        assert!(applied(|o| o.network = vec!["a,".into()]).is_err());
         assert_eq!(applied(|_| {}).expect("valid").network, NetworkMode::Default);
         assert_eq!(applied(|o| o.network = vec!["none".into()]).expect("valid").network, NetworkMode::None);
         for bad in [["none", "host"], ["a", "none"], ["host", "a"]] {

@@ -268,7 +268,9 @@ impl ContainerOptions {
 
     fn apply_resolver(&self, config: &mut ContainerConfig) -> Result<()> {
         let name = |flag: &str, text: &Option<String>| {
-            text.as_deref().map(|text| parse_hostname(flag, text)).transpose()
+            // As docker takes it: an empty one is none.
+            let text = text.as_deref().filter(|text| !text.is_empty());
+            text.map(|text| parse_hostname(flag, text)).transpose()
         };
         config.hostname = name("--hostname", &self.hostname)?;
         config.domainname = name("--domainname", &self.domainname)?;

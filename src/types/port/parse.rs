@@ -38,7 +38,8 @@ fn parse(text: &str) -> Result<Vec<Publish>> {
     let (first, last) =
         range(container).ok_or_else(|| Error::invalid(format!("invalid containerPort: {container}")))?;
     let hosts = match host {
-        "" => None,
+        // Docker: 0 is any, as with bind(2).
+        "" | "0" => None,
         host => Some(range(host).ok_or_else(|| Error::invalid(format!("invalid hostPort: {host}")))?),
     };
     let address = parse_address(address)?;
@@ -186,6 +187,8 @@ mod tests {
             ("8080:80", &["8080:80/tcp"]),
             ("8080:80/TCP", &["8080:80/tcp"]),
             (":80", &["80/tcp"]),
+            ("0:80", &["80/tcp"]),
+            ("127.0.0.1:0:80-81", &["127.0.0.1::80/tcp", "127.0.0.1::81/tcp"]),
             ("127.0.0.1:8080:80", &["127.0.0.1:8080:80/tcp"]),
             ("127.0.0.1::80", &["127.0.0.1::80/tcp"]),
             ("[::1]:8080:80", &["[::1]:8080:80/tcp"]),
@@ -212,7 +215,7 @@ mod tests {
             ("+80", "invalid containerPort: +80"),
             ("90-80", "invalid containerPort: 90-80"),
             ("x:80", "invalid hostPort: x"),
-            ("0:80", "invalid hostPort: 0"),
+            ("0-1:80", "invalid hostPort: 0-1"),
             ("1.2.3:80:80", "invalid IP address: 1.2.3"),
             ("host:80:80", "invalid IP address: host"),
             ("80-81:80-82", "invalid ranges specified for container and host Ports: 80-82 and 80-81"),
