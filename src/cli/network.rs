@@ -111,7 +111,11 @@ pub(crate) fn create(args: CreateArgs) -> Result<u8> {
         options: pairs(&args.options),
         name: args.name,
     };
-    ui::line(&engine.create_network(&request)?.id)?;
+    let network = engine.create_network(&request)?;
+    if let Some(text) = Engine::hidden_by(&network) {
+        ui::warning(&text);
+    }
+    ui::line(&network.id)?;
     Ok(0)
 }
 

@@ -11,6 +11,7 @@ use super::Engine;
 use super::remove::RemoveOptions;
 use crate::error::{BestEffort, Error, Result};
 use crate::monitor::messages::{Change, Request};
+use crate::network::host;
 use crate::network::netlink::Netlink;
 use crate::state::networks::{Networks, PoolWish, blank};
 use crate::state::{events, lock};
@@ -69,6 +70,22 @@ impl Engine {
         let network = self.networks_kept()?.create(network, &request.pools, &routes_of_host())?;
         self.note_network("create", &network, None);
         Ok(network)
+    }
+
+    /// What of the host's surroundings this network stands before, to be told: its
+    /// subnets are also those of interfaces of the host.
+    pub(crate) fn hidden_by(network: &Network) -> Option<String> {
+        let overlaps = |own: &Subnet| network.pools.iter().any(|pool| pool.subnet.overlaps(*own));
+        let (name, own) = host::addresses()
+            .into_iter()
+            .find(|(_, own)| Subnet::new(own.address, own.prefix).is_some_and(|own| overlaps(&own)))?;
+        (!network.internal).then(|| {
+            format!(
+                "the subnets of network {} overlap {}/{} of {name} on this host: the containers on it do not reach \
+                 the host there, nor that network around it",
+                network.name, own.address, own.prefix
+            )
+        })
     }
 
     pub(crate) fn networks(&self, filters: &NetworkFilters) -> Result<Vec<Shown>> {

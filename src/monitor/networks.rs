@@ -11,11 +11,12 @@ use super::plan;
 use crate::dirs::Dirs;
 use crate::error::{BestEffort, Error, Result};
 use crate::network::dns::names::Member;
-use crate::network::uplink::{Addresses, NamesOf, Netns, host_address};
+use crate::network::host;
+use crate::network::uplink::{Addresses, NamesOf, Netns};
 use crate::state::networks::Networks;
 use crate::types::container::ContainerRecord;
 use crate::types::namespace::NetworkMode;
-use crate::types::network::{Attachment, Endpoint};
+use crate::types::network::{Attachment, Endpoint, Subnet};
 use crate::types::uplink::Preference;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -98,7 +99,9 @@ pub(super) fn addresses(wanted: &Wanted, own: Option<&Addresses>) -> Addresses {
     let endpoints = &wanted.member.endpoints;
     let guests = endpoints.iter().flat_map(|endpoint| endpoint.addresses.clone()).collect();
     let out = !wanted.leads_out || wanted.networks.iter().any(|network| !network.internal);
-    let host = if out { host_address() } else { None };
+    let subnets: Vec<Subnet> =
+        wanted.networks.iter().flat_map(|network| network.pools.iter().map(|pool| pool.subnet)).collect();
+    let host = if out { host::address_beyond(&subnets) } else { None };
     let gateways = |internal: bool| -> Vec<IpAddr> {
         let asked = wanted.networks.iter().filter(|network| network.dns && network.internal == internal);
         asked.flat_map(|network| network.pools.iter().map(|pool| pool.gateway)).collect()

@@ -2,6 +2,7 @@
 //! resolv.conf and hosts. The monitor calls this; nothing is kept on disk.
 pub(crate) mod bridge;
 pub(crate) mod dns;
+pub(crate) mod host;
 pub(crate) mod loopback;
 pub(crate) mod netlink;
 mod power;

@@ -162,6 +162,26 @@ fn containers_have_the_routes_of_their_network() {
     assert_eq!(routes[0]["Routes"][1]["gateway"], "fd12:d::9");
 }
 
+/// In the world of `uplink/world.sh`, whose interface is in 198.51.100.0/24.
+#[test]
+fn a_network_over_one_of_the_host_s_is_told_and_the_host_is_found_elsewhere() {
+    let Some(sandbox) = sandbox(&[Slirp, Program("unshare"), Program("ip")]) else { return };
+    let script = "\"$coracle\" network create --subnet 198.51.100.0/25 n 2>&1 | grep -v '^[0-9a-f]*$'\n\
+        \"$coracle\" network create --internal --subnet 203.0.113.0/24 inner 2>&1 | grep -v '^[0-9a-f]*$' || :\n\
+        hosts() { \"$coracle\" run --rm --network n --rootfs /:O cat /etc/hosts | grep -c \"$1.*host.containers.internal\" || :; }\n\
+        hosts '^203.0.113.1\t'\n\
+        ip addr del 203.0.113.1/32 dev lo\n\
+        hosts ''\n";
+    let output = world(&sandbox, script).ok();
+    let expected = [
+        "WARNING: the subnets of network n overlap 198.51.100.1/24 of wide on this host: the containers on it do not \
+         reach the host there, nor that network around it",
+        "1",
+        "0",
+    ];
+    assert_eq!(output.lines(), expected, "{output}");
+}
+
 #[test]
 fn addresses_that_are_reserved_are_given_to_nobody() {
     let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };

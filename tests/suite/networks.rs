@@ -268,7 +268,6 @@ fn bad_input_is_refused_before_anything_is_made() {
         (&["--network", "n", "-p", "80:80/ip"], "invalid proto"),
         (&["--network", "n", "-p", "99999:80"], "invalid hostPort"),
         (&["--network", "n", "-p", "1.2.3:80:80"], "invalid IP address"),
-        (&["--network", "none", "-p", "80"], "conflicting options"),
         (&["--network", "n:foo=bar"], "unknown option"),
         (&["--network", "n:gw-priority=x"], "invalid gw-priority"),
         (&["--ip", "10.202.0.5"], "--network NAME"),
