@@ -236,12 +236,17 @@ fn when(time: &jiff::Timestamp) -> String {
 fn row(network: &Shown, whole: bool) -> Value {
     let labels: Vec<String> = network.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
     let id = if whole { network.id.as_str() } else { network.id.get(..12).unwrap_or(&network.id) };
-    json!({
+    let mut row = json!({
         "ID": id, "Name": network.name, "Driver": network.driver, "Scope": "local",
         "CreatedAt": network.created.map(|created| when(&created)).unwrap_or_default(),
         "IPv4": network.ipv4.to_string(), "IPv6": network.ipv6.to_string(), "Internal": network.internal.to_string(),
         "Labels": labels.join(","),
-    })
+        "Created": network.created.map(|created| when(&created)).unwrap_or_default(), "Options": network.options,
+    });
+    if let Value::Object(row) = &mut row {
+        row.extend(network.podman.clone());
+    }
+    row
 }
 
 #[derive(Args, Debug, Default)]

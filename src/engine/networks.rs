@@ -114,12 +114,14 @@ impl Engine {
             } else {
                 Shown::fixed("none", "null", "b")
             };
-            return Ok(json!({
+            let mut document = json!({
                 "Name": fixed.name, "Id": fixed.id, "Scope": "local", "Driver": fixed.driver, "EnableIPv4": true,
                 "EnableIPv6": false, "IPAM": {"Driver": "default", "Options": null, "Config": null},
                 "Internal": false, "Attachable": false, "Ingress": false, "ConfigFrom": {"Network": ""},
                 "ConfigOnly": false, "Containers": {}, "Options": {}, "Labels": {},
-            }));
+            });
+            with_fields(&mut document, fixed.podman);
+            return Ok(document);
         }
         let network = self.network(word)?;
         let config: Vec<Value> = network
@@ -169,13 +171,7 @@ impl Engine {
             "Attachable": false, "Ingress": false, "ConfigFrom": {"Network": ""}, "ConfigOnly": false,
             "Containers": containers, "Options": network.options, "Labels": network.labels,
         });
-        // Podman's, where there are any.
-        if !network.routes.is_empty() {
-            document["Routes"] = json!(network.routes);
-        }
-        if !network.dns_servers.is_empty() {
-            document["NetworkDNSServers"] = json!(network.dns_servers);
-        }
+        with_fields(&mut document, shown::podman_fields(&network));
         Ok(document)
     }
 
@@ -419,6 +415,13 @@ impl Engine {
             event = event.with("container", id.as_str());
         }
         events::append(&self.dirs, &event).or_ignore();
+    }
+}
+
+/// Podman's fields come after docker's.
+fn with_fields(document: &mut Value, fields: Map<String, Value>) {
+    if let Value::Object(document) = document {
+        document.extend(fields);
     }
 }
 

@@ -454,6 +454,32 @@ fn what_docker_shows_of_networks_is_shown() {
     ]);
     assert_eq!(row, "false true false");
     assert_eq!(sandbox.ok(["network", "ls", "--no-trunc", "-q", "--filter", "label=k=v"]), id);
+    // Podman's fields, in both.
+    let format = "{{.Name}} {{.NetworkInterface}} {{.IPv6Enabled}} {{.DNSEnabled}} {{.IPAMOptions.driver}} \
+        {{len .Routes}} {{.NetworkDNSServers}} {{len .Options}} {{.Driver}} {{.Internal}} \
+        {{range .Subnets}}{{.Subnet}} {{.Gateway}} {{.LeaseRange}}{{end}}{{if not .Created}}{{.Created}}{{end}}";
+    sandbox.ok([
+        "network",
+        "create",
+        "--subnet",
+        "10.209.0.0/24",
+        "--ip-range",
+        "10.209.0.64/26",
+        "--disable-dns",
+        "p",
+    ]);
+    let listed = sandbox.ok(["network", "ls", "--filter", "name=^p$", "--format", format]);
+    let interface = listed.split(' ').nth(1).unwrap();
+    assert!(!interface.is_empty());
+    let expected = format!(
+        "p {interface} false false host-local 0 [] 0 bridge false 10.209.0.0/24 10.209.0.1 10.209.0.64/26"
+    );
+    assert_eq!(listed, expected);
+    assert_eq!(sandbox.ok(["network", "inspect", "-f", format, "p"]), expected);
+    let both = sandbox.ok(["network", "inspect", "-f", "{{.ID}} {{.Id}} {{.Labels}}", "p"]);
+    assert_eq!(both.split(' ').next(), both.split(' ').nth(1));
+    assert_eq!(sandbox.ok(["network", "inspect", "-f", "{{.DNSEnabled}} {{.Subnets}}", "host"]), "false []");
+    sandbox.ok(["network", "rm", "p"]);
     assert_eq!(sandbox.ok(["network", "ls", "-q", "--filter", "dangling=true"]), "");
     // At rest it is on no network, but named.
     sandbox.ok(["stop", "-t", "0", "d"]);

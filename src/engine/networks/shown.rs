@@ -4,9 +4,10 @@ use crate::engine::list::Pattern;
 use crate::engine::logs::moment;
 use crate::error::Result;
 use crate::types::filter::{self, LabelFilter};
-use crate::types::network::{DEFAULT, Network};
+use crate::types::network::{DEFAULT, Network, Pool};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
 /// Which networks.
@@ -80,10 +81,41 @@ pub(crate) struct Shown {
     pub(crate) name: String,
     pub(crate) driver: &'static str,
     pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) options: BTreeMap<String, String>,
     pub(crate) created: Option<Timestamp>,
     pub(crate) internal: bool,
     pub(crate) ipv4: bool,
     pub(crate) ipv6: bool,
+    /// What podman's templates have besides, by their names.
+    pub(crate) podman: Map<String, Value>,
+}
+
+/// What podman's templates have of a network that docker's document has not.
+pub(super) fn podman_fields(network: &Network) -> Map<String, Value> {
+    let subnet = |pool: &Pool| {
+        let mut subnet = json!({"Subnet": pool.subnet.to_string(), "Gateway": pool.gateway.to_string()});
+        if let Some(range) = pool.range {
+            subnet["LeaseRange"] = range.to_string().into();
+        }
+        subnet
+    };
+    fields(json!({
+        "NetworkInterface": network.bridge(), "Subnets": network.pools.iter().map(subnet).collect::<Vec<_>>(),
+        "Routes": network.routes, "IPv6Enabled": network.has_ipv6(), "DNSEnabled": network.dns,
+        "NetworkDNSServers": network.dns_servers, "IPAMOptions": {"driver": "host-local"},
+    }))
+}
+
+/// Those of a network that is there without being made.
+pub(super) fn podman_fields_of_fixed() -> Map<String, Value> {
+    fields(json!({
+        "NetworkInterface": "", "Subnets": [], "Routes": [], "IPv6Enabled": false, "DNSEnabled": false,
+        "NetworkDNSServers": [], "IPAMOptions": {},
+    }))
+}
+
+fn fields(value: Value) -> Map<String, Value> {
+    if let Value::Object(fields) = value { fields } else { Map::new() }
 }
 
 impl Shown {
@@ -98,10 +130,12 @@ impl Shown {
             name: name.into(),
             driver,
             labels: BTreeMap::new(),
+            options: BTreeMap::new(),
             created: None,
             internal: false,
             ipv4: true,
             ipv6: false,
+            podman: podman_fields_of_fixed(),
         }
     }
 }
@@ -113,10 +147,12 @@ impl From<&Network> for Shown {
             name: network.name.clone(),
             driver: "bridge",
             labels: network.labels.clone(),
+            options: network.options.clone(),
             created: Some(network.created),
             internal: network.internal,
             ipv4: network.has_ipv4(),
             ipv6: network.has_ipv6(),
+            podman: podman_fields(network),
         }
     }
 }
