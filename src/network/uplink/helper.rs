@@ -118,8 +118,14 @@ impl Helper {
         let name = self.name;
         // pasta says so of each line where there is no system log.
         let says = |line: &&str| !line.is_empty() && !line.ends_with("to syslog");
-        match said.lines().rev().map(str::trim).find(says) {
-            Some(line) => Error::failed(format!("{name}: {line} ({status})")),
+        // What is wrong with its options stands before the usage text.
+        let words =
+            said.split("Usage:").next().filter(|before| before.lines().any(|line| says(&line.trim())));
+        match words.unwrap_or(&said).lines().rev().map(str::trim).find(says) {
+            Some(line) => {
+                let line = line.strip_prefix(name).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(line);
+                Error::failed(format!("{name}: {line} ({status})"))
+            }
             None => Error::failed(format!("{name} ended: {status}")),
         }
         .see_doctor(Trouble::WayOut)
@@ -179,9 +185,19 @@ mod tests {
 
     #[test]
     fn what_a_helper_says_before_it_is_ready_becomes_the_error() {
+        let script = "echo chatter\necho 'open(/dev/net/tun): no' >&2\nexit 3\n";
+        assert_eq!(complaint(script), "slirp4netns: open(/dev/net/tun): no (exit status: 3)");
+        let script = "echo \"pasta: unrecognized option '--foo'\" >&2\n\
+            for line in 'Failed to send 51 bytes to syslog' 'Usage: pasta [OPTION]...' '  -d, --debug'; do echo \"$line\" >&2; done\n\
+            exit 1\n";
+        assert_eq!(complaint(script), "slirp4netns: pasta: unrecognized option '--foo' (exit status: 1)");
+    }
+
+    /// Of a helper that is this script of sh.
+    fn complaint(script: &str) -> String {
         let dir = tempfile::tempdir().expect("a directory");
         let program = dir.path().join("helper");
-        let script = "#!/bin/sh\necho chatter\necho 'open(/dev/net/tun): no' >&2\nexit 3\n";
+        let script = format!("#!/bin/sh\n{script}");
         std::fs::write(&program, script).expect("written");
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         std::fs::set_permissions(&program, mode).expect("executable");
@@ -193,6 +209,6 @@ mod tests {
             let mut helper = Helper::start(&call).expect("started");
             helper.ready().await.expect_err("it ends")
         });
-        assert_eq!(error.to_string(), "slirp4netns: open(/dev/net/tun): no (exit status: 3)");
+        error.to_string()
     }
 }
