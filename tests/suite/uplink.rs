@@ -128,6 +128,21 @@ fn pasta_hides_the_host_s_loopback_unless_asked() {
 }
 
 #[test]
+fn what_pasta_cannot_do_is_told() {
+    let Some(sandbox) = sandbox(PASTA) else { return };
+    let script = "run pasta:--nonsense say tcp 203.0.113.1 7000 10 2>&1 | grep -c \"unrecognized option '--nonsense'\"\n\
+         pasta --help 2>&1 | grep -q map-guest-addr && exit\n\
+         \"$coracle\" run --rm --network pasta --add-host x:host-gateway --rootfs /:O true 2>&1 | grep -o 'hint:.*pasta:--map-gw'\n\
+         \"$coracle\" run --rm --network pasta:--map-gw --add-host x:host-gateway --rootfs /:O true && echo ok\n";
+    let output = world(&sandbox, script).ok();
+    let lines = output.lines();
+    assert_eq!(lines[0], "1", "{output}");
+    if lines.len() > 1 {
+        assert!(lines[1].starts_with("hint:") && lines[2] == "ok", "{output}");
+    }
+}
+
+#[test]
 fn the_built_in_stack_hides_the_host_s_loopback_unless_asked() {
     shows_loopback_when_asked(BUILTIN, "builtin", "builtin:allow_host_loopback=true", "10.0.2.2");
 }

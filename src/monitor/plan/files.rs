@@ -4,7 +4,7 @@
 use super::Context as PlanContext;
 use super::namespaces;
 use crate::dirs::Dirs;
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Result};
 use crate::network::resolver::{self, HostsRequest, ResolvRequest, Way};
 use crate::network::uplink::{Addresses, NamesOf};
 use crate::state::store::Store;
@@ -63,17 +63,34 @@ pub(super) fn write(
     let hosts = if config.no_hosts {
         None
     } else {
-        Some(resolver::hosts(&HostsRequest {
+        let made = resolver::hosts(&HostsRequest {
             host: &read(Path::new("/etc/hosts")),
             hostname,
             domain: config.domainname.as_deref(),
             name: &context.record.name,
             add: &config.add_hosts,
             way,
-        })?)
+        });
+        Some(made.map_err(|error| way_to_host(error, config, addresses))?)
     };
     put(&directory.join("hosts"), hosts)?;
     put(&directory.join("hostname"), Some(resolver::hostname_file(hostname)))
+}
+
+/// What helps where `host-gateway` leads nowhere.
+fn way_to_host(error: Error, config: &ContainerConfig, addresses: Option<&Addresses>) -> Error {
+    let is_asked = config.add_hosts.iter().any(|(_, address)| address == "host-gateway");
+    if !is_asked || addresses.is_none_or(|addresses| addresses.host.is_some()) {
+        return error;
+    }
+    match config.network {
+        NetworkMode::Default | NetworkMode::Pasta { .. } => error.hint(
+            "pasta gives the container the host's own address: --network pasta:--map-gw leads to the host, \
+             and so does --network slirp4netns",
+        ),
+        NetworkMode::Bridge => error.hint("no address of the host is outside of the container's networks"),
+        _ => error,
+    }
 }
 
 /// Gives the files to the container's root: where a map makes somebody else of us,
