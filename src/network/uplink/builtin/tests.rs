@@ -244,10 +244,10 @@ fn a_resolver_that_was_asked_before_another_is_still_heard() {
     rustix::io::write(&end, &[head.as_slice(), question].concat()).expect("taken");
     assert!(stack.receive(&mut buffer));
     let begun = Instant::now();
-    let mut heard = [0; 64];
-    let (_, first) = servers[0].recv_from(&mut heard).expect("a question");
+    let mut bytes = [0; 64];
+    let (_, first) = servers[0].recv_from(&mut bytes).expect("a question");
     stack.tick(begun + Duration::from_millis(1600));
-    servers[1].recv_from(&mut heard).expect("the question");
+    servers[1].recv_from(&mut bytes).expect("the question");
     // Asked once more only when the second has had its time, too.
     stack.tick(begun + Duration::from_millis(1601));
     assert_eq!(stack.table.len(), 2);
