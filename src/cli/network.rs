@@ -58,7 +58,8 @@ pub(crate) struct CreateArgs {
     #[arg(long, value_name = "SUBNET,IP[,METRIC]")]
     route: Vec<String>,
     /// Set an option: mtu, enable_icc, metric, no_default_route, or docker's com.docker.network.driver.mtu and
-    /// com.docker.network.bridge.name, .enable_icc, .host_binding_ipv4
+    /// com.docker.network.bridge.name, .enable_icc, .host_binding_ipv4, and
+    /// com.docker.network.container_iface_prefix
     #[arg(long = "opt", short = 'o', value_name = "KEY=VALUE")]
     options: Vec<String>,
     /// Ask these resolvers for names that are no containers'

@@ -70,7 +70,7 @@ pub(super) fn want(
             Some(name) => name.clone(),
             // One name more than networks: one of them is free.
             None => (0..=attachments.len())
-                .map(|n| format!("eth{n}"))
+                .map(|n| format!("{}{n}", network.interface_prefix()))
                 .find(|name| !taken.contains(name))
                 .unwrap_or_default(),
         };
@@ -258,7 +258,8 @@ fn rename_clashes(endpoints: &mut [Endpoint], old: &[Endpoint]) {
             all.iter().enumerate().any(|(other, one)| other != at && one.interface == name)
         };
         if is_new && clashes(&endpoints[at].interface, endpoints) {
-            let names = (0..=endpoints.len()).map(|n| format!("eth{n}"));
+            let prefix = endpoints[at].interface.trim_end_matches(|c: char| c.is_ascii_digit());
+            let names = (0..=endpoints.len()).map(|n| format!("{prefix}{n}"));
             let free = names.into_iter().find(|name| !clashes(name, endpoints));
             endpoints[at].interface = free.unwrap_or_default();
         }

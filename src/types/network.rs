@@ -26,6 +26,7 @@ pub(crate) const RESERVED: [&str; 9] =
 /// The options of a network that say whether its containers reach each other.
 pub(crate) const ICC: [&str; 2] = ["com.docker.network.bridge.enable_icc", "enable_icc"];
 /// That of the host's address at which ports are published.
+pub(crate) const INTERFACE_PREFIX: &str = "com.docker.network.container_iface_prefix";
 pub(crate) const HOST_BINDING: &str = "com.docker.network.bridge.host_binding_ipv4";
 
 /// A range of addresses with a common prefix.
@@ -199,6 +200,11 @@ impl Network {
     pub(crate) fn mtu(&self) -> u32 {
         let given = ["mtu", "com.docker.network.driver.mtu"].iter().find_map(|key| self.options.get(*key));
         given.and_then(|text| text.parse().ok()).unwrap_or(DEFAULT_MTU)
+    }
+
+    /// What the names of its containers' interfaces begin with; a number follows.
+    pub(crate) fn interface_prefix(&self) -> &str {
+        self.options.get(INTERFACE_PREFIX).map_or("eth", String::as_str)
     }
 
     /// Whether its containers reach each other.

@@ -162,6 +162,21 @@ fn containers_have_the_routes_of_their_network() {
     assert_eq!(routes[0]["Routes"][1]["gateway"], "fd12:d::9");
 }
 
+#[test]
+fn a_network_names_the_interfaces_of_its_containers() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    sandbox.ok(["network", "create", "-o", "com.docker.network.container_iface_prefix=wan", "n"]);
+    sandbox.ok(["network", "create", "-o", "com.docker.network.container_iface_prefix=wan", "late"]);
+    sandbox.ok(["network", "create", "plain"]);
+    let words = ["run", "-d", "--name", "a", "--network", "n,plain", "busybox", "sleep", "1000"];
+    sandbox.ok(words);
+    sandbox.ok(["network", "connect", "late", "a"]);
+    assert_eq!(
+        sandbox.ok(["exec", "a", "ls", "/sys/class/net"]).split_whitespace().collect::<Vec<_>>(),
+        ["eth0", "lo", "wan0", "wan1"]
+    );
+}
+
 /// In the world of `uplink/world.sh`, whose interface is in 198.51.100.0/24.
 #[test]
 fn a_network_over_one_of_the_host_s_is_told_and_the_host_is_found_elsewhere() {

@@ -3,14 +3,14 @@
 use crate::error::{Error, Result};
 use crate::network::uplink;
 use crate::types::boolean;
-use crate::types::network::{HOST_BINDING, checked_interface};
+use crate::types::network::{HOST_BINDING, INTERFACE_PREFIX, checked_interface};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 /// What is known, for who has written something else.
 const KNOWN: &str = "the options are mtu, isolate, enable_icc, metric, no_default_route, com.docker.network.driver.mtu, \
-     com.docker.network.bridge.name, com.docker.network.bridge.enable_icc and \
-     com.docker.network.bridge.host_binding_ipv4";
+     com.docker.network.bridge.name, com.docker.network.bridge.enable_icc, \
+     com.docker.network.bridge.host_binding_ipv4 and com.docker.network.container_iface_prefix";
 
 /// # Errors
 /// `Invalid` for what is unknown, cannot be had, or has no such value.
@@ -34,6 +34,16 @@ fn check_one(key: &str, value: &str, ipv6: bool) -> Result<()> {
                 .hint("the way out of the networks is called so"))
         }
         "com.docker.network.bridge.name" => checked_interface(value).map(drop),
+        // A number of up to three digits follows; that of the uplink is not to be one.
+        INTERFACE_PREFIX => match checked_interface(&format!("{value}000")) {
+            Ok(_)
+                if !value.is_empty() && value != "tap" && !value.ends_with(|c: char| c.is_ascii_digit()) =>
+            {
+                Ok(())
+            }
+            _ => Err(Error::invalid(format!("invalid value {value:?} of {key}"))
+                .hint("at most 12 letters, digits and the like, no digit last, and not tap")),
+        },
         "com.docker.network.bridge.enable_icc" | "enable_icc" | "no_default_route" => {
             boolean::parse(key, value).map(drop)
         }
@@ -78,6 +88,10 @@ mod tests {
             ("com.docker.network.bridge.enable_icc", "true", ""),
             ("no_default_route", "1", "2"),
             ("metric", "50", "0"),
+            (INTERFACE_PREFIX, "wan", "tap"),
+            (INTERFACE_PREFIX, "twelve-bytes", "twelve-bytes+"),
+            (INTERFACE_PREFIX, "a", "a/"),
+            (INTERFACE_PREFIX, "a", "a1"),
             ("metric", "4294967295", "-1"),
             (HOST_BINDING, "127.0.0.1", "::1"),
             ("isolate", "strict", "false"),
