@@ -76,6 +76,8 @@ pub(super) struct Companion {
     relieved: AtomicBool,
     /// The thread of the watch.
     watch: AtomicI32,
+    /// Its own thread.
+    own: AtomicI32,
     start: Instant,
     /// Milliseconds after `start` before which it is not called.
     away: AtomicU64,
@@ -99,6 +101,7 @@ impl Companion {
             present: AtomicBool::new(false),
             relieved: AtomicBool::new(false),
             watch: AtomicI32::new(0),
+            own: AtomicI32::new(0),
             start: Instant::now(),
             away: AtomicU64::new(0),
             penance: AtomicU32::new(0),
@@ -145,6 +148,7 @@ impl Companion {
 
     /// Waits for a client; none at the end.
     pub(super) fn rest(&self) -> Option<Stay> {
+        self.own.store(rustix::thread::gettid().as_raw_nonzero().get(), Ordering::Release);
         self.ready.store(true, Ordering::Release);
         let mut call = self.call.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
@@ -156,7 +160,12 @@ impl Companion {
         }
     }
 
+    /// It ends wherever a processor is free: where its last client was, others may run,
+    /// and until it has ended the server has its layers open.
     pub(super) fn end(&self) {
+        if let (Some(allowed), Some(own)) = (&self.allowed, Pid::from_raw(self.own.load(Ordering::Acquire))) {
+            sched_setaffinity(Some(own), allowed).ok();
+        }
         self.call.lock().unwrap_or_else(PoisonError::into_inner).over = true;
         self.called.notify_all();
     }
