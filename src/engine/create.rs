@@ -85,10 +85,7 @@ impl Engine {
         self.resolve_shared_namespaces(config)?;
         settle_ports(config, tell)?;
         self.check_networks(config)?;
-        let mut random = [0; 32];
-        rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
-            .context(|| "get random bytes for the id")?;
-        let id = ContainerId::from_bytes(random);
+        let id = new_id()?;
         let mut record = ContainerRecord {
             version: RECORD_VERSION,
             id,
@@ -279,6 +276,20 @@ impl Engine {
             }
         }
         Ok(())
+    }
+}
+
+/// One whose short form is no number: as a host name that would be taken for an address,
+/// and not be looked up (gethostbyname(3)).
+fn new_id() -> Result<ContainerId> {
+    loop {
+        let mut random = [0; 32];
+        rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
+            .context(|| "get random bytes for the id")?;
+        let id = ContainerId::from_bytes(random);
+        if !id.is_numeric() {
+            return Ok(id);
+        }
     }
 }
 

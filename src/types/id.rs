@@ -36,6 +36,11 @@ impl ContainerId {
     pub(crate) fn short(&self) -> &str {
         self.0.get(..12).unwrap_or(&self.0)
     }
+
+    /// Whether the short form has decimal digits alone.
+    pub(crate) fn is_numeric(&self) -> bool {
+        self.short().bytes().all(|byte| byte.is_ascii_digit())
+    }
 }
 
 impl TryFrom<String> for ContainerId {
@@ -83,6 +88,7 @@ mod tests {
         let id = ContainerId::from_bytes([0xab; 32]);
         assert_eq!(id.as_str().len(), 64);
         assert_eq!(id.short(), "abababababab");
+        assert!(!id.is_numeric() && ContainerId::from_bytes([0x42; 32]).is_numeric());
         assert!(ContainerId::parse(&"A".repeat(64)).is_err());
         assert!(ContainerId::parse("../x").is_err());
     }
