@@ -86,7 +86,22 @@ impl Terminal {
     pub(crate) fn wait(&mut self) -> (i32, String) {
         let status = until("the command on the terminal to end", || self.child.try_wait().unwrap());
         use std::os::unix::process::ExitStatusExt;
-        (status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)), self.said())
+        (status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)), self.all_said())
+    }
+
+    /// Everything that was written before now, also what is on its way: what is
+    /// written behind it has arrived.
+    #[track_caller]
+    fn all_said(&mut self) -> String {
+        const MARK: &[u8] = b"\x01the end\x01";
+        rustix::io::write(&self.theirs, MARK).unwrap();
+        until("the last output of the terminal", || {
+            self.said();
+            let place = self.said.windows(MARK.len()).position(|bytes| bytes == MARK)?;
+            self.said.drain(place..place + MARK.len());
+            Some(())
+        });
+        self.said()
     }
 }
 
