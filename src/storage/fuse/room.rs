@@ -126,11 +126,11 @@ impl Merged {
         if let Some(errno) = self.room.refused().remove(&node) {
             return Err(errno);
         }
-        let has_blocks = self.attributes_of(node)?.blocks > 0;
-        if !has_blocks && self.free_space()?.available == 0 {
-            return Err(Errno::NOSPC);
+        if self.attributes_of(node)?.blocks > 0 {
+            return Ok(());
         }
-        Ok(())
+        let look = || if self.free_space()?.available == 0 { Err(Errno::NOSPC) } else { Ok(()) };
+        self.room.wait_for(look)
     }
 }
 
