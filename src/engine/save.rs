@@ -10,8 +10,8 @@ use crate::image::archive_write::{
 use crate::image::blob::Blobs;
 use crate::image::names::{self, Found};
 use crate::image::store::ImageStore;
+use crate::sys::process::raise_file_limit;
 use crate::types::platform::Platform;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
@@ -113,12 +113,6 @@ fn hold(store: &ImageStore, images: &[String], platform: Option<&Platform>) -> R
         None => Held { blobs: store.blobs().clone(), _pin: pin },
     };
     Ok((saved, held))
-}
-
-fn raise_file_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    // Refused is as good: then fewer files may be open.
-    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).or_ignore();
 }
 
 /// The images, each once, with the names to write.

@@ -1,6 +1,7 @@
 //! Processes: clone3, exec, pidfds, what a child inherits.
 
 use super::proc_stat::Stat;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -136,6 +137,17 @@ pub(crate) fn close_on_exec_from(first: u32) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Lets this process open as many files as its user may. How many that is now, none
+/// for no limit; where it is refused (a filter), as many as before.
+pub(crate) fn raise_file_limit() -> Option<u64> {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, ..limit };
+    match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => limit.maximum,
+        Err(_) => limit.current,
+    }
 }
 
 /// Closes every fd from `first` on: close_range(2).

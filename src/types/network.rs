@@ -25,8 +25,9 @@ pub(crate) const RESERVED: [&str; 9] =
 
 /// The options of a network that say whether its containers reach each other.
 pub(crate) const ICC: [&str; 2] = ["com.docker.network.bridge.enable_icc", "enable_icc"];
-/// That of the host's address at which ports are published.
+/// That of what the names of its containers' interfaces begin with.
 pub(crate) const INTERFACE_PREFIX: &str = "com.docker.network.container_iface_prefix";
+/// That of the host's address at which ports are published.
 pub(crate) const HOST_BINDING: &str = "com.docker.network.bridge.host_binding_ipv4";
 
 /// A range of addresses with a common prefix.

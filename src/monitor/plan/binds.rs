@@ -115,20 +115,11 @@ fn asked_tmpfs(
         ("gid", Some(outer("gid", other.gid, maps.map(|maps| &maps.gid))?)),
         ("nr_inodes", other.inodes.map(|inodes| inodes.to_string())),
     ];
-    let pairs: Vec<(&str, &str)> =
-        given.iter().filter_map(|(key, value)| Some((*key, value.as_deref()?))).collect();
-    let times = [(other.noatime, NOATIME), (other.nodiratime, NODIRATIME)];
-    let attributes = times.iter().filter(|(on, _)| *on).fold(0, |all, (_, flag)| all | flag);
-    let mount = mounts::file_system("tmpfs", &pairs, attributes).context(|| "mount a tmpfs")?;
+    let mount = mount_tmpfs(&given, &[(other.noatime, NOATIME), (other.nodiratime, NODIRATIME)])?;
     if !other.copy_up {
         return Ok(mount);
     }
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK;
-    let source = match crate::runtime::rootfs::openat2(root.fd(), target, flags, Mode::empty(), resolve) {
-        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(mount),
-        source => source.context(|| format!("open {target} in the image"))?,
-    };
+    let Some(source) = directory_of_image(root, target)? else { return Ok(mount) };
     let same = |uid, gid| (uid, gid);
     copy_tree(source.as_fd(), mount.as_fd(), &same)?;
     if mode.is_none() && other.uid.is_none() && other.gid.is_none() {
@@ -151,17 +142,32 @@ fn tmpfs(options: &TmpfsOptions, maps: Option<&ContainerMaps>) -> Result<OwnedFd
         ("uid", outer(options.uid.or(Some(0)), maps.map(|maps| &maps.uid))),
         ("gid", outer(options.gid.or(Some(0)), maps.map(|maps| &maps.gid))),
     ];
-    let given: Vec<(&str, String)> =
-        given.into_iter().filter_map(|(key, value)| value.map(|value| (key, value))).collect();
-    let pairs: Vec<(&str, &str)> = given.iter().map(|(key, value)| (*key, value.as_str())).collect();
     let flags = [
         (options.read_only, RDONLY),
         (options.nodev, NODEV),
         (options.noexec, NOEXEC),
         (options.nosuid, NOSUID),
     ];
+    mount_tmpfs(&given, &flags)
+}
+
+/// With the options that are given, and the flags that are on.
+fn mount_tmpfs(given: &[(&str, Option<String>)], flags: &[(bool, u64)]) -> Result<OwnedFd> {
+    let pairs: Vec<(&str, &str)> =
+        given.iter().filter_map(|(key, value)| Some((*key, value.as_deref()?))).collect();
     let attributes = flags.iter().filter(|(on, _)| *on).fold(0, |all, (_, flag)| all | flag);
     mounts::file_system("tmpfs", &pairs, attributes).context(|| "mount a tmpfs")
+}
+
+/// What the image has where something is to be mounted; `None` where it is no directory.
+fn directory_of_image(root: &Root, target: &str) -> Result<Option<OwnedFd>> {
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK;
+    match crate::runtime::rootfs::openat2(root.fd(), target, flags, Mode::empty(), resolve) {
+        Ok(directory) => Ok(Some(directory)),
+        Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+        Err(errno) => Err(errno).context(|| format!("open {target} in the image")),
+    }
 }
 
 fn open_volume(context: &PlanContext<'_>, root: &Root, spec: &MountSpec, volume: &Volume) -> Result<OwnedFd> {
@@ -171,12 +177,9 @@ fn open_volume(context: &PlanContext<'_>, root: &Root, spec: &MountSpec, volume:
         // Settled: another container does not fill it later under this one.
         store.keep_empty(volume)?;
     } else if store.needs_seed(volume) {
-        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK;
-        match crate::runtime::rootfs::openat2(root.fd(), &spec.target, flags, Mode::empty(), resolve) {
-            Ok(source) => store.seed(volume, source.as_fd())?,
-            Err(Errno::NOENT | Errno::NOTDIR) => store.keep_empty(volume)?,
-            Err(errno) => return Err(errno).context(|| format!("open {} in the image", spec.target)),
+        match directory_of_image(root, &spec.target)? {
+            Some(source) => store.seed(volume, source.as_fd())?,
+            None => store.keep_empty(volume)?,
         }
     }
     let path = store.data_path(name);

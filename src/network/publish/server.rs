@@ -13,12 +13,12 @@ use crate::error::{BestEffort, Context, Error, Result};
 use crate::network::netlink::Diagnosis;
 use crate::network::power;
 use crate::sys::namespace::bring_interface_up;
+use crate::sys::process::raise_file_limit;
 use crate::sys::socket::receive_fd;
 use crate::types::port::{Port, Protocol};
 use rustix::event::epoll::Event;
 use rustix::io::Errno;
 use rustix::net::SocketFlags;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CapabilitySet, LinkNameSpaceType, move_into_link_name_space};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -57,7 +57,8 @@ impl Listener {
 /// # Errors
 /// Where the container's network cannot be entered; nothing is served then.
 pub(crate) fn serve(mut monitor: Monitor, confine: impl FnOnce() -> Result<()>) -> Result<()> {
-    raise_limit();
+    // As many connections as the user may have files.
+    raise_file_limit();
     let Some(ToServer::Enter { loopback_only }) = monitor.receive()? else {
         return Ok(());
     };
@@ -103,12 +104,6 @@ pub(crate) fn serve(mut monitor: Monitor, confine: impl FnOnce() -> Result<()>) 
 /// The monitor reads it, and never keeps us waiting: see its end.
 fn say(warning: &str) {
     rustix::io::write(rustix::stdio::stderr(), format!("{warning}\n").as_bytes()).or_ignore();
-}
-
-/// As many connections as the user may have files.
-fn raise_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).or_ignore();
 }
 
 fn next_fd(monitor: &Monitor) -> Result<OwnedFd> {

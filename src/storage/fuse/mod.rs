@@ -46,7 +46,6 @@ pub(crate) use owners::LowerOwners;
 use crate::error::{Context, Error, Result, Trouble};
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 const DEVICE: &str = "/dev/fuse";
@@ -145,7 +144,7 @@ impl Server {
     /// # Errors
     /// `Failed` for layers that cannot be used, with what to do about it.
     pub(crate) fn new(layers: Layers, options: Options) -> Result<Self> {
-        raise_file_limit();
+        crate::sys::process::raise_file_limit();
         Ok(Self { merged: merged::Merged::new(layers, options)? })
     }
 
@@ -156,12 +155,6 @@ impl Server {
     pub(crate) fn serve(&self, device: OwnedFd) -> Result<()> {
         wire::serve(device, &self.merged)
     }
-}
-
-fn raise_file_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    // Refused is as good: then fewer files stay open.
-    if setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }).is_err() {}
 }
 
 impl Layers {

@@ -32,7 +32,7 @@ use crate::types::uplink::{HostLoopback, SlirpOptions};
 use device::Device;
 use policy::Policy;
 use resolvers::Resolvers;
-use rustix::process::{Resource, Rlimit, Signal};
+use rustix::process::Signal;
 use rustix::thread::CapabilitySet;
 use stack::Stack;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -108,12 +108,7 @@ fn serve() -> Result<()> {
 
 /// How many flows the limit of files allows, once that is as high as it goes.
 fn flows() -> usize {
-    let limit = rustix::process::getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, ..limit };
-    let now = match rustix::process::setrlimit(Resource::Nofile, raised) {
-        Ok(()) => limit.maximum,
-        Err(_) => limit.current,
-    };
-    let files = now.map_or(MAX_FLOWS, |files| files.saturating_sub(OTHER_FILES).max(16) as usize);
+    let files = crate::sys::process::raise_file_limit();
+    let files = files.map_or(MAX_FLOWS, |files| files.saturating_sub(OTHER_FILES).max(16) as usize);
     files.min(MAX_FLOWS)
 }

@@ -1,10 +1,10 @@
 //! What the kernel has cached of a file, and is to let go of, on a thread of its own:
 //! it may wait for requests that the other threads serve.
 //!
-//! SEEK_DATA and SEEK_HOLE: where a file's data are is known to this server only once the kernel has
-//! written them back, and it does not do so before it asks. So the server
-//! tells it to let go of what it has cached of the file (NOTIFY_INVAL_INODE),
-//! which writes it back first, by requests that the other threads serve.
+//! SEEK_DATA and SEEK_HOLE: where a file's data are is known to this server only
+//! once the kernel has written them back, and it does not do so before it asks. So
+//! the server tells it to let go of what it has cached of the file
+//! (NOTIFY_INVAL_INODE), which writes it back first.
 
 use super::abi::NOTIFY_INVAL_INODE;
 use super::filesystem::FileSystem;
@@ -55,26 +55,17 @@ pub(super) fn channel() -> (Flusher, Receiver<Order>) {
 /// Serves until the last worker has gone.
 pub(super) fn run(orders: Receiver<Order>, fs: &dyn FileSystem) {
     let mut reply = Reply::new(true);
-    // struct fuse_notify_inval_inode_out: the node, and from where to where. ENOENT: the
-    // kernel has nothing of it.
-    let let_go = |device: &OwnedFd, node: u64, offset: i64| {
-        let mut notice = Reply::new(true);
-        for value in [node, offset as u64, 0] {
-            notice.u64(value);
-        }
-        answer(device, &mut notice, 0, NOTIFY_INVAL_INODE);
-    };
     for order in orders {
         let order = match order {
             Order::Seek(order) => order,
             // Below the first byte: no pages, the attributes alone.
             Order::Doubt(device, node) => {
-                let_go(&device, node, -1);
+                let_go(&device, &mut reply, node, -1);
                 continue;
             }
         };
         // From the first byte to the last.
-        let_go(&order.device, order.node, 0);
+        let_go(&order.device, &mut reply, order.node, 0);
         reply.clear();
         let seek = || fs.seek(order.node, order.offset, order.whence);
         let error = match catch_unwind(AssertUnwindSafe(seek)).unwrap_or(Err(Errno::IO)) {
@@ -86,4 +77,14 @@ pub(super) fn run(orders: Receiver<Order>, fs: &dyn FileSystem) {
         };
         answer(&order.device, &mut reply, order.unique, error);
     }
+}
+
+/// `struct fuse_notify_inval_inode_out`: the node, and from where on. ENOENT: the
+/// kernel has nothing of it.
+fn let_go(device: &OwnedFd, reply: &mut Reply, node: u64, offset: i64) {
+    reply.clear();
+    for value in [node, offset as u64, 0] {
+        reply.u64(value);
+    }
+    answer(device, reply, 0, NOTIFY_INVAL_INODE);
 }
