@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 /// How long anything may take before the test fails: generous, because a
 /// machine that runs tests is often slow.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
 
 /// Polls until `condition` gives a value.
 ///
