@@ -151,7 +151,7 @@ pub(crate) struct ContainerOptions {
     /// Set an option of the log: max-size, max-file, tag
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) log_opt: Vec<String>,
-    /// Mount a bind, volume or tmpfs
+    /// Mount a bind, volume, tmpfs or image
     #[arg(long, value_name = "type=TYPE,KEY=VALUE,...")]
     pub(crate) mount: Vec<String>,
     /// Give the container a name

@@ -294,6 +294,7 @@ fn mounts(container: &Container) -> Vec<String> {
     let name = |source: &MountSource| match source {
         MountSource::Volume { name } => Some(name.clone()),
         MountSource::Bind { path, .. } | MountSource::Overlay { path } => Some(path.display().to_string()),
+        MountSource::Image { reference, .. } => Some(reference.clone()),
         MountSource::Anonymous | MountSource::Tmpfs { .. } => None,
     };
     let record = &container.record;

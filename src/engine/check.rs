@@ -20,7 +20,6 @@ use crate::image::names;
 use crate::image::reach::reach;
 use crate::image::store::{Entry, ImageStore};
 use crate::storage::layers::LayerStore;
-use crate::types::container::RecordedRoot;
 use crate::types::digest::{Digest, Hashed};
 use crate::types::id::ContainerId;
 use crate::types::progress::Report;
@@ -258,8 +257,9 @@ impl Check<'_> {
         let mut faults = Vec::new();
         for id in self.engine.store.ids()? {
             let Ok(record) = self.engine.store.record(&id) else { continue };
-            let RecordedRoot::Image { layers, .. } = &record.root else { continue };
-            if let Some(lost) = layers.iter().find(|layer| !self.layers.contains(layer)) {
+            let lost =
+                record.images().flat_map(|(_, layers)| layers).find(|layer| !self.layers.contains(layer));
+            if let Some(lost) = lost.cloned() {
                 faults.push(Fault {
                     kind: FaultKind::Container(id),
                     error: format!("its layer {} is gone", lost.hex()),
@@ -325,8 +325,9 @@ impl Check<'_> {
         let mut notes = Vec::new();
         let mut running = BTreeMap::new();
         for container in self.engine.containers(false, &mut notes)? {
-            if let (true, RecordedRoot::Image { layers, .. }) = (container.is_up(), &container.record.root) {
-                running.extend(layers.iter().map(|layer| (layer.clone(), container.record.name.clone())));
+            if container.is_up() {
+                let layers = container.record.images().flat_map(|(_, layers)| layers);
+                running.extend(layers.map(|layer| (layer.clone(), container.record.name.clone())));
             }
         }
         Ok(running)

@@ -223,7 +223,7 @@ fn execution(record: &ContainerRecord, base: &ImageConfig, options: &CommitOptio
                 options.include_volumes || record.anonymous_volumes.contains(name)
             }
             MountSource::Bind { .. } | MountSource::Overlay { .. } => options.include_volumes,
-            MountSource::Tmpfs { .. } => false,
+            MountSource::Tmpfs { .. } | MountSource::Image { .. } => false,
         };
         if volume && !run.volumes.contains(&mount.target) {
             run.volumes.push(mount.target.clone());

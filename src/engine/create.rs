@@ -80,6 +80,7 @@ impl Engine {
         if config.runs_systemd() {
             config.stop_signal.get_or_insert_with(|| systemd::STOP_SIGNAL.to_owned());
         }
+        self.find_images(request, config, &mut pin, tell)?;
         self.find_secrets(config)?;
         self.take_volumes_from(config)?;
         self.resolve_shared_namespaces(config)?;
@@ -230,10 +231,34 @@ impl Engine {
                         note_volume(&self.dirs, "create", name);
                     }
                 }
-                MountSource::Bind { .. } | MountSource::Tmpfs { .. } | MountSource::Overlay { .. } => {}
+                MountSource::Bind { .. }
+                | MountSource::Tmpfs { .. }
+                | MountSource::Overlay { .. }
+                | MountSource::Image { .. } => {}
             }
         }
         Ok(Some(hold))
+    }
+
+    /// The images that are mounted, as they are now: pulled and unpacked as the
+    /// container's own.
+    fn find_images(
+        &self,
+        request: &CreateRequest,
+        config: &mut ContainerConfig,
+        pin: &mut Option<std::fs::File>,
+        tell: &mut dyn FnMut(Report),
+    ) -> Result<()> {
+        for mount in &mut config.mounts {
+            let MountSource::Image { reference, id, layers } = &mut mount.source else { continue };
+            // That of a container that is cloned is the one which that has.
+            let name = id.as_ref().map_or_else(|| reference.clone(), ToString::to_string);
+            let image = self
+                .image(request, &name, pin, tell)
+                .map_err(|error| error.context(format!("mount {}", mount.target)))?;
+            (*id, *layers) = (Some(image.id), image.layers);
+        }
+        Ok(())
     }
 
     /// Names of other containers become their ids, which a rename does not change.
@@ -302,7 +327,8 @@ fn check_sources(mounts: &[MountSpec]) -> Result<()> {
             MountSource::Bind { create: true, .. }
             | MountSource::Volume { .. }
             | MountSource::Anonymous
-            | MountSource::Tmpfs { .. } => continue,
+            | MountSource::Tmpfs { .. }
+            | MountSource::Image { .. } => continue,
         };
         // Who may not look may still be able to mount: the start tells.
         if std::fs::metadata(path).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {

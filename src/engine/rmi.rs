@@ -9,7 +9,6 @@ use crate::image::names::{self, Found};
 use crate::image::reach::{Reach, reach};
 use crate::image::store::{Entry, ImageStore};
 use crate::storage::layers::LayerStore;
-use crate::types::container::RecordedRoot;
 use crate::types::digest::Digest;
 use crate::types::reference::Reference;
 use std::collections::{BTreeMap, BTreeSet};
@@ -314,9 +313,13 @@ impl super::Engine {
                 Err(error) if error.kind() == crate::error::Kind::NotFound => continue,
                 result => result?,
             };
-            if let RecordedRoot::Image { id: image, layers, .. } = record.root {
-                used.images.entry(image).or_default().push(record.name);
-                used.layers.extend(layers);
+            for (image, layers) in record.images() {
+                let names = used.images.entry(image.clone()).or_default();
+                // One image may be its root and be mounted, too.
+                if names.last() != Some(&record.name) {
+                    names.push(record.name.clone());
+                }
+                used.layers.extend(layers.iter().cloned());
             }
         }
         Ok(used)

@@ -82,6 +82,7 @@ fn volumes(record: &ContainerRecord, action: &str) -> Vec<Event> {
         MountSource::Anonymous
         | MountSource::Bind { .. }
         | MountSource::Overlay { .. }
+        | MountSource::Image { .. }
         | MountSource::Tmpfs { .. } => None,
     });
     named.map(event).collect()

@@ -7,7 +7,7 @@ use super::health::HealthConfig;
 use super::id::ContainerId;
 use super::idmap::IdMap;
 use super::limits::Limits;
-use super::mount::MountSpec;
+use super::mount::{MountSource, MountSpec};
 use super::namespace::{IpcMode, NamespaceMode, NetworkMode, UsernsMode};
 use super::network::Attachment;
 use super::personality::Personality;
@@ -319,6 +319,21 @@ pub(crate) struct ContainerRecord {
     /// Volumes made for this container alone.
     #[serde(default)]
     pub(crate) anonymous_volumes: Vec<String>,
+}
+
+impl ContainerRecord {
+    /// The images that it needs, each with its layers: its own, and those that are mounted.
+    pub(crate) fn images(&self) -> impl Iterator<Item = (&Digest, &[Digest])> {
+        let root = match &self.root {
+            RecordedRoot::Image { id, layers, .. } => Some((id, &layers[..])),
+            RecordedRoot::Directory { .. } | RecordedRoot::Nothing => None,
+        };
+        let mounted = self.config.mounts.iter().filter_map(|mount| match &mount.source {
+            MountSource::Image { id, layers, .. } => Some((id.as_ref()?, &layers[..])),
+            _ => None,
+        });
+        root.into_iter().chain(mounted)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

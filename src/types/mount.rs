@@ -10,6 +10,7 @@ pub(crate) use flag_tmpfs::parse_tmpfs;
 pub(crate) use flag_volume::parse_volume;
 
 use crate::error::{Error, Result};
+use crate::types::digest::Digest;
 use serde::{Deserialize, Serialize};
 use std::path::{Component, Path, PathBuf};
 
@@ -43,6 +44,15 @@ pub(crate) enum MountSource {
     },
     /// A throw-away overlay over a directory of the host (`DIR:/target:O`).
     Overlay { path: PathBuf },
+    /// The files of an image; what is written over them is thrown away with the run.
+    Image {
+        /// As asked for.
+        reference: String,
+        /// Known once the container is created.
+        id: Option<Digest>,
+        /// Chain ids, from the lowest to the topmost; empty until it is created.
+        layers: Vec<Digest>,
+    },
 }
 
 /// What is asked for of a tmpfs less often.
@@ -78,7 +88,7 @@ pub(crate) struct MountOptions {
     pub(crate) chown: bool,
     /// `nocopy`: a new volume is not seeded from the image.
     pub(crate) no_copy: bool,
-    /// `volume-subpath` / `subpath`: a directory inside the volume.
+    /// `volume-subpath`, `image-subpath`, `subpath`: a directory inside the volume or image.
     pub(crate) subpath: Option<String>,
     /// It came by `--mount`: docker tells of it in another place than of `-v`.
     pub(crate) by_mount: bool,

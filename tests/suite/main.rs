@@ -38,6 +38,7 @@ mod files;
 mod health;
 mod host_root;
 mod hostile;
+mod image_mounts;
 mod images;
 mod init_system;
 mod isolation;

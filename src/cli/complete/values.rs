@@ -18,7 +18,7 @@ const FIXED: &[(&str, &[&str])] = &[
     ("log-driver", &["json-file", "k8s-file", "none", "passthrough"]),
     ("log-level", &["debug", "info", "warn", "error", "fatal"]),
     ("log-opt", &["max-size=", "max-file=", "tag="]),
-    ("mount", &["type=bind,", "type=volume,", "type=tmpfs,"]),
+    ("mount", &["type=bind,", "type=volume,", "type=tmpfs,", "type=image,"]),
     ("pid", &["private", "host", "container:"]),
     (
         "platform",

@@ -27,6 +27,9 @@ fn one(mount: &MountSpec, volumes: &Path) -> Option<Value> {
             "Driver": "local",
         }),
         MountSource::Anonymous => json!({"Type": "volume", "Name": "", "Source": "", "Driver": "local"}),
+        MountSource::Image { reference, .. } => {
+            json!({"Type": "image", "Name": "", "Source": reference, "Driver": ""})
+        }
         MountSource::Tmpfs { .. } => return None,
     };
     document["Destination"] = json!(mount.target);
@@ -46,7 +49,7 @@ pub(super) fn binds(record: &ContainerRecord) -> Value {
             MountSource::Bind { path, .. } => (path.display().to_string(), None),
             MountSource::Overlay { path } => (path.display().to_string(), Some("O")),
             MountSource::Volume { name } => (name.clone(), None),
-            MountSource::Anonymous | MountSource::Tmpfs { .. } => return None,
+            MountSource::Anonymous | MountSource::Tmpfs { .. } | MountSource::Image { .. } => return None,
         };
         let mut words = words(&mount.options);
         words.extend(extra);
@@ -67,6 +70,7 @@ pub(super) fn asked(record: &ContainerRecord) -> Value {
             MountSource::Volume { name } => ("volume", name.clone()),
             MountSource::Anonymous => ("volume", String::new()),
             MountSource::Tmpfs { .. } => ("tmpfs", String::new()),
+            MountSource::Image { reference, .. } => ("image", reference.clone()),
             MountSource::Overlay { .. } => return None,
         };
         let mut document = json!({"Type": kind, "Target": mount.target});
@@ -75,6 +79,9 @@ pub(super) fn asked(record: &ContainerRecord) -> Value {
         }
         if options.read_only {
             document["ReadOnly"] = json!(true);
+        }
+        if let (MountSource::Image { .. }, Some(subpath)) = (&mount.source, &options.subpath) {
+            document["ImageOptions"] = json!({"Subpath": subpath});
         }
         Some(document)
     };
@@ -130,7 +137,10 @@ fn is_anonymous(record: &ContainerRecord, mount: &MountSpec) -> bool {
     match &mount.source {
         MountSource::Anonymous => true,
         MountSource::Volume { name } => record.anonymous_volumes.contains(name),
-        MountSource::Bind { .. } | MountSource::Tmpfs { .. } | MountSource::Overlay { .. } => false,
+        MountSource::Bind { .. }
+        | MountSource::Tmpfs { .. }
+        | MountSource::Overlay { .. }
+        | MountSource::Image { .. } => false,
     }
 }
 

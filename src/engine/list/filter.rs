@@ -230,7 +230,7 @@ fn has_volume(record: &ContainerRecord, wanted: &str) -> bool {
                 MountSource::Bind { path, .. } | MountSource::Overlay { path } => {
                     path.to_str() == Some(wanted)
                 }
-                MountSource::Anonymous | MountSource::Tmpfs { .. } => false,
+                MountSource::Anonymous | MountSource::Tmpfs { .. } | MountSource::Image { .. } => false,
             }
     })
 }

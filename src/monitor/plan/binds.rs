@@ -1,6 +1,7 @@
 //! Sources of mounts on the host: opened once, checked, made detached mounts.
 
 use super::Context as PlanContext;
+use super::image;
 use super::root::{Root, Source, throw_away};
 use crate::error::{BestEffort, Context, Error, Kind, Result};
 use crate::runtime::mounts;
@@ -59,6 +60,14 @@ pub(super) fn kind(
             let source = Source { path, directory: &directory, name: &name, maps };
             let mount = throw_away(context, &source)?.mount;
             return Ok(MountKind::Bind { mount, directory: true });
+        }
+        MountSource::Image { layers, .. } => {
+            let name = format!("{:x}", crc(spec.target.as_bytes()));
+            let subpath = spec.options.subpath.as_deref();
+            let lower =
+                image::Lower { layers, name: &name, maps, read_only: spec.options.read_only, subpath };
+            return image::mount(context, &lower)
+                .map_err(|error| error.context(format!("mount {}", spec.target)));
         }
     };
     let source = inside(source, spec.options.subpath.as_deref())?;

@@ -10,6 +10,7 @@ mod compose;
 mod environment;
 mod exec;
 mod files;
+mod image;
 mod joined;
 mod mounts;
 mod namespaces;

@@ -33,10 +33,10 @@ impl Root {
             RecordedRoot::Image { layers, .. } => {
                 let store = LayerStore::open(&context.dirs.layers())?;
                 let shift = maps.filter(|maps| shifts_owners(context, maps));
-                if let Some(maps) = shift {
-                    chown_upper(context, maps);
-                }
                 let directory = context.dirs.container(&context.record.id);
+                if let Some(maps) = shift {
+                    own(&directory.join("upper"), maps);
+                }
                 context.overlays.image(&ImageRoot {
                     store: &store,
                     layers,
@@ -87,17 +87,16 @@ impl Root {
 
 /// Whether files of the image have other owners in the container's namespace
 /// than in the outer one. With one id all files belong to it anyway.
-fn shifts_owners(context: &PlanContext<'_>, maps: &ContainerMaps) -> bool {
+pub(super) fn shifts_owners(context: &PlanContext<'_>, maps: &ContainerMaps) -> bool {
     let single = context.outer.uid_map.count() == 1;
     !single && (!maps.uid.is_identity() || !maps.gid.is_identity())
 }
 
 /// The upper directory becomes the root directory: it must be root's.
-fn chown_upper(context: &PlanContext<'_>, maps: &ContainerMaps) {
-    let upper = context.dirs.container(&context.record.id).join("upper");
+pub(super) fn own(upper: &Path, maps: &ContainerMaps) {
     let uid = maps.uid.to_outside(0).map(Uid::from_raw);
     let gid = maps.gid.to_outside(0).map(Gid::from_raw);
-    rustix::fs::chownat(CWD, &upper, uid, gid, AtFlags::SYMLINK_NOFOLLOW).or_ignore();
+    rustix::fs::chownat(CWD, upper, uid, gid, AtFlags::SYMLINK_NOFOLLOW).or_ignore();
 }
 
 /// A directory of the host that is not to be changed.
@@ -173,7 +172,7 @@ fn squashed(maps: Option<&ContainerMaps>) -> LowerOwners {
 
 /// Empty directories for what is written: what an earlier run has left there is
 /// thrown away.
-fn fresh(own: &Path, name: &str, mode: u32) -> Result<(PathBuf, PathBuf)> {
+pub(super) fn fresh(own: &Path, name: &str, mode: u32) -> Result<(PathBuf, PathBuf)> {
     let overlays = own.join("overlays");
     crate::dirs::create_private(&overlays)?;
     let base = overlays.join(name);

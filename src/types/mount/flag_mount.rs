@@ -28,6 +28,7 @@ enum Type {
     Bind,
     Volume,
     Tmpfs,
+    Image,
 }
 
 /// The keys of one flag as far as they have been read.
@@ -37,11 +38,13 @@ struct Fields {
     source: Option<String>,
     target: Option<String>,
     options: MountOptions,
+    /// Where it was said; an image is read-only by itself.
+    read_only: Option<bool>,
     tmpfs: TmpfsWords,
     /// Whether a source of the host's is made where it is missing.
     create_source: bool,
-    /// Keys that only one type has: `(type, key)`.
-    special: Vec<(Type, String)>,
+    /// Keys that only some types have.
+    special: Vec<(&'static [Type], String)>,
 }
 
 impl Fields {
@@ -60,9 +63,8 @@ impl Fields {
             "type" => self.kind = Some(parse_type(need()?)?),
             "source" | "src" => self.source = Some(need()?.to_owned()),
             "target" | "destination" | "dst" => self.target = Some(clean_target(need()?)?),
-            "readonly" | "ro" => self.options.read_only = flag()?,
-            "rw" => self.options.read_only = !flag()?,
-            "u" | "chown" => self.options.chown = flag()?,
+            "readonly" | "ro" => self.read_only = Some(flag()?),
+            "rw" | "readwrite" => self.read_only = Some(!flag()?),
             "exec" => self.options.noexec = Some(!flag()?),
             "noexec" => self.options.noexec = Some(flag()?),
             "suid" => self.options.nosuid = Some(!flag()?),
@@ -76,23 +78,27 @@ impl Fields {
         Ok(())
     }
 
-    /// The keys that belong to one type alone.
+    /// The keys that do not belong to each type.
     fn add_special(&mut self, key: &str, value: Option<&str>) -> Result<()> {
         let need = || match value {
             Some(value) if !value.is_empty() => Ok(value),
             _ => Err(Error::invalid(format!("{key} has no value"))),
         };
         let flag = || value.map_or(Ok(true), |value| boolean::parse(key, value));
-        let kind = match key {
+        let kinds: &[Type] = match key {
+            "u" | "chown" => {
+                self.options.chown = flag()?;
+                &[Type::Bind, Type::Volume, Type::Tmpfs]
+            }
             "bind-propagation" => {
                 let value = need()?;
                 self.options.propagation = Propagation::parse(value)
                     .ok_or_else(|| Error::invalid(format!("invalid value {value:?} of {key}")))?;
-                Type::Bind
+                &[Type::Bind]
             }
             "bind-nonrecursive" => {
                 self.options.non_recursive = flag()?;
-                Type::Bind
+                &[Type::Bind]
             }
             "bind-recursive" => {
                 self.options.non_recursive = match need()? {
@@ -109,15 +115,19 @@ impl Fields {
                             .hint("it is enabled, disabled or readonly"));
                     }
                 };
-                Type::Bind
+                &[Type::Bind]
             }
             "volume-nocopy" => {
                 self.options.no_copy = flag()?;
-                Type::Volume
+                &[Type::Volume]
             }
-            "volume-subpath" | "subpath" => {
+            "volume-subpath" | "image-subpath" | "subpath" => {
                 self.options.subpath = Some(clean_subpath(need()?)?);
-                Type::Volume
+                match key {
+                    "volume-subpath" => &[Type::Volume],
+                    "image-subpath" => &[Type::Image],
+                    _ => &[Type::Volume, Type::Image],
+                }
             }
             "volume-driver" => {
                 let driver = need()?;
@@ -125,7 +135,7 @@ impl Fields {
                     return Err(Error::invalid(format!("there is no volume driver {driver:?}"))
                         .hint("the only one is local"));
                 }
-                Type::Volume
+                &[Type::Volume]
             }
             "volume-opt" | "volume-label" => {
                 let how = if key == "volume-opt" { "--opt" } else { "--label" };
@@ -134,27 +144,28 @@ impl Fields {
             }
             "bind-create-src" => {
                 self.create_source = flag()?;
-                Type::Bind
+                &[Type::Bind]
             }
             "tmpfs-size" | "tmpfs-mode" => {
                 need()?;
                 self.tmpfs.add(&key["tmpfs-".len()..], value).map_err(|error| error.context(key))?;
-                Type::Tmpfs
+                &[Type::Tmpfs]
             }
-            _ if self.tmpfs.add(key, value)? => Type::Tmpfs,
+            _ if self.tmpfs.add(key, value)? => &[Type::Tmpfs],
             _ => return Err(Error::invalid(format!("unknown key {key:?}"))),
         };
-        self.special.push((kind, key.to_owned()));
+        self.special.push((kinds, key.to_owned()));
         Ok(())
     }
 
     fn finish(mut self, working_dir: &Path) -> Result<MountSpec> {
         let kind = self.kind.unwrap_or(Type::Volume);
-        if let Some((_, key)) = self.special.iter().find(|(of, _)| *of != kind) {
+        if let Some((_, key)) = self.special.iter().find(|(of, _)| !of.contains(&kind)) {
             return Err(Error::invalid(format!("{key} does not belong to this type of mount")));
         }
         let target = self.target.ok_or_else(|| Error::invalid("a target is missing"))?;
         self.options.by_mount = true;
+        self.options.read_only = self.read_only.unwrap_or(kind == Type::Image);
         let (source, options) = match (kind, self.source) {
             (Type::Bind, None) => return Err(Error::invalid("a bind mount needs a source")),
             (Type::Bind, Some(path)) if path.starts_with(['/', '.']) => (
@@ -172,6 +183,12 @@ impl Fields {
             }
             (Type::Tmpfs, Some(_)) => return Err(Error::invalid("a tmpfs has no source")),
             (Type::Tmpfs, None) => (self.tmpfs.source(), with_defaults(self.options)),
+            (Type::Image, None) => {
+                return Err(Error::invalid("an image mount needs the image as its source"));
+            }
+            (Type::Image, Some(reference)) => {
+                (MountSource::Image { reference, id: None, layers: Vec::new() }, self.options)
+            }
         };
         Ok(MountSpec { source, target, options })
     }
@@ -182,17 +199,16 @@ fn parse_type(text: &str) -> Result<Type> {
         "bind" => Ok(Type::Bind),
         "volume" => Ok(Type::Volume),
         "tmpfs" => Ok(Type::Tmpfs),
-        _ => {
-            Err(Error::invalid(format!("unknown type {text:?}"))
-                .hint("a mount is a bind, a volume or a tmpfs"))
-        }
+        "image" => Ok(Type::Image),
+        _ => Err(Error::invalid(format!("unknown type {text:?}"))
+            .hint("a mount is a bind, a volume, a tmpfs or an image")),
     }
 }
 
-/// A directory inside a volume: relative, and nowhere else.
+/// A directory inside a volume or image: relative, and nowhere else.
 fn clean_subpath(text: &str) -> Result<String> {
     if text.starts_with('/') || text.contains('\0') || text.split('/').any(|part| part == "..") {
-        return Err(Error::invalid(format!("the subpath {text:?} leads out of the volume")));
+        return Err(Error::invalid(format!("the subpath {text:?} leads out of it")));
     }
     Ok(text.to_owned())
 }
@@ -277,6 +293,16 @@ mod tests {
     }
 
     #[test]
+    fn an_image_is_read_only_unless_asked_otherwise() {
+        let image = mount("type=image,source=tools:1,target=/opt/tools,image-subpath=usr").expect("valid");
+        let reference = "tools:1".to_owned();
+        assert_eq!(image.source, MountSource::Image { reference, id: None, layers: Vec::new() });
+        assert_eq!((image.options.read_only, image.options.subpath.as_deref()), (true, Some("usr")));
+        assert!(!mount("type=image,src=x,dst=/b,rw=true").expect("valid").options.read_only);
+        assert!(!mount("type=image,src=x,dst=/b,ro=false,subpath=y").expect("valid").options.read_only);
+    }
+
+    #[test]
     fn a_quoted_field_may_have_commas_and_quotes() {
         let spec = mount(r#"type=bind,"src=/a,""b""",dst=/c:d"#).expect("valid");
         assert_eq!(spec.source, MountSource::Bind { path: r#"/a,"b""#.into(), create: false });
@@ -304,7 +330,11 @@ mod tests {
             ("type=volume,src=v,dst=/b,volume-opt=type=nfs", "volume-opt"),
             ("type=bind,src=/a,dst=/b,ro,bind-recursive=writable", "writable"),
             ("type=bind,src=/a,dst=/b,uid=5", "uid"),
-            ("type=image,src=v,dst=/b", "image"),
+            ("type=image,dst=/b", "image"),
+            ("type=image,src=v,dst=/b,U", "u does not"),
+            ("type=image,src=v,dst=/b,volume-subpath=x", "volume-subpath"),
+            ("type=volume,src=v,dst=/b,image-subpath=x", "image-subpath"),
+            ("type=npipe,src=v,dst=/b", "npipe"),
             ("type=bind,src=,dst=/b", "src"),
             ("\"type=bind", "quote"),
             ("\"type=bind\"x", "comma"),
