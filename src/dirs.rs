@@ -70,7 +70,10 @@ impl Dirs {
     pub(crate) fn from_environment(uid: u32) -> Result<Self> {
         let base = xdg::BaseDirectories::with_prefix("coracle");
         let need = |dir: Option<PathBuf>, variable: &str| {
-            dir.ok_or_else(|| Error::invalid("no home directory").hint(format!("set HOME or {variable}")))
+            let dir = dir
+                .ok_or_else(|| Error::invalid("no home directory").hint(format!("set HOME or {variable}")))?;
+            // It would be another one for each working directory, the monitor's for one.
+            if dir.is_absolute() { Ok(dir) } else { Err(relative_home()) }
         };
         let Relocation { root, runroot, .. } = relocation();
         let (data, state) = match root {
@@ -131,6 +134,12 @@ impl Dirs {
     }
 }
 
+fn relative_home() -> Error {
+    let home = std::env::var_os("HOME").unwrap_or_default();
+    Error::invalid(format!("HOME={} is not an absolute path", Path::new(&home).display()))
+        .hint("set HOME to the whole path of your home directory")
+}
+
 /// Makes `path` and its missing parents, each 0700 whatever the umask.
 pub(crate) fn create_private(path: &Path) -> Result<()> {
     // The parent of a relative name is the empty path.
@@ -149,20 +158,34 @@ pub(crate) fn create_private(path: &Path) -> Result<()> {
 }
 
 /// `$XDG_RUNTIME_DIR/coracle`; without the variable, or where it is another's,
-/// `/run/user/UID` if that is ours; else a directory of our own under `/tmp`, checked for owner and mode.
+/// `/run/user/UID` if that is ours; else a directory of our own under `/tmp`. Where others
+/// may write, as in `XDG_RUNTIME_DIR=/tmp`, ours is checked for owner and mode.
 fn runtime_dir(uid: u32) -> Result<PathBuf> {
     let of_session = PathBuf::from(format!("/run/user/{uid}"));
     let named = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|dir| dir.is_absolute());
-    if let Some(dir) = named.filter(|dir| *dir != of_session && dir.is_dir() && !is_closed(dir, uid)) {
-        return Ok(dir.join("coracle"));
+    if let Some(own) = named.filter(|dir| *dir != of_session).and_then(|dir| below_named(&dir, uid)) {
+        return Ok(own);
     }
     let fallback = fallback_runtime_dir(uid);
     let has_session = std::fs::metadata(&of_session).is_ok_and(|meta| meta.uid() == uid);
     if has_session && !is_in_use(&fallback, uid) {
         return Ok(of_session.join("coracle"));
     }
-    check_fallback(&fallback, uid)?;
+    check_own(&fallback, uid)?;
     Ok(fallback)
+}
+
+/// Our directory in one that was named, if it can be used and trusted: where others may
+/// write it must be ours itself.
+fn below_named(dir: &Path, uid: u32) -> Option<PathBuf> {
+    let meta = std::fs::metadata(dir).ok().filter(std::fs::Metadata::is_dir)?;
+    let own = dir.join("coracle");
+    if meta.uid() == uid && meta.mode() & 0o022 == 0 {
+        return Some(own);
+    }
+    // Another's that is closed: so it is after a `su` that kept the variables of who called it.
+    let closed = meta.uid() != uid && rustix::fs::access(dir, Access::WRITE_OK | Access::EXEC_OK).is_err();
+    (!closed && check_own(&own, uid).is_ok()).then_some(own)
 }
 
 /// Whether containers run there that were started while the user had no session,
@@ -175,15 +198,8 @@ fn is_in_use(fallback: &Path, uid: u32) -> bool {
         Some(start_ticks(pid.parse().ok()?)? == start.parse::<u64>().ok()?)
     };
     // It may be another's trap: then nothing in it counts.
-    check_fallback(fallback, uid).is_ok()
+    check_own(fallback, uid).is_ok()
         && entries.flatten().any(|entry| entry.file_name().to_str().and_then(lives) == Some(true))
-}
-
-/// Whether it is another user's and closed to this one: so it is after a `su`
-/// that kept the variables of who called it.
-fn is_closed(dir: &Path, uid: u32) -> bool {
-    std::fs::metadata(dir).is_ok_and(|meta| meta.uid() != uid)
-        && rustix::fs::access(dir, Access::WRITE_OK | Access::EXEC_OK).is_err()
 }
 
 /// What serves where nothing better is there.
@@ -191,8 +207,8 @@ pub(crate) fn fallback_runtime_dir(uid: u32) -> PathBuf {
     PathBuf::from(format!("/tmp/coracle-{uid}"))
 }
 
-/// `/tmp` is everybody's: what lies there under our name may be a trap.
-fn check_fallback(path: &Path, uid: u32) -> Result<()> {
+/// Where it lies may be everybody's, as `/tmp` is: what is there under our name may be a trap.
+fn check_own(path: &Path, uid: u32) -> Result<()> {
     match std::fs::DirBuilder::new().mode(0o700).create(path) {
         Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
             return Err(error).context(|| format!("make the directory {}", path.display()));
@@ -214,6 +230,28 @@ fn check_fallback(path: &Path, uid: u32) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn what_lies_where_others_may_write_is_used_only_if_it_is_ours_alone() {
+        let place = tempfile::tempdir().expect("a directory");
+        let uid = rustix::process::getuid().as_raw();
+        let mode = |path: &Path, mode| {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("changed");
+        };
+        let own = place.path().join("coracle");
+        assert_eq!(below_named(place.path(), uid), Some(own.clone()));
+        assert!(!own.exists(), "made when it is needed");
+        mode(place.path(), 0o777);
+        assert_eq!(below_named(place.path(), uid), Some(own.clone()));
+        assert_eq!(std::fs::metadata(&own).expect("made").mode() & 0o777, 0o700);
+        mode(&own, 0o777);
+        assert_eq!(below_named(place.path(), uid), None, "a trap");
+        std::fs::remove_dir(&own).expect("removed");
+        std::os::unix::fs::symlink("/tmp", &own).expect("made");
+        assert_eq!(below_named(place.path(), uid), None, "a trap");
+        assert_eq!(below_named(&place.path().join("none"), uid), None);
+    }
 
     #[test]
     fn a_folder_is_in_use_as_long_as_one_of_its_monitors_lives() {

@@ -72,6 +72,7 @@ const BROKEN_PIPE: u8 = 128 + 13;
 /// The program's entry.
 #[must_use]
 pub fn main() -> ExitCode {
+    crate::sys::process::hear_of_children();
     // Hidden roles of this binary are decided here, before anything is parsed.
     if let Some(word) = std::env::args_os().nth(1) {
         if word == crate::monitor::ROLE {

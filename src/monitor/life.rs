@@ -16,7 +16,7 @@ use crate::cgroup::{self, Attainable, Group};
 use crate::dirs::{Dirs, create_private};
 use crate::error::{BestEffort, Error, Result};
 use crate::state::lock;
-use crate::state::store::{LiveState, Store, this_process};
+use crate::state::store::{Held, LiveState, Store, this_process};
 use crate::types::cgroup::CgroupsMode;
 use crate::types::container::ContainerRecord;
 use crate::types::driver::Driver;
@@ -64,6 +64,8 @@ pub(super) struct Container {
     pub(super) stopped_before: RefCell<Vec<u32>>,
     /// What watches the host's resolv.conf, once something does.
     pub(super) watch: OnceCell<OwnedFd>,
+    /// That it has been started by this monitor, until its end is written down.
+    pub(super) mark: RefCell<Option<Held>>,
 }
 
 impl Container {
@@ -220,6 +222,7 @@ fn open(order: &StartOrder) -> Result<Container> {
         oom_kills: Cell::default(),
         stopped_before: RefCell::default(),
         watch: OnceCell::new(),
+        mark: RefCell::default(),
     })
 }
 
@@ -350,6 +353,7 @@ fn end(container: &Container, exit: &Exit, restarts: u32) -> Option<Hidden> {
     } else {
         container.store.save_exit(&record.id, exit, restarts).or_ignore();
     }
+    container.mark.take();
     // The control socket stays until those who wait have their answer.
     std::fs::remove_file(container.dirs.container_runtime(&record.id).join("state.json")).or_ignore();
     hidden
@@ -379,6 +383,7 @@ fn fail_first_start(container: &Container, error: &Error) {
     pid_files::remove(&record.config.pid_files);
     std::fs::remove_dir_all(container.dirs.container_runtime(&record.id)).or_ignore();
     std::fs::remove_file(directory.join("started")).or_ignore();
+    container.mark.take();
     if record.config.auto_remove {
         remove::hide(&container.dirs, &container.store, record)
             .and_then(|hidden| remove::delete(&container.dirs, record, remove::Volumes::Remove, hidden))

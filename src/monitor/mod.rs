@@ -38,6 +38,7 @@ use crate::channel::Channel;
 use crate::error::{Context, Error, Result};
 use crate::sys::process;
 use messages::{FromMonitor, StartOrder};
+use rustix::fs::Mode;
 use std::process::ExitCode;
 
 /// `argv[1]` of the role.
@@ -77,6 +78,9 @@ fn leave_the_terminal() -> Result<()> {
     rustix::process::set_child_subreaper(Some(rustix::process::getpid())).context(|| "become a subreaper")?;
     // A limit on the size of files is a write that fails, not the end of the container.
     process::ignore_signal(libc::SIGXFSZ);
+    // What is made for the container is for all its users. This user's own folders are
+    // made closed (`create_private`).
+    rustix::process::umask(Mode::from_raw_mode(0o022));
     // Or the directory of whoever started it could not be unmounted.
     rustix::process::chdir("/").context(|| "change to /")
 }

@@ -147,7 +147,7 @@ async fn start_on(
     };
     container.publish(state)?;
     // After it: who finds this mark without a living monitor takes the run for lost.
-    container.store.mark_started(&container.record.id, at)?;
+    container.mark.replace(Some(container.store.mark_started(&container.record.id, at)?));
     pid_files::write(&container.record.config.pid_files, process.pid)?;
     let (_, pidfd) = starting.exec()?;
     let keep = pidfd.try_clone().context(|| "keep the container's pidfd")?;

@@ -1,5 +1,9 @@
 //! The containers of a user: create, find, list, and what state each is in.
 
+mod mark;
+
+pub(crate) use mark::Held;
+
 use super::written::{Durable, read_file, read_json, write_file, write_json};
 use super::{health, lock};
 use crate::dirs::{Dirs, create_private};
@@ -15,6 +19,7 @@ use crate::types::network::Endpoint;
 use crate::types::port::Binding;
 use crate::types::status::{Exit, ProcessId, Status};
 use jiff::Timestamp;
+use mark::Mark;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::{FileExt, PermissionsExt};
@@ -393,41 +398,65 @@ impl Store {
     /// The container as it is now.
     pub(crate) fn snapshot(&self, id: &ContainerId) -> Result<Snapshot> {
         let record = self.record(id)?;
-        if let Some(live) = self.live(id)? {
-            let status = match (live.init, live.last) {
-                (Some(init), _) => {
-                    Status::Running { init, monitor: live.monitor, since: live.since, paused: live.paused }
-                }
-                (None, Some(last)) => Status::Restarting { monitor: live.monitor, last },
-                (None, None) => Status::Created,
-            };
-            return Ok(Snapshot {
-                record,
-                status,
-                restart_count: live.restart_count,
-                last_started: Some(live.since),
-                driver: live.driver,
-                ports: live.ports,
-                endpoints: live.endpoints,
-                lost: false,
-            });
+        match self.live(id)? {
+            Some(live) => Ok(Self::running(record, live)),
+            None => self.at_rest(record),
         }
-        self.at_rest(record)
+    }
+
+    fn running(record: ContainerRecord, live: LiveState) -> Snapshot {
+        let status = match (live.init, live.last) {
+            (Some(init), _) => {
+                Status::Running { init, monitor: live.monitor, since: live.since, paused: live.paused }
+            }
+            (None, Some(last)) => Status::Restarting { monitor: live.monitor, last },
+            (None, None) => Status::Created,
+        };
+        Snapshot {
+            record,
+            status,
+            restart_count: live.restart_count,
+            last_started: Some(live.since),
+            driver: live.driver,
+            ports: live.ports,
+            endpoints: live.endpoints,
+            lost: false,
+        }
     }
 
     /// The container as it is if no monitor lives: what `snapshot` says, for a
     /// caller who knows that from [`Self::perhaps_living`].
+    ///
+    /// # Errors
+    /// `Conflict` where it runs, out of reach: another runtime directory's, or another
+    /// machine's.
     pub(crate) fn at_rest(&self, record: ContainerRecord) -> Result<Snapshot> {
         let directory = self.dirs.container(&record.id);
-        if let Some(file) = read_json::<ExitFile>(&directory.join("exit.json"))? {
-            let restart_count = file.restart_count;
-            return Ok(Snapshot { restart_count, ..Snapshot::at_rest(record, Status::Exited(file.exit)) });
+        let ended = || read_json::<ExitFile>(&directory.join("exit.json"));
+        let exited = |record, ExitFile { exit, restart_count, .. }| Snapshot {
+            restart_count,
+            ..Snapshot::at_rest(record, Status::Exited(exit))
+        };
+        if let Some(file) = ended()? {
+            return Ok(exited(record, file));
         }
-        let Some(started) = read_file(&directory.join("started"))? else {
+        let Some(mark) = Mark::read(&directory)? else {
             return Ok(Snapshot::at_rest(record, Status::Created));
         };
-        let started_at = std::str::from_utf8(&started).ok().and_then(|text| text.trim().parse().ok());
-        let started_at: Timestamp = started_at.unwrap_or(record.created);
+        if let Some(keeper) = mark.is_held() {
+            // Started, or ended, since the caller has looked for a monitor.
+            if let Some(live) = self.live(&record.id)? {
+                return Ok(Self::running(record, live));
+            }
+            if let Some(file) = ended()? {
+                return Ok(exited(record, file));
+            }
+            let unknown = || Error::conflict(format!("container {} is being started elsewhere", record.name));
+            return Err(keeper.map_or_else(unknown, |keeper| {
+                keeper.refusal(&record.name, &self.dirs.runtime, &directory)
+            }));
+        }
+        let started_at: Timestamp = mark.at.unwrap_or(record.created);
         let exit = Exit {
             code: 137,
             started_at,
@@ -474,16 +503,16 @@ impl Store {
     }
 
     /// Written by the monitor before the command is exec'd: from here on, no
-    /// monitor and no exit record means that the run was lost.
-    pub(crate) fn mark_started(&self, id: &ContainerId, at: Timestamp) -> Result<()> {
+    /// monitor and no exit record means that the run was lost. What it gives is to be
+    /// kept until there is that record.
+    pub(crate) fn mark_started(&self, id: &ContainerId, at: Timestamp) -> Result<Held> {
         let directory = self.dirs.container(id);
-        let padded = format!("{:ROOM_FOR_EXIT$}", at.to_string());
-        write_plain(&directory.join("started"), padded.as_bytes())?;
+        let held = mark::write(&directory, at, &self.dirs.runtime)?;
         match std::fs::remove_file(directory.join("exit.json")) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 Err(error).context(|| "remove the last run's exit record")
             }
-            _ => Ok(()),
+            _ => Ok(held),
         }
     }
 
@@ -501,11 +530,6 @@ impl Store {
             }
         })
     }
-}
-
-/// A file whose half-written form does no harm: no rename.
-fn write_plain(path: &Path, bytes: &[u8]) -> Result<()> {
-    std::fs::write(path, bytes).context(|| format!("write {}", path.display()))
 }
 
 /// JSON into the blocks that a file of [`ROOM_FOR_EXIT`] bytes has already.

@@ -200,6 +200,14 @@ pub(crate) fn ignore_signal(number: i32) {
     unsafe { libc::signal(number, libc::SIG_IGN) };
 }
 
+/// Has this process hear of the end of its children again, where whoever started it
+/// ignores that: the kernel would not keep for wait(2) how they ended (NOTES of wait(2)).
+/// What is started from here, the helpers of networks for one, needs the same.
+pub(crate) fn hear_of_children() {
+    // SAFETY: SIG_DFL is a valid disposition, and no handler of ours is replaced.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
+}
+
 /// Resets every signal to its default action and unblocks all: what an exec'd
 /// program expects, and what Rust's runtime (SIGPIPE) and tokio change.
 pub(crate) fn reset_signals() {

@@ -1,5 +1,6 @@
 //! Kill -9 of any process at any time: the next command tells the truth.
 
+use crate::harness::process::Running;
 use crate::harness::{Image, Sandbox, sandbox, until};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -183,4 +184,50 @@ fn damaged_files_of_one_container_do_not_hide_the_others() {
     assert!(!folder.exists());
     assert_eq!(sandbox.ok(["ps", "-a", "--format", "{{.Names}}"]), "good");
     sandbox.ok(["create", "--name", "bad", "guest"]);
+}
+
+/// Another login, a job that sets XDG_RUNTIME_DIR for itself, another machine with the
+/// same home: none sees the monitor.
+#[test]
+fn a_container_of_another_runtime_directory_is_not_taken_for_lost() {
+    let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
+    let elsewhere = sandbox.folder("elsewhere");
+    let other = |words: &[&str]| {
+        let mut command = sandbox.tool(words);
+        command.env("XDG_RUNTIME_DIR", &elsewhere);
+        Running::start(command).wait()
+    };
+    sandbox.start("c", &["guest", "sleep"]);
+    sandbox.ok(["run", "-d", "--rm", "--network", "none", "--name", "gone", "guest", "sleep"]);
+    let processes = [sandbox.init_pid("c"), sandbox.init_pid("gone")];
+    let listed = other(&["ps", "-a", "-q"]).ok();
+    assert!(
+        listed.text().is_empty() && listed.stderr.matches("another runtime directory").count() == 2,
+        "{listed}"
+    );
+    for words in
+        [&["start", "c"][..], &["rm", "c"], &["rm", "-f", "c"], &["exec", "gone", "true"], &["stop", "c"]]
+    {
+        other(words).refused(&["another runtime directory", "XDG_RUNTIME_DIR="]);
+    }
+    assert_eq!([sandbox.init_pid("c"), sandbox.init_pid("gone")], processes);
+    // What ends there is ended for all.
+    sandbox.ok(["stop", "-t", "0", "c"]);
+    other(&["rm", "c"]).ok();
+    sandbox.ok(["rm", "-f", "-t", "0", "gone"]);
+    assert_eq!(other(&["ps", "-a", "-q"]).ok().text(), "");
+}
+
+#[test]
+fn a_container_whose_runtime_directory_was_emptied_is_not_started_twice() {
+    let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
+    sandbox.start("c", &["guest", "sleep"]);
+    let monitor = one_monitor(&sandbox);
+    let place = sandbox.path("run/coracle").join(&sandbox.ok(["ps", "-q"])[..12]);
+    std::fs::remove_dir_all(&place).unwrap();
+    sandbox.coracle(["start", "c"]).refused(&["still runs", &format!("kill {monitor}")]);
+    kill_process(Pid::from_raw(monitor).unwrap(), Signal::TERM).unwrap();
+    until("its monitor to end", || sandbox.monitors().is_empty().then_some(()));
+    sandbox.ok(["start", "c"]);
+    sandbox.ok(["rm", "-f", "-t", "0", "c"]);
 }

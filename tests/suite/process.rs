@@ -1,7 +1,8 @@
 //! The first process: its words, environment, ids, capabilities, limits, filter.
 
 use crate::harness::image::ImageBuilder;
-use crate::harness::{Image, SubIds, needs, sandbox};
+use crate::harness::process::Running;
+use crate::harness::{Image, Output, Sandbox, SubIds, binary, needs, sandbox};
 use serde_json::json;
 
 /// Podman's default set: CHOWN, DAC_OVERRIDE, FOWNER, FSETID, KILL, SETGID, SETUID, SETPCAP, NET_BIND_SERVICE,
@@ -405,4 +406,40 @@ fn the_time_zone_is_set() {
     assert!(output.code() == 0 || date.code() == 0, "{output}{date}");
     sandbox.run(&["--tz", "No/Where", "busybox", "date"]).refused(&["No/Where"]);
     sandbox.run(&["--tz", "../../etc/passwd", "busybox", "date"]).refused(&["../../etc/passwd"]);
+}
+
+/// As started by a shell, which may have set `before`.
+fn started_by_shell(sandbox: &Sandbox, before: &str, words: &[&str]) -> Output {
+    let mut command = sandbox.command("sh");
+    command.arg("-c").arg(format!("{before}; exec \"$0\" \"$@\"")).arg(binary()).args(words);
+    Running::start(command).wait()
+}
+
+#[test]
+fn files_of_names_can_be_read_by_all_whatever_the_umask() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    let script = "stat -c %a /etc/hosts /etc/hostname /etc/resolv.conf /run/.containerenv /deep /deep/er /w";
+    let words = ["run", "--rm", "--network", "none", "-u", "1000", "-v", "/deep/er", "-w", "/w", "busybox"];
+    let output = started_by_shell(&sandbox, "umask 077", &[&words[..], &["sh", "-c", script]].concat()).ok();
+    assert_eq!(output.lines(), ["644", "644", "644", "644", "755", "755", "755"], "{output}");
+    // What cp mounts for a container that does not run, too.
+    sandbox.ok(["create", "--name", "c", "-v", "/far/off", "busybox", "stat", "-c", "%a", "/far"]);
+    started_by_shell(&sandbox, "umask 077", &["cp", "c:/etc/passwd", "-"]).ok();
+    assert_eq!(sandbox.ok(["start", "-a", "c"]), "755");
+}
+
+/// A supervisor may ignore the end of its children, and leave that to them.
+#[test]
+fn an_ignored_sigchld_is_no_obstacle() {
+    let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
+    let words = ["run", "--rm", "--network", "none", "guest", "report"];
+    started_by_shell(&sandbox, "trap '' CHLD", &words).ok();
+}
+
+#[test]
+fn a_relative_home_is_refused() {
+    let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
+    let before = "unset XDG_STATE_HOME; HOME=here; export HOME";
+    started_by_shell(&sandbox, before, &["run", "--rm", "guest", "report"])
+        .refused(&["HOME=here is not an absolute path"]);
 }

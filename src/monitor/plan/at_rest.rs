@@ -19,6 +19,7 @@ use crate::types::id::ContainerId;
 use crate::types::mount::{MountOptions, MountSource, MountSpec};
 use crate::types::namespace::{IpcMode, NamespaceMode, NetworkMode, UsernsMode};
 use crate::userns::ContainerMaps;
+use rustix::fs::Mode;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// The root directory of a container at rest.
@@ -55,9 +56,11 @@ pub(crate) fn mount(context: &PlanContext<'_>) -> Result<AtRest> {
     let point = open_directory(&context.dirs.container(&context.record.id))?;
     let rootfs = Rootfs::new(root.into_mount());
     mounts::attach(rootfs.as_fd(), point.as_fd()).context(|| "mount the container's root")?;
-    for mount in &mounts {
-        mounts::make(&rootfs, mount, &mut Made::default())?;
-    }
+    // As at a start: what is made is for all users of the container.
+    let umask = rustix::process::umask(Mode::from_raw_mode(0o022));
+    let made = mounts.iter().try_for_each(|mount| mounts::make(&rootfs, mount, &mut Made::default()));
+    rustix::process::umask(umask);
+    made?;
     if config.read_only {
         let attr = MountAttr { set: RDONLY, ..MountAttr::default() };
         mount_setattr(rootfs.as_fd(), c"", attr, false).context(|| "make the root read-only")?;

@@ -147,7 +147,9 @@ fn a_run_without_monitor_and_end_is_lost_and_keeps_its_count() {
     monitor.start_ticks += 1;
     store.save_live(&live(monitor)).expect("written");
     assert!(matches!(store.snapshot(&one.id).expect("read").status, Status::Created));
-    store.mark_started(&one.id, Timestamp::UNIX_EPOCH).expect("marked");
+    let held = store.mark_started(&one.id, Timestamp::UNIX_EPOCH).expect("marked");
+    assert_eq!(store.snapshot(&one.id).expect_err("it lives, out of reach").kind(), Kind::Conflict);
+    drop(held);
     let snapshot = store.snapshot(&one.id).expect("read");
     assert!(snapshot.lost && matches!(snapshot.status, Status::Exited(Exit { code: 137, .. })));
     assert_eq!(snapshot.restart_count, 4);
