@@ -1,6 +1,6 @@
 //! Speaking to a container's monitor over its control socket.
 
-use super::Engine;
+use super::{Engine, silent};
 use crate::cgroup::Group;
 use crate::channel::Channel;
 use crate::error::{BestEffort, Context, Error, Result};
@@ -100,13 +100,17 @@ impl Engine {
         Ok(channel.receive().unwrap_or(None))
     }
 
-    /// A connection to the monitor; `None` where there is none, and where it does
+    /// A connection to the monitor; `None` where it is gone, and where it does
     /// not answer within `patience`, for this and for each word after it.
     pub(super) fn connect(
         &self,
         id: &ContainerId,
         patience: Option<Duration>,
     ) -> Result<Option<Channel<Request, Reply>>> {
+        let nobody = || match self.silent_monitor(id)? {
+            Some(monitor) => Err(silent::refusal(id, monitor)),
+            None => Ok(None),
+        };
         let Ok((_directory, path)) = socket_path(&self.dirs.container_runtime(id)) else { return Ok(None) };
         match connect(&path, patience) {
             Ok(stream) => Ok(Some(Channel::new(stream))),
@@ -117,7 +121,7 @@ impl Engine {
                     std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused
                 ) =>
             {
-                Ok(None)
+                nobody()
             }
             Err(error) => Err(error).context(|| format!("connect to the monitor of {}", id.short())),
         }

@@ -54,6 +54,7 @@ pub(crate) mod save;
 pub(crate) mod search;
 pub(crate) mod secrets;
 pub(crate) mod serve;
+mod silent;
 mod spread;
 pub(crate) mod start;
 pub(crate) mod stats;

@@ -31,7 +31,17 @@ impl Engine {
             None => stop_signal(&snapshot.record)?,
         };
         let timeout = time.or(snapshot.record.config.stop_timeout).unwrap_or(STOP_TIMEOUT);
-        match self.ask(id, &Request::Stop { signal, timeout })? {
+        let answer = match self.ask(id, &Request::Stop { signal, timeout }) {
+            Err(error) => match self.silent_monitor(id)? {
+                Some(monitor) => {
+                    self.end_silent(monitor, if signal == libc::SIGKILL { -1 } else { timeout });
+                    None
+                }
+                None => return Err(error),
+            },
+            answer => answer?,
+        };
+        match answer {
             Some(Reply::Failed(text)) => Err(Error::failed(text)),
             Some(Reply::Exited(exit)) if exit.code == 137 && signal != libc::SIGKILL && timeout > 0 => {
                 let name = signal::name(signal);

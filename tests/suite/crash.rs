@@ -231,3 +231,22 @@ fn a_container_whose_runtime_directory_was_emptied_is_not_started_twice() {
     sandbox.ok(["start", "c"]);
     sandbox.ok(["rm", "-f", "-t", "0", "c"]);
 }
+
+#[test]
+fn a_container_whose_socket_is_gone_can_be_ended() {
+    let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
+    for words in [&["stop", "-t", "1", "c"][..], &["rm", "-f", "c"]] {
+        sandbox.start("c", &["guest", "sleep"]);
+        let init = sandbox.init_pid("c");
+        std::fs::remove_file(
+            sandbox.path("run/coracle").join(&sandbox.ok(["ps", "-q"])[..12]).join("control"),
+        )
+        .unwrap();
+        sandbox.coracle(["exec", "c", "report"]).refused(&["socket of its monitor", "coracle stop"]);
+        sandbox.ok(words);
+        let ended = || (!std::path::Path::new(&format!("/proc/{init}")).exists()).then_some(());
+        until("its process to end", ended);
+        sandbox.coracle(["rm", "-f", "c"]);
+    }
+    assert_eq!(sandbox.ok(["ps", "-aq"]), "");
+}
