@@ -68,25 +68,16 @@ impl Dirs {
     /// `Invalid` where there is no home directory; `Failed` where the runtime
     /// directory cannot be made or belongs to someone else.
     pub(crate) fn from_environment(uid: u32) -> Result<Self> {
-        let base = xdg::BaseDirectories::with_prefix("coracle");
-        let need = |dir: Option<PathBuf>, variable: &str| {
-            let dir = dir
-                .ok_or_else(|| Error::invalid("no home directory").hint(format!("set HOME or {variable}")))?;
-            // It would be another one for each working directory, the monitor's for one.
-            if dir.is_absolute() { Ok(dir) } else { Err(relative_home()) }
-        };
         let Relocation { root, runroot, .. } = relocation();
         let (data, state) = match root {
             Some(root) => (root.clone(), root.join("state")),
-            None => {
-                (need(base.get_data_home(), "XDG_DATA_HOME")?, need(base.get_state_home(), "XDG_STATE_HOME")?)
-            }
+            None => (base("XDG_DATA_HOME", ".local/share")?, base("XDG_STATE_HOME", ".local/state")?),
         };
         Ok(Self {
-            config: need(base.get_config_home(), "XDG_CONFIG_HOME")?,
+            config: base("XDG_CONFIG_HOME", ".config")?,
             data,
             state,
-            cache: need(base.get_cache_home(), "XDG_CACHE_HOME")?,
+            cache: base("XDG_CACHE_HOME", ".cache")?,
             runtime: runroot.map_or_else(|| runtime_dir(uid), Ok)?,
         })
     }
@@ -134,10 +125,22 @@ impl Dirs {
     }
 }
 
-fn relative_home() -> Error {
-    let home = std::env::var_os("HOME").unwrap_or_default();
-    Error::invalid(format!("HOME={} is not an absolute path", Path::new(&home).display()))
-        .hint("set HOME to the whole path of your home directory")
+/// Our directory in the one that the variable names, or that the specification gives
+/// below the home directory. Only HOME says where that is: to ask the C library may
+/// crash a static program (`registry::names`).
+fn base(variable: &str, default: &str) -> Result<PathBuf> {
+    let named = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    // A relative one is to be ignored.
+    if let Some(base) = named(variable).filter(|base| base.is_absolute()) {
+        return Ok(base.join("coracle"));
+    }
+    match named("HOME") {
+        Some(home) if home.is_absolute() => Ok(home.join(default).join("coracle")),
+        // It would be another one for each working directory, the monitor's for one.
+        Some(home) => Err(Error::invalid(format!("HOME={} is not an absolute path", home.display()))
+            .hint("set HOME to the whole path of your home directory")),
+        None => Err(Error::invalid("no home directory").hint(format!("set HOME or {variable}"))),
+    }
 }
 
 /// Makes `path` and its missing parents, each 0700 whatever the umask.

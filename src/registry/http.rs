@@ -4,6 +4,7 @@
 use super::certificates::Identity;
 use super::config::is_loopback;
 use super::failure::{Failure, transport};
+use super::names::Names;
 use super::pace::Pace;
 use super::tls::{Tls, Trusted};
 use crate::error::{Context, Error, Result, Trouble};
@@ -13,7 +14,6 @@ use std::sync::OnceLock;
 use std::time::Duration;
 use ureq::http::request::Builder;
 use ureq::http::{HeaderMap, Method, Response, Uri};
-use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::{ConnectProxyConnector, Connector, SocksConnector, TcpConnector};
 use ureq::{Agent, AsSendBody, Body, Proxy, SendBody};
 
@@ -209,7 +209,7 @@ fn new_agent(trust: Trust, route: Route, identity: &Identity) -> Result<Agent> {
             .chain(ConnectProxyConnector::default())
             .chain(TcpConnector::default())
             .chain(tls);
-    Ok(Agent::with_parts(config.build(), connector, DefaultResolver::default()))
+    Ok(Agent::with_parts(config.build(), connector, Names))
 }
 
 /// The proxy that the environment names, with what `NO_PROXY` says.

@@ -21,6 +21,7 @@ pub(crate) mod failure;
 #[cfg(test)]
 pub(crate) mod fake;
 mod http;
+pub(crate) mod names;
 mod pace;
 pub(crate) mod stream;
 mod tls;

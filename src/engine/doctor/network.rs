@@ -4,13 +4,14 @@ use super::check::{Check, Severity, words};
 use super::trial::in_child;
 use crate::error::Result;
 use crate::network::uplink::Chosen;
+use crate::registry::names::addresses;
 use crate::registry::{proxy_address, trusted_authorities};
 use crate::sys::errno::Reader;
 use crate::sys::namespace::bring_interface_up;
 use crate::types::uplink::{PastaOptions, Preference, SlirpOptions, Wish};
 use nix::sched::{CloneFlags, unshare};
 use std::io;
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::TcpStream;
 use std::time::Duration;
 
 pub(super) fn checks(read: Reader<'_>) -> Vec<Check> {
@@ -160,7 +161,7 @@ fn proxy(named: &Result<Option<(String, u16)>>) -> Check {
     };
     let connect = || {
         let mut last = io::Error::new(io::ErrorKind::NotFound, "no address is known for this name");
-        for address in (host, port).to_socket_addrs()? {
+        for address in addresses(host, port, PATIENCE)? {
             match TcpStream::connect_timeout(&address, PATIENCE) {
                 Ok(_) => return Ok(()),
                 Err(error) => last = error,
