@@ -1,11 +1,12 @@
 //! `stop`, `restart`, `kill`, `rm`.
 
 use super::lifecycle::each_target;
-use super::selection::Wanted;
+use super::selection::{Target, Wanted};
 use super::ui;
 use crate::engine::Engine;
 use crate::engine::list::Container;
 use crate::engine::remove::RemoveOptions;
+use crate::engine::stop::StopOptions;
 use crate::error::{Error, Kind, Result};
 use crate::types::id::ContainerId;
 use crate::types::signal;
@@ -136,14 +137,20 @@ pub(crate) fn stop(args: StopArgs) -> Result<u8> {
         filters: &args.filter,
         ignore: args.ignore,
     };
-    each_target(wanted.targets(&engine, "stop", &Container::is_up)?, |id| {
-        stop_one(&engine, id, args.time, signal)
-    })
+    let options = StopOptions { time: args.time, signal, keep: false };
+    let targets = wanted.targets(&engine, "stop", &Container::is_up)?;
+    engine.begin_stops(&ids(&targets), &options);
+    each_target(targets, |id| stop_one(&engine, id, &options))
+}
+
+/// Of those that there are.
+fn ids(targets: &[Target]) -> Vec<&ContainerId> {
+    targets.iter().filter_map(|target| target.id.as_ref().ok()).collect()
 }
 
 /// Stops one container, and tells where it had to be killed.
-fn stop_one(engine: &Engine, id: &ContainerId, time: Option<i64>, signal: Option<i32>) -> Result<()> {
-    if let Some(remark) = engine.stop(id, time, signal)? {
+fn stop_one(engine: &Engine, id: &ContainerId, options: &StopOptions) -> Result<()> {
+    if let Some(remark) = engine.stop(id, options)? {
         ui::warning(&remark);
     }
     Ok(())
@@ -165,8 +172,11 @@ pub(crate) fn restart(args: RestartArgs) -> Result<u8> {
         ignore: false,
     };
     let eligible = |container: &Container| !args.running || container.is_up();
-    each_target(wanted.targets(&engine, "restart", &eligible)?, |id| {
-        stop_one(&engine, id, args.time, signal)?;
+    let options = StopOptions::to_restart(args.time, signal);
+    let targets = wanted.targets(&engine, "restart", &eligible)?;
+    engine.begin_stops(&ids(&targets), &options);
+    each_target(targets, |id| {
+        stop_one(&engine, id, &options)?;
         engine.start(id, None, &mut |text| ui::warning(text))?;
         engine.note(id, "restart");
         Ok(())
@@ -211,7 +221,9 @@ pub(crate) fn rm(args: RmArgs) -> Result<u8> {
     };
     // Those go with their pods.
     let eligible = |container: &Container| !container.record.config.infra;
-    each_target(wanted.targets(&engine, "rm", &eligible)?, |id| match engine.remove(id, &options) {
+    let targets = wanted.targets(&engine, "rm", &eligible)?;
+    engine.begin_removals(&ids(&targets), &options);
+    each_target(targets, |id| match engine.remove(id, &options) {
         // Removed by another in the meantime.
         Err(error) if wanted.ignore && error.kind() == Kind::NotFound => Ok(()),
         result => result,

@@ -68,15 +68,18 @@ pub(crate) mod wait;
 #[cfg(test)]
 mod image_tests;
 
+use crate::channel::Channel;
 use crate::config::{self, Config};
 use crate::dirs::Dirs;
 use crate::error::{Result, Trouble};
+use crate::monitor::messages::{Reply, Request};
 use crate::state::store::Store;
 use crate::storage::unpack::Ownership;
 use crate::types::id::ContainerId;
 use crate::userns::{self, Extent, Outer};
 use rustix::fs::Mode;
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
+use std::collections::BTreeMap;
 
 /// One user's containers, images and volumes.
 pub(crate) struct Engine {
@@ -84,6 +87,8 @@ pub(crate) struct Engine {
     pub(crate) store: Store,
     outer: OnceCell<Outer>,
     settings: OnceCell<Config>,
+    /// Containers that were told to end, and are waited for one after the other.
+    stopping: RefCell<BTreeMap<ContainerId, Channel<Request, Reply>>>,
     /// How what has to be pulled is.
     registry: registry_access::RegistryOptions,
 }
@@ -99,6 +104,7 @@ impl Engine {
             dirs,
             outer: OnceCell::new(),
             settings: OnceCell::new(),
+            stopping: RefCell::default(),
             registry: registry_access::RegistryOptions::default(),
         })
     }

@@ -1,6 +1,7 @@
 //! `rm` and `rename`.
 
 use super::Engine;
+use super::stop::StopOptions;
 use crate::error::{BestEffort, Error, Kind, Result};
 use crate::monitor::messages::{Change, Request};
 use crate::monitor::remove::{self, Volumes};
@@ -22,6 +23,14 @@ pub(crate) struct RemoveOptions {
 }
 
 impl RemoveOptions {
+    /// How what runs is ended first.
+    fn stop(&self) -> StopOptions {
+        match self.time {
+            Some(time) => StopOptions::within(Some(time)),
+            None => StopOptions { time: Some(-1), signal: Some(libc::SIGKILL), keep: false },
+        }
+    }
+
     /// With all that it has, at once.
     pub(crate) fn by_force() -> Self {
         Self { force: true, volumes: true, time: None }
@@ -32,6 +41,15 @@ impl RemoveOptions {
 const UP: &str = "container is STATE: stop the container before removing or force remove";
 
 impl Engine {
+    /// Ends containers at the same time that [`Self::remove`] is to remove by force.
+    pub(crate) fn begin_removals(&self, ids: &[&ContainerId], options: &RemoveOptions) {
+        // What a pod shares is not removed, and has to go on.
+        let goes = |id: &&&ContainerId| self.store.record(id).is_ok_and(|record| !record.config.infra);
+        if options.force && ids.len() > 1 {
+            self.begin_stops(&ids.iter().filter(goes).copied().collect::<Vec<_>>(), &options.stop());
+        }
+    }
+
     /// Removes a container and all its files.
     ///
     /// # Errors
@@ -104,10 +122,7 @@ impl Engine {
             return Err(Error::conflict(format!("cannot remove container {:?}: {state}", record.name))
                 .hint("`coracle rm -f` removes it as it is"));
         }
-        match options.time {
-            Some(time) => self.stop(&record.id, Some(time), None).map(drop),
-            None => self.stop(&record.id, Some(-1), Some(libc::SIGKILL)).map(drop),
-        }
+        self.stop(&record.id, &options.stop()).map(drop)
     }
 
     /// Gives a container another name, by which its networks know it at once.

@@ -1,7 +1,7 @@
 //! `stop`, `kill`, `wait`, `restart`.
 
 use super::Engine;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::monitor::messages::{Reply, Request};
 use crate::types::container::ContainerRecord;
 use crate::types::id::ContainerId;
@@ -12,26 +12,73 @@ use std::time::Duration;
 /// Seconds: docker's default.
 const STOP_TIMEOUT: i64 = 10;
 
+/// Stops that are begun at once: each is an open connection.
+const AT_ONCE: usize = 500;
+
+/// How a container is stopped.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct StopOptions {
+    /// Seconds until SIGKILL: the container's own time, or ten, where `None`;
+    /// negative: never.
+    pub(crate) time: Option<i64>,
+    /// Instead of the container's stop signal.
+    pub(crate) signal: Option<i32>,
+    /// It is to be started again: with `--rm` it stays, too.
+    pub(crate) keep: bool,
+}
+
+impl StopOptions {
+    pub(crate) fn within(time: Option<i64>) -> Self {
+        Self { time, ..Self::default() }
+    }
+
+    pub(crate) fn to_restart(time: Option<i64>, signal: Option<i32>) -> Self {
+        Self { time, signal, keep: true }
+    }
+
+    fn request(&self, record: &ContainerRecord) -> Result<Request> {
+        let signal = self.signal.map_or_else(|| stop_signal(record), Ok)?;
+        let timeout = self.time.or(record.config.stop_timeout).unwrap_or(STOP_TIMEOUT);
+        Ok(Request::Stop { signal, timeout, keep: self.keep })
+    }
+}
+
 impl Engine {
-    /// Ends the container: its stop signal, and SIGKILL after `time` seconds
-    /// (the container's own time, or ten, where `None`; negative: never).
+    /// Tells containers to end that [`Self::stop`] will wait for, one after the other:
+    /// so they end at the same time. What fails is told then.
+    pub(crate) fn begin_stops(&self, ids: &[&ContainerId], options: &StopOptions) {
+        // A single one is asked once.
+        for id in ids.iter().take(AT_ONCE).filter(|_| ids.len() > 1) {
+            let Ok(snapshot) = self.store.snapshot(id) else { continue };
+            let up = matches!(snapshot.status, Status::Running { .. } | Status::Restarting { .. });
+            let Ok(request) = options.request(&snapshot.record) else { continue };
+            if let Ok(Some(mut channel)) = if up { self.connect(id, None) } else { Ok(None) }
+                && channel.send(&request).is_ok()
+            {
+                self.stopping.borrow_mut().insert((*id).clone(), channel);
+            }
+        }
+    }
+
+    /// Ends the container: its stop signal, and SIGKILL after a time.
     /// Nothing happens where it does not run. A remark where it had to be killed.
-    pub(crate) fn stop(
-        &self,
-        id: &ContainerId,
-        time: Option<i64>,
-        with: Option<i32>,
-    ) -> Result<Option<String>> {
-        let snapshot = self.snapshot(id)?;
-        if matches!(snapshot.status, Status::Created | Status::Exited(_)) {
+    pub(crate) fn stop(&self, id: &ContainerId, options: &StopOptions) -> Result<Option<String>> {
+        let begun = self.stopping.borrow_mut().remove(id);
+        let snapshot = match self.snapshot(id) {
+            // By itself, with --rm.
+            Err(error) if error.kind() == Kind::NotFound && begun.is_some() => return Ok(None),
+            result => result?,
+        };
+        if matches!(snapshot.status, Status::Created | Status::Exited(_)) && begun.is_none() {
             return Ok(None);
         }
-        let signal = match with {
-            Some(signal) => signal,
-            None => stop_signal(&snapshot.record)?,
+        let request = options.request(&snapshot.record)?;
+        let Request::Stop { signal, timeout, .. } = request else { return Ok(None) };
+        let answer = match begun {
+            Some(mut channel) => Ok(channel.receive().unwrap_or(None)),
+            None => self.ask(id, &request),
         };
-        let timeout = time.or(snapshot.record.config.stop_timeout).unwrap_or(STOP_TIMEOUT);
-        let answer = match self.ask(id, &Request::Stop { signal, timeout }) {
+        let answer = match answer {
             Err(error) => match self.silent_monitor(id)? {
                 Some(monitor) => {
                     self.end_silent(monitor, if signal == libc::SIGKILL { -1 } else { timeout });
@@ -53,7 +100,7 @@ impl Engine {
             Some(_) => Ok(None),
             // It died meanwhile: cleaning up after it makes the stop true.
             None => match self.snapshot(id) {
-                Err(error) if error.kind() == crate::error::Kind::NotFound => Ok(None),
+                Err(error) if error.kind() == Kind::NotFound => Ok(None),
                 result => result.map(|_| None),
             },
         }

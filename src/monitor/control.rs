@@ -49,6 +49,8 @@ pub(super) struct Control {
     stopping: Cell<bool>,
     /// By `stop`, not by a signal.
     stop_asked: Cell<bool>,
+    /// It is stopped to be started again.
+    kept: Cell<bool>,
     /// By a signal to the monitor.
     told_to_end: Cell<bool>,
     /// Another run follows whatever the policy says.
@@ -76,6 +78,7 @@ pub(super) fn listen(directory: &Path) -> Result<Control> {
         running: RefCell::default(),
         stopping: Cell::new(false),
         stop_asked: Cell::new(false),
+        kept: Cell::new(false),
         told_to_end: Cell::new(false),
         restart_asked: Cell::new(false),
         stop: Notify::new(),
@@ -121,6 +124,11 @@ impl Control {
 
     pub(super) fn is_stop_asked(&self) -> bool {
         self.stop_asked.get()
+    }
+
+    /// Whether it stays, as it will be started again.
+    pub(super) fn is_kept(&self) -> bool {
+        self.kept.get()
     }
 
     /// The monitor itself is to end: no restart follows.
@@ -276,7 +284,10 @@ async fn answer(container: Rc<Container>, mut stream: UnixStream) {
                 Err(error) => Reply::Failed(error.to_string()),
             }
         }
-        Request::Stop { signal, timeout } => return stop(&container, &mut stream, signal, timeout).await,
+        Request::Stop { signal, timeout, keep } => {
+            container.control.kept.set(keep);
+            return stop(&container, &mut stream, signal, timeout).await;
+        }
         Request::Wait => return tell_the_end(&container, &mut stream).await,
         Request::Exec(request) => return exec::serve(container, *request, stream).await,
         Request::Pause => done(pause::pause(&container).await),

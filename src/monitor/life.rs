@@ -346,7 +346,7 @@ fn end(container: &Container, exit: &Exit, restarts: u32) -> Option<Hidden> {
     pid_files::remove(&record.config.pid_files);
     leave_pod_s_hosts(&container.dirs, &container.store, record).or_ignore();
     let mut hidden = None;
-    if record.config.auto_remove {
+    if record.config.auto_remove && !container.control.is_kept() {
         hidden = remove::hide(&container.dirs, &container.store, record).ok();
         // They are listed by name: who hears of the end must not find them.
         remove::delete_volumes(&container.dirs, record).or_ignore();

@@ -38,6 +38,9 @@ pub(crate) enum Request {
     Stop {
         signal: i32,
         timeout: i64,
+        /// It will be started again, and is not removed, whatever `--rm` says.
+        #[serde(default)]
+        keep: bool,
     },
     /// Sends a signal to the container's first process.
     Kill {

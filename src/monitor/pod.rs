@@ -36,5 +36,5 @@ fn end_infra(container: &Container, pod: &PodRef) -> Result<()> {
     let stream = UnixStream::connect(path).context(|| "tell the pod's infra container")?;
     let mut channel = Channel::<Request, Reply>::new(stream);
     // Its end is not waited for: it is another monitor's.
-    channel.send(&Request::Stop { signal: libc::SIGTERM, timeout: STOP_TIMEOUT })
+    channel.send(&Request::Stop { signal: libc::SIGTERM, timeout: STOP_TIMEOUT, keep: false })
 }

@@ -462,3 +462,58 @@ fn the_words_of_pull_are_those_of_run_too() {
     run(&["--authfile", "/no/such/file"]).fails(125, &["--authfile /no/such/file: no such file"]);
     sandbox.coracle(["pull", "--authfile", "/no/such/file", "x"]).fails(125, &["no such file"]);
 }
+
+/// With --rm a container goes when it ends; restart is no end.
+#[test]
+fn restart_keeps_a_container_that_removes_itself() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    let words =
+        ["run", "-d", "--rm", "--network", "none", "--name", "c", "-v", "/v", "busybox", "sleep", "1000"];
+    sandbox.ok(words);
+    sandbox.ok(["exec", "c", "sh", "-c", "echo x >/mine; echo y >/v/mine"]);
+    let first = sandbox.init_pid("c");
+    sandbox.ok(["restart", "-t", "0", "c"]);
+    assert_ne!(sandbox.init_pid("c"), first);
+    assert_eq!(sandbox.ok(["exec", "c", "cat", "/mine", "/v/mine"]), "x\ny");
+    sandbox.ok(["stop", "-t", "0", "c"]);
+    assert_eq!(sandbox.ok(["ps", "-aq"]) + &sandbox.ok(["volume", "ls", "-q"]), "");
+}
+
+#[test]
+fn several_containers_are_told_to_end_at_the_same_time() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    // Each ends only once the others have been told, too.
+    let shared = sandbox.folder("shared");
+    let volume = format!("{}:/s", shared.display());
+    let script = "trap 'touch /s/$0; while [ $(ls /s | wc -l) -lt 3 ]; do sleep 0.05; done; exit 0' TERM; echo ready; while :; do sleep 0.1; done";
+    let start = |name: &str| {
+        sandbox.start(name, &["-v", &volume, "busybox", "sh", "-c", script, name]);
+        sandbox.wait_for_log(name, "ready");
+    };
+    for words in [
+        &["stop", "-t", "50", "a", "b", "c"][..],
+        &["restart", "-t", "50", "a", "b", "c"],
+        &["rm", "-f", "-t", "50", "a", "b", "c"],
+    ] {
+        if words[0] == "restart" {
+            sandbox.ok(["start", "a", "b", "c"]);
+            ["a", "b", "c"].map(|name| sandbox.wait_for_log(name, "ready"));
+        } else if words[0] == "stop" {
+            ["a", "b", "c"].map(start);
+        } else {
+            ["a", "b", "c"].map(|name| sandbox.wait_for_status(name, "running"));
+            ["a", "b", "c"].map(|name| {
+                crate::harness::until("the trap", || {
+                    (sandbox.ok(["logs", name]).matches("ready").count() == 3).then_some(())
+                })
+            });
+        }
+        for entry in std::fs::read_dir(&shared).unwrap() {
+            std::fs::remove_file(entry.unwrap().path()).unwrap();
+        }
+        let output = sandbox.coracle(words).ok();
+        assert_eq!(output.lines(), ["a", "b", "c"]);
+        assert!(!output.stderr.contains("SIGKILL"), "{output}");
+    }
+    assert_eq!(sandbox.ok(["ps", "-aq"]), "");
+}

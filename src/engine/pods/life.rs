@@ -7,6 +7,7 @@ use super::Pod;
 use crate::cgroup;
 use crate::engine::Engine;
 use crate::engine::list::Container;
+use crate::engine::stop::StopOptions;
 use crate::error::{Error, Kind, Result};
 use crate::state::lock::Lock;
 use crate::types::id::ContainerId;
@@ -36,7 +37,7 @@ impl Engine {
         warn: &mut dyn FnMut(&str),
     ) -> Result<Vec<Error>> {
         let (_lock, pod) = self.locked(pod)?;
-        let failures = self.stop_all(&pod, time, warn);
+        let failures = self.stop_all(&pod, &StopOptions::within(time), warn);
         if failures.is_empty() {
             self.end_group(&pod.record)?;
         }
@@ -50,7 +51,7 @@ impl Engine {
     /// As [`Engine::start_pod`].
     pub(crate) fn restart_pod(&self, pod: &PodRecord, warn: &mut dyn FnMut(&str)) -> Result<Vec<Error>> {
         let (_lock, pod) = self.locked(pod)?;
-        let failures = self.stop_all(&pod, None, warn);
+        let failures = self.stop_all(&pod, &StopOptions::to_restart(None, None), warn);
         if !failures.is_empty() {
             return Ok(failures);
         }
@@ -106,7 +107,7 @@ impl Engine {
                 for container in pod.to_stop() {
                     let name = &container.record.name;
                     warn(&format!("{name} is started anew: what it shared with its pod had ended"));
-                    self.stop(&container.record.id, None, None)?;
+                    self.stop(&container.record.id, &StopOptions::to_restart(None, None))?;
                 }
                 self.start(&infra.record.id, None, warn)
                     .map_err(|error| error.context(format!("what pod {} shares", pod.record.name)))?;
@@ -118,9 +119,9 @@ impl Engine {
         Ok(each(rest, |id| self.start(id, None, warn).map(drop)))
     }
 
-    fn stop_all(&self, pod: &Pod, time: Option<i64>, warn: &mut dyn FnMut(&str)) -> Vec<Error> {
+    fn stop_all(&self, pod: &Pod, options: &StopOptions, warn: &mut dyn FnMut(&str)) -> Vec<Error> {
         each(pod.to_stop(), |id| {
-            if let Some(remark) = self.stop(id, time, None)? {
+            if let Some(remark) = self.stop(id, options)? {
                 warn(&remark);
             }
             Ok(())
