@@ -5,6 +5,7 @@
 //! that ends in a crash. So there it is getent(1) that is asked, which every system
 //! with glibc has.
 
+use crate::sys::process::is_static;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::process::{Command, Stdio};
@@ -26,7 +27,7 @@ pub(crate) fn addresses(host: &str, port: u16, patience: Duration) -> io::Result
     }
     let name = bare.to_owned();
     let found = within(patience, move || {
-        let by_program = if cfg!(target_feature = "crt-static") { by_getent(&name) } else { None };
+        let by_program = if is_static() { by_getent(&name) } else { None };
         by_program.unwrap_or_else(|| Ok((name.as_str(), 0).to_socket_addrs()?.map(|at| at.ip()).collect()))
     })?;
     if found.is_empty() {

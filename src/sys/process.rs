@@ -193,6 +193,14 @@ pub(crate) fn inherited_fd(number: i32) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
+/// Whether this program was linked statically: no interpreter has loaded it, so that
+/// getauxval(3) has no address of one. How it was linked is told to its `main` alone, not
+/// to this crate.
+pub(crate) fn is_static() -> bool {
+    // SAFETY: getauxval takes a number, and gives 0 for what is not there.
+    unsafe { libc::getauxval(libc::AT_BASE) == 0 }
+}
+
 /// Ignores a signal in this process and in what it clones, until
 /// [`reset_signals`].
 pub(crate) fn ignore_signal(number: i32) {
