@@ -1,20 +1,32 @@
-//! The progress of transfers on stderr: bars where that is a terminal, a line
-//! for each thing that is through elsewhere.
+//! The progress of transfers: bars where it is shown on a terminal, a line for
+//! each thing that is through elsewhere.
+//!
+//! On stdout for what only transfers, as docker's `pull` and `push` do; on stderr
+//! where stdout is something else's: a container's, or an id's.
 
-use super::{help, ui};
+use super::help;
+use super::ui::{self, Stream};
 use crate::types::progress::Report;
 use crate::types::size::decimal as human;
-use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 /// Between two drawings.
 const EVERY: Duration = Duration::from_millis(80);
 
-/// Shows reports, unless nothing is to be said.
+/// Shows reports; with `quiet` warnings alone.
 pub(crate) fn on_stderr(quiet: bool) -> impl FnMut(Report) {
-    let mut bars = Bars::new(std::io::stderr().is_terminal());
+    on(Stream::Stderr, quiet)
+}
+
+/// The same on stdout; warnings go to stderr in any case.
+pub(crate) fn on_stdout(quiet: bool) -> impl FnMut(Report) {
+    on(Stream::Stdout, quiet)
+}
+
+fn on(stream: Stream, quiet: bool) -> impl FnMut(Report) {
+    let mut bars = Bars::new(stream);
     move |report| {
-        if !quiet {
+        if !quiet || matches!(report, Report::Warning(_)) {
             bars.take(report);
         }
     }
@@ -22,6 +34,7 @@ pub(crate) fn on_stderr(quiet: bool) -> impl FnMut(Report) {
 
 /// What is under way, drawn below what is through.
 struct Bars {
+    stream: Stream,
     terminal: bool,
     moving: Vec<Bar>,
     /// Lines on the terminal that the next drawing replaces.
@@ -37,13 +50,18 @@ struct Bar {
 }
 
 impl Bars {
-    fn new(terminal: bool) -> Self {
-        Self { terminal, moving: Vec::new(), drawn: 0, last: None }
+    fn new(stream: Stream) -> Self {
+        Self { stream, terminal: stream.is_terminal(), moving: Vec::new(), drawn: 0, last: None }
     }
 
     fn take(&mut self, report: Report) {
         match report {
             Report::Line(text) => self.say(&text),
+            Report::Warning(text) => {
+                self.clear();
+                ui::warning(&text);
+                self.draw();
+            }
             Report::Ended { id, text } => {
                 self.moving.retain(|bar| bar.id != id);
                 self.say(&format!("{id}: {text}"));
@@ -64,17 +82,15 @@ impl Bars {
     /// A line that stays.
     fn say(&mut self, text: &str) {
         self.clear();
-        ui::note(text);
-        if !self.moving.is_empty() {
-            self.draw();
-        }
+        self.stream.note(text);
+        self.draw();
     }
 
     fn draw(&mut self) {
         self.clear();
         let width = help::width();
         for bar in &self.moving {
-            ui::note(&bar.text(width));
+            self.stream.note(&bar.text(width));
         }
         self.drawn = self.moving.len();
         self.last = Some(Instant::now());
@@ -82,7 +98,7 @@ impl Bars {
 
     fn clear(&mut self) {
         if self.drawn > 0 {
-            ui::rewind(std::mem::take(&mut self.drawn));
+            self.stream.rewind(std::mem::take(&mut self.drawn));
         }
     }
 }

@@ -25,7 +25,7 @@ pub(crate) struct PullArgs {
     /// All tags of the repositories
     #[arg(long, short = 'a')]
     all_tags: bool,
-    /// Print nothing but the ids
+    /// Print nothing but the full names
     #[arg(long, short = 'q')]
     quiet: bool,
     /// When to ask the registry: always, missing, newer or never
@@ -67,10 +67,10 @@ pub(crate) fn pull(args: PullArgs) -> Result<u8> {
         let names =
             if args.all_tags { all_tags(&engine.dirs, name, &options)? } else { vec![name.to_owned()] };
         for name in &names {
-            let mut tell = progress::on_stderr(args.quiet);
+            let mut tell = progress::on_stdout(args.quiet);
             let image = by_policy(&engine.dirs, name, policy, &options, ownership, &mut tell)?;
             drop(tell);
-            ui::line(&if args.quiet { image.id.hex().to_owned() } else { image.name() })?;
+            ui::line(&image.name())?;
         }
     }
     Ok(0)

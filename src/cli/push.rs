@@ -85,7 +85,7 @@ pub(crate) fn push(args: PushArgs) -> Result<u8> {
         (false, ..) => vec![args.image.clone()],
     };
     for image in &images {
-        let mut tell = progress::on_stderr(args.quiet);
+        let mut tell = progress::on_stdout(args.quiet);
         let pushed = push_image(&engine.dirs, image, args.destination.as_deref(), &options, &mut tell)?;
         drop(tell);
         write_digest(&pushed, args.digestfile.as_deref())?;

@@ -108,9 +108,38 @@ pub(crate) fn prompt(text: &str) {
     eprint(&printable(text));
 }
 
-/// Takes back the last `lines` lines on a terminal, for others in their place.
-pub(crate) fn rewind(lines: usize) {
-    eprint(&format!("\x1b[{lines}A\r\x1b[J"));
+/// Where progress is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stream {
+    Stdout,
+    Stderr,
+}
+
+impl Stream {
+    pub(crate) fn is_terminal(self) -> bool {
+        match self {
+            Self::Stdout => std::io::stdout().is_terminal(),
+            Self::Stderr => std::io::stderr().is_terminal(),
+        }
+    }
+
+    /// A line of progress.
+    pub(crate) fn note(self, text: &str) {
+        self.print(&format!("{}\n", printable(text)));
+    }
+
+    /// Takes back the last `lines` lines on a terminal, for others in their place.
+    pub(crate) fn rewind(self, lines: usize) {
+        self.print(&format!("\x1b[{lines}A\r\x1b[J"));
+    }
+
+    /// A transfer goes on where nobody hears of it: its result tells.
+    fn print(self, text: &str) {
+        match self {
+            Self::Stdout => crate::error::BestEffort::or_ignore(write(text.as_bytes())),
+            Self::Stderr => eprint(text),
+        }
+    }
 }
 
 /// `Error:` as docker and podman say it: scripts look for the word.

@@ -360,7 +360,7 @@ impl Check<'_> {
         let exact = reference.at(&entry.source_digest());
         let known = self.store.entries()?.iter().any(|other| other.name().as_ref() == Some(&exact));
         let mut tell_lines = |report| {
-            if let Report::Line(text) = report {
+            if let Report::Line(text) | Report::Warning(text) = report {
                 tell(&text);
             }
         };

@@ -145,7 +145,7 @@ impl Engine {
                 drop(pin.take());
                 match (pull::pull(&self.dirs, name, &options, ownership, tell), local) {
                     (Err(error), Some(local)) if policy == PullPolicy::Newer => {
-                        tell(Report::Line(format!("using the local image: {error}")));
+                        tell(Report::Warning(format!("using the local image: {error}")));
                         local
                     }
                     (result, _) => {
@@ -360,8 +360,8 @@ fn settle_ports(config: &mut ContainerConfig, tell: &mut dyn FnMut(Report)) -> R
     }
     if config.network.discards_ports() && !config.publish.is_empty() {
         let mode = if config.network == NetworkMode::Host { "host" } else { "none" };
-        let text = format!("WARNING: Published ports are discarded when using {mode} network mode");
-        tell(Report::Line(text));
+        let text = format!("Published ports are discarded when using {mode} network mode");
+        tell(Report::Warning(text));
     }
     Ok(())
 }

@@ -99,7 +99,7 @@ pub(crate) fn by_policy(
             .hint("the policy `never` was given: use another one, or load it")),
         (Some(local), PullPolicy::Newer) => match pull(dirs, name, options, ownership, tell) {
             Err(error) => {
-                tell(Report::Line(format!("using the local image: {error}")));
+                tell(Report::Warning(format!("using the local image: {error}")));
                 Ok(local)
             }
             result => result,
@@ -126,7 +126,7 @@ fn from_endpoints(
         let pull = Pull::new(dirs, names, options, ownership, (settings, mirror));
         match pull.and_then(|pull| pull.run(tell)) {
             Ok(image) => return Ok(image),
-            Err(error) => tell(Report::Line(format!("mirror {repository}: {error}"))),
+            Err(error) => tell(Report::Warning(format!("mirror {repository}: {error}"))),
         }
     }
     let own = last.ok_or_else(|| Error::invalid("there is no registry to pull from"))?;

@@ -4,6 +4,8 @@
 pub(crate) enum Report {
     /// A line of its own.
     Line(String),
+    /// A remark that is no part of the progress.
+    Warning(String),
     /// Of the item `id`, `done` of `total` bytes have passed.
     Moving {
         id: String,

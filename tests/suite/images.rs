@@ -25,13 +25,16 @@ fn skopeo_digest(sandbox: &Sandbox, reference: &str) -> String {
 fn an_image_is_pulled_run_and_removed() {
     let Some(sandbox) = sandbox(&[Registry]) else { return };
     let name = remote("busybox");
-    let id = sandbox.ok(["pull", "-q", &name]);
-    assert_eq!(
-        format!("sha256:{id}"),
-        sandbox.ok(["inspect", "--format", "{{.Id}}", &name]),
-        "what podman prints"
-    );
-    assert_eq!(sandbox.ok(["pull", &name]), format!("{name}:latest"), "docker's last line");
+    let full = format!("{name}:latest");
+    let pulled = sandbox.coracle(["pull", &name]).ok();
+    let newer = format!("Status: Downloaded newer image for {full}");
+    assert_eq!(pulled.lines()[pulled.lines().len() - 2..], [&newer, &full], "docker's last lines");
+    assert!(pulled.stdout.starts_with("latest: Pulling from busybox\n"), "{pulled}");
+    assert!(pulled.stdout.contains("\nDigest: sha256:"), "{pulled}");
+    assert_eq!(pulled.stderr, "", "a script reads stdout");
+    let again = sandbox.ok(["pull", &name]);
+    assert!(again.contains(&format!("Status: Image is up to date for {full}\n")), "{again}");
+    assert_eq!(sandbox.ok(["pull", "-q", &name]), full);
     assert_eq!(sandbox.run(&[&name, "echo", "hello"]).ok().text(), "hello");
     let listed = sandbox.ok(["images", "--format", "{{.Repository}}:{{.Tag}}"]);
     assert_eq!(listed, format!("{name}:latest"));

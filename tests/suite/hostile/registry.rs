@@ -291,14 +291,14 @@ fn the_configuration_leads_to_the_registry() {
     let pull = |name: &str| sandbox.coracle(["pull", "--retry", "0", name]);
     for name in ["app:1", "nick:1"] {
         let said = pull(name).ok();
-        assert_eq!(said.text(), format!("{}/app:1", registry.address));
+        assert_eq!(said.lines().last(), Some(&format!("{}/app:1", registry.address).as_str()));
         // Found again by what was typed.
         assert!(sandbox.inspect(name)["RepoTags"][0].as_str().unwrap().contains("app:1"));
         sandbox.ok(["pull", "-q", "--policy", "never", name]);
         sandbox.ok(["rmi", name]);
     }
     let said = pull("a.mirrored.example/app:1").ok();
-    assert_eq!(said.text(), "a.mirrored.example/app:1");
+    assert_eq!(said.lines().last(), Some(&"a.mirrored.example/app:1"));
     assert!(said.stderr.contains("mirror"), "the one that failed is named: {said}");
     pull("blocked.example/app:1").refused(&["blocked by registries.conf"]);
 }
@@ -330,7 +330,8 @@ fn all_tags_and_platforms_are_named() {
         _ => image.answer(asked),
     });
     let name = format!("{}/app", registry.address);
-    assert_eq!(sandbox.ok(["pull", "-a", &name]).lines().count(), 2);
+    let pulled = sandbox.ok(["pull", "-a", &name]);
+    assert_eq!(pulled.lines().filter(|line| line.starts_with(&name)).count(), 2, "{pulled}");
     assert_eq!(sandbox.ok(["images", "--format", "{{.Tag}}", &name]).lines().count(), 2);
     sandbox.coracle(["pull", "-a", &format!("{name}:1")]).refused(&["tag"]);
     let many = format!("{name}:many");
