@@ -370,10 +370,19 @@ impl Check<'_> {
             return Ok(());
         }
         self.store.update(|entries| {
+            let pulled = entries.iter().find(|other| other.name().as_ref() == Some(&exact)).cloned();
             entries.retain(|other| other.name().as_ref() != Some(&exact));
-            // It was under its own name only.
-            if !entries.iter().any(|other| other.name_text() == entry.name_text()) {
-                names::assign(entries, entry.clone(), Some(&reference));
+            match pulled {
+                // Its layers were compressed on the way there: the same image in that form.
+                Some(other) if other.manifest_digest() != entry.manifest_digest() => {
+                    entries.retain(|other| other.name_text() != entry.name_text());
+                    names::assign(entries, other, Some(&reference));
+                }
+                // It was under its own name only.
+                _ if !entries.iter().any(|other| other.name_text() == entry.name_text()) => {
+                    names::assign(entries, entry.clone(), Some(&reference));
+                }
+                _ => {}
             }
             Ok(())
         })

@@ -7,12 +7,9 @@ use crate::error::{BestEffort, Context, Error, Result};
 use crate::image::archive_write::{
     Layers, Output, Saved, write_docker, write_docker_directory, write_oci, write_oci_directory,
 };
-use crate::image::blob::Blobs;
 use crate::image::names::{self, Found};
-use crate::image::store::ImageStore;
-use crate::sys::process::raise_file_limit;
+use crate::image::store::{Held, ImageStore};
 use crate::types::platform::Platform;
-use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
@@ -95,23 +92,12 @@ pub(crate) fn save(
     Ok(())
 }
 
-/// What is written, and what keeps it readable meanwhile.
-struct Held {
-    blobs: Blobs,
-    _pin: Option<File>,
-}
-
 /// The images, and their blobs, open. They are written without the store's
 /// lock: whoever reads the archive may be slow, or be a `load` that waits for it.
 fn hold(store: &ImageStore, images: &[String], platform: Option<&Platform>) -> Result<(Vec<Saved>, Held)> {
-    raise_file_limit();
     let pin = store.pin()?;
     let saved = collect(store, images, platform)?;
-    let held = match store.blobs().held(saved.iter().flat_map(Saved::blobs))? {
-        Some(blobs) => Held { blobs, _pin: None },
-        // Too many to have open: then none may be removed.
-        None => Held { blobs: store.blobs().clone(), _pin: pin },
-    };
+    let held = store.hold(pin, saved.iter().flat_map(Saved::blobs))?;
     Ok((saved, held))
 }
 

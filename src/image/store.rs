@@ -14,6 +14,7 @@ use super::manifest::{
 use crate::dirs::create_private;
 use crate::error::{BestEffort, Context, Error, Result};
 use crate::sys::fault;
+use crate::sys::process::raise_file_limit;
 use crate::types::digest::Digest;
 use crate::types::platform::Platform;
 use crate::types::reference::Reference;
@@ -71,7 +72,12 @@ impl Entry {
         self.annotation(SOURCE_DIGEST).unwrap_or_else(|| self.manifest_digest())
     }
 
-    /// Whether it was pulled, so that the registry has its blobs.
+    /// What a registry has under its name from now on.
+    pub(crate) fn set_source_digest(&mut self, digest: &Digest) {
+        self.0.annotations.insert(SOURCE_DIGEST.to_owned(), digest.to_string());
+    }
+
+    /// Whether it was pulled or pushed, so that the registry has its blobs.
     pub(crate) fn is_from_a_registry(&self) -> bool {
         self.annotation(SOURCE_DIGEST).is_some()
     }
@@ -142,6 +148,13 @@ pub(crate) struct StoredImage {
     pub(crate) manifest_size: u64,
     pub(crate) manifest: Manifest,
     pub(crate) config: ImageConfig,
+}
+
+/// Blobs that stay readable until this is dropped: see [`ImageStore::hold`].
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) blobs: Blobs,
+    _pin: Option<File>,
 }
 
 /// The image layout of one user.
@@ -230,6 +243,21 @@ impl ImageStore {
         }
     }
 
+    /// What can be read of `digests` whatever happens to the store meanwhile:
+    /// open blobs, so that nobody waits for the reader. `pin` is that of this
+    /// store, under which the digests were found.
+    ///
+    /// # Errors
+    /// Where one is not here.
+    pub(crate) fn hold(&self, pin: Option<File>, digests: impl Iterator<Item = Digest>) -> Result<Held> {
+        raise_file_limit();
+        Ok(match self.blobs.held(digests)? {
+            Some(blobs) => Held { blobs, _pin: None },
+            // Too many to have open: then none may be removed.
+            None => Held { blobs: self.blobs.clone(), _pin: pin },
+        })
+    }
+
     /// The entry for an image whose documents are in the store. Docker's
     /// manifests keep their bytes and digest; skopeo only follows entries of
     /// OCI types, so they get an OCI index around them.
@@ -245,10 +273,11 @@ impl ImageStore {
             outer.annotations.insert(MANIFEST.to_owned(), image.manifest_digest.to_string());
         }
         outer.annotations.insert(IMAGE_ID.to_owned(), image.id.to_string());
+        let mut entry = Entry(outer);
         if let Some(source) = source {
-            outer.annotations.insert(SOURCE_DIGEST.to_owned(), source.to_string());
+            entry.set_source_digest(source);
         }
-        Ok(Entry(outer))
+        Ok(entry)
     }
 
     /// Reads manifest and config of an entry. Where the entry is an index (of

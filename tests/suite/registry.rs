@@ -100,6 +100,25 @@ fn a_loaded_image_is_compressed_on_its_way_and_keeps_its_id() {
     sandbox.coracle(["save", "-o", "saved.tar", "busybox"]).refused(&["is damaged"]);
 }
 
+/// Who pushes and then deploys by digest asks for the first of these.
+#[test]
+fn what_a_push_put_there_is_among_the_digests() {
+    let Some(sandbox) = sandbox(&[Registry, SKOPEO, Image("guest")]) else { return };
+    let (repository, name) = (remote("pushed/fresh"), remote("pushed/fresh:1"));
+    sandbox.ok(["tag", "guest", &name]);
+    let pushed = sandbox.ok(["push", &name]);
+    // The layer was not compressed here, so the manifest there is another one.
+    let exact = format!("{repository}@{}", digest(&sandbox, &name));
+    assert!(pushed.contains(exact.split_once('@').unwrap().1), "{pushed}");
+    let shown = sandbox.ok(["inspect", "--format", "{{range .RepoDigests}}{{println .}}{{end}}", &name]);
+    assert_eq!(shown.lines().filter(|line| line.starts_with(&repository)).collect::<Vec<_>>(), [&exact]);
+    let listed = sandbox.ok(["images", "--digests", "--format", "{{.Repository}}@{{.Digest}}", &exact]);
+    assert_eq!(listed, exact);
+    assert_eq!(sandbox.run(&[&exact, "exit", "3"]).code(), 3, "it is here by that name, too");
+    sandbox.ok(["rmi", &name]);
+    assert_eq!(sandbox.ok(["pull", "-q", &exact]), exact);
+}
+
 #[test]
 fn all_tags_go_up_together() {
     let Some(sandbox) = sandbox(&[Registry, SKOPEO, Image("guest")]) else { return };

@@ -2,12 +2,13 @@
 //! registries that drip.
 
 use crate::harness::connect_proxy::{ConnectProxy, cutting_relay};
-use crate::harness::fake_registry::{FakeRegistry, INDEX, MANIFEST, Reply, Served};
+use crate::harness::fake_registry::{FakeRegistry, INDEX, MANIFEST, Reply, Served, digest};
 use crate::harness::image::Layer;
 use crate::harness::own_registry::{self, OwnRegistry, Wants, make_certificates};
-use crate::harness::{Image, Need, Registry, Sandbox, SubIds, sandbox};
+use crate::harness::{Image, Need, Registry, Sandbox, SubIds, needs, sandbox, until};
 use serde_json::{Value, json};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -69,12 +70,52 @@ fn a_cut_upload_goes_on_where_the_registry_is() {
     let to = format!("{}/app:1", registry.address);
     sandbox.ok(["push", "-q", "--retry-delay=10ms", "noise", &to]);
     let blob = got.lock().unwrap().clone();
-    let digest = crate::harness::fake_registry::digest(&blob);
+    let digest = digest(&blob);
     assert_eq!(*tries.lock().unwrap(), 1);
     let asked = registry.asked();
     let last =
         asked.iter().find(|asked| asked.path.starts_with("/v2/app/blobs/uploads/three?state=x&digest="));
     assert!(last.unwrap().path.ends_with(&digest), "what arrived is the blob");
+}
+
+/// Blobs of an image that was pulled, and of one whose layer is compressed on
+/// its way.
+#[test]
+fn a_push_to_a_registry_that_stands_still_holds_nobody_up() {
+    let Some(sandbox) = sandbox(&[Registry, Image("guest"), SubIds]) else { return };
+    let pulled = format!("{}/busybox", needs::registry().unwrap());
+    for image in ["guest", pulled.as_str()] {
+        if image == pulled {
+            sandbox.ok(["pull", "-q", image]);
+        }
+        let id = sandbox.ok(["inspect", "--format", "{{.Id}}", image]);
+        let (gate, waiting) = (Arc::new(Mutex::new(())), Arc::new(AtomicUsize::new(0)));
+        let (closed, waits) = (Arc::clone(&gate), Arc::clone(&waiting));
+        let registry = FakeRegistry::start(move |asked| match asked.method.as_str() {
+            "POST" => {
+                waits.fetch_add(1, Ordering::SeqCst);
+                drop(closed.lock());
+                Reply::new(202).with("location", "/v2/app/blobs/uploads/one")
+            }
+            "PUT" => Reply::new(201),
+            _ => Reply::new(404),
+        });
+        let shut = gate.lock().unwrap();
+        let push = sandbox.spawn(["push", "-q", image, &format!("{}/app:1", registry.address)]);
+        // Its layer and its config.
+        until("both blobs are about to go up", || (waiting.load(Ordering::SeqCst) == 2).then_some(()));
+        sandbox.ok(["tag", image, "other:1"]);
+        // Nor does anything vanish under it.
+        sandbox.ok(["rmi", "-f", &id]);
+        sandbox.ok(["image", "prune", "-a", "-f"]);
+        drop(shut);
+        push.wait().ok();
+        let asked = registry.asked();
+        let blobs = asked.iter().filter(|asked| asked.method == "PUT" && asked.path.contains("digest="));
+        let blobs: Vec<_> = blobs.map(|asked| (&asked.path, digest(&asked.body))).collect();
+        assert_eq!(blobs.len(), 2, "{image}");
+        assert!(blobs.iter().all(|(path, digest)| path.ends_with(digest.as_str())), "{image}: {blobs:?}");
+    }
 }
 
 /// The same with Debian's registry behind a line that breaks once.

@@ -69,6 +69,25 @@ fn a_damaged_blob_is_found_and_fetched_again_alone() {
     sandbox.ok(["system", "check", "--quick", "--repair"]);
 }
 
+/// A push compressed its layer: what is there is the same image in another form.
+#[test]
+fn a_damaged_blob_comes_back_from_where_its_image_was_pushed() {
+    let Some(sandbox) = sandbox(&[Registry, Image("guest"), SubIds]) else { return };
+    let name = remote("pushed/whole:1");
+    sandbox.ok(["tag", "guest", &name]);
+    sandbox.ok(["push", "-q", &name]);
+    sandbox.ok(["rmi", "guest"]);
+    let id = sandbox.ok(["inspect", "--format", "{{.Id}}", &name]);
+    damage(&largest(&sandbox.data().join("images/blobs/sha256")));
+    let repaired = sandbox.ok(["system", "check", "--repair"]);
+    assert!(repaired.ends_with("all damage is repaired"), "{repaired}");
+    assert_eq!(
+        sandbox.ok(["images", "--no-trunc", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}"]),
+        format!("{name} {id}")
+    );
+    assert_eq!(sandbox.run(&[&name, "exit", "3"]).code(), 3);
+}
+
 #[test]
 fn a_damaged_layer_is_found_and_unpacked_again() {
     let Some(sandbox) = sandbox(&[Image("busybox"), SubIds]) else { return };

@@ -4,14 +4,13 @@
 
 use super::index_type;
 use crate::error::{Context, Error, Result};
-use crate::image::blob::{BlobWriter, Ingest};
+use crate::image::blob::{BlobWriter, Blobs, Ingest};
 use crate::image::compression::decoder;
 use crate::image::manifest::{
     DOCKER_CONFIG, DOCKER_INDEX, DOCKER_LAYER, DOCKER_LAYER_GZIP, DOCKER_LAYER_ZSTD, DOCKER_MANIFEST,
     Descriptor, Index, Manifest, OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD,
     OCI_MANIFEST,
 };
-use crate::image::store::ImageStore;
 use crate::registry::download::{Meter, Worker};
 use crate::types::digest::Digest;
 use std::collections::BTreeMap;
@@ -130,14 +129,14 @@ impl Conversion {
     /// Compresses a layer's content anew.
     pub(super) fn layer(
         self,
-        store: &ImageStore,
+        blobs: &Blobs,
         layer: &Descriptor,
         ingest: &Ingest,
         worker: &Worker<'_>,
     ) -> Result<Made> {
         let make = || -> Result<Made> {
             let meter = Meter { id: layer.digest.short(), verb: "Compressing", done: 0, total: layer.size };
-            let file = worker.watch(store.blobs().verified(&layer.digest)?, meter);
+            let file = worker.watch(blobs.verified(&layer.digest)?, meter);
             let (_, mut content) = decoder(file)?;
             let (how, level) = self.target(layer);
             let writer = compress(&mut *content, ingest.writer(u64::MAX)?, how, level)?;

@@ -11,7 +11,7 @@ use super::images::no_such_image;
 use super::registry_access::{RegistryOptions, Settings};
 use crate::dirs::Dirs;
 use crate::error::{Context, Error, Result};
-use crate::image::blob::Ingest;
+use crate::image::blob::{Blobs, Ingest};
 use crate::image::manifest::{
     self, Descriptor, Document, Index, MANIFEST_MAX, Manifest, OCI_INDEX, OCI_MANIFEST,
 };
@@ -26,8 +26,8 @@ use crate::types::progress::Report;
 use crate::types::reference::Reference;
 pub(crate) use convert::{Compress, Conversion, Form};
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
-use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 #[derive(Clone, Debug, Default)]
@@ -86,8 +86,26 @@ pub(crate) fn push(
     };
     tell(Report::Line(format!("The push refers to repository [{}]", reference.repository())));
     let pushed = push.run(entry, tell).context(|| format!("push {}", reference.familiar()))?;
+    if let Err(error) = remember(&store, entry, &pushed) {
+        tell(Report::Warning(format!("the digest of {} is not remembered: {error}", reference.familiar())));
+    }
     note_image(dirs, "push", &reference.familiar(), Some(reference.familiar()));
     Ok(pushed)
+}
+
+/// Where the name is one of the image here, what the registry has under it is
+/// among its digests from now on: layers that were compressed on the way made it
+/// another one.
+fn remember(store: &ImageStore, image: &Entry, pushed: &Pushed) -> Result<()> {
+    store.update(|entries| {
+        let manifest = image.manifest_digest();
+        for entry in entries.iter_mut().filter(|entry| entry.manifest_digest() == manifest) {
+            if entry.name().as_ref() == Some(&pushed.reference) {
+                entry.set_source_digest(&pushed.digest);
+            }
+        }
+        Ok(())
+    })
 }
 
 /// The names of a repository, for `--all-tags`.
@@ -194,13 +212,12 @@ impl Push<'_> {
         let conversion = self.options.conversion;
         let ingest = conversion.may_change(images.iter().map(|image| &image.manifest));
         let ingest = ingest.then(|| ImageStore::open(self.store.directory())?.ingest()).transpose()?;
-        // Blobs that are being read must not be removed. Not before: a place for
-        // new ones is made under the same lock.
-        let pin = self.store.pin()?;
-        let placed = self.blobs(&images, ingest.as_ref(), tell)?;
+        // Not before: the place for new blobs is made under the lock that this takes.
+        let held = self.store.hold(self.store.pin()?, blobs_of(&images))?;
+        let placed = self.blobs(&images, &held.blobs, ingest.as_ref(), tell)?;
         // All is read. The registry may be of this very store (`registry serve`),
-        // and could not take the manifest while this one is held.
-        drop(pin);
+        // and could not take the manifest where this holds the lock.
+        drop(held);
         let mut changed = BTreeMap::new();
         let mut last = None;
         for image in &images {
@@ -261,6 +278,7 @@ impl Push<'_> {
     fn blobs(
         &self,
         images: &[Whole],
+        held: &Blobs,
         ingest: Option<&Ingest>,
         tell: &mut dyn FnMut(Report),
     ) -> Result<BTreeMap<Digest, Descriptor>> {
@@ -277,7 +295,7 @@ impl Push<'_> {
         blobs.sort_by_key(|blob| std::cmp::Reverse(blob.described.size));
         let placed = Mutex::new(BTreeMap::new());
         in_parallel(&blobs, tell, |blob, worker| {
-            let new = self.blob(blob, ingest, worker)?;
+            let new = self.blob(blob, held, ingest, worker)?;
             let mut placed = placed.lock().unwrap_or_else(PoisonError::into_inner);
             placed.insert(blob.described.digest.clone(), new);
             Ok(())
@@ -285,10 +303,16 @@ impl Push<'_> {
         Ok(placed.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn blob(&self, blob: &Blob, ingest: Option<&Ingest>, worker: &Worker<'_>) -> Result<Descriptor> {
+    fn blob(
+        &self,
+        blob: &Blob,
+        held: &Blobs,
+        ingest: Option<&Ingest>,
+        worker: &Worker<'_>,
+    ) -> Result<Descriptor> {
         let Descriptor { digest, .. } = &blob.described;
         let mut described = blob.described.clone();
-        let mut path = self.store.blobs().path(digest);
+        let mut made_anew = None;
         if blob.is_layer && self.options.conversion.changes(&blob.described) {
             let form = self.options.conversion.target_name(&blob.described);
             // An earlier push made it, and the registry may have it still.
@@ -300,11 +324,20 @@ impl Push<'_> {
                 return Ok(known);
             }
             let ingest = ingest.ok_or_else(|| Error::failed("there is no place for a new layer"))?;
-            let made = self.options.conversion.layer(self.store, &blob.described, ingest, worker)?;
-            self.store.blobs().remember_remade(digest, &form, &made.described);
-            (described, path) = (made.described, made.path);
+            let made = self.options.conversion.layer(held, &blob.described, ingest, worker)?;
+            // Not of an image that is being removed: the note would stay.
+            if self.store.blobs().contains(&blob.described) {
+                self.store.blobs().remember_remade(digest, &form, &made.described);
+            }
+            (described, made_anew) = (made.described, Some(made.path));
         }
-        let open = |from: u64| reader(&path, from, &described, worker);
+        let open = |from: u64| {
+            let file = match &made_anew {
+                Some(path) => File::open(path).context(|| format!("open {}", path.display()))?,
+                None => held.open(digest)?,
+            };
+            reader(file, from, &described, worker)
+        };
         let upload = Upload {
             digest: &described.digest,
             size: described.size,
@@ -324,18 +357,21 @@ impl Push<'_> {
     }
 }
 
+/// All blobs that are read.
+fn blobs_of(images: &[Whole]) -> impl Iterator<Item = Digest> {
+    images.iter().flat_map(|image| {
+        std::iter::once(&image.manifest.config).chain(&image.manifest.layers).map(|blob| blob.digest.clone())
+    })
+}
+
 /// The bytes of a blob from `from` on.
 fn reader<'a>(
-    path: &PathBuf,
+    mut file: File,
     from: u64,
     described: &Descriptor,
     worker: &'a Worker<'_>,
 ) -> Result<Box<dyn Read + 'a>> {
-    let gone = || format!("read blob {}", described.digest);
-    let mut file = std::fs::File::open(path)
-        .context(gone)
-        .map_err(|error| error.hint("the image is incomplete: pull or load it again"))?;
-    file.seek(SeekFrom::Start(from)).context(gone)?;
+    file.seek(SeekFrom::Start(from)).context(|| format!("read blob {}", described.digest))?;
     let meter = Meter { id: described.digest.short(), verb: "Pushing", done: from, total: described.size };
     Ok(Box::new(worker.watch(file, meter)))
 }
