@@ -17,7 +17,7 @@ use crate::types::reference::Reference;
 use crate::types::size::decimal;
 use crate::types::time::human_age;
 use clap::Args;
-use filter::{apply_filters, matches_name, sort};
+use filter::{apply_filters, is_named, sort};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
@@ -194,7 +194,7 @@ impl ImagesArgs {
     ) -> Result<Vec<ImageSummary>> {
         let mut chosen = all.clone();
         if let Some(name) = &self.name {
-            chosen.retain(|image| image.reference.as_ref().is_some_and(|have| matches_name(have, name)));
+            chosen.retain(|image| is_named(image, name));
         }
         apply_filters(&self.filter, &all, &mut chosen, &|id| used.contains_key(id))?;
         if let Some(field) = &self.sort {

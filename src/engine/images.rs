@@ -279,7 +279,8 @@ pub(crate) fn tag(dirs: &Dirs, source: &str, target: &str) -> Result<Reference> 
 /// Takes names from an image: those given, else all. The image stays, without
 /// a name if need be.
 pub(crate) fn untag(dirs: &Dirs, image: &str, which: &[String]) -> Result<()> {
-    let wanted = which.iter().map(|name| Reference::parse(name)).collect::<Result<Vec<_>>>()?;
+    let parse = |name: &String| Reference::parse(name).map(Reference::without_moot_tag);
+    let wanted = which.iter().map(parse).collect::<Result<Vec<_>>>()?;
     if !ImageStore::exists(&dirs.images()) {
         return Err(no_such_image(image));
     }

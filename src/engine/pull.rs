@@ -321,7 +321,7 @@ impl<'a> Pull<'a> {
     }
 
     fn is_known(&self, resolved: &Resolved) -> Result<bool> {
-        let name = self.reference.to_string();
+        let name = self.reference.clone().without_moot_tag().to_string();
         let entries = self.store.entries()?;
         let known = entries.iter().find(|entry| entry.name_text() == Some(&name));
         Ok(known.is_some_and(|entry| entry.manifest_digest() == resolved.image.manifest_digest))

@@ -58,12 +58,13 @@ pub(crate) fn find(entries: &[Entry], text: &str) -> Result<Found> {
 }
 
 fn by_reference(entries: &[Entry], wanted: &Reference) -> Option<Found> {
-    let full = wanted.to_string();
+    let kept = wanted.clone().without_moot_tag();
+    let full = kept.to_string();
     if let Some(at) = entries.iter().position(|entry| entry.name_text() == Some(&full)) {
         return Some(Found::Name(at, wanted.clone()));
     }
     // Not written by coracle: a short name, or one with another spelling.
-    let same = |entry: &Entry| entry.name().is_some_and(|name| name == *wanted);
+    let same = |entry: &Entry| entry.name().is_some_and(|name| name == kept);
     if let Some(at) = entries.iter().position(same) {
         return Some(Found::Name(at, wanted.clone()));
     }
@@ -100,11 +101,16 @@ fn positions(entries: &[Entry], fits: impl Fn(&Entry) -> bool) -> Vec<usize> {
 /// altogether where another entry keeps its image known. Whose entry goes keeps
 /// its former names at another.
 pub(crate) fn assign(entries: &mut Vec<Entry>, mut entry: Entry, name: Option<&Reference>) {
-    entry.set_name(name);
+    let name = name.cloned().map(Reference::without_moot_tag);
+    entry.set_name(name.as_ref());
     let manifest = entry.manifest_digest();
     if let Some(name) = name {
         let full = name.to_string();
-        if let Some(at) = entries.iter().position(|old| old.name_text() == Some(&full)) {
+        // A digest may stand there with a tag, of an earlier version.
+        let has = |old: &Entry| {
+            old.name_text() == Some(&full) || name.digest.is_some() && old.name().as_ref() == Some(&name)
+        };
+        if let Some(at) = entries.iter().position(has) {
             let mut old = entries.remove(at);
             if old.manifest_digest() == manifest {
                 entry.remember(former(&old));
@@ -178,6 +184,24 @@ mod tests {
         }
         assert_eq!(find(&entries, "abc").expect_err("ambiguous").kind(), crate::error::Kind::Conflict);
         assert!(find(&entries, "No/Such:").is_err());
+    }
+
+    #[test]
+    fn a_tag_beside_a_digest_is_no_name() {
+        let mut entries = vec![];
+        let image = entry("a", None);
+        let written = format!("quay.io/app:1@{}", image.0.digest);
+        let name = Reference::parse(&written).expect("valid");
+        // As versions before kept it.
+        let mut old = image.clone();
+        old.set_name(Some(&name));
+        entries.push(old);
+        assert_eq!(entries[0].name().expect("a name").tag, None);
+        assign(&mut entries, image, Some(&name));
+        assert_eq!(entries.len(), 1);
+        assert_eq!(entries[0].name_text(), Some(written.replace(":1", "").as_str()));
+        assert_eq!(find(&entries, &written).expect("found"), Found::Name(0, name));
+        assert_eq!(find(&entries, "quay.io/app:1").expect("no tag"), Found::Nothing);
     }
 
     #[test]

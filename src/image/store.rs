@@ -55,7 +55,7 @@ pub(crate) struct Entry(pub(crate) Descriptor);
 impl Entry {
     /// `None` where it has no name, or one that is no reference.
     pub(crate) fn name(&self) -> Option<Reference> {
-        Reference::parse(self.name_text()?).ok()
+        Reference::parse(self.name_text()?).ok().map(Reference::without_moot_tag)
     }
 
     pub(crate) fn name_text(&self) -> Option<&str> {

@@ -125,6 +125,14 @@ impl Reference {
         Self { tag: None, digest: Some(digest.clone()), ..self.clone() }
     }
 
+    /// As it names an image that is here: beside a digest, a tag names nothing.
+    pub(crate) fn without_moot_tag(mut self) -> Self {
+        if self.digest.is_some() {
+            self.tag = None;
+        }
+        self
+    }
+
     fn suffix(&self) -> String {
         let tag = self.tag.as_ref().map(|tag| format!(":{tag}")).unwrap_or_default();
         let digest = self.digest.as_ref().map(|digest| format!("@{digest}")).unwrap_or_default();

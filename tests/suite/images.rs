@@ -109,6 +109,18 @@ fn an_image_is_pulled_by_digest_and_verified() {
     sandbox.ok(["pull", "-q", &name]);
     assert_eq!(sandbox.run(&[&name, "echo", "hello"]).ok().text(), "hello");
     let wrong = format!("{}@sha256:{}", remote("busybox"), "0".repeat(64));
+    // Beside a digest a tag says nothing: there is none here.
+    sandbox.ok(["rmi", &name]);
+    let tagged = name.replace('@', ":no-such-tag@");
+    assert_eq!(sandbox.ok(["pull", "-q", &tagged]), tagged);
+    assert_eq!(sandbox.ok(["pull", &tagged]).matches("Image is up to date for").count(), 1);
+    let listed = sandbox.ok(["images", "--format", "{{.Repository}} {{.Tag}} {{.Digest}}", &tagged]);
+    assert_eq!(listed, format!("{} <none> {digest}", remote("busybox")));
+    let shown = sandbox.ok(["inspect", "--format", "{{.RepoTags}} {{.RepoDigests}}", &tagged]);
+    assert_eq!(shown, format!("[] [{name}]"));
+    assert_eq!(sandbox.run(&[&tagged, "echo", "hello"]).ok().text(), "hello");
+    sandbox.ok(["rmi", &tagged]);
+    assert_eq!(sandbox.ok(["images", "-q"]), "");
     sandbox.coracle(["pull", &wrong]).refused(&[]);
 }
 

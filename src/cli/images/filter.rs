@@ -20,9 +20,7 @@ pub(super) fn apply_filters(
     let (mut references, mut ids) = (Vec::new(), Vec::new());
     for (key, value) in filter::split_all(filters)? {
         let created = || -> Result<Option<Timestamp>> {
-            let fits = |image: &&ImageSummary| {
-                image.reference.as_ref().is_some_and(|name| matches_name(name, value)) || has_id(image, value)
-            };
+            let fits = |image: &&ImageSummary| is_named(image, value) || has_id(image, value);
             all.iter()
                 .find(fits)
                 .map(|image| image.created)
@@ -75,10 +73,7 @@ pub(super) fn apply_filters(
             }
         }
     }
-    let named = |image: &ImageSummary, pattern: &str| {
-        image.reference.as_ref().is_some_and(|name| matches_name(name, pattern))
-    };
-    chosen.retain(|image| references.is_empty() || references.iter().any(|pattern| named(image, pattern)));
+    chosen.retain(|image| references.is_empty() || references.iter().any(|pattern| is_named(image, pattern)));
     chosen.retain(|image| ids.is_empty() || ids.iter().any(|id| has_id(image, id)));
     Ok(())
 }
@@ -108,9 +103,22 @@ fn has_id(image: &ImageSummary, prefix: &str) -> bool {
     !prefix.is_empty() && image.id.hex().starts_with(prefix.strip_prefix("sha256:").unwrap_or(prefix))
 }
 
+/// Whether its name fits what was typed, or what was typed is its digest in the
+/// repository.
+pub(super) fn is_named(image: &ImageSummary, pattern: &str) -> bool {
+    let Some(name) = &image.reference else { return false };
+    let by_digest = || {
+        let wanted = Reference::parse(pattern).ok().filter(|_| pattern.contains('@'));
+        wanted.is_some_and(|wanted| {
+            wanted.repository() == name.repository() && wanted.digest.as_ref() == Some(&image.digest)
+        })
+    };
+    matches_name(name, pattern) || by_digest()
+}
+
 /// Whether a name fits what was typed: with or without registry and tag, with
 /// `*` and `?` (which stop at a slash, as docker's).
-pub(super) fn matches_name(name: &Reference, pattern: &str) -> bool {
+fn matches_name(name: &Reference, pattern: &str) -> bool {
     let plain = name.repository();
     let short = name.familiar_repository();
     [plain, name.to_string(), short, name.familiar()]
