@@ -129,7 +129,10 @@ impl Engine {
         let local =
             if request.pull == PullPolicy::Always { None } else { images::find(&self.dirs, name, platform)? };
         let image = match (local, request.pull) {
-            (Some(image), PullPolicy::Missing | PullPolicy::Never) => image,
+            (Some(image), PullPolicy::Missing | PullPolicy::Never) => {
+                images::warn_of_platform(&image.config, platform, tell);
+                image
+            }
             (None, PullPolicy::Never) => {
                 return Err(Error::not_found(format!("no such image: {name}"))
                     .hint("--pull=never was given: pull or load it first"));

@@ -14,6 +14,7 @@ use crate::storage::layers::LayerStore;
 use crate::storage::unpack::Ownership;
 use crate::types::digest::Digest;
 use crate::types::platform::Platform;
+use crate::types::progress::Report;
 use crate::types::reference::Reference;
 use crate::types::transport::Place;
 use jiff::Timestamp;
@@ -92,6 +93,18 @@ pub(crate) fn get(dirs: &Dirs, name: &str) -> Result<LocalImage> {
 
 pub(super) fn no_such_image(name: &str) -> Error {
     Error::not_found(format!("no such image: {name}")).hint("`coracle images` lists the local ones")
+}
+
+/// Says, in docker's words, that the image is for another machine, unless one
+/// was asked for.
+pub(super) fn warn_of_platform(config: &ImageConfig, asked: Option<&Platform>, tell: &mut dyn FnMut(Report)) {
+    let (has, host) = (config.platform(), Platform::host());
+    if asked.is_none() && !has.runs_on(&host) {
+        tell(Report::Warning(format!(
+            "The requested image's platform ({has}) does not match the detected host platform ({host}) \
+             and no specific platform was requested"
+        )));
+    }
 }
 
 /// Keeps images and layers from being removed until the value is dropped. To

@@ -5,7 +5,7 @@ use crate::image::config::ImageConfig;
 use crate::types::container::{ContainerConfig, ImageVolumes};
 use crate::types::env::{key_of, set};
 use crate::types::expand::expand;
-use crate::types::mount::{MountOptions, MountSource, MountSpec, TmpfsMore, clean_target};
+use crate::types::mount::{MountOptions, MountSource, MountSpec, TmpfsMore, clean_path, clean_target};
 
 /// Fills what the user left open with the image's values.
 pub(super) fn merge(config: &mut ContainerConfig, image: &ImageConfig) -> Result<()> {
@@ -19,7 +19,7 @@ pub(super) fn merge(config: &mut ContainerConfig, image: &ImageConfig) -> Result
     }
     merge_environment(config, &run.env)?;
     if config.workdir.is_none() && !run.working_dir.is_empty() {
-        config.workdir = Some(clean_target(&absolute(&run.working_dir))?);
+        config.workdir = Some(clean_path(&absolute(&run.working_dir))?);
     }
     if config.user.is_none() && !run.user.is_empty() {
         config.user = Some(run.user.clone());

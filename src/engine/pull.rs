@@ -1,7 +1,7 @@
 //! A reference to layers on disk.
 
 use super::events::note_image;
-use super::images::{LocalImage, find, unpack_blob};
+use super::images::{LocalImage, find, unpack_blob, warn_of_platform};
 use super::load::load_place;
 use super::registry_access::{RegistryOptions, Settings};
 use crate::dirs::Dirs;
@@ -230,7 +230,7 @@ impl<'a> Pull<'a> {
         let familiar = self.reference.familiar();
         let from = format!("{}: Pulling from {}", self.reference.manifest_name(), self.reference.path);
         tell(Report::Line(from));
-        self.warn_of_platform(&resolved.image, tell);
+        warn_of_platform(&resolved.image.config, self.platform, tell);
         let known = self.is_known(&resolved)?;
         let ingest = self.store.ingest()?;
         // Again: another process may remove an image that shares layers while
@@ -311,13 +311,6 @@ impl<'a> Pull<'a> {
             return Ok(bytes);
         }
         small_blob(&self.client, &descriptor.digest, descriptor.size)
-    }
-
-    fn warn_of_platform(&self, image: &StoredImage, tell: &mut dyn FnMut(Report)) {
-        let (has, host) = (image.config.platform(), Platform::host());
-        if self.platform.is_none() && !has.satisfies(&host) {
-            tell(Report::Line(format!("warning: the image is for {has}, this machine is {host}")));
-        }
     }
 
     fn is_known(&self, resolved: &Resolved) -> Result<bool> {

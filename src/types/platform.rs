@@ -52,6 +52,16 @@ impl Platform {
             && self.architecture == wanted.architecture
             && (self.variant.is_none() || wanted.variant.is_none() || self.variant == wanted.variant)
     }
+
+    /// Whether `host` runs it without emulation: also what its processor does
+    /// besides.
+    pub(crate) fn runs_on(&self, host: &Platform) -> bool {
+        let besides = matches!(
+            (self.architecture.as_str(), host.architecture.as_str()),
+            ("386", "amd64") | ("arm", "arm64")
+        );
+        self.satisfies(host) || besides && self.os == host.os
+    }
 }
 
 /// The kernel's and users' names for architectures to Go's.
@@ -91,5 +101,14 @@ mod tests {
         for bad in ["", "linux/", "a/b/c/d", "linux/../x"] {
             assert!(Platform::parse(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn what_a_processor_runs_besides_is_its_own() {
+        let runs = |image: &str, host: &str| {
+            Platform::parse(image).expect("valid").runs_on(&Platform::parse(host).expect("valid"))
+        };
+        assert!(runs("linux/386", "amd64") && runs("linux/arm/v7", "arm64") && runs("amd64", "amd64"));
+        assert!(!runs("arm64", "amd64") && !runs("amd64", "386") && !runs("windows/amd64", "amd64"));
     }
 }

@@ -3,6 +3,7 @@
 use crate::harness::image::ImageBuilder;
 use crate::harness::needs::{self, archive};
 use crate::harness::{Image, Need, Registry, Sandbox, sandbox};
+use serde_json::json;
 use std::ffi::OsStr;
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
@@ -108,7 +109,6 @@ fn an_image_is_pulled_by_digest_and_verified() {
     let name = format!("{}@{digest}", remote("busybox"));
     sandbox.ok(["pull", "-q", &name]);
     assert_eq!(sandbox.run(&[&name, "echo", "hello"]).ok().text(), "hello");
-    let wrong = format!("{}@sha256:{}", remote("busybox"), "0".repeat(64));
     // Beside a digest a tag says nothing: there is none here.
     sandbox.ok(["rmi", &name]);
     let tagged = name.replace('@', ":no-such-tag@");
@@ -121,6 +121,7 @@ fn an_image_is_pulled_by_digest_and_verified() {
     assert_eq!(sandbox.run(&[&tagged, "echo", "hello"]).ok().text(), "hello");
     sandbox.ok(["rmi", &tagged]);
     assert_eq!(sandbox.ok(["images", "-q"]), "");
+    let wrong = format!("{}@sha256:{}", remote("busybox"), "0".repeat(64));
     sandbox.coracle(["pull", &wrong]).refused(&[]);
 }
 
@@ -353,6 +354,25 @@ fn an_image_for_another_platform_is_named_as_such() {
     // The registry has one platform only: docker warns or refuses, never pretends.
     assert!(output.code() == 125 || output.stderr.contains("s390x"), "{output}");
     sandbox.coracle(["pull", "--platform", "nonsense/x/y/z", &remote("busybox")]).refused(&[]);
+}
+
+#[test]
+fn an_image_for_another_machine_is_warned_of() {
+    let Some(sandbox) = sandbox(&[Image("busybox"), Image("guest")]) else { return };
+    let wrong = "WARNING: The requested image's platform (linux/s390x) does not match";
+    ImageBuilder::with_programs().architecture("s390x").load(&sandbox, "foreign");
+    let words = ["--network", "none", "foreign", "sh", "-c", "exit 4"];
+    // Docker says so also where a pull is to be quiet.
+    for quiet in [&["run", "--rm"][..], &["run", "--rm", "-q"]] {
+        let output = sandbox.coracle([quiet, &words].concat()).expect_code(4);
+        assert!(output.stderr.starts_with(wrong), "{output}");
+    }
+    let asked = sandbox.coracle([&["run", "--rm", "--platform", "linux/s390x"][..], &words].concat());
+    assert_eq!(asked.expect_code(4).stderr, "");
+    // What leads above the root is the root, as docker cleans it.
+    let up = ImageBuilder::with_programs().config("WorkingDir", json!("/../../.."));
+    up.load(&sandbox, "up");
+    assert_eq!(sandbox.run(&["up", "sh", "-c", "pwd"]).ok().text(), "/");
 }
 
 #[test]

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 pub(crate) struct ImageBuilder {
     layers: Vec<Layer>,
     config: Value,
+    architecture: &'static str,
 }
 
 /// One layer. Entry names and link targets are written as they are given, so
@@ -92,7 +93,9 @@ impl Layer {
 
 impl ImageBuilder {
     pub(crate) fn new() -> Self {
-        Self { layers: Vec::new(), config: json!({ "Env": ["PATH=/bin:/usr/bin:/sbin:/usr/sbin"] }) }
+        let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
+        let config = json!({ "Env": ["PATH=/bin:/usr/bin:/sbin:/usr/sbin"] });
+        Self { layers: Vec::new(), config, architecture }
     }
 
     /// With the guest at /bin/guest and the static busybox, with a shell, at /bin/sh.
@@ -130,13 +133,18 @@ impl ImageBuilder {
         self
     }
 
+    /// What it says it was built for, as Go calls it, instead of this machine.
+    pub(crate) fn architecture(self, architecture: &'static str) -> Self {
+        Self { architecture, ..self }
+    }
+
     /// The docker archive (`docker save`'s format) of this image.
     pub(crate) fn archive(self, name: &str) -> Vec<u8> {
         let layers: Vec<Vec<u8>> = self.layers.into_iter().map(Layer::into_bytes).collect();
         let diff_ids: Vec<String> = layers.iter().map(|l| format!("sha256:{}", hex(l))).collect();
         let config = json!({
             "created": "2023-11-14T22:13:20Z",
-            "architecture": if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" },
+            "architecture": self.architecture,
             "os": "linux",
             "config": self.config,
             "rootfs": { "type": "layers", "diff_ids": diff_ids },
