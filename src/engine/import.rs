@@ -8,9 +8,9 @@ use crate::dirs::Dirs;
 use crate::error::{Context, Error, Result};
 use crate::image::archive::{copy, publish};
 use crate::image::blob::Tee;
-use crate::image::compression::{Compression, decoder};
+use crate::image::compression::{Compression, as_layer, decoder};
 use crate::image::config::{Execution, History, ImageConfig, RootFs};
-use crate::image::manifest::{Descriptor, Manifest, OCI_CONFIG, OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD};
+use crate::image::manifest::{Descriptor, Manifest, OCI_CONFIG};
 use crate::image::store::ImageStore;
 use crate::storage::unpack::Ownership;
 use crate::types::digest::{Digest, Hashed};
@@ -41,7 +41,7 @@ pub(crate) fn import(
     let store = ImageStore::open(&dirs.images())?;
     let ingest = store.ingest()?;
     let mut writer = ingest.writer(u64::MAX)?;
-    let mut tee = Tee { inner: stream, writer: &mut writer };
+    let mut tee = Tee { inner: as_layer(stream)?, writer: &mut writer };
     let mut content = Hashed::new(std::io::sink());
     let (compression, mut tar) = decoder(&mut tee)?;
     copy(&mut tar, &mut content).context(|| "read the archive")?;
@@ -51,11 +51,7 @@ pub(crate) fn import(
     if spooled.size == 0 {
         return Err(Error::invalid("the archive is empty"));
     }
-    let media_type = match compression {
-        Compression::None => OCI_LAYER,
-        Compression::Gzip => OCI_LAYER_GZIP,
-        Compression::Zstd => OCI_LAYER_ZSTD,
-    };
+    let media_type = compression.layer_type().ok_or_else(|| packed_twice(compression))?;
     let layer = Descriptor::new(media_type, spooled.digest.clone(), spooled.size);
     ingest.publish(&spooled)?;
     let config = config(options, execution, content.finish().1);
@@ -76,6 +72,11 @@ pub(crate) fn import(
     })?;
     note_image(dirs, "import", &image.id.to_string(), options.reference.as_ref().map(Reference::familiar));
     Ok(image)
+}
+
+fn packed_twice(compression: Compression) -> Error {
+    Error::invalid(format!("the archive is compressed twice, by {compression:?} inside"))
+        .hint("unpack it once")
 }
 
 fn config(options: &ImportOptions, config: Execution, diff_id: Digest) -> ImageConfig {

@@ -212,6 +212,8 @@ fn archives_may_be_compressed_and_come_through_stdin() {
         ("oci-archive", "zstd"),
         ("docker-archive", "cat"),
         ("oci-archive", "gzip"),
+        ("docker-archive", "xz"),
+        ("oci-archive", "bzip2"),
     ] {
         if needs::program(through).is_none() {
             continue;

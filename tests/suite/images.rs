@@ -236,6 +236,21 @@ fn a_root_file_system_is_imported() {
     ]);
     assert_eq!(sandbox.run(&["mine:v1"]).ok().text(), "imported");
     sandbox.coracle(["import", "/no/such.tar", "x"]).refused(&["/no/such.tar"]);
+    // How distributions give them away. No media type says that of a layer.
+    for packer in ["xz", "bzip2"].into_iter().filter(|packer| needs::program(packer).is_some()) {
+        let mut command = sandbox.command("sh");
+        command.args(["-ec", "\"$1\" -c root.tar | \"$0\" import - packed"]);
+        command.arg(crate::harness::sandbox::binary()).arg(packer);
+        crate::harness::process::Running::start(command).wait().ok();
+        assert_eq!(sandbox.run(&["packed", "echo", packer]).ok().text(), packer);
+        assert_eq!(
+            sandbox.ok(["inspect", "--format", "{{json .RootFS.Layers}}", "packed"]),
+            sandbox.ok(["inspect", "--format", "{{json .RootFS.Layers}}", "mine:v1"]),
+        );
+        let document =
+            sandbox.ok(["manifest", "inspect", &sandbox.ok(["images", "-q", "--no-trunc", "packed"])]);
+        assert!(document.contains("image.layer.v1.tar\""), "{document}");
+    }
 }
 
 #[test]

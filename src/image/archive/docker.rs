@@ -6,7 +6,7 @@ use crate::error::{Context, Error, Result};
 use crate::image::blob::Spooled;
 use crate::image::compression::{Compression, decoder};
 use crate::image::config::{CONFIG_MAX, ImageConfig};
-use crate::image::manifest::{self, Descriptor, Manifest, OCI_CONFIG, OCI_LAYER};
+use crate::image::manifest::{Descriptor, Manifest, OCI_CONFIG};
 use crate::types::digest::Digest;
 use crate::types::reference::Reference;
 use serde::Deserialize;
@@ -65,17 +65,16 @@ impl Load<'_> {
             spooled.open()?
         };
         let (compression, _) = decoder(file)?;
-        let media_type = match compression {
-            Compression::None if spooled.digest != *diff_id => {
-                return Err(Error::invalid(format!(
-                    "it has other content than the config says: {}",
-                    spooled.digest
-                )));
-            }
-            Compression::None => OCI_LAYER,
-            Compression::Gzip => manifest::OCI_LAYER_GZIP,
-            Compression::Zstd => manifest::OCI_LAYER_ZSTD,
-        };
+        if compression == Compression::None && spooled.digest != *diff_id {
+            return Err(Error::invalid(format!(
+                "it has other content than the config says: {}",
+                spooled.digest
+            )));
+        }
+        let media_type = compression.layer_type().ok_or_else(|| {
+            Error::invalid(format!("layers are not compressed by {compression:?}"))
+                .hint("have the archive written anew; compressed as a whole it may be so")
+        })?;
         let descriptor = Descriptor::new(media_type, spooled.digest.clone(), spooled.size);
         if !blobs.contains(&descriptor) {
             self.ingest.publish(&spooled)?;
