@@ -7,6 +7,7 @@ use super::push;
 use super::registry_options::RegistryArgs;
 use super::ui;
 use crate::engine::Engine;
+use crate::engine::list_inspect::{self, Detail};
 use crate::engine::lists::{self, Existing, Said};
 use crate::engine::push::{PushOptions, push as push_image};
 use crate::engine::rmi;
@@ -33,7 +34,14 @@ pub(crate) static MANIFEST: &[Entry] = &[
         AnnotateArgs,
         annotate
     ),
-    command!("inspect", &[], "Show a list", "LIST", NameArgs, inspect),
+    command!(
+        "inspect",
+        &[],
+        "Show a list that is here, or what a registry has",
+        "[OPTIONS] NAME[:TAG|@DIGEST]",
+        InspectArgs,
+        inspect
+    ),
     command!("exists", &[], "Tell by the exit code whether a list is here", "LIST", NameArgs, exists),
     command!(
         "push",
@@ -105,6 +113,21 @@ pub(crate) struct SaidArgs {
     /// Variant of the architecture
     #[arg(long, value_name = "VARIANT")]
     variant: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct InspectArgs {
+    /// Show each manifest with its descriptor
+    #[arg(long, short = 'v')]
+    verbose: bool,
+    /// Do not check the registry's certificate, and allow plain http
+    #[arg(long, conflicts_with = "tls_verify")]
+    insecure: bool,
+    #[command(flatten)]
+    registry: RegistryArgs,
+    /// Name of a list, or of what is in a registry
+    #[arg(value_name = "NAME[:TAG|@DIGEST]", required = true)]
+    name: String,
 }
 
 #[derive(Args, Debug)]
@@ -193,8 +216,16 @@ pub(crate) fn annotate(args: AnnotateArgs) -> Result<u8> {
 }
 
 /// Prints a list as it is written.
-pub(crate) fn inspect(args: NameArgs) -> Result<u8> {
-    let document = lists::inspect(&Engine::open()?.dirs, &args.list)?;
+///
+/// # Errors
+/// `NotFound` where it is neither here nor there; what the registry says.
+pub(crate) fn inspect(args: InspectArgs) -> Result<u8> {
+    let mut options = args.registry.options()?;
+    if args.insecure {
+        options.tls_verify = Some(false);
+    }
+    let detail = if args.verbose { Detail::Each } else { Detail::Document };
+    let document = list_inspect::inspect(&Engine::open()?.dirs, &args.name, &options, detail)?;
     ui::line(&serde_json::to_string_pretty(&document).context(|| "write the list")?)?;
     Ok(0)
 }

@@ -1,7 +1,7 @@
 //! `manifest …`: lists of images for several platforms, made here. A list is an
 //! OCI index among the entries of the layout, with the images that it names.
 
-use super::images::{self, no_such_image};
+use super::images::no_such_image;
 use super::pull::{PullOptions, pull};
 use crate::dirs::Dirs;
 use crate::error::{Context, Error, Result};
@@ -12,7 +12,7 @@ use crate::storage::unpack::Ownership;
 use crate::types::digest::Digest;
 use crate::types::platform::Platform;
 use crate::types::reference::Reference;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::collections::BTreeMap;
 
 /// What is said of an image in a list, over what the image says itself.
@@ -171,13 +171,6 @@ pub(crate) fn remove(dirs: &Dirs, list: &str, image: &str) -> Result<Digest> {
     })
 }
 
-/// The list as it is written; of an image, its manifest.
-pub(crate) fn inspect(dirs: &Dirs, name: &str) -> Result<Value> {
-    let (store, entries, at) = images::locate(dirs, name)?;
-    let bytes = store.blobs().document(&entries[at].manifest_digest(), MANIFEST_MAX)?;
-    serde_json::from_slice(&bytes).context(|| format!("read the manifest of {name}"))
-}
-
 /// Whether there is a list of this name.
 pub(crate) fn exists(dirs: &Dirs, name: &str) -> Result<bool> {
     let entries = ImageStore::at(&dirs.images()).entries()?;
@@ -202,7 +195,7 @@ impl Said {
 }
 
 /// An index of another tool's counts as a list too.
-fn is_list(entry: &Entry) -> bool {
+pub(super) fn is_list(entry: &Entry) -> bool {
     entry.is_list() || entry.0.media_type == OCI_INDEX && entry.manifest_digest() == entry.0.digest
 }
 

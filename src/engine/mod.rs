@@ -29,6 +29,7 @@ pub(crate) mod info;
 pub(crate) mod inspect;
 pub(crate) mod instruction;
 pub(crate) mod list;
+pub(crate) mod list_inspect;
 pub(crate) mod lists;
 pub(crate) mod load;
 pub(crate) mod login;

@@ -29,7 +29,10 @@ use crate::types::progress::Report;
 use crate::types::reference::{Reference, has_domain};
 use crate::types::transport::Place;
 
-const ACCEPT: &[&str] = &[OCI_INDEX, OCI_MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST];
+/// Indexes that lead to one another before a manifest.
+const INDEXES_MAX: usize = 4;
+/// What a registry is asked for.
+pub(super) const ACCEPT: &[&str] = &[OCI_INDEX, OCI_MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST];
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct PullOptions {
@@ -70,9 +73,19 @@ pub(crate) fn pull(
             Err(error) => failures.push(error.context(format!("pull {}", reference.familiar()))),
         }
     }
-    // With several registries the one that answered best explains it.
+    Err(best_of(failures))
+}
+
+/// With several registries the one that answered best explains it; the others
+/// are told as well.
+pub(super) fn best_of(mut failures: Vec<Error>) -> Error {
     let best = failures.iter().position(|error| error.kind() != Kind::NotFound).unwrap_or(0);
-    Err(failures.swap_remove(best))
+    if failures.is_empty() {
+        return Error::invalid("there is no registry to ask")
+            .hint("name one, or set unqualified-search-registries in registries.conf");
+    }
+    let error = failures.remove(best);
+    failures.iter().fold(error, |error, other| error.hint(format!("asked as well: {other}")))
 }
 
 /// As [`pull`], unless the policy finds the image that is here good enough.

@@ -1,6 +1,6 @@
 //! `manifest …`: lists of images for several platforms.
 
-use crate::harness::{Image, Need, Sandbox, sandbox};
+use crate::harness::{Image, Need, Registry, Sandbox, needs, sandbox};
 use serde_json::Value;
 
 fn shown(sandbox: &Sandbox, list: &str) -> Value {
@@ -50,6 +50,42 @@ fn a_list_is_made_filled_annotated_and_removed() {
     sandbox.coracle(["manifest", "rm", "many:1"]).fails(1, &["many:1"]);
     assert_eq!(sandbox.run(&["busybox", "echo", "x"]).ok().text(), "x", "its images stay");
     assert!(sandbox.ok(["system", "check"]).ends_with("no damage"));
+}
+
+/// Scripts ask this way whether a registry has a name.
+#[test]
+fn what_a_registry_has_is_inspected_without_a_pull() {
+    let Some(sandbox) = sandbox(&[Registry, Image("busybox")]) else { return };
+    let remote = |name: &str| format!("{}/{name}", needs::registry().unwrap());
+    let there = remote("looked/at:1");
+    // An image that is here is not there.
+    sandbox.ok(["tag", "busybox", &there]);
+    sandbox.coracle(["manifest", "inspect", &there]).fails(1, &["looked/at:1"]);
+    sandbox.ok(["push", "-q", &there]);
+    let image = shown(&sandbox, &there);
+    assert!(image["layers"][0]["mediaType"].as_str().unwrap().ends_with("tar+gzip"), "{image}");
+    sandbox.ok(["manifest", "create", "many:1", "busybox"]);
+    sandbox.ok(["manifest", "push", "-q", "many:1", &remote("looked/many:1")]);
+    sandbox.ok(["rmi", "-f", "busybox", &there, "many:1"]);
+    assert_eq!(sandbox.ok(["images", "-q"]), "");
+
+    assert_eq!(shown(&sandbox, &there), image);
+    let list = shown(&sandbox, &remote("looked/many:1"));
+    assert_eq!(list["manifests"].as_array().unwrap().len(), 1);
+    let verbose = |name: &str| -> Value {
+        serde_json::from_str(&sandbox.ok(["manifest", "inspect", "--insecure", "-v", name])).unwrap()
+    };
+    let each = verbose(&there);
+    assert_eq!((&each["Ref"], &each["OCIManifest"]), (&there.clone().into(), &image));
+    assert_eq!(each["Descriptor"]["platform"]["os"], "linux");
+    let exact = format!("{}@{}", remote("looked/at"), each["Descriptor"]["digest"].as_str().unwrap());
+    assert_eq!(shown(&sandbox, &exact), image);
+    let each = verbose(&remote("looked/many:1"));
+    assert_eq!(each[0]["Descriptor"]["digest"], list["manifests"][0]["digest"]);
+    assert!(each[0]["OCIManifest"]["layers"].is_array() && each[0]["Raw"].is_string(), "{each}");
+    sandbox.coracle(["manifest", "inspect", &remote("looked/nowhere:1")]).fails(1, &["looked/nowhere:1"]);
+    sandbox.coracle(["manifest", "inspect", "--insecure", "--tls-verify", &there]).refused(&["--tls-verify"]);
+    assert_eq!(sandbox.ok(["images", "-q"]), "", "nothing was pulled");
 }
 
 #[test]
