@@ -184,6 +184,17 @@ fn an_index_leads_to_this_platform() {
     assert_eq!(document["RepoDigests"][0], format!("{}/app@{}", served.registry.host, Digest::of(&index)));
     assert_eq!(document["Config"]["Cmd"][0], "sh");
     assert_eq!(document["Config"]["Env"], json!([]));
+    // An index inside an index, as containers/image and containerd follow it.
+    let inside = json!({"mediaType": OCI_INDEX, "digest": Digest::of(&index), "size": index.len()});
+    let outer = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [inside]});
+    let outer = serde_json::to_vec(&outer).expect("json");
+    served.registry.serve("/v2/app/manifests/nested", Answer::ok(&outer, OCI_INDEX));
+    served
+        .registry
+        .serve(&format!("/v2/app/manifests/{}", Digest::of(&index)), Answer::ok(&index, OCI_INDEX));
+    let nested = format!("{}/app:nested", served.registry.host);
+    let image = pull(&dirs, &nested, &PullOptions::default(), OWNERSHIP, &mut |_| {}).expect("nested");
+    assert_eq!(image.id, served.id);
     let options = PullOptions {
         platform: Some(Platform::parse("linux/arm/v7").expect("platform")),
         ..PullOptions::default()

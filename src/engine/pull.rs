@@ -11,7 +11,8 @@ use crate::image::blob::Ingest;
 use crate::image::compression::decoder;
 use crate::image::config::{CONFIG_MAX, ImageConfig};
 use crate::image::manifest::{
-    self, DOCKER_INDEX, DOCKER_MANIFEST, Descriptor, Document, MANIFEST_MAX, OCI_INDEX, OCI_MANIFEST,
+    self, DOCKER_INDEX, DOCKER_MANIFEST, Descriptor, Document, MANIFEST_MAX, Manifest, OCI_INDEX,
+    OCI_MANIFEST,
 };
 use crate::image::names;
 use crate::image::partial::Partial;
@@ -271,26 +272,11 @@ impl<'a> Pull<'a> {
         if wanted.is_some_and(|wanted| *wanted != source) {
             return Err(Error::invalid(format!("the registry sent other content than asked for: {source}")));
         }
-        let (digest, manifest_bytes, manifest, media_type) = match parse(&served)? {
-            Document::Manifest(manifest) => (source.clone(), served.bytes, manifest, served.media_type),
-            Document::Index(index) => {
-                let host = Platform::host();
-                let entry = manifest::choose(&index, self.platform.unwrap_or(&host))?;
-                let served = self.document_under(entry)?;
-                match parse(&served)? {
-                    Document::Manifest(manifest) => {
-                        (entry.digest.clone(), served.bytes, manifest, served.media_type)
-                    }
-                    Document::Index(_) => {
-                        return Err(Error::invalid("the image index leads to another index"));
-                    }
-                }
-            }
-        };
-        let mut manifest = manifest;
+        let (digest, served, mut manifest) = self.manifest_under(source.clone(), served)?;
         if manifest.media_type.is_none() {
-            manifest.media_type = media_type.filter(|kind| manifest::is_manifest(kind));
+            manifest.media_type = served.media_type.filter(|kind| manifest::is_manifest(kind));
         }
+        let manifest_bytes = served.bytes;
         let config_bytes = self.config(&manifest.config)?;
         let config = ImageConfig::parse(&config_bytes)?;
         let size = manifest_bytes.len() as u64;
@@ -303,6 +289,22 @@ impl<'a> Pull<'a> {
             }
         }
         Ok(Resolved { image, source, manifest_bytes, config_bytes })
+    }
+
+    /// The manifest for the platform: an index is followed to it, and one inside it.
+    fn manifest_under(&self, mut digest: Digest, mut served: Served) -> Result<(Digest, Served, Manifest)> {
+        let host = Platform::host();
+        for _ in 0..=INDEXES_MAX {
+            match parse(&served)? {
+                Document::Manifest(manifest) => return Ok((digest, served, manifest)),
+                Document::Index(index) => {
+                    let entry = manifest::choose(&index, self.platform.unwrap_or(&host))?;
+                    served = self.document_under(entry)?;
+                    digest = entry.digest.clone();
+                }
+            }
+        }
+        Err(Error::invalid(format!("the image is more than {INDEXES_MAX} indexes deep")))
     }
 
     /// The manifest that an index entry describes, verified.

@@ -320,8 +320,12 @@ pub(crate) fn choose<'a>(index: &'a Index, wanted: &Platform) -> Result<&'a Desc
     platforms.sort();
     platforms.dedup();
     platforms.truncate(20);
-    Err(Error::not_found(format!("the image has nothing for the platform {wanted}"))
-        .hint(format!("it has {}; choose one with --platform", platforms.join(", "))))
+    let error = Error::not_found(format!("the image has nothing for the platform {wanted}"));
+    Err(if platforms.is_empty() {
+        error.hint("its list has no image that says for which platform it is")
+    } else {
+        error.hint(format!("it has {}; choose one with --platform", platforms.join(", ")))
+    })
 }
 
 /// 32-bit arm processors run what was built for older ones.

@@ -4,6 +4,7 @@
 use super::config::is_loopback;
 use super::http::Origin;
 use crate::error::{Error, Result, Trouble};
+use rustls::CertificateError;
 use std::time::Duration;
 use ureq::Body;
 use ureq::http::Response;
@@ -139,16 +140,35 @@ fn io_failure(origin: &Origin, unreachable: &dyn Fn(String) -> Error, io: std::i
 fn tls_failure(origin: &Origin, tls: &rustls::Error) -> Failure {
     let host = &origin.host;
     match tls {
-        rustls::Error::InvalidMessage(_) => {
-            Failure { error: no_tls(origin), retry: Retry::WithoutTls }
-        }
-        rustls::Error::InvalidCertificate(_) => {
+        rustls::Error::InvalidMessage(_) => Failure { error: no_tls(origin), retry: Retry::WithoutTls },
+        rustls::Error::InvalidCertificate(why) => {
             Error::failed(format!("the certificate of {host} is not accepted: {tls}"))
-                .hint(format!("add the authority that signed it to the system's certificates, or put its file into ~/.config/containers/certs.d/{}/ca.crt", origin.written()))
+                .hint(certificate_hint(origin, why))
                 .see_doctor(Trouble::Certificates)
                 .into()
         }
         other => Error::failed(format!("TLS with {host}: {other}")).into(),
+    }
+}
+
+/// What makes it one that is accepted.
+fn certificate_hint(origin: &Origin, why: &CertificateError) -> String {
+    match why {
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "name the registry as its certificate does, or have one made that has this name as a subjectAltName"
+                .to_owned()
+        }
+        CertificateError::Expired
+        | CertificateError::ExpiredContext { .. }
+        | CertificateError::NotValidYet
+        | CertificateError::NotValidYetContext { .. } => {
+            "have it renewed; or is the clock of this machine wrong?".to_owned()
+        }
+        _ => format!(
+            "add the authority that signed it to the system's certificates, or put its file into \
+             ~/.config/containers/certs.d/{}/ca.crt",
+            origin.written()
+        ),
     }
 }
 

@@ -143,6 +143,8 @@ fn a_push_that_cannot_be_says_why() {
         .refused(&["digest"]);
     sandbox.coracle(["push", "--retry", "0", "guest", "127.0.0.1:1/x"]).refused(&["127.0.0.1"]);
     sandbox.coracle(["push", "guest", "dir:/tmp/x"]).refused(&["save"]);
+    // What is here is not for that platform.
+    sandbox.coracle(["push", "--platform", "linux/s390x", "guest", &remote("x")]).refused(&["linux/s390x"]);
     for bad in [
         &["--format", "v2s1"][..],
         &["--format", "zip"],

@@ -252,7 +252,19 @@ impl Push<'_> {
         let digest = entry.manifest_digest();
         let bytes = self.store.blobs().document(&digest, MANIFEST_MAX)?;
         let index = match manifest::parse(&bytes, None).context(|| format!("manifest {digest}"))? {
-            Document::Manifest(manifest) => return Ok((None, vec![Whole { digest, bytes, manifest }])),
+            Document::Manifest(manifest) => {
+                let wanted = self.options.platform.as_ref();
+                let has = wanted.map(|_| self.store.config_of(&manifest)).transpose()?;
+                if let (Some(wanted), Some(has)) = (wanted, has.map(|config| config.platform()))
+                    && !has.satisfies(wanted)
+                {
+                    return Err(Error::not_found(format!(
+                        "the image that is here is for {has}: it does not provide the platform {wanted}"
+                    ))
+                    .hint("pull it for that platform first: coracle pull --platform"));
+                }
+                return Ok((None, vec![Whole { digest, bytes, manifest }]));
+            }
             Document::Index(index) => index,
         };
         if let Some(platform) = &self.options.platform {
