@@ -166,6 +166,7 @@ const ABOUT_ALL: &[(&str, &[(&str, &str)])] = &[
             ("REGISTRY_AUTH_FILE", "the one file with credentials, instead of the others"),
             ("CONTAINERS_REGISTRIES_CONF", "the one registries.conf(5), instead of the others"),
             ("HTTP_PROXY, HTTPS_PROXY, NO_PROXY", "how registries are reached"),
+            ("DOCKER_DEFAULT_PLATFORM", "for which platform images are pulled and run, unless a flag says"),
             ("NO_COLOR", "no colours, if not empty"),
             ("CLICOLOR, CLICOLOR_FORCE", "0: no colours; 1: colours even where there is no terminal"),
         ],

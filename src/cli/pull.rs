@@ -7,7 +7,7 @@ use super::registry_options::RegistryArgs;
 use super::ui;
 use crate::engine::Engine;
 use crate::engine::pull::{PullOptions, all_tags, by_policy};
-use crate::error::{Error, Result};
+use crate::error::{Context, Error, Result};
 use crate::types::platform::Platform;
 use clap::Args;
 
@@ -97,11 +97,16 @@ pub(super) struct PlatformWords<'a> {
 }
 
 impl PlatformWords<'_> {
+    /// Without any of them it is docker's `DOCKER_DEFAULT_PLATFORM`.
+    ///
     /// # Errors
     /// `Invalid` where one says what another says too.
     pub(super) fn choose(&self) -> Result<Option<Platform>> {
         if self.arch.is_none() && self.os.is_none() && self.variant.is_none() {
-            return platform(self.platform);
+            return match self.platform {
+                Some(text) => Platform::parse(text).map(Some),
+                None => default_platform(),
+            };
         }
         if self.platform.is_some() {
             return Err(Error::invalid("--platform can not be given with --arch, --os, or --variant"));
@@ -119,6 +124,12 @@ pub(super) fn ownership(engine: &Engine) -> Result<crate::storage::unpack::Owner
         ui::warning(&limits);
     }
     Ok(ownership)
+}
+
+fn default_platform() -> Result<Option<Platform>> {
+    const NAME: &str = "DOCKER_DEFAULT_PLATFORM";
+    let set = std::env::var_os(NAME).filter(|value| !value.is_empty());
+    set.map(|value| Platform::parse(&value.to_string_lossy())).transpose().context(|| NAME)
 }
 
 pub(super) fn platform(text: Option<&str>) -> Result<Option<Platform>> {

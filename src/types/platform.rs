@@ -13,6 +13,9 @@ pub(crate) struct Platform {
     pub(crate) variant: Option<String>,
 }
 
+/// Systems that images are for: what stands alone and is none is an architecture.
+const SYSTEMS: [&str; 4] = ["linux", "windows", "darwin", "freebsd"];
+
 impl Platform {
     /// This machine's.
     pub(crate) fn host() -> Self {
@@ -20,7 +23,7 @@ impl Platform {
         Self { os: "linux".into(), architecture, variant }
     }
 
-    /// `linux/arm64/v8`, `linux/amd64`, or an architecture alone.
+    /// `linux/arm64/v8`, `linux/amd64`, or an architecture or a system alone.
     ///
     /// # Errors
     /// `Invalid` where a part is empty, begins with no letter or digit, or holds
@@ -36,6 +39,7 @@ impl Platform {
                 .hint("write it as os/architecture[/variant], for example linux/arm64"));
         }
         let (os, architecture, variant) = match parts.as_slice() {
+            [os] if SYSTEMS.contains(&os.to_lowercase().as_str()) => (*os, std::env::consts::ARCH, None),
             [architecture] => ("linux", *architecture, None),
             [os, architecture] => (*os, *architecture, None),
             [os, architecture, variant, ..] => (*os, *architecture, Some(*variant)),
@@ -97,6 +101,8 @@ mod tests {
         assert_eq!(platform("linux/x86_64"), "linux/amd64");
         assert_eq!(platform("aarch64"), "linux/arm64");
         assert_eq!(platform("linux/arm64/v8"), "linux/arm64");
+        assert_eq!(platform("linux"), Platform::host().to_string());
+        assert!(platform("windows").starts_with("windows/"));
         assert_eq!(platform("linux/arm/v7"), "linux/arm/v7");
         for bad in ["", "linux/", "a/b/c/d", "linux/../x"] {
             assert!(Platform::parse(bad).is_err(), "{bad}");

@@ -364,11 +364,16 @@ fn debian_runs_its_package_manager() {
 
 #[test]
 fn an_image_for_another_platform_is_named_as_such() {
-    let Some(sandbox) = sandbox(&[Registry]) else { return };
+    let Some(mut sandbox) = sandbox(&[Registry]) else { return };
     let output = sandbox.coracle(["pull", "--platform", "linux/s390x", &remote("busybox")]);
     // The registry has one platform only: docker warns or refuses, never pretends.
     assert!(output.code() == 125 || output.stderr.contains("s390x"), "{output}");
     sandbox.coracle(["pull", "--platform", "nonsense/x/y/z", &remote("busybox")]).refused(&[]);
+    // Docker's variable is meant where no flag says otherwise.
+    sandbox.set("DOCKER_DEFAULT_PLATFORM", "linux/s390x");
+    sandbox.coracle(["pull", "-q", &remote("busybox")]).refused(&["s390x"]);
+    sandbox.ok(["pull", "-q", "--platform", "linux", &remote("busybox")]);
+    sandbox.coracle(["run", "--pull=never", &remote("busybox")]).refused(&["no such image"]);
 }
 
 #[test]
