@@ -2,10 +2,10 @@
 //! Authorization header never goes further than the server it is for.
 
 use super::certificates::Identity;
-use super::config::is_loopback;
 use super::failure::{Failure, transport};
 use super::names::Names;
 use super::pace::Pace;
+use super::proxy::{Route, address_of};
 use super::tls::{Tls, Trusted};
 use crate::error::{Context, Error, Result, Trouble};
 use rustls::pki_types::CertificateDer;
@@ -15,7 +15,7 @@ use std::time::Duration;
 use ureq::http::request::Builder;
 use ureq::http::{HeaderMap, Method, Response, Uri};
 use ureq::unversioned::transport::{ConnectProxyConnector, Connector, SocksConnector, TcpConnector};
-use ureq::{Agent, AsSendBody, Body, Proxy, SendBody};
+use ureq::{Agent, AsSendBody, Body, SendBody};
 
 /// As browsers and docker have it, or fewer.
 const REDIRECTS_MAX: usize = 5;
@@ -69,7 +69,7 @@ pub(crate) struct Http {
     /// For the registry alone.
     identity: Identity,
     /// By [`Voice`] and [`Route`].
-    agents: [[OnceLock<Agent>; 2]; 3],
+    agents: [[OnceLock<Agent>; Route::COUNT]; 3],
 }
 
 /// Which of our agents speaks.
@@ -78,15 +78,6 @@ enum Voice {
     Registry(Trust),
     /// Where a redirect leads: with this system's certificates, and none of ours.
     Elsewhere,
-}
-
-/// How a server is reached.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Route {
-    /// Through the proxy of the environment, if it names one.
-    AsConfigured,
-    /// Loopback is this machine's, not the proxy's.
-    Direct,
 }
 
 impl Http {
@@ -133,7 +124,7 @@ impl Http {
         body: Payload<'_>,
         origin: &Origin,
     ) -> Result<Response<Body>, Failure> {
-        let route = if is_loopback(&origin.host) { Route::Direct } else { Route::AsConfigured };
+        let route = Route::to(origin)?;
         let agent = self.agent(voice, route)?;
         let broken = |error: ureq::http::Error| Failure::from(Error::invalid(format!("request: {error}")));
         let result = match body {
@@ -147,7 +138,17 @@ impl Http {
                 agent.run(patient(agent, request, UPLOAD_TIMEOUT))
             }
         };
-        result.map_err(|error| transport(origin, error))
+        result.map_err(|error| {
+            let failure = transport(origin, error);
+            match route.proxy() {
+                Ok(Some(proxy)) => {
+                    let (host, port) = address_of(&proxy);
+                    let error = failure.error.context(format!("through the proxy {host}:{port}"));
+                    Failure { error, ..failure }
+                }
+                Ok(None) | Err(_) => failure,
+            }
+        })
     }
 
     fn agent(&self, voice: Voice, route: Route) -> Result<&Agent> {
@@ -156,7 +157,7 @@ impl Http {
             Voice::Registry(Trust::Anything) => &self.agents[1],
             Voice::Elsewhere => &self.agents[2],
         };
-        let cell = &voices[usize::from(route == Route::Direct)];
+        let cell = &voices[route as usize];
         if let Some(agent) = cell.get() {
             return Ok(agent);
         }
@@ -185,10 +186,6 @@ fn new_agent(trust: Trust, route: Route, identity: &Identity) -> Result<Agent> {
     let tls = Tls::new(trusted, identity.client.as_ref()).map_err(|error| {
         Error::invalid(format!("certificates: {error}")).see_doctor(Trouble::Certificates)
     })?;
-    let proxy = match route {
-        Route::Direct => None,
-        Route::AsConfigured => proxy()?,
-    };
     let config = Agent::config_builder()
         .http_status_as_error(false)
         .max_redirects(0)
@@ -202,7 +199,7 @@ fn new_agent(trust: Trust, route: Route, identity: &Identity) -> Result<Agent> {
         .timeout_connect(Some(CONNECT_TIMEOUT))
         .timeout_per_read(Some(SILENCE_TIMEOUT))
         .timeout_per_write(Some(SILENCE_TIMEOUT))
-        .proxy(proxy);
+        .proxy(route.proxy()?);
     // As ureq's own, but for the last.
     let connector =
         ().chain(SocksConnector::default())
@@ -210,34 +207,6 @@ fn new_agent(trust: Trust, route: Route, identity: &Identity) -> Result<Agent> {
             .chain(TcpConnector::default())
             .chain(tls);
     Ok(Agent::with_parts(config.build(), connector, Names))
-}
-
-/// The proxy that the environment names, with what `NO_PROXY` says.
-///
-/// # Errors
-/// `Invalid` where it names one that cannot be: to go on without it would go
-/// where the user does not want to.
-fn proxy() -> Result<Option<Proxy>> {
-    const NAMES: [&str; 6] =
-        ["ALL_PROXY", "all_proxy", "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"];
-    for name in NAMES {
-        let Some(value) = std::env::var_os(name).filter(|value| !value.is_empty()) else { continue };
-        if value.to_str().is_none_or(|value| Proxy::new(value).is_err()) {
-            // The value is not shown: it may have a password.
-            return Err(Error::invalid(format!("{name} is not the address of a proxy"))
-                .hint("write it as http://HOST:PORT or socks5://HOST:PORT")
-                .see_doctor(Trouble::Registries));
-        }
-    }
-    Ok(Proxy::try_from_env())
-}
-
-/// Host and port of the proxy that the environment names, for `doctor`.
-///
-/// # Errors
-/// Where it names one that cannot be.
-pub(crate) fn proxy_address() -> Result<Option<(String, u16)>> {
-    Ok(proxy()?.map(|proxy| (proxy.host().trim_matches(['[', ']']).to_owned(), proxy.port())))
 }
 
 /// How many authorities this system trusts, for `doctor`.

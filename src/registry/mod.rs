@@ -23,8 +23,10 @@ pub(crate) mod fake;
 mod http;
 pub(crate) mod names;
 mod pace;
+mod proxy;
 pub(crate) mod stream;
 mod tls;
 pub(crate) mod upload;
 
-pub(crate) use http::{proxy_address, trusted_authorities};
+pub(crate) use http::trusted_authorities;
+pub(crate) use proxy::proxy_address;

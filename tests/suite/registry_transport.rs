@@ -275,16 +275,25 @@ fn a_registry_behind_a_proxy_is_reached_through_it() {
     let image = served();
     let local = FakeRegistry::start(move |asked| image.answer(asked));
     sandbox.ok(["pull", "-q", &format!("{}/app:1", local.address)]);
-    sandbox.set("NO_PROXY", "other.example,registry.example");
+    for excepted in ["other.example, registry.example", "example", "registry.example:443"] {
+        sandbox.set("NO_PROXY", excepted);
+        pull(&sandbox, &[]).refused(&["reach registry.example"]);
+    }
+    assert_eq!(behind.proxy.asked().len(), asked);
+    // That is for plain http.
+    sandbox.set("HTTPS_PROXY", "");
+    sandbox.set("HTTP_PROXY", &behind.proxy.url);
+    sandbox.set("NO_PROXY", "");
     pull(&sandbox, &[]).refused(&["reach registry.example"]);
     assert_eq!(behind.proxy.asked().len(), asked);
+    sandbox.set("HTTP_PROXY", "");
     sandbox.set("NO_PROXY", "");
     sandbox.set("HTTPS_PROXY", "ftp://user:secret@proxy.example");
     let output = pull(&sandbox, &[]).refused(&["HTTPS_PROXY is not the address of a proxy", pointer]);
     assert!(!output.stderr.contains("secret"), "{output}");
     assert_eq!(found_by_doctor(&sandbox, "proxy"), "limited: HTTPS_PROXY is not the address of a proxy");
     sandbox.set("HTTPS_PROXY", "http://127.0.0.1:1");
-    pull(&sandbox, &[]).refused(&["reach registry.example", pointer]);
+    pull(&sandbox, &[]).refused(&["through the proxy 127.0.0.1:1: reach registry.example", pointer]);
     assert_eq!(
         found_by_doctor(&sandbox, "proxy"),
         "limited: 127.0.0.1:1 does not answer: Connection refused"

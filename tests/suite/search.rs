@@ -192,7 +192,7 @@ fn a_search_that_cannot_be_says_why_in_a_line() {
     sandbox.set("HTTPS_PROXY", "http://127.0.0.1:1");
     sandbox
         .coracle(["search", "--retry=0", "nginx"])
-        .fails(125, &["search docker.io: reach index.docker.io"]);
+        .fails(125, &["search docker.io: through the proxy 127.0.0.1:1: reach index.docker.io"]);
     for bad in [
         &["--limit", "0", "x"][..],
         &["-f", "name=x", "x"],
