@@ -83,6 +83,18 @@ pub(crate) fn login(args: LoginArgs) -> Result<u8> {
         auth_file: args.authfile.clone(),
         ..RegistryOptions::default()
     };
+    if let Some(known) = known(&engine, &args)? {
+        ui::line("Authenticating with existing credentials...")?;
+        match engine_login::verify(&engine.dirs, &args.registry, &known, &options) {
+            Ok(()) => {
+                ui::line("Login Succeeded")?;
+                return Ok(0);
+            }
+            // Nobody is there to be asked for others.
+            Err(error) if !std::io::stdin().is_terminal() => return Err(error),
+            Err(error) => ui::warning(&format!("the login that is stored does not do: {error}")),
+        }
+    }
     let credentials = ask(&engine, &args)?;
     engine_login::login(&engine.dirs, &args.registry, &credentials, &options)?;
     if args.verbose {
@@ -91,6 +103,14 @@ pub(crate) fn login(args: LoginArgs) -> Result<u8> {
     }
     ui::line("Login Succeeded")?;
     Ok(0)
+}
+
+/// What is stored, where nothing else is given.
+fn known(engine: &Engine, args: &LoginArgs) -> Result<Option<Credentials>> {
+    if args.username.is_some() || args.password.is_some() || args.password_stdin {
+        return Ok(None);
+    }
+    engine_login::stored(&engine.dirs, &args.registry, args.authfile.as_deref())
 }
 
 /// From flags and stdin; what is missing from the person at the terminal.

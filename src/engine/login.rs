@@ -28,14 +28,27 @@ pub(crate) fn login(
     credentials: &Credentials,
     options: &RegistryOptions,
 ) -> Result<()> {
+    verify(dirs, registry, credentials, options)?;
+    AuthFile::store(&file(dirs, options.auth_file.as_deref()), &login_key(registry)?, credentials)
+}
+
+/// Asks the registry whether it takes the credentials.
+///
+/// # Errors
+/// As [`login`].
+pub(crate) fn verify(
+    dirs: &Dirs,
+    registry: &str,
+    credentials: &Credentials,
+    options: &RegistryOptions,
+) -> Result<()> {
     let key = login_key(registry)?;
     let settings = Settings::load(dirs)?;
     // A registry by itself has no repository; none is asked for either.
     let name = if key.contains('/') { key.clone() } else { format!("{key}/x") };
     let endpoint = settings.conf.endpoint(&Reference::parse(&name)?)?;
     let options = RegistryOptions { credentials: Some(credentials.clone()), ..options.clone() };
-    settings.client(endpoint, Access::Presence, &options)?.ping()?;
-    AuthFile::store(&file(dirs, options.auth_file.as_deref()), &key, credentials)
+    settings.client(endpoint, Access::Presence, &options)?.ping()
 }
 
 /// The user who is logged in to `registry`.

@@ -175,6 +175,8 @@ fn a_login_opens_a_registry_and_a_logout_closes_it() {
     let file = sandbox.path("run/containers/auth.json");
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(sandbox.ok(["login", "--get-login", address]), USER);
+    let again = sandbox.ok(["login", address]);
+    assert_eq!(again, "Authenticating with existing credentials...\nLogin Succeeded");
     sandbox.ok(["push", "-q", "guest", &name]);
     sandbox.ok(["rmi", "guest"]);
     sandbox.ok(["pull", "-q", &name]);
@@ -255,6 +257,17 @@ fn a_password_is_asked_for_and_not_shown() {
     terminal.write(b"abc\x03");
     let (code, said) = terminal.wait();
     assert!(code == 130 && !said.contains("abc"), "{code}: {said}");
+    // What was stored and does not do any more is told, and asked for.
+    let file = sandbox.path("run/containers/auth.json");
+    let entry = serde_json::json!({"auths": {&registry.address: {"auth": "YWxpY2U6bm8="}}});
+    std::fs::write(&file, entry.to_string()).unwrap();
+    sandbox.coracle(["login", &registry.address]).refused(&["does not accept"]);
+    let mut terminal = Terminal::start(sandbox.tool(["login", &registry.address]), 24, 80);
+    terminal.wait_for("Username (alice): ");
+    terminal.write(b"\n");
+    terminal.wait_for("Password: ");
+    terminal.write(b"\x03");
+    assert_eq!(terminal.wait().0, 130);
     assert_eq!(terminal.settings().local_modes, before.local_modes, "what is typed is seen again");
 }
 
