@@ -6,6 +6,7 @@ use super::{Engine, id_file, images, merge, names, remove};
 use crate::error::{BestEffort, Context, Error, Kind, Result};
 use crate::state::events;
 use crate::state::store::RECORD_VERSION;
+use crate::storage::unpack::Ownership;
 use crate::storage::volume::{Hold, VolumeStore};
 use crate::types::container::{
     ContainerConfig, ContainerRecord, CreateRequest, PullPolicy, RecordedRoot, RootSource,
@@ -17,6 +18,9 @@ use crate::types::port::{self, HostPort, Publish, check_duplicates};
 use crate::types::progress::Report;
 use crate::types::systemd;
 use jiff::Timestamp;
+
+/// How often an image is pulled that others remove at once.
+const PULLS: usize = 3;
 
 impl Engine {
     /// Records a container. Nothing runs yet. `tell` hears of a pull's progress.
@@ -146,16 +150,12 @@ impl Engine {
                 }
                 // A pull locks the store by itself.
                 drop(pin.take());
-                match (pull::pull(&self.dirs, name, &options, ownership, tell), local) {
+                match (self.pulled(name, &options, ownership, pin, tell), local) {
                     (Err(error), Some(local)) if policy == PullPolicy::Newer => {
                         tell(Report::Warning(format!("using the local image: {error}")));
                         local
                     }
-                    (result, _) => {
-                        let image = result?;
-                        *pin = images::pin(&self.dirs)?;
-                        image
-                    }
+                    (result, _) => result?,
                 }
             }
         };
@@ -164,6 +164,28 @@ impl Engine {
             images::ensure_layers(&self.dirs, &image, self.ownership()?)?;
         }
         Ok(image)
+    }
+
+    /// Pulls an image that stays here as long as the pin.
+    fn pulled(
+        &self,
+        name: &str,
+        options: &PullOptions,
+        ownership: Ownership,
+        pin: &mut Option<std::fs::File>,
+        tell: &mut dyn FnMut(Report),
+    ) -> Result<images::LocalImage> {
+        for _ in 0..PULLS {
+            let image = pull::pull(&self.dirs, name, options, ownership, tell)?;
+            *pin = images::pin(&self.dirs)?;
+            // Who removes images may have come before the pin.
+            let there = images::find(&self.dirs, &image.manifest.to_string(), None)?;
+            if there.is_some_and(|there| there.id == image.id) {
+                return Ok(image);
+            }
+            drop(pin.take());
+        }
+        Err(Error::failed(format!("image {name} was removed each time that it was pulled")).hint("try again"))
     }
 
     fn publish(&self, request: &CreateRequest, record: &mut ContainerRecord) -> Result<()> {
