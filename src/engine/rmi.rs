@@ -11,6 +11,7 @@ use crate::image::store::{Entry, ImageStore};
 use crate::storage::layers::LayerStore;
 use crate::types::digest::Digest;
 use crate::types::reference::Reference;
+use crate::types::status::Status;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What containers use: asked for under the store's lock, so that a container
@@ -19,6 +20,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) struct InUse {
     /// Image ids, and the names of the containers.
     pub(crate) images: BTreeMap<Digest, Vec<String>>,
+    /// The same of the containers that run.
+    pub(crate) running: BTreeMap<Digest, Vec<String>>,
     /// Chain ids.
     pub(crate) layers: BTreeSet<Digest>,
 }
@@ -43,7 +46,8 @@ impl std::fmt::Display for Removed {
 ///
 /// # Errors
 /// `NotFound`; `Conflict` where a container uses the image or an id has several
-/// names, unless `force`. With `force` layers that a container uses stay.
+/// names, unless `force`, and for the id of an image that a running container
+/// uses. With `force` layers that a container uses stay.
 pub(crate) fn remove(
     dirs: &Dirs,
     name: &str,
@@ -152,6 +156,14 @@ fn plan(entries: &[Entry], name: &str, force: bool, used: &InUse) -> Result<Vec<
             repositories.dedup();
             if let (Some(containers), false) = (containers, force) {
                 return Err(conflict(containers));
+            }
+            let running = entries[all[0]].image_id().and_then(|id| used.running.get(&id));
+            if let Some(running) = running {
+                return Err(Error::conflict(format!(
+                    "image {name} cannot be removed by force: a running container uses it: {}",
+                    running.join(", ")
+                ))
+                .hint("stop the container first"));
             }
             if repositories.len() > 1 && !force {
                 return Err(Error::conflict(format!("image {name} has names in several repositories"))
@@ -313,7 +325,12 @@ impl super::Engine {
                 Err(error) if error.kind() == crate::error::Kind::NotFound => continue,
                 result => result?,
             };
+            let status = self.store.snapshot(&id).map(|snapshot| snapshot.status);
+            let runs = matches!(status, Ok(Status::Running { .. } | Status::Restarting { .. }));
             for (image, layers) in record.images() {
+                if runs {
+                    used.running.entry(image.clone()).or_default().push(record.name.clone());
+                }
                 let names = used.images.entry(image.clone()).or_default();
                 // One image may be its root and be mounted, too.
                 if names.last() != Some(&record.name) {

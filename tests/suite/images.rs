@@ -419,4 +419,13 @@ fn removing_all_images_says_which_are_used() {
     assert_eq!(sandbox.ok(["images", "-a", "-q"]), "");
     // The container keeps what it is made of.
     sandbox.ok(["start", "-a", "user"]);
+    sandbox.load(&archive("busybox").unwrap());
+    let id = sandbox.ok(["images", "-q"]);
+    sandbox.ok(["run", "-d", "--name", "runs", "--network", "none", "busybox", "sleep", "1000"]);
+    sandbox.coracle(["rmi", "-f", &id]).fails(1, &["cannot be removed by force", "runs"]);
+    sandbox.ok(["commit", "-q", "runs", "still-there"]);
+    // The name alone may go.
+    sandbox.ok(["rmi", "-f", "busybox"]);
+    sandbox.ok(["rm", "-f", "-t", "0", "runs"]);
+    sandbox.ok(["rmi", "-f", &id]);
 }
