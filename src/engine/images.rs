@@ -235,7 +235,9 @@ fn look(
     // What an index of another tool's making stands for depends on the machine.
     let lasts = unpacked && image.manifest_digest == entry.manifest_digest();
     let (created, labels) = (image.config.created, image.config.config.labels);
-    Ok(Look { entry, summary: Summary { id: image.id, created, size, labels }, lasts })
+    // Not that of its image, by which the list would not be found.
+    let id = if entry.is_list() { entry.0.digest.clone() } else { image.id };
+    Ok(Look { entry, summary: Summary { id, created, size, labels }, lasts })
 }
 
 impl ImageSummary {

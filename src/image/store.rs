@@ -62,9 +62,9 @@ impl Entry {
         self.0.annotations.get(REF_NAME).map(String::as_str)
     }
 
-    /// The image id, where coracle wrote the entry.
+    /// The image id, where coracle wrote the entry; of a list, its digest.
     pub(crate) fn image_id(&self) -> Option<Digest> {
-        self.annotation(IMAGE_ID)
+        if self.is_list() { Some(self.0.digest.clone()) } else { self.annotation(IMAGE_ID) }
     }
 
     /// The digest that the registry serves the name under.

@@ -96,7 +96,11 @@ fn the_images_of_a_list_stay_as_long_as_it() {
     sandbox.ok(["image", "prune", "-f"]);
     assert!(sandbox.ok(["system", "check"]).ends_with("no damage"));
     assert_eq!(sandbox.run(&["many:1", "echo", "x"]).ok().text(), "x");
-    sandbox.ok(["manifest", "rm", "many:1"]);
+    // It has an id of its own, by which it is found.
+    let id = sandbox.ok(["images", "-q", "many:1"]);
+    assert_ne!(sandbox.ok(["inspect", "--format", "{{.Id}}", "many:1"]).find(&id), Some("sha256:".len()));
+    sandbox.ok(["image", "inspect", &id]);
+    sandbox.ok(["rmi", "-f", &id]);
     assert_eq!(sandbox.ok(["images", "-q"]), "");
     let left = std::fs::read_dir(sandbox.data().join("images/blobs/sha256")).unwrap().count();
     assert_eq!(left, 0, "and go with it");

@@ -119,11 +119,10 @@ pub(super) fn is_named(image: &ImageSummary, pattern: &str) -> bool {
 /// Whether a name fits what was typed: with or without registry and tag, with
 /// `*` and `?` (which stop at a slash, as docker's).
 fn matches_name(name: &Reference, pattern: &str) -> bool {
-    let plain = name.repository();
-    let short = name.familiar_repository();
-    [plain, name.to_string(), short, name.familiar()]
-        .iter()
-        .any(|text| glob(pattern.as_bytes(), text.as_bytes()))
+    let names = [name.repository(), name.to_string(), name.familiar_repository(), name.familiar()];
+    // Commands find those without their registry, which is none.
+    let local = names.iter().filter_map(|text| text.strip_prefix("localhost/"));
+    names.iter().map(String::as_str).chain(local).any(|text| glob(pattern.as_bytes(), text.as_bytes()))
 }
 
 /// Linear in practice: one place to come back to, at the last `*`.
