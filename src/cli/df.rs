@@ -32,7 +32,7 @@ pub(crate) fn run(args: DfArgs) -> Result<u8> {
     let mut notes = Vec::new();
     let disk = Engine::open()?.disk_use(&mut notes)?;
     for note in &notes {
-        ui::warning(&note.to_string());
+        ui::warning(&note.in_a_line());
     }
     let mut text = if args.verbose {
         verbose(&disk, format.as_ref(), Timestamp::now())?

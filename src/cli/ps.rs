@@ -109,7 +109,7 @@ impl PsArgs {
         let found = Engine::open()?.containers(self.needs_size(), &mut notes)?;
         let mut containers = select(found, selection)?;
         for note in &notes {
-            ui::warning(&note.to_string());
+            ui::warning(&note.in_a_line());
         }
         if let Some(order) = &self.sort {
             Order::parse(order)?.sort(&mut containers);

@@ -51,6 +51,7 @@ pub(crate) fn create(args: CreateArgs) -> Result<u8> {
     let request = args.into_request("create")?;
     let engine = Engine::with_registry(registry)?;
     let id = engine.create(&request, &mut progress::on_stderr(quiet))?;
+    engine.store.sync(&id)?;
     ui::line(id.as_str())?;
     Ok(0)
 }

@@ -160,7 +160,9 @@ fn read(file: &str) -> Result<Vec<u8>> {
 /// `Invalid` for wrong filters and templates.
 pub(crate) fn list(args: ListArgs) -> Result<u8> {
     let format = Format::of_list(args.format.as_deref())?;
-    let mut secrets = Engine::open()?.secrets()?;
+    let mut notes = Vec::new();
+    let mut secrets = Engine::open()?.secrets(&mut notes)?;
+    notes.iter().for_each(|note| ui::warning(&note.in_a_line()));
     for filter in &args.filter {
         let (key, value) = filter.split_once('=').unwrap_or((filter, ""));
         match key {
@@ -264,12 +266,17 @@ pub(crate) fn remove(args: RemoveArgs) -> Result<u8> {
         (false, true) => {
             return Err(nothing_named("secret rm"));
         }
-        (true, true) => engine.secrets()?.into_iter().map(|secret| secret.id).collect(),
+        (true, true) => {
+            let mut notes = Vec::new();
+            let all = engine.secrets(&mut notes)?;
+            notes.iter().for_each(|note| ui::warning(&note.in_a_line()));
+            all.into_iter().map(|secret| secret.id).collect()
+        }
         (false, false) => args.secrets,
     };
     each(&names, |name| match engine.remove_secret(name) {
         Err(error) if args.ignore && error.kind() == Kind::NotFound => Ok(()),
-        result => result.and_then(|secret| ui::line(&secret.id)),
+        result => result.and_then(|id| ui::line(&id)),
     })
 }
 

@@ -58,7 +58,7 @@ impl Wanted<'_> {
             let mut notes = Vec::new();
             let containers = engine.containers(false, &mut notes)?;
             for note in &notes {
-                ui::warning(&note.to_string());
+                ui::warning(&note.in_a_line());
             }
             let selection = Selection { all: true, last: None, filters };
             let chosen = select(containers, &selection)?.into_iter().filter(|one| eligible(one));

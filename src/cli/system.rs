@@ -190,7 +190,7 @@ fn counts(engine: &Engine) -> Result<Counts> {
     let containers = engine.containers(false, &mut notes)?;
     let images = crate::engine::images::list(&engine.dirs, &mut notes)?;
     for note in &notes {
-        ui::warning(&note.to_string());
+        ui::warning(&note.in_a_line());
     }
     let mut ids: Vec<_> = images.iter().map(|image| image.id.clone()).collect();
     ids.sort();

@@ -82,7 +82,9 @@ pub(crate) struct ListArgs {
 pub(crate) fn list(args: ListArgs) -> Result<u8> {
     let format = Format::of_list(args.format.as_deref())?;
     let engine = Engine::open()?;
-    let volumes = engine.volumes(&VolumeFilters::parse(&args.filter)?)?;
+    let mut notes = Vec::new();
+    let volumes = engine.volumes(&VolumeFilters::parse(&args.filter)?, &mut notes)?;
+    notes.iter().for_each(|note| ui::warning(&note.in_a_line()));
     if args.quiet && format.is_none() {
         ui::write(lines(volumes.iter().map(|volume| &volume.name)).as_bytes())?;
         return Ok(0);
@@ -140,7 +142,9 @@ pub(crate) struct InspectArgs {
 /// `Invalid` for a wrong template.
 pub(crate) fn inspect(args: InspectArgs) -> Result<u8> {
     let names = if args.all {
-        let all = Engine::open()?.volumes(&VolumeFilters::default())?;
+        let mut notes = Vec::new();
+        let all = Engine::open()?.volumes(&VolumeFilters::default(), &mut notes)?;
+        notes.iter().for_each(|note| ui::warning(&note.in_a_line()));
         all.into_iter().map(|volume| volume.name).collect()
     } else {
         args.volumes
@@ -176,7 +180,9 @@ pub(crate) fn remove(args: RemoveArgs) -> Result<u8> {
     }
     let engine = Engine::open()?;
     let names = if args.all {
-        let all = engine.volumes(&VolumeFilters::default())?;
+        let mut notes = Vec::new();
+        let all = engine.volumes(&VolumeFilters::default(), &mut notes)?;
+        notes.iter().for_each(|note| ui::warning(&note.in_a_line()));
         all.into_iter().map(|volume| volume.name).collect()
     } else {
         args.volumes

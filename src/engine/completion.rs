@@ -56,13 +56,14 @@ impl Engine {
     }
 
     pub(crate) fn names_of_pods(&self) -> Vec<String> {
-        let all = self.pod_store().all().unwrap_or_default();
+        let all = self.pod_store().all().map(|all| all.whole).unwrap_or_default();
         all.into_iter().map(|pod| pod.name).take(MAX_NAMES).collect()
     }
 
     /// The default one may not be made yet.
     pub(crate) fn names_of_networks(&self) -> Vec<String> {
-        let all = crate::state::networks::Networks::new(&self.dirs).all().unwrap_or_default();
+        let networks = crate::state::networks::Networks::new(&self.dirs);
+        let all = networks.all().map(|all| all.whole).unwrap_or_default();
         let made = all.into_iter().map(|network| network.name).filter(|name| name != DEFAULT);
         std::iter::once(DEFAULT.to_owned()).chain(made).take(MAX_NAMES).collect()
     }

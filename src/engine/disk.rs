@@ -84,16 +84,17 @@ impl Engine {
             container_list.push((container, bytes));
         }
         let containers = space(container_list.iter().map(|(container, bytes)| (container.is_up(), *bytes)));
-        let volume_list = self.volume_space()?;
+        let volume_list = self.volume_space(notes)?;
         let volumes = space(volume_list.iter().map(|volume| (volume.links > 0, volume.size)));
         let (images, image_list) = self.image_space(notes)?;
         Ok(DiskUse { images, image_list, containers, container_list, volumes, volume_list, file_systems })
     }
 
-    fn volume_space(&self) -> Result<Vec<VolumeSpace>> {
-        let users = self.store.volume_users()?;
+    fn volume_space(&self, notes: &mut Vec<Error>) -> Result<Vec<VolumeSpace>> {
+        // Those that cannot be read were told with the containers.
+        let users = self.store.volume_users(&mut Vec::new())?;
         let mut list = Vec::new();
-        for volume in self.volumes(&VolumeFilters::default())? {
+        for volume in self.volumes(&VolumeFilters::default(), notes)? {
             let links = users.get(&volume.name).map_or(0, Vec::len);
             let size = self.volume_bytes(&volume.name)?;
             list.push(VolumeSpace { name: volume.name, links, size });

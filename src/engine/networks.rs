@@ -9,7 +9,7 @@ pub(crate) use update::ResolverChange;
 
 use super::Engine;
 use super::remove::RemoveOptions;
-use crate::error::{BestEffort, Error, Result};
+use crate::error::{BestEffort, Error, Kind, Result};
 use crate::monitor::messages::{Change, Request};
 use crate::network::host;
 use crate::network::netlink::Netlink;
@@ -88,9 +88,11 @@ impl Engine {
         })
     }
 
-    pub(crate) fn networks(&self, filters: &NetworkFilters) -> Result<Vec<Shown>> {
+    /// Those that a filter admits, by name. What cannot be read is told as a note.
+    pub(crate) fn networks(&self, filters: &NetworkFilters, notes: &mut Vec<Error>) -> Result<Vec<Shown>> {
         let users = self.network_users()?;
-        let mut all: Vec<Shown> = self.networks_kept()?.all()?.iter().map(Shown::from).collect();
+        let kept = self.networks_kept()?.all()?.noting(notes);
+        let mut all: Vec<Shown> = kept.iter().map(Shown::from).collect();
         all.push(Shown::fixed("host", "host", "a"));
         all.push(Shown::fixed("none", "null", "b"));
         all.sort_by(|one, other| one.name.cmp(&other.name));
@@ -197,7 +199,11 @@ impl Engine {
             return Err(Error::invalid(format!("{word} is a pre-defined network and cannot be removed")));
         }
         let networks = self.networks_kept()?;
-        let network = networks.find(word)?;
+        let network = match networks.find(word) {
+            // Its name is all that is known of it.
+            Err(error) if error.kind() == Kind::Invalid && force.is_some() => blank(word)?,
+            result => result?,
+        };
         let users = self.network_users()?.remove(&network.name).unwrap_or_default();
         if let (Some(user), None) = (users.first(), force) {
             return Err(Error::conflict(format!(
@@ -234,7 +240,7 @@ impl Engine {
         let users = self.network_users()?;
         let networks = self.networks_kept()?;
         let mut removed = Vec::new();
-        for network in networks.all()? {
+        for network in networks.all()?.whole {
             let (shown, is_used) = (Shown::from(&network), users.contains_key(&network.name));
             if shown.is_custom() && !is_used && filters.admits(&shown, is_used) {
                 match self.remove_unused(&networks, &network) {
@@ -277,7 +283,7 @@ impl Engine {
             )));
         }
         record.config.networks.push(attachment);
-        record.config.host_binding = host_binding(&record.config.networks, &networks.all()?);
+        record.config.host_binding = host_binding(&record.config.networks, &networks.all()?.whole);
         let applied = self.apply_networks(&record, &snapshot.status, Change::Differences);
         if applied.is_err() {
             // It has not come: what it was given there is others'.
@@ -307,7 +313,7 @@ impl Engine {
                 record.name, network.name
             )));
         }
-        record.config.host_binding = host_binding(&record.config.networks, &networks.all()?);
+        record.config.host_binding = host_binding(&record.config.networks, &networks.all()?.whole);
         self.apply_networks(&record, &snapshot.status, Change::Differences)?;
         Networks::new(&self.dirs).release(&network.name, id);
         self.note_network("disconnect", &network, Some(id));

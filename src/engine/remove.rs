@@ -76,7 +76,7 @@ impl Engine {
             // Nothing can be done with it but to remove it.
             Err(error) if error.kind() == Kind::Invalid && options.force => {
                 self.enter()?;
-                return remove::delete_damaged(&self.dirs, id);
+                return remove::delete_damaged(&self.dirs, &self.store, id);
             }
             result => result?,
         };

@@ -316,17 +316,16 @@ impl Sweep<'_> {
 }
 
 impl super::Engine {
-    /// What all containers use, running or not.
+    /// What all containers use, running or not. One whose record is damaged can only be
+    /// removed, and uses nothing.
     pub(crate) fn images_in_use(&self) -> Result<InUse> {
         let mut used = InUse::default();
-        for id in self.store.ids()? {
-            let record = match self.store.record(&id) {
-                // Removed since the list was made.
-                Err(error) if error.kind() == crate::error::Kind::NotFound => continue,
-                result => result?,
+        for record in self.store.records(&mut Vec::new())? {
+            let runs = match self.store.snapshot(&record.id) {
+                Ok(snapshot) => matches!(snapshot.status, Status::Running { .. } | Status::Restarting { .. }),
+                // Where nothing can reach it.
+                Err(error) => error.kind() == crate::error::Kind::Conflict,
             };
-            let status = self.store.snapshot(&id).map(|snapshot| snapshot.status);
-            let runs = matches!(status, Ok(Status::Running { .. } | Status::Restarting { .. }));
             for (image, layers) in record.images() {
                 if runs {
                     used.running.entry(image.clone()).or_default().push(record.name.clone());

@@ -1,7 +1,7 @@
 //! Secrets: create, list, inspect, remove; and which a container is given.
 
 use super::Engine;
-use crate::error::{BestEffort, Error, Result};
+use crate::error::{BestEffort, Error, Kind, Result};
 use crate::state::events;
 use crate::state::secrets::{Secret, Secrets};
 use crate::types::container::ContainerConfig;
@@ -38,9 +38,9 @@ impl Engine {
         Ok(secret)
     }
 
-    /// All secrets, by name.
-    pub(crate) fn secrets(&self) -> Result<Vec<Secret>> {
-        self.secret_store().all()
+    /// All secrets, by name. What cannot be read is told as a note.
+    pub(crate) fn secrets(&self, notes: &mut Vec<Error>) -> Result<Vec<Secret>> {
+        Ok(self.secret_store().all()?.noting(notes))
     }
 
     /// The secret with this name, id or beginning of an id.
@@ -70,15 +70,27 @@ impl Engine {
         Ok(document)
     }
 
-    /// Removes a secret. Containers that use it do not start any more.
+    /// Removes a secret, damaged or not: its id. Containers that use it do not start any
+    /// more.
     ///
     /// # Errors
     /// `NotFound` where there is none.
-    pub(crate) fn remove_secret(&self, word: &str) -> Result<Secret> {
-        let secret = self.secret(word)?;
-        self.secret_store().remove(&secret)?;
+    pub(crate) fn remove_secret(&self, word: &str) -> Result<String> {
+        let store = self.secret_store();
+        let secret = match self.secret(word) {
+            Err(error) if error.kind() == Kind::Invalid => return store.remove_damaged(word)?.ok_or(error),
+            Err(error) if error.kind() == Kind::NotFound && !store.all()?.damaged.is_empty() => {
+                // Its name is known to who uses it.
+                let records = self.store.records(&mut Vec::new())?;
+                let mut used = records.iter().flat_map(|record| &record.config.secrets);
+                let id = used.find(|used| used.name == word).map(|used| used.id.as_str());
+                return id.map(|id| store.remove_damaged(id)).transpose()?.flatten().ok_or(error);
+            }
+            result => result?,
+        };
+        store.remove(&secret)?;
         self.note_secret(&secret, "remove");
-        Ok(secret)
+        Ok(secret.id)
     }
 
     /// Notes which secrets a new container is to be given.

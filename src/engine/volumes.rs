@@ -128,10 +128,11 @@ impl Engine {
         }
     }
 
-    /// The volumes that a filter admits, by name.
-    pub(crate) fn volumes(&self, filters: &VolumeFilters) -> Result<Vec<Volume>> {
-        let users = if filters.dangling.is_some() { self.store.volume_users()? } else { BTreeMap::new() };
-        let mut volumes = self.volume_store()?.list()?;
+    /// The volumes that a filter admits, by name. What cannot be read is told as a note.
+    pub(crate) fn volumes(&self, filters: &VolumeFilters, notes: &mut Vec<Error>) -> Result<Vec<Volume>> {
+        let users =
+            if filters.dangling.is_some() { self.store.volume_users(notes)? } else { BTreeMap::new() };
+        let mut volumes = self.volume_store()?.list(notes)?;
         volumes.retain(|volume| filters.admits(volume, users.contains_key(&volume.name)));
         Ok(volumes)
     }
@@ -164,7 +165,13 @@ impl Engine {
     /// `NotFound`; `Conflict` where a container uses it.
     pub(crate) fn remove_volume(&self, name: &str) -> Result<()> {
         let store = self.volume_store()?;
-        store.get(name)?;
+        // One whose record is damaged can be removed as well.
+        if let Err(error) = store.get(name)
+            && error.kind() == Kind::NotFound
+            && !self.dirs.volumes().join(name).exists()
+        {
+            return Err(error);
+        }
         // Its files may belong to any of the user's ids.
         self.enter()?;
         store.remove(name, &|name| self.store.users_of_volume(name))?;
@@ -190,10 +197,12 @@ impl Engine {
 
     /// Removes the volumes that no container uses: the anonymous ones, or `all`.
     pub(crate) fn prune_volumes(&self, all: bool, filters: &VolumeFilters) -> Result<PrunedVolumes> {
-        let users = self.store.volume_users()?;
-        let store = self.volume_store()?;
         let mut pruned = PrunedVolumes::default();
-        for volume in store.list()? {
+        let users = self.store.volume_users(&mut pruned.failures)?;
+        let store = self.volume_store()?;
+        // A container that cannot be read may have any of them: data is not guessed away.
+        let all_known = pruned.failures.is_empty();
+        for volume in store.list(&mut Vec::new())?.into_iter().filter(|_| all_known) {
             let is_used = users.contains_key(&volume.name);
             if is_used || !(all || volume.anonymous) || !filters.admits(&volume, is_used) {
                 continue;

@@ -1,7 +1,7 @@
 //! Removing what a container has on disk.
 
 use crate::dirs::Dirs;
-use crate::error::{BestEffort, Context, Result};
+use crate::error::{BestEffort, Context, Error, Result};
 use crate::state::events;
 use crate::state::lock::{self, Lock};
 use crate::state::store::{GONE, Store};
@@ -106,11 +106,19 @@ pub(crate) fn delete_volumes(dirs: &Dirs, record: &ContainerRecord) -> Result<()
     Ok(())
 }
 
-/// Removes a container whose record cannot be read: its files, and the name if
-/// that is known. Its volumes stay.
-pub(crate) fn delete_damaged(dirs: &Dirs, id: &ContainerId) -> Result<()> {
+/// Removes a container whose record cannot be read: its files and its names. Its
+/// volumes stay.
+///
+/// # Errors
+/// `Conflict` where it runs.
+pub(crate) fn delete_damaged(dirs: &Dirs, store: &Store, id: &ContainerId) -> Result<()> {
+    if let Some(live) = store.live(id)? {
+        return Err(Error::conflict(format!("container {} still runs", id.short()))
+            .hint(format!("end it by its monitor: kill {}", live.monitor.pid)));
+    }
     let from = dirs.container(id);
     let _alive = lock::directory(&from)?;
+    store.drop_all_names(id);
     std::fs::rename(&from, hidden(dirs, id)).context(|| format!("remove {}", from.display()))?;
     delete_files(dirs, id)
 }

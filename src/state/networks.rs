@@ -7,7 +7,7 @@
 //! such stay, so that an address is not another's as soon as it is free.
 
 use super::lock;
-use super::written::{Durable, read_json, write_file, write_json};
+use super::written::{Durable, Records, read_json, write_file, write_json};
 use crate::dirs::{Dirs, create_private};
 use crate::error::{BestEffort, Context, Error, Kind, Result};
 use crate::types::address_range::Range;
@@ -65,6 +65,11 @@ impl Networks {
         create_private(&self.directory)?;
         let _all = lock::directory(&self.directory)?;
         let others = self.all()?;
+        // The subnets of a later release's are not known, and are in use all the same.
+        if let Some(later) = others.damaged.into_iter().find(|other| other.error.kind() != Kind::Invalid) {
+            return Err(later.error);
+        }
+        let others = others.whole;
         if others.iter().any(|other| other.name == network.name) {
             return Err(Error::conflict(format!("network with name {} already exists", network.name)));
         }
@@ -97,6 +102,10 @@ impl Networks {
         std::fs::remove_dir_all(&temporary).or_ignore();
         create_private(&temporary.join("leases"))?;
         write_json(&temporary.join("network.json"), &network, Durable::Yes)?;
+        if self.path(&network.name).exists() {
+            // A damaged one: this takes its place.
+            self.take_away(&network.name)?;
+        }
         std::fs::rename(&temporary, self.path(&network.name))
             .context(|| format!("keep the network {}", network.name))?;
         Ok(network)
@@ -121,39 +130,60 @@ impl Networks {
     }
 
     /// All that are kept, by name.
-    pub(crate) fn all(&self) -> Result<Vec<Network>> {
+    pub(crate) fn all(&self) -> Result<Records<Network>> {
+        let mut all = Records::new();
         let entries = match std::fs::read_dir(&self.directory) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(all),
             result => result.context(|| format!("list {}", self.directory.display()))?,
         };
-        let mut all = Vec::new();
-        for entry in entries.flatten() {
-            if entry.file_name().as_encoded_bytes().starts_with(b".") {
-                continue;
+        for name in entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()) {
+            if !name.starts_with('.') {
+                all.add(&name, self.read(&name));
             }
-            let Some(network) = read_json::<Network>(&entry.path().join("network.json"))? else { continue };
-            if network.version > 1 {
-                return Err(Error::failed(format!(
-                    "the network {} was written by a later release",
-                    network.name
-                ))
-                .hint("use that one"));
-            }
-            all.push(network);
         }
-        all.sort_by(|one, other| one.name.cmp(&other.name));
+        all.whole.sort_by(|one, other| one.name.cmp(&other.name));
         Ok(all)
+    }
+
+    /// The network in the directory of that name; `None` where there is none.
+    ///
+    /// # Errors
+    /// `Invalid` where it is damaged, `Failed` where a later release wrote it.
+    fn read(&self, name: &str) -> Result<Option<Network>> {
+        let path = self.path(name).join("network.json");
+        let network = match read_json::<Network>(&path) {
+            Ok(None) if self.path(name).is_dir() => {
+                Err(Error::invalid(format!("{} is gone", path.display())))
+            }
+            result => result,
+        };
+        match network {
+            Ok(Some(network)) if network.version > 1 => {
+                Err(Error::failed(format!("the network {} was written by a later release", network.name))
+                    .hint("use that one"))
+            }
+            Err(error) if error.kind() == Kind::Invalid => {
+                Err(error.context(format!("network {name}")).hint(format!(
+                    "make it anew: `coracle network create {name}`; or remove it, with the containers on it: \
+                     `coracle network rm -f {name}`"
+                )))
+            }
+            result => result,
+        }
     }
 
     /// The network with this name, id or unique beginning of an id.
     ///
     /// # Errors
-    /// `NotFound`, in docker's words.
+    /// `NotFound`, in docker's words; `Invalid` for a damaged one.
     pub(crate) fn find(&self, word: &str) -> Result<Network> {
         let word = if word == "podman" { DEFAULT } else { word };
-        let all = self.all()?;
+        let Records { whole: all, damaged } = self.all()?;
         if let Some(network) = all.iter().find(|network| network.name == word || network.id == word) {
             return Ok(network.clone());
+        }
+        if let Some(damaged) = damaged.into_iter().find(|damaged| damaged.key == word) {
+            return Err(damaged.error);
         }
         let hexadecimal = word.len() > 1 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
         let mut found = all.into_iter().filter(|network| hexadecimal && network.id.starts_with(word));
@@ -167,9 +197,14 @@ impl Networks {
         }
     }
 
-    /// Removes a network that `is_used` says nobody needs.
+    /// Removes a network, damaged or not, that nobody needs.
     pub(crate) fn remove(&self, name: &str) -> Result<()> {
         let _all = lock::directory(&self.directory)?;
+        self.take_away(name)
+    }
+
+    /// The caller has the directory of all locked.
+    fn take_away(&self, name: &str) -> Result<()> {
         let gone = self.directory.join(format!(".gone-{}", std::process::id()));
         std::fs::rename(self.path(name), &gone).context(|| format!("remove the network {name}"))?;
         std::fs::remove_dir_all(&gone).context(|| format!("remove the network {name}"))
@@ -296,10 +331,12 @@ impl Networks {
         !self.dirs.container(id).exists()
     }
 
-    /// Makes the default network where it is missing.
+    /// Makes the default network where it is missing, or damaged.
     pub(crate) fn ensure_default(&self, avoid: impl FnOnce() -> Vec<Subnet>) -> Result<()> {
-        if self.path(DEFAULT).exists() {
-            return Ok(());
+        match self.read(DEFAULT) {
+            Ok(None) => {}
+            Err(error) if error.kind() == Kind::Invalid => {}
+            result => return result.map(drop),
         }
         let wide = Subnet::new(Ipv4Addr::new(10, 88, 0, 0).into(), 16);
         let avoid = avoid();
@@ -510,6 +547,32 @@ mod tests {
         assert_eq!(lease(&id('f'), None).expect("left over"), "10.5.0.5");
         networks.release("a", &id('a'));
         assert_eq!(lease(&id('1'), None).expect("given back"), "10.5.0.2");
+    }
+
+    #[test]
+    fn a_damaged_network_is_no_other_s_matter() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let networks = Networks::new(&Dirs::beneath(dir.path()));
+        networks.ensure_default(Vec::new).expect("made");
+        for name in ["good", "bad", "gone"] {
+            networks.create(network(name), &[PoolWish::default()], &[]).expect("made");
+        }
+        let file = |name: &str| networks.path(name).join("network.json");
+        std::fs::write(file("bad"), "").expect("emptied");
+        std::fs::remove_file(file("gone")).expect("removed");
+        let all = networks.all().expect("listed");
+        assert_eq!((all.whole.len(), all.damaged.len()), (2, 2));
+        assert_eq!(networks.find("good").expect("there").name, "good");
+        let error = networks.find("bad").expect_err("damaged");
+        assert!(error.kind() == Kind::Invalid && error.to_string().contains("network.json"), "{error}");
+        assert!(error.hints()[0].contains("network rm -f bad"), "{error}");
+        networks.create(network("other"), &[PoolWish::default()], &[]).expect("made");
+        networks.create(network("bad"), &[PoolWish::default()], &[]).expect("made anew");
+        networks.remove("gone").expect("removed");
+        assert!(networks.all().expect("listed").damaged.is_empty());
+        std::fs::write(file(DEFAULT), "\0").expect("damaged");
+        networks.ensure_default(Vec::new).expect("made anew");
+        assert_eq!(networks.find(DEFAULT).expect("there").name, DEFAULT);
     }
 
     #[test]

@@ -7,9 +7,9 @@
 //! container into it, has its directory locked. Readers take no lock.
 
 use super::lock::{self, Lock};
-use super::written::{Durable, read_json, write_json};
+use super::written::{self, Damaged, Durable, Records, read_json, write_json};
 use crate::dirs::{Dirs, create_private};
-use crate::error::{BestEffort, Context, Error, Result};
+use crate::error::{BestEffort, Context, Error, Kind, Result};
 use crate::types::id::{ContainerId, check_name};
 use crate::types::pod::PodRecord;
 use std::path::{Path, PathBuf};
@@ -50,7 +50,7 @@ impl Pods {
     /// # Errors
     /// `Conflict` where another has its name.
     pub(crate) fn prepare(&self, record: &PodRecord, _making: &Making) -> Result<()> {
-        if let Some(other) = self.all()?.into_iter().find(|other| other.name == record.name) {
+        if let Some(other) = self.all()?.whole.into_iter().find(|other| other.name == record.name) {
             return Err(Error::conflict(format!(
                 "the pod name {:?} is already in use by pod {}",
                 other.name,
@@ -71,6 +71,11 @@ impl Pods {
     /// Lets everybody see it.
     pub(crate) fn publish(&self, id: &ContainerId, _making: &Making) -> Result<()> {
         std::fs::rename(self.unborn(id), self.path(id)).context(|| format!("publish pod {}", id.short()))
+    }
+
+    /// Puts what was written of a new one on the disk.
+    pub(crate) fn sync(&self, id: &ContainerId) -> Result<()> {
+        written::sync(&self.path(id).join("pod.json"))
     }
 
     /// Takes back one that was not published.
@@ -106,14 +111,18 @@ impl Pods {
     /// # Errors
     /// `NotFound` where it was removed meanwhile.
     pub(crate) fn lock(&self, id: &ContainerId) -> Result<(Lock, PodRecord)> {
-        let removed = || Error::not_found(format!("pod {} was removed by another command", id.short()));
-        let lock = match lock::directory(&self.path(id)) {
-            Err(error) if error.errno() == Some(libc::ENOENT) => return Err(removed()),
-            result => result?,
-        };
+        let lock = self.lock_damaged(id)?;
         // Renamed away by who had it before.
-        let record = read(&self.path(id))?.ok_or_else(removed)?;
+        let record = read(&self.path(id), id)?.ok_or_else(|| removed(id))?;
         Ok((lock, record))
+    }
+
+    /// As [`Pods::lock`], whatever its record is.
+    pub(crate) fn lock_damaged(&self, id: &ContainerId) -> Result<Lock> {
+        match lock::directory(&self.path(id)) {
+            Err(error) if error.errno() == Some(libc::ENOENT) => Err(removed(id)),
+            result => result,
+        }
     }
 
     /// As [`Pods::lock`]; `None` where someone else has it.
@@ -141,27 +150,26 @@ impl Pods {
     /// The record of a pod.
     ///
     /// # Errors
-    /// `NotFound` where there is none.
+    /// `NotFound` where there is none; `Invalid` where it is damaged.
     pub(crate) fn record(&self, id: &ContainerId) -> Result<PodRecord> {
-        read(&self.path(id))?.ok_or_else(|| Error::not_found(format!("no such pod: {}", id.short())))
+        read(&self.path(id), id)?.ok_or_else(|| Error::not_found(format!("no such pod: {}", id.short())))
     }
 
     /// All pods, the oldest first.
-    pub(crate) fn all(&self) -> Result<Vec<PodRecord>> {
-        let ids = self.entries()?.into_iter().filter_map(|name| ContainerId::parse(&name).ok());
-        let mut all = Vec::new();
-        for id in ids {
-            // Removed while we looked.
-            all.extend(read(&self.path(&id))?);
+    pub(crate) fn all(&self) -> Result<Records<PodRecord>> {
+        let mut all = Records::new();
+        for id in self.entries()?.into_iter().filter_map(|name| ContainerId::parse(&name).ok()) {
+            all.add(id.as_str(), read(&self.path(&id), &id));
         }
-        all.sort_by(|one, other| (one.created, &one.id).cmp(&(other.created, &other.id)));
+        all.whole.sort_by(|one, other| (one.created, &one.id).cmp(&(other.created, &other.id)));
         Ok(all)
     }
 
     /// The pod with this name, id, or beginning of an id that only one has.
     ///
     /// # Errors
-    /// `NotFound`; `Conflict` where several ids begin so.
+    /// `NotFound`; `Conflict` where several ids begin so; `Invalid` for a damaged one,
+    /// which is known by its id alone.
     pub(crate) fn find(&self, word: &str) -> Result<PodRecord> {
         let not_found = || {
             Error::not_found(format!("no pod with name or ID {word} found: no such pod"))
@@ -170,18 +178,22 @@ impl Pods {
         if check_name("pod", word).is_err() {
             return Err(not_found());
         }
-        let all = self.all()?;
+        let Records { whole: all, damaged } = self.all()?;
         if let Some(pod) = all.iter().find(|pod| pod.name == word || pod.id.as_str() == word) {
             return Ok(pod.clone());
         }
-        let mut found = all.into_iter().filter(|pod| pod.id.as_str().starts_with(word));
+        let damaged = damaged.into_iter().filter(|pod| pod.key.starts_with(word));
+        let mut found =
+            all.into_iter().filter(|pod| pod.id.as_str().starts_with(word)).map(Ok).chain(damaged.map(Err));
         match (found.next(), found.next()) {
-            (Some(pod), None) => Ok(pod),
+            (Some(pod), None) => pod.map_err(|damaged| damaged.error),
             (None, _) => Err(not_found()),
             (Some(first), Some(second)) => {
-                Err(Error::conflict(format!("more than one pod has an ID that begins with {word}")).hint(
-                    format!("{} and {} begin so: give more digits", first.id.short(), second.id.short()),
-                ))
+                let id = |pod: Result<PodRecord, Damaged>| {
+                    pod.map_or_else(|damaged| damaged.key, |pod| pod.id.short().to_owned())
+                };
+                Err(Error::conflict(format!("more than one pod has an ID that begins with {word}"))
+                    .hint(format!("{} and {} begin so: give more digits", id(first), id(second))))
             }
         }
     }
@@ -197,14 +209,25 @@ impl Pods {
     }
 }
 
-fn read(directory: &Path) -> Result<Option<PodRecord>> {
-    let record = read_json::<PodRecord>(&directory.join("pod.json"))?;
+fn removed(id: &ContainerId) -> Error {
+    Error::not_found(format!("pod {} was removed by another command", id.short()))
+}
+
+fn read(directory: &Path, id: &ContainerId) -> Result<Option<PodRecord>> {
+    let path = directory.join("pod.json");
+    let record = match read_json::<PodRecord>(&path) {
+        Ok(None) if directory.is_dir() => Err(Error::invalid(format!("{} is gone", path.display()))),
+        result => result,
+    };
     match record {
-        Some(record) if record.version > POD_VERSION => {
+        Ok(Some(record)) if record.version > POD_VERSION => {
             Err(Error::failed(format!("pod {} was written by a later release", record.name))
                 .hint("use that one"))
         }
-        record => Ok(record),
+        Err(error) if error.kind() == Kind::Invalid => Err(error
+            .context(format!("pod {}", id.short()))
+            .hint(format!("`coracle pod rm -f {}` removes it with its containers", id.short()))),
+        result => result,
     }
 }
 
@@ -217,7 +240,7 @@ mod tests {
     fn a_name_is_one_pod_s_and_what_is_not_published_is_left_over() {
         let dir = tempfile::tempdir().expect("a directory");
         let pods = Pods::new(&Dirs::beneath(dir.path()));
-        assert!(pods.all().expect("none").is_empty());
+        assert!(pods.all().expect("none").whole.is_empty());
         let (web, other) = (PodRecord::sample("web", 0x1a), PodRecord::sample("db", 0x1b));
         let making = pods.begin().expect("the right");
         pods.prepare(&web, &making).expect("prepared");
@@ -254,5 +277,28 @@ mod tests {
         pods.prepare(&later, &making).expect("prepared");
         pods.publish(&later.id, &making).expect("published");
         assert!(pods.record(&later.id).expect_err("later").to_string().contains("later release"));
+    }
+
+    #[test]
+    fn a_damaged_pod_is_known_by_its_id_alone() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let pods = Pods::new(&Dirs::beneath(dir.path()));
+        let making = pods.begin().expect("the right");
+        let (web, other) = (PodRecord::sample("web", 0x1a), PodRecord::sample("db", 0x2b));
+        for pod in [&web, &other] {
+            pods.prepare(pod, &making).expect("prepared");
+            pods.publish(&pod.id, &making).expect("published");
+        }
+        std::fs::write(pods.path(&web.id).join("pod.json"), "").expect("emptied");
+        assert_eq!(pods.find("db").expect("there"), other);
+        assert_eq!(pods.find("web").expect_err("unknown").kind(), Kind::NotFound);
+        let error = pods.find("1a1a").expect_err("damaged");
+        assert!(error.kind() == Kind::Invalid && error.hints()[0].contains("pod rm -f"), "{error}");
+        assert_eq!(pods.lock(&web.id).expect_err("damaged").kind(), Kind::Invalid);
+        pods.prepare(&PodRecord::sample("web", 0x3c), &making).expect("its name is free");
+        let lock = pods.lock_damaged(&web.id).expect("locked");
+        pods.remove(&web.id).expect("removed");
+        drop(lock);
+        assert!(pods.all().expect("listed").damaged.is_empty());
     }
 }

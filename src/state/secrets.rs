@@ -6,9 +6,9 @@
 //! goes after it. Who changes names holds a lock on the directory.
 
 use super::lock;
-use super::written::{Durable, read_file, read_json, write_file, write_json};
+use super::written::{Damaged, Durable, Records, read_file, read_json, write_file, write_json};
 use crate::dirs::{Dirs, create_private};
-use crate::error::{BestEffort, Context, Error, Result};
+use crate::error::{BestEffort, Context, Error, Kind, Result};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -53,7 +53,7 @@ impl Secrets {
         create_private(&self.directory)?;
         let _names = lock::directory(&self.directory)?;
         let now = Timestamp::now();
-        let secret = match self.all()?.into_iter().find(|secret| secret.name == name) {
+        let secret = match self.all()?.whole.into_iter().find(|secret| secret.name == name) {
             Some(old) if replace => Secret { updated: now, labels, ..old },
             Some(_) => {
                 return Err(Error::conflict(format!("{name}: secret name in use"))
@@ -74,47 +74,68 @@ impl Secrets {
     }
 
     /// All of them, by name.
-    pub(crate) fn all(&self) -> Result<Vec<Secret>> {
+    pub(crate) fn all(&self) -> Result<Records<Secret>> {
+        let mut all = Records::new();
         let entries = match std::fs::read_dir(&self.directory) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(all),
             result => result.context(|| format!("list {}", self.directory.display()))?,
         };
-        let mut all = Vec::new();
-        for entry in entries.flatten() {
-            if entry.path().extension().is_some_and(|extension| extension == "json") {
-                let Some(secret) = read_json::<Secret>(&entry.path())? else { continue };
-                if secret.version > 1 {
-                    return Err(Error::failed(format!(
-                        "the secret {} was written by a later release",
-                        secret.name
-                    ))
-                    .hint("use that one"));
-                }
-                all.push(secret);
+        for name in entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()) {
+            if let Some(id) = name.strip_suffix(".json") {
+                all.add(id, self.read(id));
             }
         }
-        all.sort_by(|one, other| one.name.cmp(&other.name));
+        all.whole.sort_by(|one, other| one.name.cmp(&other.name));
         Ok(all)
+    }
+
+    fn read(&self, id: &str) -> Result<Option<Secret>> {
+        match read_json::<Secret>(&self.directory.join(format!("{id}.json"))) {
+            Ok(Some(secret)) if secret.version > 1 => {
+                Err(Error::failed(format!("the secret {} was written by a later release", secret.name))
+                    .hint("use that one"))
+            }
+            Err(error) if error.kind() == Kind::Invalid => Err(error
+                .context(format!("secret {id}"))
+                .hint(format!("remove it, and make it anew: `coracle secret rm {id}`"))),
+            result => result,
+        }
     }
 
     /// The secret with this name, id or unique beginning of an id.
     ///
     /// # Errors
-    /// `NotFound`, in podman's words; `Conflict` where several ids begin so.
+    /// `NotFound`, in podman's words; `Conflict` where several ids begin so; `Invalid`
+    /// for a damaged one, which is known by its id alone.
     pub(crate) fn find(&self, word: &str) -> Result<Secret> {
-        let all = self.all()?;
+        let Records { whole: all, damaged } = self.all()?;
         if let Some(secret) = all.iter().find(|secret| secret.name == word || secret.id == word) {
             return Ok(secret.clone());
         }
-        let mut found = all.into_iter().filter(|secret| !word.is_empty() && secret.id.starts_with(word));
+        let begins = |id: &str| !word.is_empty() && id.starts_with(word);
+        let damaged = damaged.into_iter().filter(|secret| begins(&secret.key));
+        let mut found =
+            all.into_iter().filter(|secret| begins(&secret.id)).map(Ok).chain(damaged.map(Err::<Secret, _>));
         match (found.next(), found.next()) {
-            (Some(secret), None) => Ok(secret),
+            (Some(secret), None) => secret.map_err(|damaged: Damaged| damaged.error),
             (Some(_), Some(_)) => {
                 Err(Error::conflict(format!("{word} is the beginning of several secrets' ids")))
             }
             (None, _) => Err(Error::not_found(format!("no secret with name or id {word:?}: no such secret"))
                 .hint("`coracle secret ls` lists the secrets there are")),
         }
+    }
+
+    /// Removes a damaged secret, of which `word` is the id, or the beginning of it that
+    /// only one has. Gives the id; `None` where there is none.
+    pub(crate) fn remove_damaged(&self, word: &str) -> Result<Option<String>> {
+        let _names = lock::directory(&self.directory)?;
+        let mut found = self.all()?.damaged.into_iter().filter(|secret| {
+            secret.error.kind() == Kind::Invalid && !word.is_empty() && secret.key.starts_with(word)
+        });
+        let (Some(secret), None) = (found.next(), found.next()) else { return Ok(None) };
+        self.remove_files(&secret.key, &secret.key)?;
+        Ok(Some(secret.key))
     }
 
     /// The value of a secret.
@@ -125,9 +146,13 @@ impl Secrets {
 
     /// Removes a secret.
     pub(crate) fn remove(&self, secret: &Secret) -> Result<()> {
-        let path = self.directory.join(format!("{}.json", secret.id));
-        std::fs::remove_file(&path).context(|| format!("remove the secret {}", secret.name))?;
-        std::fs::remove_file(self.value_path(&secret.id)).or_ignore();
+        self.remove_files(&secret.id, &secret.name)
+    }
+
+    fn remove_files(&self, id: &str, called: &str) -> Result<()> {
+        let path = self.directory.join(format!("{id}.json"));
+        std::fs::remove_file(&path).context(|| format!("remove the secret {called}"))?;
+        std::fs::remove_file(self.value_path(id)).or_ignore();
         Ok(())
     }
 
@@ -154,7 +179,7 @@ mod tests {
     fn secrets_are_kept_found_replaced_and_removed() {
         let folder = tempfile::tempdir().expect("a folder");
         let secrets = Secrets::new(&Dirs::beneath(folder.path()));
-        assert!(secrets.all().expect("none").is_empty());
+        assert!(secrets.all().expect("none").whole.is_empty());
         let made = secrets.create("db", b"one", BTreeMap::new(), false).expect("made");
         assert_eq!(made.id.len(), 25);
         assert_eq!(secrets.value(&secrets.find("db").expect("by name")).expect("value"), b"one");
@@ -167,5 +192,24 @@ mod tests {
         assert_eq!(secrets.find("db").expect_err("gone").kind(), Kind::NotFound);
         let left = std::fs::read_dir(folder.path().join("data/secrets")).expect("list").count();
         assert_eq!(left, 0, "no value stays");
+    }
+
+    #[test]
+    fn a_damaged_secret_is_no_other_s_matter() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let secrets = Secrets::new(&Dirs::beneath(folder.path()));
+        let good = secrets.create("good", b"one", BTreeMap::new(), false).expect("made");
+        let bad = secrets.create("bad", b"two", BTreeMap::new(), false).expect("made");
+        std::fs::write(secrets.directory.join(format!("{}.json", bad.id)), "").expect("emptied");
+        assert_eq!(secrets.find("good").expect("there"), good);
+        let all = secrets.all().expect("listed");
+        assert_eq!((all.whole.len(), all.damaged[0].key.as_str()), (1, bad.id.as_str()));
+        let error = secrets.find(&bad.id[..20]).expect_err("damaged");
+        assert!(error.kind() == Kind::Invalid && error.hints()[0].contains("secret rm"), "{error}");
+        secrets.create("bad", b"new", BTreeMap::new(), false).expect("its name is free");
+        assert_eq!(secrets.remove_damaged(&good.id).expect("whole"), None);
+        assert_eq!(secrets.remove_damaged("").expect("none"), None);
+        assert_eq!(secrets.remove_damaged(&bad.id[..20]).expect("removed"), Some(bad.id));
+        assert!(secrets.all().expect("listed").damaged.is_empty());
     }
 }

@@ -1,10 +1,11 @@
 //! The containers of a user: create, find, list, and what state each is in.
 
 mod mark;
+mod names;
 
 pub(crate) use mark::Held;
 
-use super::written::{Durable, read_file, read_json, write_file, write_json};
+use super::written::{self, Durable, read_json, read_spare, write_file, write_json};
 use super::{health, lock};
 use crate::dirs::{Dirs, create_private};
 use crate::error::{BestEffort, Context, Error, Kind, Result};
@@ -165,44 +166,6 @@ impl Store {
         write().inspect_err(|_| std::fs::remove_dir_all(&temporary).or_ignore())
     }
 
-    /// Links the name to the container; the kernel lets only one win. `source` is
-    /// a file with the id.
-    fn take_name(&self, name: &str, id: &ContainerId, source: &Path) -> Result<()> {
-        let link = self.dirs.names().join(name);
-        let step = || format!("take the name {name:?}");
-        match std::fs::hard_link(source, &link) {
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-            result => return result.context(step),
-        }
-        // Taken, or left over. Only one at a time looks, or two could both find
-        // the same name left over and the second remove the first's.
-        let _names = lock::directory(&self.dirs.names())?;
-        if let Some(owner) = self.id_of_name(name)?.filter(|owner| self.is_there(owner)) {
-            if owner == *id {
-                return Ok(());
-            }
-            return Err(Error::conflict(format!(
-                "the container name {name:?} is already in use by container {}",
-                owner.short()
-            ))
-            .hint("remove or rename that container, or use --replace"));
-        }
-        std::fs::remove_file(&link).or_ignore();
-        match std::fs::hard_link(source, &link) {
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-                Err(Error::conflict(format!("the container name {name:?} was just taken by another command")))
-            }
-            result => result.context(step),
-        }
-    }
-
-    /// Whether the container is published or just being made by someone alive.
-    /// In this order: it is published by a rename of the one to the other.
-    fn is_there(&self, id: &ContainerId) -> bool {
-        let unborn = self.dirs.containers().join(format!("{UNBORN}{id}"));
-        matches!(lock::try_directory(&unborn), Ok(None)) || self.dirs.container(id).exists()
-    }
-
     /// What commands that were killed have left in the directory of containers:
     /// half-made ones are deleted here, half-removed ones (their files have many
     /// owners) given to `finish`. Whatever someone alive still works on stays.
@@ -234,40 +197,15 @@ impl Store {
         Ok(())
     }
 
-    fn id_of_name(&self, name: &str) -> Result<Option<ContainerId>> {
-        let Some(bytes) = read_file(&self.dirs.names().join(name))? else { return Ok(None) };
-        let text = std::str::from_utf8(&bytes).context(|| format!("read the name {name:?}"))?;
-        ContainerId::parse(text.trim()).map(Some)
-    }
-
-    /// Changes the name of a container, atomically for everyone who asks.
-    pub(crate) fn rename(&self, record: &mut ContainerRecord, name: &str) -> Result<()> {
-        self.take_name(name, &record.id, &self.dirs.container(&record.id).join("name"))?;
-        let old = std::mem::replace(&mut record.name, name.to_owned());
-        self.save(record).inspect_err(|_| {
-            if old != name {
-                self.drop_name(name, &record.id);
-            }
-        })?;
-        if old != name {
-            self.drop_name(&old, &record.id);
-        }
-        Ok(())
+    /// Puts what was written of a new container on the disk, for one that does not start
+    /// at once: that has no time for it.
+    pub(crate) fn sync(&self, id: &ContainerId) -> Result<()> {
+        ["config.json", "name"].iter().try_for_each(|file| written::sync(&self.dirs.container(id).join(file)))
     }
 
     /// Writes the record anew. The caller holds the container's lock.
     pub(crate) fn save(&self, record: &ContainerRecord) -> Result<()> {
         write_json(&self.dirs.container(&record.id).join("config.json"), record, Durable::Yes)
-    }
-
-    /// Lets go of a name, if it is this container's.
-    pub(crate) fn drop_name(&self, name: &str, id: &ContainerId) {
-        let Ok(_names) = lock::directory(&self.dirs.names()) else { return };
-        if let Ok(Some(owner)) = self.id_of_name(name) {
-            if owner == *id {
-                std::fs::remove_file(self.dirs.names().join(name)).or_ignore();
-            }
-        }
     }
 
     /// The container called `word`: a name, an id, or the beginning of an id
@@ -353,11 +291,18 @@ impl Store {
     /// The record of a container.
     ///
     /// # Errors
-    /// `NotFound` where it was removed; `Failed` where a later release wrote it.
+    /// `NotFound` where it was removed; `Invalid` where it is damaged; `Failed` where a
+    /// later release wrote it.
     pub(crate) fn record(&self, id: &ContainerId) -> Result<ContainerRecord> {
         let path = self.dirs.container(id).join("config.json");
-        let record: ContainerRecord = read_json(&path)?
-            .ok_or_else(|| Error::not_found(format!("no such container: {}", id.short())))?;
+        let record: ContainerRecord = match read_json(&path) {
+            Ok(Some(record)) => record,
+            Ok(None) if self.dirs.container(id).exists() => {
+                return Err(damaged(Error::invalid(format!("{} is gone", path.display())), id));
+            }
+            Ok(None) => return Err(Error::not_found(format!("no such container: {}", id.short()))),
+            Err(error) => return Err(damaged(error, id)),
+        };
         if record.version > RECORD_VERSION {
             return Err(Error::failed(format!(
                 "{} has version {}, and this coracle knows versions up to {RECORD_VERSION}",
@@ -369,17 +314,31 @@ impl Store {
         Ok(record)
     }
 
-    /// The names of the containers that use each volume.
+    /// All records. What went meanwhile is left out, and so is what is damaged: of it
+    /// `damaged` gets a note each.
     ///
     /// # Errors
-    /// Those of [`Store::record`], except for containers that go meanwhile.
-    pub(crate) fn volume_users(&self) -> Result<BTreeMap<String, Vec<String>>> {
-        let mut users: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    /// Others of [`Store::record`].
+    pub(crate) fn records(&self, damaged: &mut Vec<Error>) -> Result<Vec<ContainerRecord>> {
+        let mut records = Vec::new();
         for id in self.ids()? {
-            let record = match self.record(&id) {
-                Err(error) if error.kind() == Kind::NotFound => continue,
-                result => result?,
-            };
+            match self.record(&id) {
+                Ok(record) => records.push(record),
+                Err(error) if error.kind() == Kind::NotFound => {}
+                Err(error) if error.kind() == Kind::Invalid => {
+                    damaged.push(error.context(format!("container {}", id.short())));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(records)
+    }
+
+    /// The names of the containers that use each volume; `damaged` and errors as of
+    /// [`Store::records`].
+    pub(crate) fn volume_users(&self, damaged: &mut Vec<Error>) -> Result<BTreeMap<String, Vec<String>>> {
+        let mut users: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for record in self.records(damaged)? {
             for mount in record.config.mounts {
                 if let MountSource::Volume { name } = mount.source {
                     users.entry(name).or_default().push(record.name.clone());
@@ -389,10 +348,9 @@ impl Store {
         Ok(users)
     }
 
-    /// The names of the containers that use one volume. Errors as
-    /// [`Store::volume_users`].
+    /// The names of the containers that use one volume, as far as they can be read.
     pub(crate) fn users_of_volume(&self, name: &str) -> Result<Vec<String>> {
-        Ok(self.volume_users()?.remove(name).unwrap_or_default())
+        Ok(self.volume_users(&mut Vec::new())?.remove(name).unwrap_or_default())
     }
 
     /// The container as it is now.
@@ -432,7 +390,9 @@ impl Store {
     /// machine's.
     pub(crate) fn at_rest(&self, record: ContainerRecord) -> Result<Snapshot> {
         let directory = self.dirs.container(&record.id);
-        let ended = || read_json::<ExitFile>(&directory.join("exit.json"));
+        let exit_file = directory.join("exit.json");
+        // Where it is damaged it ended all the same; how, is lost.
+        let ended = || read_spare::<ExitFile>(&exit_file);
         let exited = |record, ExitFile { exit, restart_count, .. }| Snapshot {
             restart_count,
             ..Snapshot::at_rest(record, Status::Exited(exit))
@@ -440,8 +400,11 @@ impl Store {
         if let Some(file) = ended()? {
             return Ok(exited(record, file));
         }
-        let Some(mark) = Mark::read(&directory)? else {
-            return Ok(Snapshot::at_rest(record, Status::Created));
+        let has_ended = exit_file.exists();
+        let mark = match Mark::read(&directory)? {
+            Some(mark) => mark,
+            None if has_ended => Mark::default(),
+            None => return Ok(Snapshot::at_rest(record, Status::Created)),
         };
         if let Some(keeper) = mark.is_held() {
             // Started, or ended, since the caller has looked for a monitor.
@@ -457,12 +420,16 @@ impl Store {
             }));
         }
         let started_at: Timestamp = mark.at.unwrap_or(record.created);
+        let lost = match has_ended {
+            true => "what was recorded of the container's end is damaged",
+            false => "the container's monitor was killed, or the machine went down",
+        };
         let exit = Exit {
             code: 137,
             started_at,
             finished_at: started_at,
             oom_killed: false,
-            error: Some("the container's monitor was killed, or the machine went down".into()),
+            error: Some(lost.to_owned()),
         };
         let restart_count = self.stale_or_live(&record.id)?.map_or(0, |state| state.restart_count);
         Ok(Snapshot { restart_count, lost: true, ..Snapshot::at_rest(record, Status::Exited(exit)) })
@@ -484,7 +451,8 @@ impl Store {
     /// What a monitor said last, whether it lives or not.
     pub(crate) fn stale_or_live(&self, id: &ContainerId) -> Result<Option<LiveState>> {
         let path = self.dirs.container_runtime(id).join("state.json");
-        let state = read_json::<LiveState>(&path)?;
+        // Damaged it is that of an earlier boot, or of no use.
+        let state = read_spare::<LiveState>(&path)?;
         Ok(state.filter(|state| state.id == *id))
     }
 
@@ -493,9 +461,10 @@ impl Store {
         write_json(&self.dirs.container_runtime(&state.id).join("state.json"), state, Durable::No)
     }
 
-    /// The ports of the last run, for those that were free to choose.
+    /// The ports of the last run, for those that were free to choose: others may be
+    /// chosen where they are not known.
     pub(crate) fn last_ports(&self, id: &ContainerId) -> Result<Vec<Binding>> {
-        Ok(read_json(&self.dirs.container(id).join("ports.json"))?.unwrap_or_default())
+        Ok(read_spare(&self.dirs.container(id).join("ports.json"))?.unwrap_or_default())
     }
 
     pub(crate) fn save_ports(&self, id: &ContainerId, ports: &[Binding]) -> Result<()> {
@@ -529,6 +498,14 @@ impl Store {
                 Err(_) => Err(error),
             }
         })
+    }
+}
+
+/// Whose record cannot be read can be nothing but removed.
+fn damaged(error: Error, id: &ContainerId) -> Error {
+    match error.kind() {
+        Kind::Invalid => error.hint(format!("`coracle rm -f {}` removes what is left of it", id.short())),
+        _ => error,
     }
 }
 

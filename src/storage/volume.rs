@@ -3,6 +3,9 @@
 //! - `volume.json`: what was asked for, never changed;
 //! - `needs-seed`: there until the volume was seeded from an image, once.
 //!
+//! A `volume.json` that is missing, or empty as a power cut leaves it, says that nothing was
+//! asked for: that of a volume that `volume create` makes is synced.
+//!
 //! A volume appears whole, by a rename. `<dir>/.lock` is held shared by who makes
 //! or uses a volume until the use is recorded ([`VolumeStore::hold`]), and alone
 //! by who removes one. Readers take no lock.
@@ -75,7 +78,7 @@ impl VolumeStore {
         self.lock(FlockOperation::LockShared).map(|lock| Hold { _lock: lock })
     }
 
-    /// Makes a volume.
+    /// Makes a volume. What is asked for is on the disk then.
     ///
     /// # Errors
     /// `Invalid` for a bad name, `Conflict` where there is one of that name.
@@ -87,16 +90,18 @@ impl VolumeStore {
         anonymous: bool,
     ) -> Result<Volume> {
         check_name("volume", name)?;
-        let driver = "local".to_owned();
-        let created = Timestamp::now();
-        let volume =
-            Volume { version: 1, name: name.to_owned(), created, labels, driver, options, anonymous };
+        let volume = Volume { labels, options, anonymous, ..plain(name, Timestamp::now()) };
+        self.make(volume, Record::Synced)
+    }
+
+    fn make(&self, volume: Volume, record: Record) -> Result<Volume> {
+        let name = volume.name.as_str();
         // So that a sweep does not take what is not named yet.
         let _hold = self.hold()?;
         let store = self.directory()?;
         let temporary = CString::new(format!(".tmp-{}", random_hex::<8>()?))
             .map_err(|_| Error::failed("a NUL byte in hex digits"))?;
-        let made = fill(store.as_fd(), &temporary, &volume).and_then(|()| {
+        let made = fill(store.as_fd(), &temporary, &volume, record).and_then(|()| {
             let flags = RenameFlags::NOREPLACE;
             rustix::fs::renameat_with(&store, &temporary, &store, name, flags)
                 .context(|| format!("create the volume {name}"))
@@ -116,18 +121,31 @@ impl VolumeStore {
     /// The volume of that name.
     ///
     /// # Errors
-    /// `NotFound` where there is none.
+    /// `NotFound` where there is none; `Invalid` where its record is damaged.
     pub(crate) fn get(&self, name: &str) -> Result<Volume> {
         check_name("volume", name).map_err(|_| no_such(name))?;
         let path = self.dir.join(name).join("volume.json");
         let action = || format!("read the volume {name}");
-        let file = match std::fs::File::open(path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(no_such(name)),
-            result => result.context(action)?,
-        };
         let mut text = Vec::new();
-        file.take(MAX_RECORD).read_to_end(&mut text).context(action)?;
-        let volume: Volume = serde_json::from_slice(&text).context(action)?;
+        match std::fs::File::open(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error).context(action),
+            Ok(file) => drop(file.take(MAX_RECORD).read_to_end(&mut text).context(action)?),
+        }
+        if text.iter().all(|byte| *byte == 0) {
+            let data = std::fs::metadata(self.data_path(name)).map_err(|_| no_such(name))?;
+            let created = data.created().ok().and_then(|at| Timestamp::try_from(at).ok());
+            let anonymous = name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+            return Ok(Volume { anonymous, ..plain(name, created.unwrap_or_default()) });
+        }
+        let volume: Volume = serde_json::from_slice(&text).context(|| format!("read {}", path.display())).map_err(
+            |error| {
+                error.context(format!("volume {name}")).hint(format!(
+                    "its data is whole: to go on without its labels and options remove that file; or remove it with \
+                     its data: `coracle volume rm {name}`"
+                ))
+            },
+        )?;
         if volume.version != 1 || volume.name != name {
             return Err(Error::failed(format!("the volume {name} was recorded by another version")));
         }
@@ -141,14 +159,15 @@ impl VolumeStore {
             Err(error) if error.kind() == Kind::NotFound => {}
             result => return result,
         }
-        match self.create(name, BTreeMap::new(), BTreeMap::new(), anonymous) {
+        check_name("volume", name)?;
+        match self.make(Volume { anonymous, ..plain(name, Timestamp::now()) }, Record::Quick) {
             Err(error) if error.kind() == Kind::Conflict => self.get(name),
             result => result,
         }
     }
 
-    /// All volumes, by name.
-    pub(crate) fn list(&self) -> Result<Vec<Volume>> {
+    /// All volumes, by name. What cannot be read is told as a note.
+    pub(crate) fn list(&self, notes: &mut Vec<Error>) -> Result<Vec<Volume>> {
         let action = || format!("list {}", self.dir.display());
         let mut volumes = Vec::new();
         for entry in std::fs::read_dir(&self.dir).context(action)? {
@@ -157,9 +176,10 @@ impl VolumeStore {
                 continue;
             }
             match self.get(&name) {
+                Ok(volume) => volumes.push(volume),
                 // Removed meanwhile.
                 Err(error) if error.kind() == Kind::NotFound => {}
-                result => volumes.push(result?),
+                Err(error) => notes.push(error),
             }
         }
         volumes.sort_by(|one, other| one.name.cmp(&other.name));
@@ -269,13 +289,34 @@ impl VolumeStore {
     }
 }
 
+/// What becomes of a record that a power cut leaves empty: see [`VolumeStore::get`].
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Record {
+    Synced,
+    /// Nothing is lost with it.
+    Quick,
+}
+
+/// A volume for which nothing was asked.
+fn plain(name: &str, created: Timestamp) -> Volume {
+    Volume {
+        version: 1,
+        name: name.to_owned(),
+        created,
+        labels: BTreeMap::new(),
+        driver: "local".into(),
+        options: BTreeMap::new(),
+        anonymous: false,
+    }
+}
+
 fn no_such(name: &str) -> Error {
     Error::not_found(format!("no such volume: {name}"))
 }
 
 /// A whole volume under a temporary name. `_data` is 0755 as docker's: the
 /// container's users must get through it.
-fn fill(store: BorrowedFd<'_>, temporary: &CString, volume: &Volume) -> Result<()> {
+fn fill(store: BorrowedFd<'_>, temporary: &CString, volume: &Volume, record: Record) -> Result<()> {
     let action = || format!("create the volume {}", volume.name);
     rustix::fs::mkdirat(store, temporary, Mode::RWXU).context(action)?;
     let dir = rustix::fs::openat(store, temporary, OPEN_DIR, Mode::empty()).context(action)?;
@@ -284,6 +325,10 @@ fn fill(store: BorrowedFd<'_>, temporary: &CString, volume: &Volume) -> Result<(
     rustix::fs::fchmod(&data, Mode::from_raw_mode(0o755)).context(action)?;
     let text = serde_json::to_string(volume).context(action)?;
     super::layers::write_note(dir.as_fd(), c"volume.json", &text)?;
+    if record == Record::Synced {
+        let file = rustix::fs::openat(&dir, c"volume.json", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+        rustix::fs::fdatasync(file.context(action)?).context(action)?;
+    }
     super::layers::write_note(dir.as_fd(), c"needs-seed", "")
 }
 
@@ -351,7 +396,7 @@ mod tests {
         let anonymous = VolumeStore::anonymous_name().expect("random");
         assert_eq!(anonymous.len(), 64);
         assert!(store.get_or_create(&anonymous, true).expect("made").anonymous);
-        assert_eq!(store.list().expect("list").len(), 2);
+        assert_eq!(store.list(&mut Vec::new()).expect("list").len(), 2);
         let in_use = store.remove("v", &|_| Ok(vec!["web".to_owned()])).expect_err("in use");
         assert_eq!((in_use.kind(), in_use.to_string().contains("web")), (Kind::Conflict, true));
         store.remove("v", &|_| Ok(Vec::new())).expect("removed");
@@ -360,6 +405,38 @@ mod tests {
             assert_eq!(store.remove(gone, &|_| Ok(Vec::new())).expect_err("gone").kind(), Kind::NotFound);
         }
         assert!(store.create("../v", BTreeMap::new(), BTreeMap::new(), false).is_err());
+    }
+
+    #[test]
+    fn what_a_power_cut_leaves_of_a_volume_is_a_volume() {
+        let (_temp, store) = store();
+        store.get_or_create("v", false).expect("made");
+        fs::write(store.data_path("v").join("file"), "mine").expect("write");
+        let anonymous = VolumeStore::anonymous_name().expect("random");
+        store.get_or_create(&anonymous, true).expect("made");
+        store.create("whole", BTreeMap::new(), BTreeMap::new(), false).expect("made");
+        let record = |name: &str| store.dir.join(name).join("volume.json");
+        for name in ["v", &anonymous] {
+            fs::write(record(name), "").expect("emptied");
+        }
+        let found = store.get_or_create("v", false).expect("there");
+        assert_eq!((found.name.as_str(), found.anonymous), ("v", false));
+        assert!(found.created > Timestamp::UNIX_EPOCH && found.labels.is_empty());
+        assert!(store.get(&anonymous).expect("there").anonymous);
+        fs::remove_file(record("v")).expect("removed");
+        assert_eq!(read(&store, "file"), "mine");
+        assert_eq!(
+            store.create("v", BTreeMap::new(), BTreeMap::new(), false).expect_err("there").kind(),
+            Kind::Conflict
+        );
+        // Other damage may hide options.
+        fs::write(record("v"), "{\"version\":1").expect("damaged");
+        let error = store.get("v").expect_err("damaged");
+        assert!(error.kind() == Kind::Invalid && error.to_string().contains("v/volume.json"), "{error}");
+        assert!(error.hints()[0].contains("volume rm v"), "{error}");
+        let mut notes = Vec::new();
+        assert_eq!((store.list(&mut notes).expect("list").len(), notes.len()), (2, 1));
+        store.remove("v", &|_| Ok(Vec::new())).expect("removed");
     }
 
     #[test]

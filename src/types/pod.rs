@@ -141,13 +141,12 @@ impl PodRecord {
         PodRef { id: self.id.clone(), name: self.name.clone() }
     }
 
-    /// A pod for tests: it shares nothing and has nothing in it.
-    #[cfg(test)]
-    pub(crate) fn sample(name: &str, digit: u8) -> Self {
+    /// One of which nothing but the id is known: its record is damaged.
+    pub(crate) fn unknown(id: ContainerId) -> Self {
         Self {
             version: 1,
-            id: ContainerId::from_bytes([digit; 32]),
-            name: name.to_owned(),
+            name: id.short().to_owned(),
+            id,
             created: Timestamp::UNIX_EPOCH,
             labels: BTreeMap::new(),
             shares: BTreeSet::new(),
@@ -159,6 +158,12 @@ impl PodRecord {
             command: Vec::new(),
             removing: false,
         }
+    }
+
+    /// A pod for tests: it shares nothing and has nothing in it.
+    #[cfg(test)]
+    pub(crate) fn sample(name: &str, digit: u8) -> Self {
+        Self { name: name.to_owned(), ..Self::unknown(ContainerId::from_bytes([digit; 32])) }
     }
 
     /// What a member that asks for nothing else joins.

@@ -1,7 +1,7 @@
 //! Kill -9 of any process at any time: the next command tells the truth.
 
 use crate::harness::process::Running;
-use crate::harness::{Image, Sandbox, sandbox, until};
+use crate::harness::{Image, Sandbox, Slirp, sandbox, until};
 use rustix::process::{Pid, Signal, kill_process};
 
 fn kill(pid: i32) {
@@ -184,6 +184,127 @@ fn damaged_files_of_one_container_do_not_hide_the_others() {
     assert!(!folder.exists());
     assert_eq!(sandbox.ok(["ps", "-a", "--format", "{{.Names}}"]), "good");
     sandbox.ok(["create", "--name", "bad", "guest"]);
+}
+
+/// As a power cut leaves a file whose content had no time to reach the disk.
+#[track_caller]
+fn empty(path: std::path::PathBuf) {
+    std::fs::File::options().write(true).truncate(true).open(path).unwrap();
+}
+
+#[test]
+fn a_container_of_which_only_empty_files_are_left_can_be_removed_by_its_name() {
+    let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
+    sandbox.ok(["create", "--name", "good", "guest", "exit", "3"]);
+    for (name, files) in [
+        ("a", &["config.json", "name"][..]),
+        ("b", &["name"]),
+        ("c", &["config.json"]),
+        ("d", &["exit.json"]),
+    ] {
+        sandbox.ok(["run", "--network", "none", "--name", name, "guest", "exit", "0"]);
+        let id = sandbox.ok(["inspect", "--format", "{{.Id}}", name]);
+        let folder = sandbox.state().join("containers").join(&id);
+        files.iter().for_each(|file| empty(folder.join(file)));
+        let listed = sandbox.coracle(["ps", "-a", "--format", "{{.Names}}"]).ok();
+        assert!(listed.stdout.contains("good"), "{listed}");
+        let warned = listed.stderr.contains("WARNING") && listed.stderr.contains("rm -f");
+        assert_eq!(warned, files.contains(&"config.json"), "{listed}");
+        // It goes on having its name.
+        sandbox.coracle(["create", "--name", name, "guest"]).refused(&["already in use"]);
+        sandbox.ok(["rm", "-f", name]);
+        assert!(!folder.exists() && !sandbox.state().join("names").join(name).exists(), "{name}");
+        sandbox.ok(["create", "--name", name, "guest"]);
+        sandbox.ok(["rm", name]);
+    }
+    let id = sandbox.ok(["create", "--name", "e", "guest"]);
+    std::fs::remove_file(sandbox.state().join("containers").join(&id).join("config.json")).unwrap();
+    sandbox.coracle(["rm", "e"]).refused(&["config.json", "rm -f"]);
+    sandbox.ok(["volume", "create", "v"]);
+    sandbox.ok(["volume", "rm", "v"]);
+    sandbox.coracle(["volume", "prune", "-f"]).refused(&["config.json", "rm -f"]);
+    sandbox.ok(["system", "df"]);
+    sandbox.ok(["image", "prune", "-f"]);
+    sandbox.ok(["rm", "-f", "e"]);
+    sandbox.ok(["volume", "prune", "-f"]);
+    assert_eq!(sandbox.ok(["ps", "-a", "--format", "{{.Names}}"]), "good");
+    assert_eq!(sandbox.coracle(["start", "-a", "good"]).code(), 3);
+}
+
+#[test]
+fn ports_of_the_last_run_that_cannot_be_read_are_chosen_anew() {
+    let Some(sandbox) = sandbox(&[Image("guest"), Slirp]) else { return };
+    let id = sandbox.ok(["run", "-d", "--name", "c", "-p", "80", "guest", "sleep"]);
+    sandbox.ok(["stop", "-t", "0", "c"]);
+    empty(sandbox.state().join("containers").join(&id).join("ports.json"));
+    sandbox.ok(["start", "c"]);
+    assert!(sandbox.ok(["port", "c", "80"]).contains(':'));
+    sandbox.ok(["rm", "-f", "-t", "0", "c"]);
+}
+
+#[test]
+fn a_damaged_network_volume_pod_or_secret_is_no_other_s_matter() {
+    let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
+    let said = |words: &[&str], listed: &str| {
+        let output = sandbox.coracle(words).ok();
+        assert!(output.stdout.contains(listed) && output.stderr.contains("WARNING"), "{words:?}: {output}");
+    };
+    // What is not asked for that is damaged keeps nothing from running.
+    let run = || {
+        let words = ["run", "--rm", "--name", "free", "--network", "good", "-v", "good:/v"];
+        sandbox.ok([&words[..], &["guest", "exit", "0"]].concat())
+    };
+    sandbox.ok(["network", "create", "--internal", "good"]);
+
+    sandbox.ok(["network", "create", "bad"]);
+    sandbox.ok(["create", "--name", "on-it", "--network", "bad", "guest"]);
+    empty(sandbox.state().join("networks/bad/network.json"));
+    said(&["network", "ls"], "good");
+    run();
+    sandbox
+        .coracle(["run", "--rm", "--network", "bad", "guest"])
+        .refused(&["bad/network.json", "network rm -f bad"]);
+    sandbox.ok(["network", "rm", "-f", "bad"]);
+    assert_eq!(sandbox.ok(["ps", "-aq"]), "", "the containers on it went, too");
+    sandbox.ok(["network", "create", "bad"]);
+    empty(sandbox.state().join("networks/bad/network.json"));
+    sandbox.ok(["network", "create", "bad"]);
+    sandbox.ok(["network", "prune", "-f"]);
+    sandbox.ok(["network", "create", "--internal", "good"]);
+
+    sandbox.ok(["volume", "create", "bad"]);
+    empty(sandbox.data().join("volumes/bad/volume.json"));
+    assert!(sandbox.ok(["volume", "ls", "-q"]).contains("bad"));
+    sandbox.run(&["--rm", "-v", "bad:/v", "guest", "exit", "0"]).ok();
+    std::fs::write(sandbox.data().join("volumes/bad/volume.json"), "{").unwrap();
+    said(&["volume", "ls", "-q"], "good");
+    said(&["system", "df"], "Volumes");
+    run();
+    sandbox.coracle(["run", "--rm", "-v", "bad:/v", "guest"]).refused(&["bad/volume.json", "volume rm bad"]);
+    sandbox.ok(["volume", "rm", "-f", "bad"]);
+
+    for word in ["id", "name"] {
+        let id = sandbox.ok(["pod", "create", "--name", "bad"]);
+        sandbox.ok(["create", "--pod", "bad", "guest"]);
+        empty(sandbox.state().join("pods").join(&id).join("pod.json"));
+        let listed = sandbox.coracle(["pod", "ps"]).ok();
+        assert!(listed.stderr.contains("WARNING") && listed.stderr.contains("pod rm -f"), "{listed}");
+        run();
+        sandbox.coracle(["pod", "rm", &id]).refused(&["pod.json", "pod rm -f"]);
+        sandbox.ok(["pod", "rm", "-f", if word == "id" { &id[..12] } else { "bad" }]);
+        assert_eq!(sandbox.ok(["ps", "-aq"]), "");
+        assert_eq!(sandbox.coracle(["pod", "ps", "-q"]).ok().stderr, "");
+    }
+
+    sandbox.file("value", "x");
+    sandbox.ok(["secret", "create", "good", "value"]);
+    let id = sandbox.ok(["secret", "create", "bad", "value"]);
+    empty(sandbox.data().join("secrets").join(format!("{id}.json")));
+    said(&["secret", "ls"], "good");
+    sandbox.run(&["--rm", "--secret", "good", "guest", "exit", "0"]).ok();
+    sandbox.ok(["secret", "create", "bad", "value"]);
+    assert_eq!(sandbox.ok(["secret", "rm", &id]), id);
+    assert_eq!(sandbox.coracle(["secret", "ls", "-q"]).ok().stderr, "");
 }
 
 /// Another login, a job that sets XDG_RUNTIME_DIR for itself, another machine with the

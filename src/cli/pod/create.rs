@@ -124,7 +124,10 @@ pub(crate) struct CreateArgs {
 /// `Invalid` for wrong flags; `Conflict` where a name is taken.
 pub(crate) fn create(args: CreateArgs) -> Result<u8> {
     let request = args.into_request(&Host::here()?)?;
-    let pod = Engine::open()?.create_pod(&request, &mut progress::on_stderr(false))?;
+    let engine = Engine::open()?;
+    let pod = engine.create_pod(&request, &mut progress::on_stderr(false))?;
+    engine.pod_store().sync(&pod.id)?;
+    pod.infra.iter().try_for_each(|infra| engine.store.sync(infra))?;
     ui::line(pod.id.as_str())?;
     Ok(0)
 }

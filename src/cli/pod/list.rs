@@ -64,7 +64,7 @@ pub(crate) fn list(args: ListArgs) -> Result<u8> {
     let mut notes = Vec::new();
     let mut pods = Engine::open()?.pods(&mut notes)?;
     for note in &notes {
-        ui::warning(&note.to_string());
+        ui::warning(&note.in_a_line());
     }
     order.sort(&mut pods);
     if args.latest {

@@ -12,6 +12,8 @@ use super::ui;
 use super::usage::nothing_named;
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
+use crate::state::written::Damaged;
+use crate::types::id::ContainerId;
 use crate::types::pod::PodRecord;
 use std::path::PathBuf;
 
@@ -113,6 +115,8 @@ struct Wanted<'a> {
     id_files: &'a [PathBuf],
     /// What does not exist is no error.
     ignore: bool,
+    /// What is left of damaged ones, too.
+    remains: bool,
     /// The exit code where something does not exist, if it is not that of all errors.
     missing_code: Option<u8>,
 }
@@ -149,7 +153,13 @@ impl Wanted<'_> {
         choice.check(&format!("pod {command}"), "pods")?;
         if self.all {
             engine.sweep_pods()?;
-            return Ok(engine.pod_store().all()?.into_iter().map(Ok).collect());
+            let all = engine.pod_store().all()?;
+            let remains = |damaged: Damaged| match ContainerId::parse(&damaged.key) {
+                Ok(id) if self.remains => Ok(PodRecord::unknown(id)),
+                _ => Err(damaged.error),
+            };
+            let damaged: Vec<_> = all.damaged.into_iter().map(remains).collect();
+            return Ok(all.whole.into_iter().map(Ok).chain(damaged).collect());
         }
         if self.latest {
             return Ok(vec![engine.newest_pod()]);
@@ -159,7 +169,8 @@ impl Wanted<'_> {
             .iter()
             .map(|path| read_id("pod id file", path))
             .chain(self.names.iter().cloned().map(Ok));
-        let found = words.map(|word| word.and_then(|word| engine.find_pod(&word)));
+        let find = if self.remains { Engine::find_pod_or_remains } else { Engine::find_pod };
+        let found = words.map(|word| word.and_then(|word| find(engine, &word)));
         let known = |found: &Result<PodRecord>| {
             !(self.ignore && found.as_ref().is_err_and(|error| error.kind() == Kind::NotFound))
         };

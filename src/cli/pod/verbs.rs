@@ -159,7 +159,8 @@ pub(crate) fn unpause(which: Which) -> Result<u8> {
 /// Where no pod is chosen.
 pub(crate) fn rm(args: RmArgs) -> Result<u8> {
     let engine = Engine::open()?;
-    let wanted = Wanted { ignore: args.ignore || args.force, ..args.which.or_in(&args.files) };
+    let wanted =
+        Wanted { ignore: args.ignore || args.force, remains: args.force, ..args.which.or_in(&args.files) };
     let options = RemoveOptions { force: args.force, volumes: true, time: args.time };
     // Podman's code of this verb alone.
     let wanted = Wanted { missing_code: Some(1), ..wanted };

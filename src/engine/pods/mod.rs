@@ -96,12 +96,35 @@ impl Engine {
         self.pod_store().find(word)
     }
 
+    /// As [`Engine::find_pod`], for who removes it: of one whose record is damaged what is
+    /// known, which is its id, and its name where a container in it has that.
+    pub(crate) fn find_pod_or_remains(&self, word: &str) -> Result<PodRecord> {
+        let found = self.find_pod(word);
+        let is_id = match &found {
+            Err(error) if error.kind() == Kind::Invalid => true,
+            Err(error) if error.kind() == Kind::NotFound => false,
+            _ => return found,
+        };
+        let damaged = self.pod_store().all()?.damaged;
+        if damaged.is_empty() {
+            return found;
+        }
+        let containers = self.store.records(&mut Vec::new())?;
+        let is_called = |id: &ContainerId| {
+            let of_pods = containers.iter().filter_map(|container| container.config.pod.as_ref());
+            of_pods.into_iter().any(|pod| pod.id == *id && pod.name == word)
+        };
+        let ids = damaged.into_iter().filter_map(|pod| ContainerId::parse(&pod.key).ok());
+        let id = ids.into_iter().find(|id| if is_id { id.as_str().starts_with(word) } else { is_called(id) });
+        id.map_or(found, |id| Ok(PodRecord::unknown(id)))
+    }
+
     /// That no pod has this name, which a container is to have: a word means one thing.
     ///
     /// # Errors
     /// `Conflict`.
     pub(super) fn check_no_pod(&self, name: &str) -> Result<()> {
-        match self.pod_store().all()?.into_iter().find(|pod| pod.name == name) {
+        match self.pod_store().all()?.whole.into_iter().find(|pod| pod.name == name) {
             Some(pod) => {
                 Err(Error::conflict(format!("name {name:?} is already in use by pod {}", pod.id.short()))
                     .hint("choose another name, or remove that pod"))
@@ -116,13 +139,13 @@ impl Engine {
     /// `NotFound` where there is none.
     pub(crate) fn newest_pod(&self) -> Result<PodRecord> {
         self.sweep_pods()?;
-        self.pod_store().all()?.pop().ok_or_else(|| Error::not_found("there are no pods"))
+        self.pod_store().all()?.whole.pop().ok_or_else(|| Error::not_found("there are no pods"))
     }
 
     /// All pods, the oldest first. What cannot be read is told as a note.
     pub(crate) fn pods(&self, notes: &mut Vec<Error>) -> Result<Vec<Pod>> {
         self.sweep_pods()?;
-        let records = self.pod_store().all()?;
+        let records = self.pod_store().all()?.noting(notes);
         if records.is_empty() {
             return Ok(Vec::new());
         }
@@ -169,7 +192,7 @@ impl Engine {
                 pods.abandon(&record.id, &making);
             }
         }
-        for record in pods.all()?.into_iter().filter(|record| record.removing) {
+        for record in pods.all()?.whole.into_iter().filter(|record| record.removing) {
             let Some(_lock) = pods.try_lock(&record.id)? else { continue };
             // Who had it has perhaps given up.
             if pods.record(&record.id).is_ok_and(|record| record.removing) {

@@ -21,7 +21,14 @@ impl Engine {
     /// namespaces does nothing by itself, and keeps no pod.
     pub(crate) fn remove_pod(&self, pod: &PodRecord, options: &RemoveOptions) -> Result<()> {
         let pods = self.pod_store();
-        let (_lock, mut record) = pods.lock(&pod.id)?;
+        let (_lock, mut record) = match pods.lock(&pod.id) {
+            // What is known of it is in the records of its containers.
+            Err(error) if error.kind() == Kind::Invalid && options.force => {
+                let _lock = pods.lock_damaged(&pod.id)?;
+                return self.end_removal(&PodRecord::unknown(pod.id.clone()), options);
+            }
+            result => result?,
+        };
         if !options.force {
             let up = self.pod(record.clone())?;
             if let Some(container) = up.to_stop().into_iter().find(|one| !one.record.config.infra) {

@@ -36,6 +36,7 @@ pub(super) struct Keeper {
 }
 
 /// What the file says.
+#[derive(Default)]
 pub(super) struct Mark {
     /// `None` where it cannot be read: half written, at a power cut.
     pub(super) at: Option<Timestamp>,

@@ -178,3 +178,79 @@ fn on_a_full_disk_the_exit_record_takes_the_place_of_the_mark() {
     assert!(!snapshot.lost && matches!(snapshot.status, Status::Exited(Exit { code: 4, .. })));
     assert_eq!(snapshot.restart_count, 2);
 }
+
+/// As a power cut leaves a file that was not synced.
+fn empty(path: &Path) {
+    std::fs::File::options().write(true).truncate(true).open(path).expect("truncated");
+}
+
+#[test]
+fn an_empty_name_is_still_its_container_s() {
+    let Place { store, _directory } = place();
+    let (one, other) = (record("db", 1), record("web", 2));
+    store.create(&one).expect("created");
+    store.create(&other).expect("created");
+    let directory = store.dirs.container(&one.id);
+    empty(&directory.join("name"));
+    assert_eq!(store.resolve("db").expect("by its file"), one.id);
+    assert_eq!(store.create(&record("db", 3)).expect_err("taken").kind(), Kind::Conflict);
+    // A copy of the store has no links, and a power cut takes the record as well.
+    std::fs::remove_file(directory.join("name")).expect("removed");
+    assert_eq!(store.resolve("db").expect("by its record"), one.id);
+    empty(&directory.join("config.json"));
+    assert_eq!(store.resolve("db").expect_err("unknown").kind(), Kind::NotFound);
+    store.create(&record("db", 3)).expect("nobody's any more");
+    assert_eq!(store.resolve("db").expect("there"), record("db", 3).id);
+    // A new name is not an empty one.
+    empty(&store.dirs.container(&other.id).join("name"));
+    let mut renamed = other.clone();
+    store.rename(&mut renamed, "new").expect("renamed");
+    assert_eq!(store.resolve("new").expect("there"), other.id);
+    let mut names: Vec<_> = std::fs::read_dir(store.dirs.names()).expect("listed").flatten().collect();
+    names.sort_by_key(std::fs::DirEntry::file_name);
+    assert_eq!(names.iter().map(|name| name.file_name()).collect::<Vec<_>>(), ["db", "new"]);
+    store.drop_all_names(&other.id);
+    assert_eq!(store.resolve("new").expect_err("dropped").kind(), Kind::NotFound);
+}
+
+#[test]
+fn one_damaged_record_is_that_container_s_matter() {
+    let Place { store, _directory } = place();
+    for number in 1..=3 {
+        store.create(&record(&format!("c{number}"), number)).expect("created");
+    }
+    empty(&store.dirs.container(&record("", 1).id).join("config.json"));
+    std::fs::remove_file(store.dirs.container(&record("", 2).id).join("config.json")).expect("removed");
+    let mut damaged = Vec::new();
+    let whole = store.records(&mut damaged).expect("read");
+    assert_eq!(whole.iter().map(|record| record.name.as_str()).collect::<Vec<_>>(), ["c3"]);
+    assert_eq!(damaged.len(), 2);
+    for error in damaged {
+        assert!(error.to_string().contains("config.json") && error.hints()[0].contains("rm -f"), "{error}");
+    }
+    assert!(store.volume_users(&mut Vec::new()).expect("read").is_empty());
+}
+
+#[test]
+fn what_can_be_done_without_is_taken_for_absent() {
+    let Place { store, _directory } = place();
+    let one = record("db", 1);
+    store.create(&one).expect("created");
+    let directory = store.dirs.container(&one.id);
+    for text in ["", "\0\0", "{"] {
+        std::fs::write(directory.join("ports.json"), text).expect("written");
+        assert!(store.last_ports(&one.id).expect("none").is_empty());
+        create_private(&store.dirs.container_runtime(&one.id)).expect("made");
+        std::fs::write(store.dirs.container_runtime(&one.id).join("state.json"), text).expect("written");
+        assert!(store.live(&one.id).expect("none").is_none());
+        // It has run, and has ended: with or without the mark of its start.
+        std::fs::write(directory.join("exit.json"), text).expect("written");
+        let snapshot = store.snapshot(&one.id).expect("read");
+        assert!(snapshot.lost && matches!(snapshot.status, Status::Exited(Exit { code: 137, .. })));
+    }
+    drop(store.mark_started(&one.id, Timestamp::UNIX_EPOCH).expect("marked"));
+    std::fs::write(directory.join("exit.json"), "").expect("written");
+    let snapshot = store.snapshot(&one.id).expect("read");
+    let Status::Exited(exit) = snapshot.status else { panic!("it has ended") };
+    assert!(exit.error.expect("why").contains("damaged"));
+}
