@@ -15,7 +15,7 @@ pub(crate) struct CheckArgs {
     /// Look at sizes alone, not at contents
     #[arg(long, short = 'q')]
     quick: bool,
-    /// Fetch and unpack again what is damaged, and remove what nothing needs
+    /// Fetch and unpack again what is damaged, make lost lists anew, and remove what nothing needs
     #[arg(long, short = 'r')]
     repair: bool,
 }

@@ -18,11 +18,16 @@ use crate::image::compression::decoder;
 use crate::image::manifest::Descriptor;
 use crate::image::names;
 use crate::image::reach::reach;
+use crate::image::rebuild::Known;
 use crate::image::store::{Entry, ImageStore};
+use crate::state::events::Log;
 use crate::storage::layers::LayerStore;
+use crate::types::container::RecordedRoot;
 use crate::types::digest::{Digest, Hashed};
+use crate::types::event::EventKind;
 use crate::types::id::ContainerId;
 use crate::types::progress::Report;
+use crate::types::reference::Reference;
 use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -51,6 +56,8 @@ pub(crate) enum FaultKind {
     /// Chain id.
     Layer(Digest),
     Container(ContainerId),
+    /// One of the layout's own.
+    File(&'static str),
 }
 
 impl std::fmt::Display for FaultKind {
@@ -60,6 +67,7 @@ impl std::fmt::Display for FaultKind {
             Self::Blob(digest) => write!(f, "blob {digest}"),
             Self::Layer(chain_id) => write!(f, "layer {}", chain_id.hex()),
             Self::Container(id) => write!(f, "container {}", id.short()),
+            Self::File(name) => write!(f, "file images/{name}"),
         }
     }
 }
@@ -91,7 +99,17 @@ impl Engine {
             return Ok(report);
         }
         self.enter()?;
+        let files = ImageStore::at(&self.dirs.images()).damaged_files();
         let store = ImageStore::open(&self.dirs.images())?;
+        if !files.is_empty() && !options.repair {
+            report.faults = files.into_iter().map(of_file).collect();
+            report.left.clone_from(&report.faults);
+            // Without them nothing else can be said.
+            return Ok(report);
+        }
+        if !files.is_empty() {
+            report.done = self.rebuild(&store)?;
+        }
         let layers = LayerStore::open(&self.dirs.layers())?;
         let check = Check { engine: self, store: &store, layers: &layers, quick: options.quick };
         report.faults = check.run(&mut report)?;
@@ -101,8 +119,46 @@ impl Engine {
             let again = Check { quick: false, ..check };
             report.left = again.run(&mut CheckReport::default())?;
         }
+        report.faults.splice(0..0, files.into_iter().map(of_file));
         report.orphans = self.orphans(&store, &layers, options.repair)?;
         Ok(report)
+    }
+
+    /// Makes the layout's own files anew; what was done, a line each.
+    fn rebuild(&self, store: &ImageStore) -> Result<Vec<String>> {
+        let mut known = Known::default();
+        // The event log first: what containers say is newer, or the same.
+        let mut log = Log::open(&self.dirs)?;
+        log.read(&mut |event| {
+            let name = event.attributes.get("name").and_then(|name| Reference::parse(name).ok());
+            if let (EventKind::Image, Ok(id), Some(name)) = (event.kind, Digest::parse(&event.id), name) {
+                match event.action.as_str() {
+                    "load" | "import" | "tag" => known.names.push((id, name)),
+                    "untag" => known.names.retain(|(_, other)| *other != name),
+                    _ => {}
+                }
+            }
+            Ok(())
+        })?;
+        let mut records = self.store.records(&mut Vec::new())?;
+        records.sort_by_key(|record| record.created);
+        for record in records {
+            known.used.extend(record.images().map(|(image, _)| image.clone()));
+            if let RecordedRoot::Image { reference, id, .. } = record.root
+                && let Ok(name) = Reference::parse(&reference)
+            {
+                known.names.push((id, name));
+            }
+        }
+        let rebuilt = store.rebuild(&known)?;
+        let mut done = vec![format!(
+            "made the list of images anew: {} images, {} of them with a name",
+            rebuilt.images, rebuilt.named
+        )];
+        if rebuilt.named < rebuilt.images {
+            done.push("images without a name get one by `coracle tag`, or by the next pull".to_owned());
+        }
+        Ok(done)
     }
 
     fn orphans(&self, store: &ImageStore, layers: &LayerStore, remove: bool) -> Result<Orphans> {
@@ -295,7 +351,7 @@ impl Check<'_> {
                     }
                 },
                 FaultKind::Image(digest) => self.store.blobs().remove(digest)?,
-                FaultKind::Container(_) => continue,
+                FaultKind::Container(_) | FaultKind::File(_) => continue,
             }
             names.extend(fault.concerns.iter().cloned());
         }
@@ -400,6 +456,10 @@ impl Check<'_> {
         let mut notes = Vec::new();
         rmi::prune(&self.engine.dirs, &|_, _| false, &|| self.engine.images_in_use(), &mut notes).map(drop)
     }
+}
+
+fn of_file((name, error): (&'static str, Error)) -> Fault {
+    Fault { kind: FaultKind::File(name), error: error.to_string(), concerns: Vec::new() }
 }
 
 fn changed() -> Error {

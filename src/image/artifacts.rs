@@ -5,12 +5,12 @@
 //! Source: OCI image-spec `manifest.md`, "Guidelines for Artifact Usage".
 
 use super::manifest::{Descriptor, Document, MANIFEST_MAX, Manifest, parse_any};
-use super::store::{Entry, ImageStore, replace};
+use super::store::{Entry, ImageStore};
 use crate::error::{Context, Error, Result};
 use crate::types::digest::Digest;
 use serde_json::{Map, Value};
 
-const LIST: &str = "artifacts.json";
+pub(super) const LIST: &str = "artifacts.json";
 
 impl ImageStore {
     /// All artifacts; none where there never was one.
@@ -33,8 +33,7 @@ impl ImageStore {
             let value = change(entries, &mut artifacts)?;
             index.manifests = artifacts.into_iter().map(|entry| entry.0).collect();
             if index.manifests != before {
-                let bytes = serde_json::to_vec(&index).context(|| "write the list of artifacts")?;
-                replace(&self.directory().join(LIST), &bytes)?;
+                self.write(LIST, &index)?;
             }
             Ok(value)
         })

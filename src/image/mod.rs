@@ -21,6 +21,7 @@ pub(crate) mod manifest;
 pub(crate) mod names;
 pub(crate) mod partial;
 pub(crate) mod reach;
+pub(crate) mod rebuild;
 mod remade;
 pub(crate) mod store;
 pub(crate) mod verified;

@@ -44,7 +44,9 @@ const FORMER_NAMES: &str = "dev.coracle.image.former-names";
 /// Former names that are kept.
 const FORMER_MAX: usize = 50;
 
-const INDEX: &str = "index.json";
+/// What makes a folder a layout: image-spec `image-layout.md`.
+pub(super) const MARKER: &str = "oci-layout";
+pub(super) const INDEX: &str = "index.json";
 /// Bytes of `index.json`: some hundred thousand names.
 const INDEX_MAX: u64 = 64 << 20;
 
@@ -172,17 +174,26 @@ impl ImageStore {
 
     /// Whether anything was ever stored.
     pub(crate) fn exists(dir: &Path) -> bool {
-        dir.join("oci-layout").exists()
+        dir.join(MARKER).exists() || dir.join(INDEX).exists() || !Blobs::new(dir).names().is_empty()
     }
 
     /// For writers: makes the layout where it is missing.
     pub(crate) fn open(dir: &Path) -> Result<Self> {
         create_private(&dir.join("blobs/sha256"))?;
-        let marker = dir.join("oci-layout");
-        if !marker.exists() {
-            replace(&marker, br#"{"imageLayoutVersion":"1.0.0"}"#)?;
+        let store = Self::at(dir);
+        if !dir.join(MARKER).exists() {
+            // First: where there are blobs, a list that is missing is damage.
+            if !dir.join(INDEX).exists() && store.blobs.names().is_empty() {
+                store.write(INDEX, &Index::default())?;
+            }
+            store.mark()?;
         }
-        Ok(Self::at(dir))
+        Ok(store)
+    }
+
+    /// Writes the file that says what the folder is.
+    pub(super) fn mark(&self) -> Result<()> {
+        replace(&self.dir.join(MARKER), br#"{"imageLayoutVersion":"1.0.0"}"#)
     }
 
     pub(crate) fn directory(&self) -> &Path {
@@ -224,8 +235,7 @@ impl ImageStore {
         let value = change(&mut entries)?;
         if entries != before {
             index.manifests = entries.iter().map(|entry| entry.0.clone()).collect();
-            let bytes = serde_json::to_vec(&index).context(|| "write the image index")?;
-            replace(&self.dir.join(INDEX), &bytes)?;
+            self.write(INDEX, &index)?;
         }
         if entries.is_empty() {
             listing::forget(&self.blobs);
@@ -236,11 +246,7 @@ impl ImageStore {
     /// Keeps images and layers from being removed until the file is dropped;
     /// `None` where there is no store. Any number of processes may hold it.
     pub(crate) fn pin(&self) -> Result<Option<File>> {
-        if self.dir.join("oci-layout").exists() {
-            self.lock(FlockOperation::LockShared).map(Some)
-        } else {
-            Ok(None)
-        }
+        if Self::exists(&self.dir) { self.lock(FlockOperation::LockShared).map(Some) } else { Ok(None) }
     }
 
     /// What can be read of `digests` whatever happens to the store meanwhile:
@@ -324,20 +330,49 @@ impl ImageStore {
     }
 
     /// One of the layout's lists; empty where it is not there.
+    ///
+    /// # Errors
+    /// `Invalid` where it is damaged, and where it is missing though there are blobs: to
+    /// take the store for empty would let a prune remove them all.
     pub(super) fn index(&self, name: &str) -> Result<Index> {
         let path = self.dir.join(name);
+        let step = || format!("read {}", path.display());
+        let hint = "`coracle system check --repair` makes it anew from the images that are there";
+        let Some(bytes) = self.text(name)? else {
+            if name == INDEX && !self.blobs.names().is_empty() {
+                return Err(Error::invalid("it is gone, but the images are not").context(step()).hint(hint));
+            }
+            return Ok(Index::default());
+        };
+        if bytes.iter().all(|byte| *byte == 0) {
+            return Err(Error::invalid("the file is empty, as after a power cut").context(step()).hint(hint));
+        }
+        serde_json::from_slice(&bytes).context(step).map_err(|error| error.hint(hint))
+    }
+
+    /// One of the layout's files as it is; `None` where it is not there.
+    pub(super) fn text(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        let path = self.dir.join(name);
+        let step = || format!("read {}", path.display());
         let file = match File::open(&path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Index::default()),
-            result => result.context(|| format!("open {}", path.display()))?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            result => result.context(step)?,
         };
         let mut bytes = Vec::new();
-        file.take(INDEX_MAX).read_to_end(&mut bytes).context(|| format!("read {}", path.display()))?;
-        serde_json::from_slice(&bytes).context(|| format!("read {}", path.display()))
+        file.take(INDEX_MAX).read_to_end(&mut bytes).context(step)?;
+        Ok(Some(bytes))
+    }
+
+    /// Writes one of the layout's lists. The caller holds the lock.
+    pub(super) fn write(&self, name: &str, index: &Index) -> Result<()> {
+        let path = self.dir.join(name);
+        let bytes = serde_json::to_vec(index).context(|| format!("write {}", path.display()))?;
+        replace(&path, &bytes)
     }
 
     /// Held until the file is dropped. Not `index.json` itself: that is
     /// replaced, and a lock on the old file would hold nothing.
-    fn lock(&self, how: FlockOperation) -> Result<File> {
+    pub(super) fn lock(&self, how: FlockOperation) -> Result<File> {
         let path = self.dir.join(".lock");
         let file = std::fs::OpenOptions::new()
             .create(true)
@@ -380,7 +415,7 @@ impl StoredImage {
 }
 
 /// Writes `bytes` to a temporary file beside `path`, syncs it and renames it.
-pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     let temporary = path.with_extension(format!("new.{}", std::process::id()));
     let write = || -> std::io::Result<()> {
         fault::point()?;

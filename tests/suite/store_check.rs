@@ -147,3 +147,47 @@ fn what_nothing_needs_is_told_and_pruned() {
     assert!(!orphan.exists());
     assert_eq!(sandbox.run(&["busybox", "echo", "x"]).ok().text(), "x");
 }
+
+#[test]
+fn a_list_of_images_that_is_lost_is_made_anew_and_until_then_nothing_is_removed() {
+    let Some(sandbox) = sandbox(&[Image("busybox"), Image("guest")]) else { return };
+    sandbox.ok(["run", "--name", "c", "busybox", "touch", "/made"]);
+    sandbox.ok(["commit", "c", "mine"]);
+    sandbox.ok(["rm", "c"]);
+    sandbox.ok(["create", "--name", "of-mine", "mine"]);
+    let images = sandbox.data().join("images");
+    let blobs = || std::fs::read_dir(images.join("blobs/sha256")).unwrap().count();
+    for left in [Some(""), Some("{\"schemaVersion\":2,"), None] {
+        let before = blobs();
+        match left {
+            Some(text) => std::fs::write(images.join("index.json"), text).unwrap(),
+            None => std::fs::remove_file(images.join("index.json")).unwrap(),
+        }
+        for words in [
+            &["images"][..],
+            &["image", "prune", "-a", "-f"],
+            &["rmi", "-a", "-f"],
+            &["run", "--rm", "busybox", "true"],
+        ] {
+            sandbox.coracle(words).refused(&["index.json", "system check --repair"]);
+        }
+        assert_eq!(blobs(), before);
+        let found = sandbox.coracle(["system", "check"]).expect_code(1);
+        assert!(found.stdout.contains("damaged file images/index.json"), "{found}");
+        let repaired = sandbox.ok(["system", "check", "--repair"]);
+        assert!(repaired.ends_with("all damage is repaired"), "{repaired}");
+        assert!(sandbox.ok(["system", "check"]).ends_with("no damage"));
+        assert_eq!(sandbox.ok(["images", "-q"]).lines().count(), 3);
+        // From a container's record, and from the log of what was loaded.
+        let names = sandbox.ok(["images", "--format", "{{.Repository}}"]);
+        for name in ["mine", "busybox", "guest"] {
+            assert!(names.contains(name), "{names}");
+        }
+        sandbox.ok(["run", "--rm", "mine", "ls", "/made"]);
+        sandbox.coracle(["start", "of-mine"]).ok();
+    }
+    std::fs::write(images.join("oci-layout"), "").unwrap();
+    sandbox.coracle(["system", "check"]).expect_code(1);
+    sandbox.ok(["system", "check", "--repair"]);
+    sandbox.ok(["images"]);
+}
