@@ -7,6 +7,7 @@ use crate::error::{Context, Error, Result};
 use crate::types::driver::DriverChoice;
 use crate::types::limits::Undelegated;
 use crate::types::uplink::Preference;
+use rustix::fs::{Mode, OFlags};
 use serde::Deserialize;
 use std::io::Read;
 use std::path::Path;
@@ -62,16 +63,26 @@ struct Limits {
 pub(crate) fn read(directory: &Path) -> Result<Config> {
     let path = directory.join("config.toml");
     let step = || format!("read {}", path.display());
-    let file = match std::fs::File::open(&path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Config::default()),
-        Err(error) => return Err(error).context(step),
+    let hint = "correct it, or remove it: without it the defaults hold";
+    // Without waiting for who writes to a FIFO.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = match rustix::fs::open(&path, flags, Mode::empty()) {
+        Ok(file) => std::fs::File::from(file),
+        Err(rustix::io::Errno::NOENT) => return Ok(Config::default()),
+        Err(errno) => return Err(errno).context(step),
     };
-    let mut text = String::new();
-    file.take(MAX + 1).read_to_string(&mut text).context(step)?;
-    if text.len() as u64 > MAX {
-        return Err(Error::invalid(format!("{}: longer than {MAX} bytes", path.display())));
+    if !file.metadata().context(step)?.is_file() {
+        return Err(Error::invalid(format!("{}: not a regular file", path.display())).hint(hint));
     }
+    let mut bytes = Vec::new();
+    file.take(MAX + 1).read_to_end(&mut bytes).context(step)?;
+    if bytes.len() as u64 > MAX {
+        return Err(Error::invalid(format!("{}: longer than {MAX} bytes", path.display())).hint(hint));
+    }
+    let text = String::from_utf8(bytes)
+        .map_err(|error| error.utf8_error())
+        .context(step)
+        .map_err(|error| error.hint(hint))?;
     parse(&text).map_err(|(line, error)| error.context(format!("{}, line {line}", path.display())))
 }
 
@@ -170,5 +181,24 @@ mod tests {
         assert!(error.contains("config.toml, line 1"), "{error}");
         std::fs::write(directory.path().join("config.toml"), "#".repeat(70_000)).expect("written");
         assert!(read(directory.path()).is_err());
+    }
+
+    #[test]
+    fn what_is_no_text_is_refused_at_once() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("config.toml");
+        let refused = |said: &str| {
+            let error = read(directory.path()).expect_err(said);
+            assert!(error.to_string().contains("config.toml") && error.to_string().contains(said), "{error}");
+            assert!(!error.hints().is_empty(), "{error}");
+        };
+        std::fs::write(&path, [b'#', 0xff]).expect("written");
+        refused("UTF-8");
+        std::fs::remove_file(&path).expect("removed");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).expect("made");
+        refused("not a regular file");
+        std::fs::remove_file(&path).expect("removed");
+        std::fs::create_dir(&path).expect("made");
+        refused("not a regular file");
     }
 }

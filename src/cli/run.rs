@@ -73,6 +73,7 @@ pub(crate) fn run(mut args: RunArgs) -> Result<u8> {
         terminal::check_stdin(options.stdin, options.tty)?;
     }
     let engine = Engine::with_registry(registry)?;
+    engine.check_settings(&request.config)?;
     let id = engine.create(&request, &mut progress::on_stderr(quiet))?;
     let image = engine.store.record(&id)?.root;
     if attach.as_ref().is_some_and(AttachOptions::shows_nothing) {

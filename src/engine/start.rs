@@ -83,6 +83,14 @@ impl Engine {
 }
 
 impl Engine {
+    /// Reads the settings that a start of it will need, so that what is wrong with them is
+    /// said before anything is made.
+    pub(crate) fn check_settings(&self, config: &ContainerConfig) -> Result<()> {
+        self.driver_choice()?;
+        self.undelegated(config)?;
+        self.uplink_preference(config).map(drop)
+    }
+
     /// Not read for a container without limits and without a pod.
     fn undelegated(&self, config: &ContainerConfig) -> Result<Undelegated> {
         // Those of a pod stand in its record.

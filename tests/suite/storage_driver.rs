@@ -73,6 +73,14 @@ fn wrong_drivers_are_named_with_their_place() {
         std::fs::write(&file, text).unwrap();
         sandbox.coracle(words).refused(&[&["config.toml"], said].concat());
     }
+    // What is wrong is said before anything is made, and nobody waits for a FIFO's writer.
+    let words = ["run", "--network", "none", "busybox", "true"];
+    std::fs::write(&file, [b'#', 0xff]).unwrap();
+    sandbox.coracle(words).refused(&["config.toml", "UTF-8", "hint"]);
+    std::fs::remove_file(&file).unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, &file, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    sandbox.coracle(words).refused(&["config.toml", "not a regular file", "hint"]);
+    assert_eq!(sandbox.ok(["ps", "-aq"]), "");
     std::fs::remove_file(&file).unwrap();
     sandbox.set("CORACLE_STORAGE_DRIVER", "nonsense");
     sandbox.coracle(words).refused(&["CORACLE_STORAGE_DRIVER", "nonsense"]);
