@@ -31,9 +31,7 @@ pub(crate) fn run(args: DfArgs) -> Result<u8> {
     let format = Format::of_list(args.format.as_deref())?;
     let mut notes = Vec::new();
     let disk = Engine::open()?.disk_use(&mut notes)?;
-    for note in &notes {
-        ui::warning(&note.in_a_line());
-    }
+    ui::warnings(&notes);
     let mut text = if args.verbose {
         verbose(&disk, format.as_ref(), Timestamp::now())?
     } else {

@@ -211,7 +211,7 @@ pub(crate) fn list(args: ListArgs) -> Result<u8> {
     let format = Format::of_list(args.format.as_deref())?;
     let mut notes = Vec::new();
     let networks = Engine::open()?.networks(&NetworkFilters::parse(&args.filter)?, &mut notes)?;
-    notes.iter().for_each(|note| ui::warning(&note.in_a_line()));
+    ui::warnings(&notes);
     let rows: Vec<_> =
         networks.iter().map(|network| (row(network, args.no_trunc), &network.labels)).collect();
     if args.quiet && format.is_none() {

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::types::size::decimal;
 use clap::Args;
 use jiff::Timestamp;
+use std::collections::BTreeSet;
 use std::io::{BufRead, Read};
 
 #[derive(Args, Debug)]
@@ -179,17 +180,21 @@ fn system_warning(args: &SystemArgs) -> String {
 pub(super) struct Report {
     bytes: u64,
     pub(super) code: u8,
+    /// What was warned of already.
+    warned: BTreeSet<String>,
 }
 
 impl Report {
     fn pods(&mut self, engine: &Engine) -> Result<()> {
         let pruned = engine.prune_pods()?;
+        self.warn(pruned.unread);
         let lines: Vec<String> = pruned.ids.iter().map(ToString::to_string).collect();
         self.section("Deleted Pods:", &lines, 0, &pruned.failures)
     }
 
     fn containers(&mut self, engine: &Engine, filters: &PruneFilters) -> Result<()> {
         let pruned = engine.prune_containers(filters)?;
+        self.warn(pruned.unread);
         let lines: Vec<String> = pruned.ids.iter().map(ToString::to_string).collect();
         self.section("Deleted Containers:", &lines, pruned.bytes, &pruned.failures)
     }
@@ -214,6 +219,11 @@ impl Report {
     fn volumes(&mut self, engine: &Engine, all: bool, filters: &VolumeFilters) -> Result<()> {
         let pruned = engine.prune_volumes(all, filters)?;
         self.section("Deleted Volumes:", &pruned.names, pruned.bytes, &pruned.failures)
+    }
+
+    fn warn(&mut self, mut unread: Vec<Error>) {
+        unread.retain(|error| self.warned.insert(error.to_string()));
+        ui::warnings(&unread);
     }
 
     fn section(&mut self, heading: &str, lines: &[String], bytes: u64, failures: &[Error]) -> Result<()> {

@@ -108,9 +108,7 @@ impl PsArgs {
         let mut notes = Vec::new();
         let found = Engine::open()?.containers(self.needs_size(), &mut notes)?;
         let mut containers = select(found, selection)?;
-        for note in &notes {
-            ui::warning(&note.in_a_line());
-        }
+        ui::warnings(&notes);
         if let Some(order) = &self.sort {
             Order::parse(order)?.sort(&mut containers);
         }

@@ -162,7 +162,7 @@ pub(crate) fn list(args: ListArgs) -> Result<u8> {
     let format = Format::of_list(args.format.as_deref())?;
     let mut notes = Vec::new();
     let mut secrets = Engine::open()?.secrets(&mut notes)?;
-    notes.iter().for_each(|note| ui::warning(&note.in_a_line()));
+    ui::warnings(&notes);
     for filter in &args.filter {
         let (key, value) = filter.split_once('=').unwrap_or((filter, ""));
         match key {
@@ -269,7 +269,7 @@ pub(crate) fn remove(args: RemoveArgs) -> Result<u8> {
         (true, true) => {
             let mut notes = Vec::new();
             let all = engine.secrets(&mut notes)?;
-            notes.iter().for_each(|note| ui::warning(&note.in_a_line()));
+            ui::warnings(&notes);
             all.into_iter().map(|secret| secret.id).collect()
         }
         (false, false) => args.secrets,

@@ -57,9 +57,7 @@ impl Wanted<'_> {
             let filters = Filters::parse(self.filters, Timestamp::now())?;
             let mut notes = Vec::new();
             let containers = engine.containers(false, &mut notes)?;
-            for note in &notes {
-                ui::warning(&note.in_a_line());
-            }
+            ui::warnings(&notes);
             let selection = Selection { all: true, last: None, filters };
             let chosen = select(containers, &selection)?.into_iter().filter(|one| eligible(one));
             let target = |one: Container| Target { word: one.record.id.to_string(), id: Ok(one.record.id) };

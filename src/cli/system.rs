@@ -189,9 +189,7 @@ fn counts(engine: &Engine) -> Result<Counts> {
     let mut notes = Vec::new();
     let containers = engine.containers(false, &mut notes)?;
     let images = crate::engine::images::list(&engine.dirs, &mut notes)?;
-    for note in &notes {
-        ui::warning(&note.in_a_line());
-    }
+    ui::warnings(&notes);
     let mut ids: Vec<_> = images.iter().map(|image| image.id.clone()).collect();
     ids.sort();
     ids.dedup();

@@ -98,6 +98,13 @@ pub(crate) fn warning(text: &str) {
     }
 }
 
+/// What a list leaves out, a warning each.
+pub(crate) fn warnings(notes: &[Error]) {
+    for note in notes {
+        warning(&note.in_a_line());
+    }
+}
+
 /// A line of progress or of a question, on stderr as it is.
 pub(crate) fn note(text: &str) {
     eprint(&format!("{}\n", printable(text)));

@@ -84,7 +84,7 @@ pub(crate) fn list(args: ListArgs) -> Result<u8> {
     let engine = Engine::open()?;
     let mut notes = Vec::new();
     let volumes = engine.volumes(&VolumeFilters::parse(&args.filter)?, &mut notes)?;
-    notes.iter().for_each(|note| ui::warning(&note.in_a_line()));
+    ui::warnings(&notes);
     if args.quiet && format.is_none() {
         ui::write(lines(volumes.iter().map(|volume| &volume.name)).as_bytes())?;
         return Ok(0);
@@ -144,7 +144,7 @@ pub(crate) fn inspect(args: InspectArgs) -> Result<u8> {
     let names = if args.all {
         let mut notes = Vec::new();
         let all = Engine::open()?.volumes(&VolumeFilters::default(), &mut notes)?;
-        notes.iter().for_each(|note| ui::warning(&note.in_a_line()));
+        ui::warnings(&notes);
         all.into_iter().map(|volume| volume.name).collect()
     } else {
         args.volumes
@@ -182,7 +182,7 @@ pub(crate) fn remove(args: RemoveArgs) -> Result<u8> {
     let names = if args.all {
         let mut notes = Vec::new();
         let all = engine.volumes(&VolumeFilters::default(), &mut notes)?;
-        notes.iter().for_each(|note| ui::warning(&note.in_a_line()));
+        ui::warnings(&notes);
         all.into_iter().map(|volume| volume.name).collect()
     } else {
         args.volumes

@@ -74,13 +74,15 @@ pub(crate) struct PrunedContainers {
     /// On the disk.
     pub(crate) bytes: u64,
     pub(crate) failures: Vec<Error>,
+    /// What cannot be read, and is left alone.
+    pub(crate) unread: Vec<Error>,
 }
 
 impl Engine {
     /// Removes the containers that are not up. Their volumes stay.
     pub(crate) fn prune_containers(&self, filters: &PruneFilters) -> Result<PrunedContainers> {
         let mut pruned = PrunedContainers::default();
-        let mut containers = self.containers(false, &mut pruned.failures)?;
+        let mut containers = self.containers(false, &mut pruned.unread)?;
         containers.sort_unstable_by_key(|one| one.record.created);
         for container in containers {
             let record = &container.record;

@@ -110,7 +110,7 @@ impl ImageStore {
             match parse_any(&bytes, None) {
                 Ok(Document::Index(index)) => drop(documents.indexes.insert(digest, (size, index))),
                 Ok(Document::Manifest(manifest)) => {
-                    drop(documents.manifests.insert(digest, (size, manifest)))
+                    drop(documents.manifests.insert(digest, (size, manifest)));
                 }
                 Err(_) => {}
             }
@@ -121,7 +121,7 @@ impl ImageStore {
     fn images_among(&self, documents: &Documents, known: &Known) -> Result<Vec<Entry>> {
         let mut entries = Vec::new();
         let mut covered = BTreeSet::new();
-        for entry in self.left_of(INDEX)? {
+        for entry in self.left_of(INDEX) {
             if self.take(&entry, &mut covered) {
                 entries.push(entry);
             }
@@ -191,7 +191,7 @@ impl ImageStore {
         for entry in &images {
             self.take(entry, &mut covered);
         }
-        let mut entries: Vec<Entry> = self.left_of(LIST)?;
+        let mut entries: Vec<Entry> = self.left_of(LIST);
         entries.retain(|entry| documents.manifests.contains_key(&entry.manifest_digest()));
         covered.extend(entries.iter().map(Entry::manifest_digest));
         for (digest, (size, manifest)) in &documents.manifests {
@@ -208,8 +208,8 @@ impl ImageStore {
     }
 
     /// The entries that can still be read of a damaged list, each once.
-    fn left_of(&self, name: &str) -> Result<Vec<Entry>> {
-        let Some(text) = self.text(name).ok().flatten() else { return Ok(Vec::new()) };
+    fn left_of(&self, name: &str) -> Vec<Entry> {
+        let Some(text) = self.text(name).ok().flatten() else { return Vec::new() };
         let start = br#"{"mediaType":"#;
         let mut entries: Vec<Entry> = Vec::new();
         for at in memchr::memmem::find_iter(&text, start) {
@@ -220,7 +220,7 @@ impl ImageStore {
                 entries.push(entry);
             }
         }
-        Ok(entries)
+        entries
     }
 }
 
@@ -266,9 +266,10 @@ mod tests {
 
         /// An image of one layer: its entry as a pull writes it.
         fn image(&self, content: &str, is_docker: bool) -> Entry {
-            let (kind, config_kind, layer_kind) = match is_docker {
-                true => (DOCKER_MANIFEST, DOCKER_CONFIG, DOCKER_LAYER),
-                false => (OCI_MANIFEST, OCI_CONFIG, OCI_LAYER),
+            let (kind, config_kind, layer_kind) = if is_docker {
+                (DOCKER_MANIFEST, DOCKER_CONFIG, DOCKER_LAYER)
+            } else {
+                (OCI_MANIFEST, OCI_CONFIG, OCI_LAYER)
             };
             let config = json!({"os": "linux", "architecture": Platform::host().architecture,
                 "config": {"Cmd": [content]},

@@ -420,9 +420,10 @@ impl Store {
             }));
         }
         let started_at: Timestamp = mark.at.unwrap_or(record.created);
-        let lost = match has_ended {
-            true => "what was recorded of the container's end is damaged",
-            false => "the container's monitor was killed, or the machine went down",
+        let lost = if has_ended {
+            "what was recorded of the container's end is damaged"
+        } else {
+            "the container's monitor was killed, or the machine went down"
         };
         let exit = Exit {
             code: 137,

@@ -205,7 +205,9 @@ fn a_container_of_which_only_empty_files_are_left_can_be_removed_by_its_name() {
         sandbox.ok(["run", "--network", "none", "--name", name, "guest", "exit", "0"]);
         let id = sandbox.ok(["inspect", "--format", "{{.Id}}", name]);
         let folder = sandbox.state().join("containers").join(&id);
-        files.iter().for_each(|file| empty(folder.join(file)));
+        for file in files {
+            empty(folder.join(file));
+        }
         let listed = sandbox.coracle(["ps", "-a", "--format", "{{.Names}}"]).ok();
         assert!(listed.stdout.contains("good"), "{listed}");
         let warned = listed.stderr.contains("WARNING") && listed.stderr.contains("rm -f");
@@ -225,6 +227,8 @@ fn a_container_of_which_only_empty_files_are_left_can_be_removed_by_its_name() {
     sandbox.coracle(["volume", "prune", "-f"]).refused(&["config.json", "rm -f"]);
     sandbox.ok(["system", "df"]);
     sandbox.ok(["image", "prune", "-f"]);
+    let pruned = sandbox.coracle(["system", "prune", "-f", "--filter", "label=none"]).ok();
+    assert_eq!(pruned.stderr.matches("config.json").count(), 1, "{pruned}");
     sandbox.ok(["rm", "-f", "e"]);
     sandbox.ok(["volume", "prune", "-f"]);
     assert_eq!(sandbox.ok(["ps", "-a", "--format", "{{.Names}}"]), "good");

@@ -63,9 +63,7 @@ pub(crate) fn list(args: ListArgs) -> Result<u8> {
     let order = args.sort.as_deref().map(Order::parse).transpose()?.unwrap_or(Order::Created);
     let mut notes = Vec::new();
     let mut pods = Engine::open()?.pods(&mut notes)?;
-    for note in &notes {
-        ui::warning(&note.in_a_line());
-    }
+    ui::warnings(&notes);
     order.sort(&mut pods);
     if args.latest {
         let newest = pods.iter().map(|pod| pod.record.created).max();

@@ -180,6 +180,7 @@ pub(crate) fn prune(args: PruneArgs) -> Result<u8> {
         return Ok(0);
     }
     let pruned = Engine::open()?.prune_pods()?;
+    ui::warnings(&pruned.unread);
     pruned.ids.iter().try_for_each(|id| ui::line(id.as_str()))?;
     Ok(exit::after(&pruned.failures))
 }

@@ -11,6 +11,8 @@ use crate::types::pod::PodRecord;
 pub(crate) struct PrunedPods {
     pub(crate) ids: Vec<ContainerId>,
     pub(crate) failures: Vec<Error>,
+    /// What cannot be read, and is left alone.
+    pub(crate) unread: Vec<Error>,
 }
 
 impl Engine {
@@ -79,8 +81,7 @@ impl Engine {
     /// Removes the pods whose containers have all ended.
     pub(crate) fn prune_pods(&self) -> Result<PrunedPods> {
         let mut pruned = PrunedPods::default();
-        let mut notes = Vec::new();
-        for pod in self.pods(&mut notes)? {
+        for pod in self.pods(&mut pruned.unread)? {
             if pod.state() != "Exited" {
                 continue;
             }
@@ -91,7 +92,6 @@ impl Engine {
                 Err(error) => pruned.failures.push(error.context(format!("pod {}", pod.record.name))),
             }
         }
-        pruned.failures.extend(notes);
         Ok(pruned)
     }
 }

@@ -208,7 +208,7 @@ fn an_empty_name_is_still_its_container_s() {
     assert_eq!(store.resolve("new").expect("there"), other.id);
     let mut names: Vec<_> = std::fs::read_dir(store.dirs.names()).expect("listed").flatten().collect();
     names.sort_by_key(std::fs::DirEntry::file_name);
-    assert_eq!(names.iter().map(|name| name.file_name()).collect::<Vec<_>>(), ["db", "new"]);
+    assert_eq!(names.iter().map(std::fs::DirEntry::file_name).collect::<Vec<_>>(), ["db", "new"]);
     store.drop_all_names(&other.id);
     assert_eq!(store.resolve("new").expect_err("dropped").kind(), Kind::NotFound);
 }
