@@ -375,6 +375,28 @@ fn shared_layers_stay_and_missing_ones_come_back() {
 }
 
 #[test]
+fn an_import_that_fails_takes_nothing_of_another_image_along() {
+    let (_home, dirs) = home();
+    let options = ImportOptions {
+        reference: Some(Reference::parse("rootfs:1").expect("valid")),
+        ..ImportOptions::default()
+    };
+    let image = import(&dirs, &mut &layer("bin")[..], &options, OWNERSHIP).expect("import");
+    let store = crate::image::store::ImageStore::at(&dirs.images());
+    let count = || store.blobs().allocations().expect("listed").len();
+    let before = count();
+    // What is no tar is a blob all the same, and of that image.
+    for digest in [&image.id, &image.manifest] {
+        let bytes = std::fs::read(store.blobs().path(digest)).expect("read");
+        import(&dirs, &mut &bytes[..], &ImportOptions::default(), OWNERSHIP).expect_err("no tar");
+        assert!(store.blobs().path(digest).exists());
+    }
+    import(&dirs, &mut &b"no tar, and no blob of any image"[..], &options, OWNERSHIP).expect_err("no tar");
+    assert_eq!(count(), before);
+    assert_eq!(get(&dirs, "rootfs:1").expect("whole").id, image.id);
+}
+
+#[test]
 fn a_tar_becomes_an_image() {
     let (_home, dirs) = home();
     let options = ImportOptions {

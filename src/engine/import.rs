@@ -4,6 +4,7 @@ use super::events::note_image;
 use super::images::{LocalImage, ensure_layers};
 use super::instruction::apply_changes;
 use super::load::give_names;
+use super::orphans;
 use crate::dirs::Dirs;
 use crate::error::{Context, Error, Result};
 use crate::image::archive::{copy, publish};
@@ -62,10 +63,9 @@ pub(crate) fn import(
     let image = LocalImage::new(loaded.image.clone(), options.reference.clone());
     let unpacked = give_names(&store, vec![loaded], || ensure_layers(dirs, &image, ownership));
     if unpacked.is_err() {
-        // Not a tar: the blobs are nobody's.
-        for digest in [&spooled.digest, &image.id, &image.manifest] {
-            store.blobs().remove(digest)?;
-        }
+        // Not a tar, perhaps.
+        drop(ingest);
+        orphans::drop_unneeded(&store, &[&spooled.digest, &image.id, &image.manifest])?;
     }
     unpacked.map_err(|error| {
         error.hint("`import` takes a tar of a root file system; an archive of images is for `load`")

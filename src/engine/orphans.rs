@@ -78,6 +78,19 @@ pub(super) fn find(store: &ImageStore, layers: &LayerStore, needed: &Needed) -> 
     Ok(orphans)
 }
 
+/// Removes those of the blobs that nothing needs: what was put there may have been there.
+/// Where another process has an image on its way in, they stay for a prune.
+pub(super) fn drop_unneeded(store: &ImageStore, blobs: &[&Digest]) -> Result<()> {
+    store.update(|entries| {
+        let Ok(needed) = Needed::by(store, entries, &InUse::default()) else { return Ok(()) };
+        if store.blobs().ingesting() {
+            return Ok(());
+        }
+        let mut unneeded = blobs.iter().filter(|blob| !needed.blobs.contains(blob));
+        unneeded.try_for_each(|blob| store.blobs().remove(blob))
+    })
+}
+
 /// Removes them; the caller still holds the lock.
 pub(super) fn remove(store: &ImageStore, layers: &LayerStore, orphans: &Orphans) -> Result<()> {
     for layer in &orphans.layers {
