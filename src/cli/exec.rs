@@ -88,7 +88,8 @@ pub(crate) fn exec(args: ExecArgs) -> Result<u8> {
         Ok(None | Some(AttachEnd::Detached)) => Ok(0),
         Ok(Some(AttachEnd::Exited(exit))) => Ok(exit.code),
         Ok(Some(AttachEnd::ReaderGone)) => Ok(super::BROKEN_PIPE),
-        Ok(Some(AttachEnd::MonitorGone)) => {
+        Ok(Some(AttachEnd::Forced)) => Err(Error::failed("got 3 SIGTERM/SIGINTs, forcefully exiting")),
+        Ok(Some(AttachEnd::MonitorGone | AttachEnd::Dropped)) => {
             Err(Error::failed("the container's monitor died before the command's end"))
         }
     }

@@ -8,6 +8,8 @@ use crate::error::{Error, Result};
 use crate::types::boolean;
 use crate::types::id::ContainerId;
 use clap::Args;
+use std::io::Read;
+use std::path::PathBuf;
 
 #[derive(Args, Debug)]
 pub(crate) struct StartArgs {
@@ -130,7 +132,9 @@ pub(crate) fn attach(args: AttachArgs) -> Result<u8> {
 /// `Conflict` where the name is taken.
 pub(crate) fn rename(args: RenameArgs) -> Result<u8> {
     let engine = Engine::open()?;
-    engine.rename(&engine.resolve(&args.container)?, &args.name)?;
+    // Docker's names begin with a slash, where it shows them and takes them.
+    let name = args.name.strip_prefix('/').unwrap_or(&args.name);
+    engine.rename(&engine.resolve(&args.container)?, name)?;
     Ok(0)
 }
 
@@ -176,14 +180,28 @@ pub(crate) fn attached_exit(engine: &Engine, id: &ContainerId, end: AttachEnd) -
     let exit = match end {
         AttachEnd::Detached => return Ok(0),
         AttachEnd::ReaderGone => return Ok(super::BROKEN_PIPE),
+        AttachEnd::Forced => {
+            return Err(Error::failed("got 3 SIGTERM/SIGINTs, forcefully exiting")
+                .hint("the container goes on: `coracle stop` or `coracle kill` ends it"));
+        }
         AttachEnd::Exited(exit) => exit,
+        AttachEnd::Dropped => {
+            return Err(Error::failed("output was not read here for too long: some of it is missing")
+                .hint("it goes on without this command: see `coracle logs`, or attach again"));
+        }
         // What the disk says is all that is left to know.
         AttachEnd::MonitorGone => {
-            if engine.container(id, false).is_ok_and(|container| container.is_up()) {
-                return Err(Error::failed("the connection was lost: output was not read here for too long")
-                    .hint("the container goes on: see `coracle logs`, or attach again"));
+            let is_up = engine.container(id, false).is_ok_and(|container| container.is_up());
+            let lost = || Error::failed("the connection was lost: output may be missing");
+            if is_up {
+                return Err(lost().hint("the container goes on: see `coracle logs`, or attach again"));
             }
-            engine.wait(id).map_err(|error| error.context("the connection was lost"))?
+            let exit = engine.wait(id).map_err(|error| error.context("the connection was lost"))?;
+            if exit.code == 0 {
+                return Err(lost().hint("the container has ended with code 0: see `coracle logs`"));
+            }
+            ui::warning("the connection was lost: output may be missing");
+            exit
         }
     };
     if let Some(reason) = &exit.error {
@@ -192,9 +210,30 @@ pub(crate) fn attached_exit(engine: &Engine, id: &ContainerId, end: AttachEnd) -
     Ok(exit.code)
 }
 
-/// The value of `--detach-keys`.
+/// The value of `--detach-keys`, else what docker's own settings say.
 pub(crate) fn detach_keys(text: Option<&str>) -> Result<DetachKeys> {
-    text.map_or_else(|| Ok(DetachKeys::default()), DetachKeys::parse)
+    if let Some(text) = text {
+        return DetachKeys::parse(text);
+    }
+    match docker_detach_keys() {
+        Some((path, keys)) => DetachKeys::parse(&keys)
+            .map_err(|error| error.context(format!("detachKeys of {}", path.display()))),
+        None => Ok(DetachKeys::default()),
+    }
+}
+
+/// `detachKeys` of docker's `config.json`. One that cannot be read says nothing.
+fn docker_detach_keys() -> Option<(PathBuf, String)> {
+    /// Bytes.
+    const LONGEST: u64 = 1 << 20;
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let directory = set("DOCKER_CONFIG").or_else(|| Some(set("HOME")?.join(".docker")))?;
+    let path = directory.join("config.json");
+    let mut text = Vec::new();
+    std::fs::File::open(&path).ok()?.take(LONGEST).read_to_end(&mut text).ok()?;
+    let document: serde_json::Value = serde_json::from_slice(&text).ok()?;
+    let keys = document.get("detachKeys")?.as_str().filter(|keys| !keys.is_empty())?.to_owned();
+    Some((path, keys))
 }
 
 fn sig_proxy(text: Option<&str>) -> Result<bool> {

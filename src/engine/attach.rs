@@ -15,6 +15,7 @@
 //!   except: those of job control (TSTP, TTIN, TTOU, CONT), which are about
 //!   this process; CHLD, PIPE and URG, as in docker; WINCH, which says that
 //!   our window has changed, and would end servers that take it for a request.
+//!   At the third INT or TERM we leave, as docker's client does.
 
 mod detach;
 mod output;
@@ -71,8 +72,12 @@ pub(crate) enum AttachEnd {
     /// The user typed the detach keys, or the terminal was hung up; or the input
     /// has ended, and it was all that was attached.
     Detached,
-    /// The connection ended without a word: the monitor is dead, or it dropped
-    /// us because we were too slow.
+    /// The user has asked for the end so often that we leave, though the container stays.
+    Forced,
+    /// We did not read for too long, and the monitor has let go of us: some of
+    /// the output is missing.
+    Dropped,
+    /// The connection ended without a word: the monitor is dead.
     MonitorGone,
 }
 

@@ -3,8 +3,11 @@
 //! Memory is bounded: each client has a queue of [`QUEUE`] pieces. The
 //! foreground client (the `run` or `start -a` that started the container) slows
 //! the container down when it is slow, as the reader of a shell's pipe does; so
-//! does any other client, but one that takes nothing at all for [`GRACE`] is
-//! dropped, so that none can hold the container up.
+//! does any other client. But of one that takes nothing at all for [`GRACE`]
+//! the container does not wait: what is for it goes to a file ([`spool`]) until
+//! it has caught up. Where that is full it is dropped, and told so.
+
+mod spool;
 
 use super::life::Container;
 use super::log_file::{LogWriter, Stream};
@@ -12,9 +15,11 @@ use super::messages::{MAX_FRAME, STDIN_WINDOW, frame};
 use super::pump::{self, Input};
 use crate::error::BestEffort;
 use crate::types::status::Exit;
+use spool::Pace;
 use std::cell::{Cell, RefCell};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
+use std::path::PathBuf;
 use std::rc::Rc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -26,8 +31,6 @@ const QUEUE: usize = 32;
 /// How long the container waits for a client, other than the foreground's, whose
 /// queue is full and who takes nothing.
 const GRACE: std::time::Duration = std::time::Duration::from_secs(1);
-/// How long a client other than the foreground's may take for the last of its queue.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
@@ -39,11 +42,43 @@ struct Client {
     number: u64,
     queue: mpsc::Sender<Rc<[u8]>>,
     place: Place,
+    pace: Rc<Pace>,
+}
+
+impl Client {
+    /// Whether it must be waited for before there is more for it.
+    fn is_full(&self) -> bool {
+        let has_room = || self.pace.is_spooling() || self.queue.capacity() >= QUEUE / 2;
+        !self.queue.is_closed() && (self.pace.is_full() || !has_room())
+    }
+
+    /// `false` where it cannot have it.
+    fn give(&self, piece: &Rc<[u8]>) -> bool {
+        if self.pace.is_spooling() {
+            self.pace.append(piece).is_ok()
+        } else {
+            self.queue.try_send(Rc::clone(piece)).is_ok()
+        }
+    }
+
+    /// It has taken nothing for long. `false` where the container goes on without it.
+    fn is_kept(&self, directory: &std::path::Path) -> bool {
+        if self.place == Place::Foreground || !self.is_full() {
+            return true;
+        }
+        let is_kept = !self.pace.is_spooling() && self.pace.spool(directory).is_ok();
+        if !is_kept {
+            self.pace.drop_client();
+        }
+        is_kept
+    }
 }
 
 /// The container's output to its log and clients, their input to it.
 pub(super) struct Hub {
     log: RefCell<LogWriter>,
+    /// The container's own, for spools.
+    directory: PathBuf,
     clients: RefCell<Vec<Client>>,
     next: Cell<u64>,
     /// Room in some queue, or a client gone.
@@ -53,9 +88,10 @@ pub(super) struct Hub {
 }
 
 impl Hub {
-    pub(super) fn new(log: LogWriter) -> Self {
+    pub(super) fn new(log: LogWriter, directory: PathBuf) -> Self {
         Self {
             log: RefCell::new(log),
+            directory,
             clients: RefCell::default(),
             next: Cell::new(0),
             moved: Notify::new(),
@@ -80,7 +116,13 @@ impl Hub {
         };
         let piece = encode(kind, bytes);
         // Nobody is waited for here: the foreground's room was waited for before.
-        self.clients.borrow_mut().retain(|client| client.queue.try_send(Rc::clone(&piece)).is_ok());
+        self.clients.borrow_mut().retain(|client| {
+            let is_given = client.give(&piece);
+            if !is_given {
+                client.pace.drop_client();
+            }
+            is_given
+        });
     }
 
     /// At the end of a run: what has no newline yet is written as it is.
@@ -92,14 +134,13 @@ impl Hub {
     /// stderr at once, and for the acknowledgements of its whole window. Clients
     /// beside the foreground's are not waited for without end.
     pub(super) async fn wait_until_ready(&self) {
-        let full = |client: &Client| !client.queue.is_closed() && client.queue.capacity() < QUEUE / 2;
         loop {
             let moved = self.moved.notified();
-            if !self.clients.borrow().iter().any(full) {
+            if !self.clients.borrow().iter().any(Client::is_full) {
                 return;
             }
             if tokio::time::timeout(GRACE, moved).await.is_err() {
-                self.clients.borrow_mut().retain(|client| client.place == Place::Foreground || !full(client));
+                self.clients.borrow_mut().retain(|client| client.is_kept(&self.directory));
             }
         }
     }
@@ -121,8 +162,10 @@ impl Hub {
         let (read, write) = stream.into_split();
         let (queue, pieces) = mpsc::channel(QUEUE);
         let number = self.next.replace(self.next.get() + 1);
-        self.clients.borrow_mut().push(Client { number, queue, place });
-        tokio::task::spawn_local(write_to_client(Rc::clone(container), number, write, pieces));
+        let pace = Rc::new(Pace::default());
+        self.clients.borrow_mut().push(Client { number, queue, place, pace: Rc::clone(&pace) });
+        let waiting = Waiting { pieces, pace };
+        tokio::task::spawn_local(write_to_client(Rc::clone(container), number, write, waiting));
         tokio::task::spawn_local(read_from_client(Rc::clone(container), number, read, place));
     }
 
@@ -131,24 +174,24 @@ impl Hub {
         self.moved.notify_waiters();
     }
 
-    /// The last frame of all; returns when each client has it, or is gone, or
-    /// has not read for a while.
+    /// The last frame of all; returns when each client has it, or is gone: all
+    /// of the output before it is theirs, however slowly they read.
     pub(super) async fn tell_exit(&self, exit: &Exit) {
         let Ok(body) = serde_json::to_vec(exit) else { return };
         let piece = encode(frame::EXITED, &body);
         let clients: Vec<Client> = self.clients.borrow_mut().drain(..).collect();
-        for Client { queue, place, .. } in clients {
-            let told = async {
-                if queue.send(Rc::clone(&piece)).await.is_ok() {
-                    // The writer drops its end once it has written the frame.
-                    queue.closed().await;
+        for Client { queue, pace, .. } in clients {
+            if pace.is_spooling() {
+                match pace.append(&piece) {
+                    Ok(()) => pace.complete(),
+                    Err(_) => pace.drop_client(),
                 }
-            };
-            match place {
-                // All of the output is its own, however slowly it reads.
-                Place::Foreground => told.await,
-                Place::Beside => tokio::time::timeout(PATIENCE, told).await.unwrap_or(()),
+            } else {
+                // Gone where it cannot be sent.
+                queue.send(Rc::clone(&piece)).await.unwrap_or(());
             }
+            // The writer drops its end once it has written the frame.
+            queue.closed().await;
         }
     }
 
@@ -157,7 +200,7 @@ impl Hub {
         let piece = encode(frame::STDIN_TAKEN, &(count as u32).to_le_bytes());
         if let Some(client) = self.clients.borrow().iter().find(|other| other.number == client) {
             // Room was left for it: see `wait_until_ready`.
-            client.queue.try_send(piece).unwrap_or(());
+            client.give(&piece);
         }
     }
 
@@ -189,22 +232,49 @@ fn encode(kind: u8, bytes: &[u8]) -> Rc<[u8]> {
     piece.into()
 }
 
+/// What is for a client and was not written to it.
+struct Waiting {
+    pieces: mpsc::Receiver<Rc<[u8]>>,
+    pace: Rc<Pace>,
+}
+
+impl Waiting {
+    /// `None` where there will be no more. What was queued is older than what is
+    /// in the spool: while there is one, nothing is queued.
+    async fn next(&mut self) -> Option<Rc<[u8]>> {
+        if let Ok(piece) = self.pieces.try_recv() {
+            return Some(piece);
+        }
+        if let Some(bytes) = self.pace.next() {
+            return Some(bytes.into());
+        }
+        if self.pace.is_complete() || self.pace.is_dropped() {
+            return None;
+        }
+        self.pieces.recv().await
+    }
+}
+
 async fn write_to_client(
     container: Rc<Container>,
     number: u64,
     mut write: OwnedWriteHalf,
-    mut pieces: mpsc::Receiver<Rc<[u8]>>,
+    mut waiting: Waiting,
 ) {
-    while let Some(piece) = pieces.recv().await {
-        if write.write_all(&piece).await.is_err() {
-            break;
-        }
+    let mut is_over = false;
+    while !is_over && let Some(piece) = waiting.next().await {
+        is_over = write.write_all(&piece).await.is_err() || is_exit(&piece, &waiting.pace);
         container.hub.moved.notify_waiters();
-        if piece.first() == Some(&frame::EXITED) {
-            break;
-        }
+    }
+    if !is_over && waiting.pace.is_dropped() {
+        write.write_all(&encode(frame::DROPPED, b"")).await.unwrap_or(());
     }
     container.hub.remove(number);
+}
+
+/// Of the queue; what comes of the spool are parts of frames.
+fn is_exit(piece: &[u8], pace: &Pace) -> bool {
+    !pace.is_spooling() && piece.first() == Some(&frame::EXITED)
 }
 
 async fn read_from_client(container: Rc<Container>, number: u64, mut read: OwnedReadHalf, place: Place) {

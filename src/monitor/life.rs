@@ -203,7 +203,7 @@ fn open(order: &StartOrder) -> Result<Container> {
     let log = LogWriter::open(&dirs.container(&order.id), &record.config.log)?;
     let control = control::listen(&dirs.container_runtime(&order.id))?;
     Ok(Container {
-        hub: Hub::new(log),
+        hub: Hub::new(log, dirs.container(&order.id)),
         control,
         execs: Execs::default(),
         health: Health::default(),

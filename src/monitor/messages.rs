@@ -164,4 +164,7 @@ pub(crate) mod frame {
     /// Monitor to client: the container took so many bytes (u32, little endian)
     /// of this client's STDIN frames.
     pub(crate) const STDIN_TAKEN: u8 = 7;
+    /// Monitor to client: what follows of the output is not for this client, who
+    /// has not read for too long.
+    pub(crate) const DROPPED: u8 = 8;
 }

@@ -33,6 +33,51 @@ fn two_terminals_both_see_and_type() {
 }
 
 #[test]
+fn detach_keys_of_docker_s_settings_hold_unless_others_are_given() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    sandbox.start("c", &["-it", "busybox", "sh", "-c", "while read line; do echo \"<$line>\"; done"]);
+    let folder = sandbox.folder("docker");
+    let attach = |words: &[&str]| {
+        let mut command = sandbox.tool([&["attach"], words, &["c"]].concat());
+        command.env("DOCKER_CONFIG", &folder);
+        Terminal::start(command, 24, 80)
+    };
+    std::fs::write(folder.join("config.json"), r#"{"detachKeys": "ctrl-e,e"}"#).unwrap();
+    let mut one = attach(&[]);
+    one.write(b"first\r");
+    one.wait_for("<first>");
+    one.write(&[5, b'e']);
+    assert_eq!(one.wait().0, 0);
+    let mut two = attach(&["--detach-keys", "ctrl-a"]);
+    two.write(b"second\r");
+    two.wait_for("<second>");
+    two.write(&[1]);
+    assert_eq!(two.wait().0, 0);
+    std::fs::write(folder.join("config.json"), r#"{"detachKeys": "wat"}"#).unwrap();
+    let mut command = sandbox.tool(["attach", "c"]);
+    command.env("DOCKER_CONFIG", &folder);
+    let output = crate::harness::process::Running::start(command).wait();
+    output.refused(&["detachKeys", "config.json"]);
+}
+
+/// Docker's client leaves then; what does not end, goes on.
+#[test]
+fn who_asks_for_the_end_three_times_gets_away() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    let script = "n=0; trap 'n=$((n+1)); echo caught $n' INT; while :; do echo tick; sleep 0.1; done";
+    sandbox.start("c", &["busybox", "sh", "-c", script]);
+    let mut client = sandbox.spawn(["attach", "c"]);
+    client.wait_for("tick");
+    for n in 1..3 {
+        client.signal(Signal::INT);
+        client.wait_for(&format!("caught {n}"));
+    }
+    client.signal(Signal::INT);
+    client.wait().expect_code(1).refused(&["got 3 SIGTERM/SIGINTs"]);
+    assert_eq!(sandbox.status("c"), "running");
+}
+
+#[test]
 fn a_resize_is_seen_inside() {
     let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
     sandbox.start("c", &["-it", "guest", "winsize"]);
@@ -186,6 +231,50 @@ fn a_client_that_stopped_reading_neither_blocks_the_container_nor_grows_its_moni
     client.signal(Signal::CONT);
     client.wait().refused(&["not read"]);
     drop(reader);
+}
+
+/// A pager, a terminal after Ctrl-S: the container goes on meanwhile, and nothing is lost.
+#[test]
+fn a_client_that_pauses_gets_all_of_the_output_and_the_code() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    let script = "until test -e /go; do echo tick; sleep 0.1; done; seq 1 300000; seq 1 9 >&2; exit 7";
+    for (name, driver) in [("a", "json-file"), ("b", "none")] {
+        sandbox.start(name, &["--log-driver", driver, "busybox", "sh", "-c", script]);
+        let mut client = sandbox.spawn(["attach", name]);
+        client.wait_for("tick");
+        client.signal(Signal::STOP);
+        sandbox.ok(["exec", name, "touch", "/go"]);
+        assert_eq!(sandbox.ok(["wait", name]), "7");
+        client.signal(Signal::CONT);
+        let output = client.wait().expect_code(7);
+        let lines: Vec<&str> = output.stdout.lines().filter(|line| *line != "tick").collect();
+        assert_eq!((lines.len(), lines.first(), lines.last()), (300_000, Some(&"1"), Some(&"300000")));
+        assert_eq!(output.stderr.lines().count(), 9, "{}", output.stderr);
+        // It is over for all: nothing but the two clients had kept the monitor.
+        until("the monitor to end", || sandbox.monitors().is_empty().then_some(()));
+    }
+}
+
+/// Caught up, it hears what comes then as others do.
+#[test]
+fn a_client_that_has_caught_up_goes_on() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    let script = "until test -e /go; do echo tick; sleep 0.1; done; seq 1 300000; touch /done; \
+                  while read line; do echo \"<$line>\"; done";
+    sandbox.start("c", &["-i", "busybox", "sh", "-c", script]);
+    let mut client = sandbox.spawn(["attach", "c"]);
+    client.wait_for("tick");
+    client.signal(Signal::STOP);
+    sandbox.ok(["exec", "c", "touch", "/go"]);
+    until("the container to go on", || {
+        (sandbox.coracle(["exec", "c", "test", "-e", "/done"]).code() == 0).then_some(())
+    });
+    client.signal(Signal::CONT);
+    client.wait_for("300000\n");
+    client.write(b"typed\n");
+    client.wait_for("<typed>");
+    sandbox.ok(["kill", "c"]);
+    client.wait().expect_code(137);
 }
 
 #[test]

@@ -16,6 +16,8 @@ use std::os::unix::net::UnixStream;
 
 /// Bytes of stdin read at a time.
 const READ: usize = 16 << 10;
+/// Docker's: so many times INT or TERM, and its client leaves.
+const MOST_ENDS: u32 = 3;
 /// Bytes before the body of a frame.
 const HEADER: usize = 5;
 
@@ -40,6 +42,8 @@ pub(super) struct Session<'a> {
     is_resized: bool,
     /// Signals to be passed on, bit n for signal n + 1.
     signals: u64,
+    /// How often we were asked to end.
+    ends_asked: u32,
     /// To the monitor: frames, and how many bytes of them are sent. Filled
     /// only when it is empty.
     outgoing: Vec<u8>,
@@ -97,6 +101,7 @@ impl<'a> Session<'a> {
             window,
             is_resized: window.is_some(),
             signals: 0,
+            ends_asked: 0,
             outgoing: Vec::new(),
             sent: 0,
             is_heard: true,
@@ -128,6 +133,9 @@ impl<'a> Session<'a> {
                 return Ok(Pause::End(end));
             }
             self.send()?;
+            if self.ends_asked >= MOST_ENDS {
+                return Ok(Pause::End(AttachEnd::Forced));
+            }
             if self.input_only && self.is_heard && self.is_input_over() {
                 return Ok(Pause::End(AttachEnd::Detached));
             }
@@ -181,7 +189,10 @@ impl<'a> Session<'a> {
     fn take_signals(&mut self, signals: &mut Signals) -> Result<Option<signals::Pause>> {
         while let Some(caught) = signals.next().context(|| "read a signal")? {
             match caught {
-                Caught::Proxy(number) => self.signals |= 1 << (u32::from(number) - 1),
+                Caught::Proxy(number) => {
+                    self.signals |= 1 << (u32::from(number) - 1);
+                    self.ends_asked += u32::from(matches!(i32::from(number), libc::SIGINT | libc::SIGTERM));
+                }
                 Caught::Resize => self.resized(),
                 Caught::Pause(pause) => return Ok(Some(pause)),
             }
@@ -371,6 +382,7 @@ impl<'a> Session<'a> {
                 let exit = serde_json::from_slice(&body).context(|| "read how the container ended")?;
                 Ok(Some(AttachEnd::Exited(exit)))
             }
+            frame::DROPPED => Ok(Some(AttachEnd::Dropped)),
             STDIN_TAKEN => {
                 let count = body.try_into().map(u32::from_le_bytes);
                 let count = count.map_err(|_| Error::failed("the monitor sent a bad acknowledgement"))?;
