@@ -52,6 +52,10 @@ pub(crate) fn create(args: CreateArgs) -> Result<u8> {
     let engine = Engine::with_registry(registry)?;
     let id = engine.create(&request, &mut progress::on_stderr(quiet))?;
     engine.store.sync(&id)?;
+    // The start will do what could not be done here, or say why not.
+    if let Err(error) = engine.fill_volumes(&id) {
+        ui::warning(&format!("the container's volumes are not filled yet: {error}"));
+    }
     ui::line(id.as_str())?;
     Ok(0)
 }

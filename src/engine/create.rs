@@ -244,14 +244,16 @@ impl Engine {
             match &mount.source {
                 MountSource::Anonymous => {
                     let name = VolumeStore::anonymous_name()?;
-                    store.get_or_create(&name, true)?;
+                    let asked = (mount.options.volume_labels.clone(), mount.options.volume_options.clone());
+                    store.get_or_create_with(&name, true, asked)?;
                     note_volume(&self.dirs, "create", &name);
                     record.anonymous_volumes.push(name.clone());
                     mount.source = MountSource::Volume { name };
                 }
                 MountSource::Volume { name } => {
                     let made = !store.data_path(name).exists();
-                    store.get_or_create(name, false)?;
+                    let asked = (mount.options.volume_labels.clone(), mount.options.volume_options.clone());
+                    store.get_or_create_with(name, false, asked)?;
                     if made {
                         note_volume(&self.dirs, "create", name);
                     }

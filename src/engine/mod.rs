@@ -20,6 +20,7 @@ pub(crate) mod driver;
 pub(crate) mod events;
 pub(crate) mod exec;
 pub(crate) mod export;
+mod fill;
 pub(crate) mod health;
 pub(crate) mod id_file;
 pub(crate) mod image_tree;

@@ -189,6 +189,11 @@ pub(crate) fn clone_in_namespaces_of(target: ProcessId, path: &str) -> Result<Ow
     clone_by_visitor(target, path, || clone_tree(path))
 }
 
+/// The same, without what is mounted below.
+pub(crate) fn clone_one_in_namespaces_of(target: ProcessId, path: &str) -> Result<OwnedFd> {
+    clone_by_visitor(target, path, || clone_tree_at(Path::new(path)))
+}
+
 /// A detached copy of another container's root, without what is mounted in it.
 pub(crate) fn clone_root_of(target: ProcessId) -> Result<OwnedFd> {
     clone_by_visitor(target, "/", || clone_tree_at(Path::new("/")))

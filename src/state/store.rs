@@ -382,6 +382,12 @@ impl Store {
         }
     }
 
+    /// Whether it has been started before, or tried to.
+    pub(crate) fn has_run(&self, id: &ContainerId) -> bool {
+        let directory = self.dirs.container(id);
+        ["started", "exit.json"].iter().any(|mark| directory.join(mark).exists())
+    }
+
     /// The container as it is if no monitor lives: what `snapshot` says, for a
     /// caller who knows that from [`Self::perhaps_living`].
     ///

@@ -1,7 +1,8 @@
 //! Named volumes: `<dir>/<name>/` with
 //! - `_data/`: what containers see;
 //! - `volume.json`: what was asked for, never changed;
-//! - `needs-seed`: there until the volume was seeded from an image, once.
+//! - `needs-seed`: there until a container has used it: only until then `_data`
+//!   is in nobody's hands, and another directory may take its place.
 //!
 //! A `volume.json` that is missing, or empty as a power cut leaves it, says that nothing was
 //! asked for: that of a volume that `volume create` makes is synced.
@@ -155,12 +156,24 @@ impl VolumeStore {
     /// The volume of that name, made where it is missing; whoever is first of
     /// several processes, all get the same one.
     pub(crate) fn get_or_create(&self, name: &str, anonymous: bool) -> Result<Volume> {
+        self.get_or_create_with(name, anonymous, (BTreeMap::new(), BTreeMap::new()))
+    }
+
+    /// The same; where it is made, with these labels and options.
+    pub(crate) fn get_or_create_with(
+        &self,
+        name: &str,
+        anonymous: bool,
+        (labels, options): (BTreeMap<String, String>, BTreeMap<String, String>),
+    ) -> Result<Volume> {
         match self.get(name) {
             Err(error) if error.kind() == Kind::NotFound => {}
             result => return result,
         }
         check_name("volume", name)?;
-        match self.make(Volume { anonymous, ..plain(name, Timestamp::now()) }, Record::Quick) {
+        // On the way of a start nothing waits for the disk: only what cannot be guessed does.
+        let record = if labels.is_empty() && options.is_empty() { Record::Quick } else { Record::Synced };
+        match self.make(Volume { labels, options, anonymous, ..plain(name, Timestamp::now()) }, record) {
             Err(error) if error.kind() == Kind::Conflict => self.get(name),
             result => result,
         }
@@ -217,34 +230,40 @@ impl VolumeStore {
         self.dir.join(name).join("_data")
     }
 
-    /// Whether the volume has not been seeded yet. One stat(2).
+    /// Whether no container has used the volume yet. One stat(2).
     pub(crate) fn needs_seed(&self, volume: &Volume) -> bool {
         rustix::fs::stat(self.dir.join(&volume.name).join("needs-seed")).is_ok()
     }
 
-    /// Settles that the volume is never seeded: a container uses it as it is.
+    /// Whether nothing is in it. One that cannot be looked at is somebody's.
+    pub(crate) fn is_empty(&self, volume: &Volume) -> bool {
+        let entries = rustix::fs::open(self.data_path(&volume.name), OPEN_DIR, Mode::empty())
+            .and_then(|data| is_empty(data.as_fd()));
+        entries.unwrap_or(false)
+    }
+
+    /// Notes that a container uses the volume as it is.
     pub(crate) fn keep_empty(&self, volume: &Volume) -> Result<()> {
         settle(self.volume_directory(volume)?.as_fd())
     }
 
-    /// Copies a directory of an image into a volume that was never seeded and is
-    /// empty, with the directory's own owner and mode; else does nothing.
+    /// Copies a directory of an image into a volume that is empty, with the
+    /// directory's own owner and mode; else does nothing.
     ///
-    /// The copy is made beside `_data` and takes its place by rename(2), which
-    /// refuses a directory that is not empty: so a crash leaves no half of it,
-    /// and what a user put there meanwhile stays (CVE-2020-1726).
+    /// The copy is made beside `_data`. Where no container has used that yet, it
+    /// takes its place by rename(2), which refuses a directory that is not empty:
+    /// so a crash leaves no half of it, and what a user put there meanwhile stays
+    /// (CVE-2020-1726). Later `_data` may be mounted in a container that runs: it
+    /// stays, and gets what is in the copy, entry by entry.
     pub(crate) fn seed(&self, volume: &Volume, source: BorrowedFd<'_>) -> Result<()> {
-        if !self.needs_seed(volume) {
+        if !self.needs_seed(volume) && !self.is_empty(volume) {
             return Ok(());
         }
         let action = || format!("fill the volume {} from the image", volume.name);
         let dir = self.volume_directory(volume)?;
         rustix::fs::flock(&dir, FlockOperation::LockExclusive).context(action)?;
-        // Another process may have done it while this one waited for the lock.
-        if !self.needs_seed(volume) {
-            return Ok(());
-        }
-        let result = seed_locked(dir.as_fd(), source).map_err(|error| error.context(action()));
+        let result = seed_locked(dir.as_fd(), source, self.needs_seed(volume));
+        let result = result.map_err(|error| error.context(action()));
         remove_tree(dir.as_fd(), c"_seed").or_ignore();
         result?;
         settle(dir.as_fd())
@@ -341,29 +360,68 @@ fn settle(dir: BorrowedFd<'_>) -> Result<()> {
     }
 }
 
-fn seed_locked(dir: BorrowedFd<'_>, source: BorrowedFd<'_>) -> Result<()> {
+fn is_empty(directory: BorrowedFd<'_>) -> rustix::io::Result<bool> {
+    for entry in rustix::fs::Dir::read_from(directory)? {
+        if !matches!(entry?.file_name().to_bytes(), b"." | b"..") {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn seed_locked(dir: BorrowedFd<'_>, source: BorrowedFd<'_>, is_unused: bool) -> Result<()> {
     // Of a process that was killed.
     remove_tree(dir, c"_seed")?;
-    rustix::fs::mkdirat(dir, c"_seed", Mode::RWXU).context(|| "make a directory")?;
-    let seed = rustix::fs::openat(dir, c"_seed", OPEN_DIR, Mode::empty()).context(|| "open a directory")?;
     // The source may be held with O_PATH.
     let source = rustix::fs::openat(source, c".", OPEN_DIR, Mode::empty())
         .context(|| "open the directory of the image")?;
+    let data =
+        rustix::fs::openat(dir, c"_data", OPEN_DIR, Mode::empty()).context(|| "open the volume's data")?;
+    let step = || "list a directory";
+    // Another process may have filled it while this one waited for the lock. And
+    // an image that has nothing there has no say in a volume that is in use.
+    let is_done = !is_empty(data.as_fd()).context(step)?;
+    if is_done || !is_unused && is_empty(source.as_fd()).context(step)? {
+        return Ok(());
+    }
+    rustix::fs::mkdirat(dir, c"_seed", Mode::RWXU).context(|| "make a directory")?;
+    let seed = rustix::fs::openat(dir, c"_seed", OPEN_DIR, Mode::empty()).context(|| "open a directory")?;
     let same = |uid, gid| (uid, gid);
     copy_tree(source.as_fd(), seed.as_fd(), &same)?;
+    let step = || "put the copy in its place";
+    if !is_unused {
+        move_entries(seed.as_fd(), data.as_fd()).context(step)?;
+        return copy_attributes(source.as_fd(), data.as_fd(), &same);
+    }
     copy_attributes(source.as_fd(), seed.as_fd(), &same)?;
     match rustix::fs::renameat(dir, c"_seed", dir, c"_data") {
         // The user was first.
         Ok(()) | Err(Errno::NOTEMPTY | Errno::EXIST) => Ok(()),
-        Err(error) => Err(error).context(|| "put the copy in its place"),
+        Err(error) => Err(error).context(step),
     }
+}
+
+/// What is there already stays.
+fn move_entries(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> rustix::io::Result<()> {
+    let entries: Vec<_> = rustix::fs::Dir::read_from(from)?.collect::<rustix::io::Result<_>>()?;
+    for entry in entries {
+        let name = entry.file_name();
+        if matches!(name.to_bytes(), b"." | b"..") {
+            continue;
+        }
+        match rustix::fs::renameat_with(from, name, to, name, RenameFlags::NOREPLACE) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::fs;
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     fn store() -> (tempfile::TempDir, VolumeStore) {
         let temp = tempfile::tempdir().expect("tempdir");
@@ -455,7 +513,7 @@ mod tests {
     }
 
     #[test]
-    fn a_volume_is_seeded_once_with_the_mode_of_the_directory() {
+    fn an_empty_volume_is_seeded_with_the_mode_of_the_directory() {
         let (temp, store) = store();
         let volume = store.get_or_create("v", false).expect("volume");
         assert!(store.needs_seed(&volume));
@@ -464,9 +522,32 @@ mod tests {
         assert_eq!(read(&store, "file"), "one");
         let mode = fs::metadata(store.data_path("v")).expect("stat").permissions().mode();
         assert_eq!(mode & 0o7777, 0o1770);
-        fs::remove_file(store.data_path("v").join("file")).expect("remove");
         store.seed(&volume, image(&temp, "two").as_fd()).expect("nothing to do");
-        assert!(!store.data_path("v").join("file").exists(), "once, though it is empty again");
+        assert_eq!(read(&store, "file"), "one");
+    }
+
+    /// A container that has it mounted sees what comes.
+    #[test]
+    fn a_volume_in_use_that_is_empty_is_seeded_in_its_place() {
+        let (temp, store) = store();
+        let volume = store.get_or_create("v", false).expect("volume");
+        store.keep_empty(&volume).expect("used");
+        let inode = |store: &VolumeStore| fs::metadata(store.data_path("v")).expect("stat").ino();
+        let before = inode(&store);
+        let nothing = temp.path().join("nothing");
+        fs::create_dir(&nothing).expect("mkdir");
+        fs::set_permissions(&nothing, fs::Permissions::from_mode(0o700)).expect("chmod");
+        let nothing = rustix::fs::open(nothing, OPEN_DIR, Mode::empty()).expect("open");
+        store.seed(&volume, nothing.as_fd()).expect("nothing to do");
+        let mode = |store: &VolumeStore| {
+            fs::metadata(store.data_path("v")).expect("stat").permissions().mode() & 0o7777
+        };
+        assert_eq!(mode(&store), 0o755);
+        assert!(store.is_empty(&volume));
+        store.seed(&volume, image(&temp, "one").as_fd()).expect("seeded");
+        assert_eq!((read(&store, "file"), mode(&store), inode(&store)), ("one".into(), 0o1770, before));
+        assert!(!store.is_empty(&volume));
+        assert_eq!(fs::read_dir(store.dir.join("v")).expect("list").count(), 2, "the copy is gone");
     }
 
     /// CVE-2020-1726.

@@ -12,6 +12,7 @@ pub(crate) use flag_volume::parse_volume;
 use crate::error::{Error, Result};
 use crate::types::digest::Digest;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
 /// One mount that a user or an image asked for.
@@ -90,6 +91,11 @@ pub(crate) struct MountOptions {
     pub(crate) no_copy: bool,
     /// `volume-subpath`, `image-subpath`, `subpath`: a directory inside the volume or image.
     pub(crate) subpath: Option<String>,
+    /// `volume-opt`, `volume-label`: of a volume that is made for it.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) volume_options: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) volume_labels: BTreeMap<String, String>,
     /// It came by `--mount`: docker tells of it in another place than of `-v`.
     pub(crate) by_mount: bool,
 }

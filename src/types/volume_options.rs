@@ -12,7 +12,7 @@ pub(crate) enum VolumeKind {
     Directory,
     /// `type=none,o=bind,device=DIR`
     Bind(PathBuf),
-    /// `type=tmpfs`: empty at each start of each container.
+    /// `type=tmpfs`: empty unless a container has it at the moment.
     Tmpfs(TmpfsOptions),
 }
 

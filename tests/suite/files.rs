@@ -137,6 +137,50 @@ fn a_new_volume_is_seeded_from_the_image_and_a_used_one_is_not() {
     assert_eq!(ls(&["-v", &format!("{}:/data", folder.display())]), "");
 }
 
+/// Docker's: whatever was mounted or in it before, an empty volume is filled when a
+/// container is made whose image has something there; and that container may empty it.
+#[test]
+fn an_empty_volume_is_seeded_whoever_had_it_first() {
+    let Some(sandbox) = sandbox(&[Image("busybox"), Image("guest")]) else { return };
+    load_with_a_volume(&sandbox);
+    let ls = |options: &[&str], image: &str, directory: &str| {
+        sandbox.run(&[options, &[image, "ls", "-A", directory]].concat()).ok().lines().join(" ")
+    };
+    // Mounted first where the image has nothing.
+    sandbox.ok(["volume", "create", "v"]);
+    assert_eq!(ls(&["-v", "v:/mnt"], "volumes", "/mnt"), "");
+    // One that has it and runs sees what comes.
+    sandbox.start("user", &["-v", "v:/mnt", "busybox", "sleep", "100000"]);
+    assert_eq!(ls(&["-v", "v:/data:nocopy"], "volumes", "/data"), "");
+    assert_eq!(ls(&["-v", "v:/data"], "volumes", "/data"), "seed");
+    assert_eq!(sandbox.ok(["exec", "user", "cat", "/mnt/seed"]), "seed");
+    // Emptied, it is filled for a new container, and not for one that is started again.
+    let script = "ls -A /data; rm -f /data/seed";
+    sandbox.start("c", &["-v", "v:/data", "volumes", "sh", "-c", script]);
+    sandbox.ok(["wait", "c"]);
+    sandbox.ok(["start", "c"]);
+    sandbox.ok(["wait", "c"]);
+    assert_eq!(sandbox.ok(["logs", "c"]), "seed");
+    assert_eq!(ls(&["-v", "v:/data"], "volumes", "/data"), "seed");
+}
+
+#[test]
+fn a_data_container_that_never_ran_has_its_image_s_data() {
+    let Some(sandbox) = sandbox(&[Image("busybox"), Image("guest")]) else { return };
+    load_with_a_volume(&sandbox);
+    sandbox.ok(["create", "--name", "dc", "volumes", "true"]);
+    let listed = sandbox.run(&["--volumes-from", "dc", "busybox", "ls", "-A", "/data"]).ok();
+    assert_eq!(listed.text(), "seed");
+    sandbox.ok(["create", "-v", "nv:/data", "--rm", "volumes", "true"]);
+    assert_eq!(sandbox.run(&["-v", "nv:/y", "busybox", "cat", "/y/seed"]).ok().text(), "seed");
+    sandbox.ok(["create", "-v", "bare:/data:nocopy", "volumes", "true"]);
+    assert_eq!(sandbox.run(&["-v", "bare:/y", "busybox", "ls", "-A", "/y"]).ok().text(), "");
+    // What it is made from is as it was.
+    sandbox.start("c", &["--volumes-from", "dc", "volumes", "cat", "/data/seed"]);
+    sandbox.ok(["wait", "c"]);
+    assert_eq!(sandbox.ok(["logs", "c"]), "seed");
+}
+
 /// The image `volumes`, which names /data and has a file there.
 fn load_with_a_volume(sandbox: &Sandbox) {
     ImageBuilder::with_programs()
@@ -254,6 +298,41 @@ fn tmpfs_mounts_have_their_options() {
         let output = sandbox.run(&["--tmpfs", bad, "guest", "report"]);
         assert_eq!(output.code(), 125, "{bad}: {output}");
     }
+}
+
+/// As runc: without mode= that of the directory that it hides.
+#[test]
+fn a_tmpfs_has_the_mode_of_the_directory_below() {
+    let Some(sandbox) = sandbox(&[Image("busybox"), Image("guest")]) else { return };
+    ImageBuilder::with_programs()
+        .layer(Layer::new().entry("own/", tar::EntryType::Directory, 0o710, "", b""))
+        .load(&sandbox, "modes");
+    let mode = |options: &[&str], path: &str| {
+        sandbox.run(&[options, &["modes", "stat", "-c", "%a %u", path]].concat()).ok().text().to_owned()
+    };
+    assert_eq!(mode(&["--tmpfs", "/own"], "/own"), "710 0");
+    assert_eq!(mode(&["--mount", "type=tmpfs,dst=/own,noatime"], "/own"), "710 0");
+    assert_eq!(mode(&["--tmpfs", "/own:mode=1777"], "/own"), "1777 0");
+    assert_eq!(mode(&["--tmpfs", "/new/one"], "/new/one"), "1777 0");
+}
+
+#[test]
+fn a_device_may_be_a_directory_of_them() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    if !std::path::Path::new("/dev/net/tun").exists() {
+        return println!("skipped: there is no /dev/net/tun");
+    }
+    let list = "ls -R /dev/net /dev/other 2>/dev/null; stat -c %F $0";
+    let see = |device: &str, node: &str| {
+        let words = ["--device", device, "busybox", "sh", "-c", list, node];
+        sandbox.run(&words).ok().lines().last().map(|line| (*line).to_owned())
+    };
+    assert_eq!(see("/dev/net", "/dev/net/tun").as_deref(), Some("character special file"));
+    assert_eq!(see("/dev/net:/dev/other:rw", "/dev/other/tun").as_deref(), Some("character special file"));
+    // What the container has of its own stays so.
+    assert_eq!(see("/dev", "/dev/net/tun").as_deref(), Some("character special file"));
+    let folder = sandbox.folder("none");
+    sandbox.run(&["--device", folder.to_str().unwrap(), "busybox", "true"]).refused(&["no device below"]);
 }
 
 #[test]

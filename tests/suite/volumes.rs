@@ -77,6 +77,43 @@ fn a_tmpfs_volume_and_a_directory_of_the_host() {
     assert_eq!(sandbox.ok(["volume", "ls", "-q"]), "mem");
 }
 
+/// Docker mounts it once: whoever has it while another does, has the same.
+#[test]
+fn containers_that_run_share_a_tmpfs_volume() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    sandbox.ok(["volume", "create", "-o", "type=tmpfs", "-o", "device=tmpfs", "mem"]);
+    sandbox.start("one", &["-v", "mem:/m", "busybox", "sleep", "100000"]);
+    sandbox.ok(["exec", "one", "touch", "/m/shared"]);
+    let script = "ls /m; touch /m/back";
+    assert_eq!(sandbox.run(&["-v", "mem:/n/m", "busybox", "ls", "/n/m"]).ok().text(), "shared");
+    let other = ["--volumes-from", "one", "--userns", "auto", "busybox", "sh", "-c", script];
+    assert_eq!(sandbox.run(&other).ok().text(), "shared");
+    assert_eq!(sandbox.run(&["-v", "mem:/m:ro", "busybox", "ls", "/m"]).ok().text(), "back\nshared");
+    sandbox.ok(["kill", "one"]);
+    assert_eq!(sandbox.run(&["-v", "mem:/m", "busybox", "ls", "/m"]).ok().text(), "");
+}
+
+#[test]
+fn a_mount_makes_a_volume_with_options_and_labels() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    let options = "volume-opt=type=tmpfs,volume-opt=device=tmpfs,volume-opt=o=size=2m,volume-label=a=1";
+    for name in ["src=v,", ""] {
+        let mount = format!("type=volume,{name}dst=/m,{options}");
+        let words = ["--mount", &mount, "busybox", "sh", "-c", "df -k /m | tail -1; touch /m/x"];
+        assert!(sandbox.run(&words).ok().text().contains(" 2048 "));
+    }
+    let shown = sandbox.ok(["volume", "inspect", "-f", "{{.Labels.a}} {{.Options.o}}", "v"]);
+    assert_eq!(shown, "1 size=2m");
+    // What there is already stays as it is.
+    sandbox.run(&["--mount", "type=volume,src=v,dst=/m,volume-label=a=2", "busybox", "true"]).ok();
+    assert_eq!(sandbox.ok(["volume", "inspect", "-f", "{{.Labels.a}}", "v"]), "1");
+    for bad in ["volume-opt=type=nfs", "volume-opt=x", "volume-label"] {
+        let mount = format!("type=volume,src=w,dst=/m,{bad}");
+        sandbox.run(&["--mount", &mount, "busybox", "true"]).refused(&[bad.split('=').next().unwrap()]);
+    }
+    assert_eq!(sandbox.ok(["volume", "ls", "-q", "-f", "name=w"]), "");
+}
+
 #[test]
 fn all_volumes_can_be_removed_and_with_a_time_what_uses_them_too() {
     let Some(sandbox) = sandbox(&[Image("guest")]) else { return };

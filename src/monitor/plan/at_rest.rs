@@ -13,11 +13,13 @@ use crate::runtime::mounts::{self, Made};
 use crate::runtime::plan::Mount;
 use crate::runtime::rootfs::Rootfs;
 use crate::runtime::users::ResolvedUser;
+use crate::storage::volume::VolumeStore;
 use crate::sys::mount::{MountAttr, RDONLY, mount_setattr};
 use crate::types::container::{ContainerConfig, ContainerRecord};
 use crate::types::id::ContainerId;
 use crate::types::mount::{MountOptions, MountSource, MountSpec};
 use crate::types::namespace::{IpcMode, NamespaceMode, NetworkMode, UsernsMode};
+use crate::types::volume_options::VolumeKind;
 use crate::userns::ContainerMaps;
 use rustix::fs::Mode;
 use std::os::fd::{AsFd, OwnedFd};
@@ -36,12 +38,7 @@ pub(crate) struct AtRest {
 /// Those of a start, but that a source which is gone is not missed.
 pub(crate) fn mount(context: &PlanContext<'_>) -> Result<AtRest> {
     let config = &context.record.config;
-    let maps = match owner_of_user_namespace(context)? {
-        Some(owner) => {
-            namespaces::maps(&PlanContext { record: &owner, ..*context }, &Joined::default(), None)?
-        }
-        None => None,
-    };
+    let maps = maps(context)?;
     // A volatile overlay can be mounted once: the start would fail.
     let mut record = context.record.clone();
     record.config.auto_remove = false;
@@ -68,6 +65,29 @@ pub(crate) fn mount(context: &PlanContext<'_>) -> Result<AtRest> {
     Ok(AtRest { root: rootfs.into_fd(), maps })
 }
 
+/// Copies what the image has into those of the container's volumes that are empty.
+/// The caller holds the container's lock.
+///
+/// # Errors
+/// Those of a start.
+pub(crate) fn fill_volumes(context: &PlanContext<'_>) -> Result<()> {
+    let store = VolumeStore::open(&context.dirs.volumes())?;
+    let mut record = context.record.clone();
+    record.config.auto_remove = false;
+    let context = &PlanContext { record: &record, ..*context };
+    let maps = maps(context)?;
+    let root = Root::open(context, maps.as_ref())?;
+    for spec in record.config.own_mounts() {
+        if let MountSource::Volume { name } = &spec.source {
+            let volume = store.get(name)?;
+            if VolumeKind::parse(&volume.options)? == VolumeKind::Directory {
+                binds::fill_volume(context, &root, spec, &volume)?;
+            }
+        }
+    }
+    Ok(())
+}
+
 /// What was asked for and has a place on disk: a tmpfs has none.
 fn asked(context: &PlanContext<'_>, root: &Root, maps: Option<&ContainerMaps>) -> Result<Vec<Mount>> {
     // Only for the option `U`, which is left to the start.
@@ -89,6 +109,15 @@ fn asked(context: &PlanContext<'_>, root: &Root, maps: Option<&ContainerMaps>) -
         }
     }
     Ok(mounts)
+}
+
+fn maps(context: &PlanContext<'_>) -> Result<Option<ContainerMaps>> {
+    match owner_of_user_namespace(context)? {
+        Some(owner) => {
+            namespaces::maps(&PlanContext { record: &owner, ..*context }, &Joined::default(), None)
+        }
+        None => Ok(None),
+    }
 }
 
 /// Whose user namespace the container is in when it runs, as [`Joined::find`]

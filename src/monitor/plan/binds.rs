@@ -29,7 +29,8 @@ pub(super) fn kind(
 ) -> Result<MountKind> {
     let source = match &spec.source {
         MountSource::Tmpfs { size, mode, more } if *more == TmpfsMore::default() => {
-            return Ok(MountKind::Tmpfs { size: size.unwrap_or(0), mode: mode.unwrap_or(0o1777) });
+            let mode = mode.map_or_else(|| tmpfs_mode(root, &spec.target), Ok)?;
+            return Ok(MountKind::Tmpfs { size: size.unwrap_or(0), mode });
         }
         MountSource::Tmpfs { size, mode, more } => {
             let mount = asked_tmpfs((*size, *mode, more), &spec.target, root, maps)
@@ -45,8 +46,11 @@ pub(super) fn kind(
                     open_bind(&path, false).map_err(|error| error.context(format!("the volume {name}")))?
                 }
                 VolumeKind::Tmpfs(options) => {
-                    let mount =
-                        tmpfs(&options, maps).map_err(|error| error.context(format!("the volume {name}")))?;
+                    let mount = match shared_tmpfs(context, name) {
+                        Some(mount) => mount,
+                        None => tmpfs(&options, maps)
+                            .map_err(|error| error.context(format!("the volume {name}")))?,
+                    };
                     return Ok(MountKind::Bind { mount, directory: true });
                 }
             }
@@ -119,7 +123,7 @@ fn asked_tmpfs(
     let percent = other.percent.map(|percent| format!("{percent}%"));
     let given = [
         ("size", size.map(|size| size.to_string()).or(percent)),
-        ("mode", Some(format!("{:o}", mode.unwrap_or(0o1777)))),
+        ("mode", Some(format!("{:o}", mode.map_or_else(|| tmpfs_mode(root, target), Ok)?))),
         ("uid", Some(outer("uid", other.uid, maps.map(|maps| &maps.uid))?)),
         ("gid", Some(outer("gid", other.gid, maps.map(|maps| &maps.gid))?)),
         ("nr_inodes", other.inodes.map(|inodes| inodes.to_string())),
@@ -140,7 +144,32 @@ fn asked_tmpfs(
     Ok(mount)
 }
 
-/// A tmpfs volume: each start of each container has its own.
+/// The tmpfs volume of another container that runs: all that have it at one time
+/// share it, as with docker. What one has read-only stays so, and is not shared.
+fn shared_tmpfs(context: &PlanContext<'_>, name: &str) -> Option<OwnedFd> {
+    let is_it = |mount: &&MountSpec| {
+        matches!(&mount.source, MountSource::Volume { name: other } if other == name)
+            && mount.options.subpath.is_none()
+            && !mount.options.read_only
+    };
+    for id in context.store.ids().ok()?.into_iter().filter(|id| *id != context.record.id) {
+        let Ok(record) = context.store.record(&id) else { continue };
+        let Some(spec) = record.config.own_mounts().iter().find(is_it) else { continue };
+        let Some(init) = context.store.live(&id).ok().flatten().and_then(|live| live.init) else { continue };
+        // It may be ending, or have put something else there.
+        if let Ok(mount) = mounts::clone_one_in_namespaces_of(init, &spec.target)
+            && rustix::fs::fstatfs(&mount).is_ok_and(|found| found.f_type == TMPFS_MAGIC)
+        {
+            return Some(mount);
+        }
+    }
+    None
+}
+
+/// linux/magic.h
+const TMPFS_MAGIC: rustix::fs::FsWord = 0x0102_1994;
+
+/// A tmpfs volume that no container has at the moment.
 fn tmpfs(options: &TmpfsOptions, maps: Option<&ContainerMaps>) -> Result<OwnedFd> {
     let outer = |id: Option<u32>, map: Option<&IdMap>| {
         id.map(|id| map.map_or(Some(id), |map| map.to_outside(id)).unwrap_or(0).to_string())
@@ -168,6 +197,13 @@ fn mount_tmpfs(given: &[(&str, Option<String>)], flags: &[(bool, u64)]) -> Resul
     mounts::file_system("tmpfs", &pairs, attributes).context(|| "mount a tmpfs")
 }
 
+/// As runc has it, where none is given: that of the directory that it hides.
+fn tmpfs_mode(root: &Root, target: &str) -> Result<u32> {
+    let Some(directory) = directory_of_image(root, target)? else { return Ok(0o1777) };
+    let stat = rustix::fs::fstat(&directory).context(|| format!("look at {target} in the image"))?;
+    Ok(stat.st_mode & 0o7777)
+}
+
 /// What the image has where something is to be mounted; `None` where it is no directory.
 fn directory_of_image(root: &Root, target: &str) -> Result<Option<OwnedFd>> {
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
@@ -179,17 +215,34 @@ fn directory_of_image(root: &Root, target: &str) -> Result<Option<OwnedFd>> {
     }
 }
 
+/// What the image has at the target is copied into a volume that is empty, at the
+/// container's first start, as docker does when it makes the container: later it
+/// is the container that has emptied it.
+pub(super) fn fill_volume(
+    context: &PlanContext<'_>,
+    root: &Root,
+    spec: &MountSpec,
+    volume: &Volume,
+) -> Result<()> {
+    let store = VolumeStore::open(&context.dirs.volumes())?;
+    let is_unused = store.needs_seed(volume);
+    let is_wanted = is_unused || store.is_empty(volume) && !context.store.has_run(&context.record.id);
+    if !spec.options.no_copy
+        && is_wanted
+        && let Some(source) = directory_of_image(root, &spec.target)?
+    {
+        return store.seed(volume, source.as_fd());
+    }
+    Ok(())
+}
+
 fn open_volume(context: &PlanContext<'_>, root: &Root, spec: &MountSpec, volume: &Volume) -> Result<OwnedFd> {
     let store = VolumeStore::open(&context.dirs.volumes())?;
     let name = volume.name.as_str();
-    if spec.options.no_copy {
-        // Settled: another container does not fill it later under this one.
+    fill_volume(context, root, spec, volume)?;
+    if store.needs_seed(volume) {
+        // It is in a container's hands now.
         store.keep_empty(volume)?;
-    } else if store.needs_seed(volume) {
-        match directory_of_image(root, &spec.target)? {
-            Some(source) => store.seed(volume, source.as_fd())?,
-            None => store.keep_empty(volume)?,
-        }
     }
     let path = store.data_path(name);
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;

@@ -6,7 +6,7 @@ use super::files::{self, FILES};
 use super::joined::Joined;
 use super::root::Root;
 use super::secrets;
-use crate::error::{Context, Error, Result};
+use crate::error::{BestEffort, Context, Error, Result};
 use crate::runtime::devices;
 use crate::runtime::plan::{Device, Mount, MountKind};
 use crate::runtime::users::ResolvedUser;
@@ -223,10 +223,67 @@ pub(super) fn devices(config: &ContainerConfig) -> Result<Vec<Device>> {
     for DeviceSpec { host, container, .. } in config.own_devices() {
         let path = host.display().to_string();
         let node = open_node(&path)?;
+        if host.is_dir() {
+            let before = list.len();
+            devices_below(&node, &path, container, &mut list)?;
+            if list.len() == before {
+                return Err(Error::invalid(format!("there is no device below {path}"))
+                    .hint("use -v to mount a directory with other files"));
+            }
+            continue;
+        }
         check_is_device(&node, &path)?;
         list.push(Device { mount: detach(&node, &path)?, path: container.clone() });
     }
     Ok(list)
+}
+
+/// Below these the container has a file system of its own.
+const NOT_OURS: [&str; 3] = ["/dev/pts", "/dev/mqueue", "/dev/shm"];
+
+/// All devices below a directory, as docker has it: /dev/dri, /dev/snd. Links are
+/// passed over, and what the container has there already.
+fn devices_below(directory: &OwnedFd, path: &str, container: &str, list: &mut Vec<Device>) -> Result<()> {
+    /// Directories below each other.
+    const DEEPEST: usize = 16;
+    if container.matches('/').count() > DEEPEST || NOT_OURS.contains(&rootfs::clean(container).as_str()) {
+        return Ok(());
+    }
+    let step = || format!("list {path}");
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let readable = rustix::fs::openat(directory, ".", flags, Mode::empty()).context(step)?;
+    let mut names: Vec<String> = Vec::new();
+    for entry in rustix::fs::Dir::read_from(&readable).context(step)? {
+        let entry = entry.context(step)?;
+        names.extend(
+            entry.file_name().to_str().ok().filter(|name| *name != "." && *name != "..").map(str::to_owned),
+        );
+    }
+    names.sort();
+    for name in names {
+        let (from, to) = (
+            format!("{}/{name}", path.trim_end_matches('/')),
+            format!("{}/{name}", container.trim_end_matches('/')),
+        );
+        if list.iter().any(|device| rootfs::clean(&device.path) == rootfs::clean(&to)) {
+            continue;
+        }
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        // It may be gone by now, as devices come and go.
+        let Ok(node) = rustix::fs::openat(directory, name.as_str(), flags, Mode::empty()) else { continue };
+        if check_is_device(&node, &from).is_ok() {
+            list.push(Device { mount: detach(&node, &from)?, path: to });
+        } else if is_directory(&node) {
+            // One that may not be read has nothing for the container either.
+            devices_below(&node, &from, &to, list).or_ignore();
+        }
+    }
+    Ok(())
+}
+
+fn is_directory(node: &OwnedFd) -> bool {
+    use rustix::fs::FileType;
+    rustix::fs::fstat(node).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
 }
 
 fn open_node(path: &str) -> Result<OwnedFd> {

@@ -5,7 +5,9 @@ use super::flag_tmpfs::{TmpfsWords, with_defaults};
 use super::{MountOptions, MountSource, MountSpec, Propagation, clean_target, host_path};
 use crate::error::{Error, Result};
 use crate::types::boolean;
+use crate::types::env::parse_label;
 use crate::types::id::check_name;
+use crate::types::volume_options::VolumeKind;
 use std::path::Path;
 
 /// One `--mount`; relative sources of binds are taken from `working_dir`.
@@ -137,10 +139,17 @@ impl Fields {
                 }
                 &[Type::Volume]
             }
-            "volume-opt" | "volume-label" => {
-                let how = if key == "volume-opt" { "--opt" } else { "--label" };
-                return Err(Error::invalid(format!("{key} is not known here"))
-                    .hint(format!("make the volume first: coracle volume create {how} KEY=VALUE NAME")));
+            "volume-opt" => {
+                let (name, value) = need()?.split_once('=').ok_or_else(|| {
+                    Error::invalid("volume-opt is no pair").hint("write it as volume-opt=KEY=VALUE")
+                })?;
+                self.options.volume_options.insert(name.to_owned(), value.to_owned());
+                &[Type::Volume]
+            }
+            "volume-label" => {
+                let (name, value) = parse_label(need()?)?;
+                self.options.volume_labels.insert(name, value);
+                &[Type::Volume]
             }
             "bind-create-src" => {
                 self.create_source = flag()?;
@@ -164,6 +173,7 @@ impl Fields {
             return Err(Error::invalid(format!("{key} does not belong to this type of mount")));
         }
         let target = self.target.ok_or_else(|| Error::invalid("a target is missing"))?;
+        VolumeKind::parse(&self.options.volume_options).map_err(|error| error.context("volume-opt"))?;
         self.options.by_mount = true;
         self.options.read_only = self.read_only.unwrap_or(kind == Type::Image);
         let (source, options) = match (kind, self.source) {
