@@ -2,7 +2,7 @@
 //! without one than not at all (`limits.undelegated = "warn"`).
 
 use super::limits::{Setting, cannot, settings};
-use super::{delegation, manager};
+use super::{delegate, delegation, manager};
 use crate::error::{Result, Trouble};
 use crate::types::cgroup::CgroupsMode;
 use crate::types::limits::Limits;
@@ -33,6 +33,19 @@ impl Attainable {
         // Swap is limited with memory where nobody has asked.
         lacking.retain(|one| one.flag != "--memory-swap" || asked.memory_swap.is_some());
         Self { limits, lacking }
+    }
+
+    /// `asked` but for what says that there is no limit, where none can be set: it
+    /// needs no controller.
+    pub(crate) fn without_idle(asked: &Limits, mode: CgroupsMode, uid: u32) -> Limits {
+        if asked.pids != Some(u64::MAX) {
+            return asked.clone();
+        }
+        let none = mode == CgroupsMode::Disabled || delegate::is_off();
+        if none || Self::of(asked, mode, uid).limits.pids.is_none() {
+            return Limits { pids: None, ..asked.clone() };
+        }
+        asked.clone()
     }
 
     /// All of `asked`: what cannot be kept is an error.

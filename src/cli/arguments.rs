@@ -8,6 +8,7 @@
 use crate::error::{Error, Kind, Result};
 use crate::types::boolean;
 use clap::{Arg, ArgAction, Command};
+use std::iter::Peekable;
 
 /// Where flags end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,12 +27,14 @@ pub(crate) enum Flags {
 pub(crate) fn normalise(command: &Command, words: Vec<String>, flags: Flags) -> Result<Vec<String>> {
     let mut normal = Normal { command, booleans: Vec::new(), words: Vec::new() };
     let mut positional = Vec::new();
-    let mut words = words.into_iter();
+    let mut words = words.into_iter().peekable();
     while let Some(word) = words.next() {
         if word == "--" {
             positional.extend(words.by_ref());
         } else if let Some(long) = word.strip_prefix("--") {
-            normal.long(long, &mut words)?;
+            if !normal.is_idle(long, &mut words) {
+                normal.long(long, &mut words)?;
+            }
         } else if let Some(cluster) = word.strip_prefix('-').filter(|cluster| !cluster.is_empty()) {
             normal.cluster(cluster, &mut words)?;
         } else {
@@ -55,7 +58,39 @@ struct Normal<'a> {
     words: Vec<String>,
 }
 
+/// Flags of docker's `run` that are refused, but for these values: they say what is
+/// the case anyway. `None` is a boolean, which is false.
+const IDLE: [(&str, Option<&[&str]>); 6] = [
+    ("isolation", Some(&["", "default"])),
+    ("kernel-memory", Some(&["", "0"])),
+    ("memory-swappiness", Some(&["-1"])),
+    ("oom-kill-disable", None),
+    ("runtime", Some(&["", "coracle"])),
+    ("volume-driver", Some(&["", "local"])),
+];
+
 impl Normal<'_> {
+    /// Whether this flag is one of [`IDLE`]; its value is taken off then.
+    fn is_idle(&self, text: &str, words: &mut Peekable<impl Iterator<Item = String>>) -> bool {
+        let (name, value) = match text.split_once('=') {
+            Some((name, value)) => (name, Some(value)),
+            None => (text, None),
+        };
+        let is_known = |long: &str| self.command.get_arguments().any(|arg| has_long(arg, long));
+        // What `run` and `create` alone have.
+        if is_known(name) || !is_known("cidfile") || !is_known("workdir") {
+            return false;
+        }
+        match (IDLE.iter().find(|(idle, _)| *idle == name), value) {
+            (Some((_, Some(values))), Some(value)) => values.contains(&value),
+            (Some((_, Some(values))), None) => {
+                words.next_if(|word| values.contains(&word.as_str())).is_some()
+            }
+            (Some((_, None)), Some(value)) => boolean::parse(name, value).is_ok_and(|on| !on),
+            (Some((_, None)) | None, _) => false,
+        }
+    }
+
     fn long(&mut self, text: &str, words: &mut impl Iterator<Item = String>) -> Result<()> {
         let (name, value) = match text.split_once('=') {
             Some((name, value)) => (name, Some(value)),
@@ -221,6 +256,31 @@ mod tests {
         assert_eq!(normal(Flags::First, &["-e"]), "flag needs an argument: -e");
         assert_eq!(normal(Flags::First, &["x", "--net"]), "-- x --net");
         assert_eq!(normal(Flags::Anywhere, &["x", "--net"]), "flag needs an argument: --net");
+    }
+
+    #[test]
+    fn values_that_say_what_is_so_anyway_are_taken_off() {
+        #[derive(Args)]
+        struct Run {
+            #[arg(long)]
+            cidfile: Option<String>,
+            #[arg(long)]
+            workdir: Option<String>,
+            words: Vec<String>,
+        }
+        let normal = |words: &[&str]| {
+            let command = Run::augment_args(Command::new("x"));
+            let words = words.iter().map(|word| (*word).to_owned()).collect();
+            normalise(&command, words, Flags::First).expect("valid").join(" ")
+        };
+        let idle = ["--runtime", "", "--isolation=default", "--memory-swappiness", "-1", "--volume-driver="];
+        assert_eq!(
+            normal(&[&idle[..], &["--oom-kill-disable=false", "x", "--runtime", ""]].concat()),
+            "-- x --runtime "
+        );
+        assert_eq!(normal(&["--memory-swappiness=60", "x"]), "--memory-swappiness=60 -- x");
+        assert_eq!(normal(&["--oom-kill-disable", "x"]), "--oom-kill-disable -- x");
+        assert_eq!(normal(&["--runtime", "runc", "x"]), "--runtime -- runc x");
     }
 
     #[test]

@@ -72,7 +72,8 @@ impl Engine {
         } else if record.config.cgroups != CgroupsMode::Disabled {
             // As a running one would: else it could not be started any more.
             let uid = rustix::process::getuid().as_raw();
-            Attainable::of(&update.limits, record.config.cgroups, uid).check()?;
+            let asked = Attainable::without_idle(&update.limits, record.config.cgroups, uid);
+            Attainable::of(&asked, record.config.cgroups, uid).check()?;
         }
         self.store.save(&record)?;
         events::append(&self.dirs, &events::of_container(&record, "update")).or_ignore();

@@ -93,6 +93,7 @@ impl Container {
     /// settings say nothing else.
     pub(super) fn attainable(&self, asked: &Limits) -> Attainable {
         let mode = self.record.config.cgroups;
+        let asked = &Attainable::without_idle(asked, mode, self.uid());
         match self.undelegated {
             Undelegated::Warn if mode != CgroupsMode::Disabled => Attainable::of(asked, mode, self.uid()),
             Undelegated::Warn | Undelegated::Refuse => Attainable::all(asked),

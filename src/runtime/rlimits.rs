@@ -13,7 +13,7 @@ const MAX_OPEN_FILES: u64 = 1_048_576;
 /// system's pid_max (its contents are `pid_max`, where known). All others are inherited.
 ///
 /// # Errors
-/// `Invalid` where a limit above the host's hard limit was asked for.
+/// `Invalid` where a limit above the host's hard limit was asked for; unlimited is that limit.
 pub(crate) fn apply(requested: &[Ulimit], pid_max: Option<u64>) -> Result<()> {
     for (resource, name, most) in
         [(Resource::Nofile, "nofile", Some(MAX_OPEN_FILES)), (Resource::Nproc, "nproc", pid_max)]
@@ -34,13 +34,18 @@ fn set(limit: &Ulimit) -> Result<()> {
     let new = Rlimit { current: value(*soft), maximum: value(*hard) };
     let Err(errno) = setrlimit(resource, new) else { return Ok(()) };
     let most = getrlimit(resource).maximum;
+    // Podman's -1: as much as there is to have.
+    if errno == rustix::io::Errno::PERM && *hard == UNLIMITED {
+        let current = Some(most.map_or(*soft, |most| most.min(*soft))).filter(|value| *value != UNLIMITED);
+        return setrlimit(resource, Rlimit { current, maximum: most })
+            .context(|| format!("set the limit {name}"));
+    }
     if errno == rustix::io::Errno::PERM && most.is_some_and(|most| *hard > most) {
         let most = most.unwrap_or(UNLIMITED);
-        let wanted = if *hard == UNLIMITED { "unlimited".to_owned() } else { hard.to_string() };
-        return Err(Error::invalid(format!(
-            "ulimit {name}={wanted} is above this user's hard limit, {most}"
-        ))
-        .hint(format!("ask for at most {most}, or raise it in /etc/security/limits.conf and log in again")));
+        return Err(Error::invalid(format!("ulimit {name}={hard} is above this user's hard limit, {most}"))
+            .hint(format!(
+                "ask for at most {most}, or raise it in /etc/security/limits.conf and log in again"
+            )));
     }
     Err(errno).context(|| format!("set the limit {name}"))
 }
@@ -89,8 +94,9 @@ mod tests {
     #[test]
     fn what_is_above_the_hard_limit_is_refused_with_that_limit() {
         let hard = getrlimit(Resource::Nofile).maximum.expect("no system leaves open files unlimited");
-        let error = set(&Ulimit::parse("nofile=unlimited").unwrap()).unwrap_err();
+        let error = set(&Ulimit::parse("nofile=9000000000000").unwrap()).unwrap_err();
         assert!(error.to_string().contains(&hard.to_string()), "{error}");
+        set(&Ulimit { name: "nofile".into(), soft: UNLIMITED, hard: UNLIMITED }).unwrap();
         assert_eq!(getrlimit(Resource::Nofile).maximum, Some(hard));
     }
 }

@@ -346,6 +346,10 @@ fn limits_are_set() {
     assert_eq!(report.limit("Max open files"), ("64".into(), "128".into()));
     assert_eq!(report.limit("Max core file size"), ("0".into(), "0".into()));
     assert_eq!(report.limit("Max processes"), ("100".into(), "100".into()));
+    // As much as there is to have.
+    let (_, most) = sandbox.report(&["--ulimit", "host"]).limit("Max open files");
+    let all = sandbox.report(&["--ulimit", "nofile=-1"]);
+    assert_eq!(all.limit("Max open files"), (most.clone(), most));
     for bad in ["nofile", "nofile=x", "nofile=2:1", "nosuch=1", "nofile=-2"] {
         let output = sandbox.run(&["--ulimit", bad, "guest", "report"]);
         assert_eq!(output.code(), 125, "{bad}: {output}");

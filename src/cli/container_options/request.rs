@@ -72,7 +72,8 @@ impl ContainerOptions {
     ///
     /// # Errors
     /// `Invalid`, naming the flag.
-    pub(crate) fn into_request(self, command: &str, words: Words, host: &Host) -> Result<CreateRequest> {
+    pub(crate) fn into_request(mut self, command: &str, words: Words, host: &Host) -> Result<CreateRequest> {
+        self.drop_empty();
         let (source, cmd) = self.source(command, words, host)?;
         // `inspect` shows names with docker's slash, and docker takes them so.
         let name = self.name.as_deref().map(|name| name.strip_prefix('/').unwrap_or(name).to_owned());
@@ -106,6 +107,29 @@ impl ContainerOptions {
             cidfile: config.id_file.clone(),
             config,
         })
+    }
+
+    /// Docker's: scripts write `--name "$NAME"`, and an empty value is none.
+    fn drop_empty(&mut self) {
+        for value in [
+            &mut self.name,
+            &mut self.workdir,
+            &mut self.platform,
+            &mut self.arch,
+            &mut self.os,
+            &mut self.variant,
+            &mut self.stop_signal,
+            &mut self.cidfile,
+            &mut self.pidfile,
+            &mut self.conmon_pidfile,
+            &mut self.ip,
+            &mut self.ip6,
+            &mut self.mac_address,
+        ] {
+            if value.as_ref().is_some_and(String::is_empty) {
+                *value = None;
+            }
+        }
     }
 
     /// `--pod`, `--pod-id-file`
@@ -423,6 +447,26 @@ mod tests {
         assert_eq!(below(false, None), ["https_proxy=p", "NO_PROXY=q"]);
         assert!(below(false, Some("false")).is_empty());
         assert_eq!(below(true, Some("false")), ["EDITOR=ed", "https_proxy=p", "NO_PROXY=q"]);
+    }
+
+    #[test]
+    fn an_empty_value_is_none() {
+        let empty = || Some(String::new());
+        let options = ContainerOptions {
+            name: empty(),
+            workdir: empty(),
+            platform: empty(),
+            stop_signal: empty(),
+            cidfile: empty(),
+            pidfile: empty(),
+            ip: empty(),
+            ip6: empty(),
+            mac_address: empty(),
+            ..ContainerOptions::default()
+        };
+        let request = options.into_request("run", words(&["busybox"]), &host()).expect("valid");
+        let plain = ContainerOptions::default().into_request("run", words(&["busybox"]), &host());
+        assert_eq!(format!("{request:?}"), format!("{:?}", plain.expect("valid")));
     }
 
     #[test]
