@@ -206,8 +206,15 @@ impl Group {
         }
         match made {
             Ok(()) => {}
-            // Left by a monitor that was killed.
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            // Left by a monitor that was killed, as it was: what is in it may run on,
+            // and where it is frozen the new first process would never begin.
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                Self::open(&path)?.remove();
+                (path, made) = try_it()?;
+                if made.is_err() {
+                    Self::open(&path)?.thaw();
+                }
+            }
             // Not worth more than a limit: a container needs no group.
             Err(_) if of_all.is_empty() => return Ok(None),
             Err(error) => {
@@ -369,6 +376,13 @@ impl Group {
     /// tells when it is done.
     pub(crate) fn set_frozen(&self, frozen: bool) -> Result<()> {
         write_in(self.fd(), "cgroup.freeze", if frozen { "1" } else { "0" })
+    }
+
+    /// Wherever it was frozen: in the group, or in the one within.
+    fn thaw(&self) {
+        for directory in [Some(&self.directory), self.leaf.as_ref()].into_iter().flatten() {
+            write_in(directory.as_fd(), "cgroup.freeze", "0").or_ignore();
+        }
     }
 
     pub(crate) fn is_frozen(&self) -> Result<bool> {

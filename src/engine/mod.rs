@@ -82,6 +82,7 @@ use crate::userns::{self, Extent, Outer};
 use rustix::fs::Mode;
 use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 /// One user's containers, images and volumes.
 pub(crate) struct Engine {
@@ -89,8 +90,8 @@ pub(crate) struct Engine {
     pub(crate) store: Store,
     outer: OnceCell<Outer>,
     settings: OnceCell<Config>,
-    /// Containers that were told to end, and are waited for one after the other.
-    stopping: RefCell<BTreeMap<ContainerId, Channel<Request, Reply>>>,
+    /// Containers that were told to end, since when, and are waited for one after the other.
+    stopping: RefCell<BTreeMap<ContainerId, (Channel<Request, Reply>, Instant)>>,
     /// How what has to be pulled is.
     registry: registry_access::RegistryOptions,
 }

@@ -4,6 +4,7 @@
 use super::Engine;
 use crate::error::{BestEffort, Error, Result};
 use crate::state::store::is_alive;
+use crate::sys::proc_stat::Stat;
 use crate::types::id::ContainerId;
 use crate::types::status::ProcessId;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -24,6 +25,15 @@ impl Engine {
         let Some(pidfd) = pidfd_of(known) else { return Ok(None) };
         let goes_on = !ends_within(&pidfd, JUST_ENDING) && monitor(self)? == Some(known);
         Ok(goes_on.then_some(known))
+    }
+
+    /// One that was stopped (SIGSTOP) answers nobody: whoever ends it lets it go on.
+    pub(super) fn wake_monitor(&self, id: &ContainerId) {
+        let Ok(Some(live)) = self.store.live(id) else { return };
+        let is_stopped = Stat::of(live.monitor.pid).and_then(|stat| stat.state()) == Some('T');
+        if is_stopped && let Some(pidfd) = pidfd_of(live.monitor) {
+            pidfd_send_signal(&pidfd, Signal::CONT).or_ignore();
+        }
     }
 
     /// Ends it, and with it the container: as a session that ends would, and by force

@@ -7,7 +7,7 @@ use crate::types::container::ContainerRecord;
 use crate::types::id::ContainerId;
 use crate::types::signal;
 use crate::types::status::{Exit, Status};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Seconds: docker's default.
 const STOP_TIMEOUT: i64 = 10;
@@ -52,10 +52,11 @@ impl Engine {
             let Ok(snapshot) = self.store.snapshot(id) else { continue };
             let up = matches!(snapshot.status, Status::Running { .. } | Status::Restarting { .. });
             let Ok(request) = options.request(&snapshot.record) else { continue };
+            self.wake_monitor(id);
             if let Ok(Some(mut channel)) = if up { self.connect(id, None) } else { Ok(None) }
                 && channel.send(&request).is_ok()
             {
-                self.stopping.borrow_mut().insert((*id).clone(), channel);
+                self.stopping.borrow_mut().insert((*id).clone(), (channel, Instant::now()));
             }
         }
     }
@@ -74,8 +75,10 @@ impl Engine {
         }
         let request = options.request(&snapshot.record)?;
         let Request::Stop { signal, timeout, .. } = request else { return Ok(None) };
+        let began = begun.as_ref().map_or_else(Instant::now, |(_, began)| *began);
+        self.wake_monitor(id);
         let answer = match begun {
-            Some(mut channel) => Ok(channel.receive().unwrap_or(None)),
+            Some((mut channel, _)) => Ok(channel.receive().unwrap_or(None)),
             None => self.ask(id, &request),
         };
         let answer = match answer {
@@ -90,7 +93,13 @@ impl Engine {
         };
         match answer {
             Some(Reply::Failed(text)) => Err(Error::failed(text)),
-            Some(Reply::Exited(exit)) if exit.code == 137 && signal != libc::SIGKILL && timeout > 0 => {
+            // Else it was another's kill.
+            Some(Reply::Exited(exit))
+                if exit.code == 137
+                    && signal != libc::SIGKILL
+                    && timeout > 0
+                    && began.elapsed() >= Duration::from_secs(timeout.unsigned_abs()) =>
+            {
                 let name = signal::name(signal);
                 let container = &snapshot.record.name;
                 Ok(Some(format!(
@@ -119,6 +128,7 @@ impl Engine {
         if !matches!(snapshot.status, Status::Running { .. } | Status::Restarting { .. }) {
             return Err(not_running());
         }
+        self.wake_monitor(id);
         match self.ask(id, &Request::Kill { signal })? {
             Some(Reply::Failed(text)) => Err(Error::conflict(text)),
             Some(_) => {

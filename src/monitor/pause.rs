@@ -43,7 +43,7 @@ pub(super) async fn pause(container: &Rc<Container>) -> Result<()> {
         None => stop_all(container, init.pid)?,
     }
     container.republish(|state| state.paused = true)?;
-    events::append(&container.dirs, &events::of_container(&container.record, "pause")).or_ignore();
+    events::append(&container.dirs, &events::of_container(&container.present_record(), "pause")).or_ignore();
     Ok(())
 }
 
@@ -69,7 +69,8 @@ fn thaw(container: &Rc<Container>, init: u32) -> Result<()> {
         None => continue_all(container, init)?,
     }
     container.republish(|state| state.paused = false)?;
-    events::append(&container.dirs, &events::of_container(&container.record, "unpause")).or_ignore();
+    events::append(&container.dirs, &events::of_container(&container.present_record(), "unpause"))
+        .or_ignore();
     Ok(())
 }
 

@@ -182,14 +182,14 @@ impl Store {
                 if young {
                     continue;
                 }
-                if let Some(_lock) = lock::try_directory(&path)? {
+                if let Some(_lock) = left_over(&path)? {
                     if let Ok(Some(record)) = read_json::<ContainerRecord>(&path.join("config.json")) {
                         self.drop_name(&record.name, &id);
                     }
                     std::fs::remove_dir_all(&path).or_ignore();
                 }
             } else if let Some(id) = id_after(GONE) {
-                if let Some(_lock) = lock::try_directory(&path)? {
+                if let Some(_lock) = left_over(&path)? {
                     finish(&id)?;
                 }
             }
@@ -513,6 +513,14 @@ fn damaged(error: Error, id: &ContainerId) -> Error {
     match error.kind() {
         Kind::Invalid => error.hint(format!("`coracle rm -f {}` removes what is left of it", id.short())),
         _ => error,
+    }
+}
+
+/// The lock of what nobody works on; `None` also where it is gone by now.
+fn left_over(path: &Path) -> Result<Option<lock::Lock>> {
+    match lock::try_directory(path) {
+        Err(error) if error.errno() == Some(libc::ENOENT) => Ok(None),
+        result => result,
     }
 }
 

@@ -41,12 +41,24 @@ fn a_life_is_told_in_dockers_words_and_order() {
 }
 
 #[test]
+fn what_is_told_after_a_rename_has_the_new_name() {
+    let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
+    sandbox.start("c", &["guest", "sleep"]);
+    sandbox.ok(["rename", "c", "d"]);
+    sandbox.ok(["pause", "d"]);
+    sandbox.ok(["unpause", "d"]);
+    assert_eq!(actions(&sandbox, &["-f", "container=d", "-f", "event=pause"]), ["pause"]);
+    let unpaused = &history(&sandbox, &["-f", "event=unpause"])[0]["Actor"]["Attributes"];
+    assert_eq!(unpaused["name"], "d");
+}
+
+#[test]
 fn stop_kill_restart_and_rename_are_told() {
     let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
     sandbox.start("c", &["guest", "trap", "15", "5"]);
     sandbox.wait_for_log("c", "ready");
     sandbox.ok(["stop", "c"]);
-    sandbox.ok(["rename", "c", "d"]);
+    sandbox.ok(["rename", "c", "/d"]);
     sandbox.ok(["start", "d"]);
     sandbox.ok(["kill", "d"]);
     sandbox.ok(["rm", "d"]);

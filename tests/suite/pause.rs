@@ -3,6 +3,7 @@
 
 use crate::harness::needs::cgroup_mount;
 use crate::harness::{Cgroup, Image, Sandbox, sandbox, until};
+use rustix::process::{Pid, Signal, kill_process};
 use std::path::PathBuf;
 
 /// A shell that counts on, in a file that the host sees.
@@ -100,6 +101,26 @@ fn with_a_control_group_the_kernel_freezes_them() {
     assert!(!directory.exists(), "the group is gone with the container");
 }
 
+/// As after a log-out that took the runtime directory along.
+#[test]
+fn a_group_that_a_lost_run_has_left_frozen_does_not_hold_up_the_next() {
+    let Some(sandbox) = sandbox(&[Image("busybox"), Cgroup]) else { return };
+    sandbox.start("c", &["busybox", "sleep", "100000"]);
+    let (init, monitor) = (sandbox.init_pid("c"), sandbox.monitors()[0]);
+    let text = std::fs::read_to_string(format!("/proc/{init}/cgroup")).unwrap();
+    let group = text.lines().find_map(|line| line.strip_prefix("0::")).unwrap();
+    let group = cgroup_mount().unwrap().join(group.trim_start_matches('/'));
+    sandbox.ok(["pause", "c"]);
+    for pid in [monitor, i32::try_from(init).unwrap()] {
+        kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+    }
+    until("the monitor to end", || sandbox.monitors().is_empty().then_some(()));
+    std::fs::remove_dir_all(sandbox.path("run/coracle")).unwrap();
+    assert_eq!(std::fs::read_to_string(group.join("cgroup.freeze")).unwrap(), "1\n");
+    sandbox.ok(["start", "c"]);
+    assert_eq!(sandbox.ok(["exec", "c", "echo", "there"]), "there");
+}
+
 #[test]
 fn what_is_paused_can_be_stopped_killed_and_removed() {
     let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
@@ -185,11 +206,16 @@ fn a_limit_that_cannot_be_kept_is_refused_with_its_controller() {
     assert_eq!(output.code(), 125, "{output}");
     sandbox.run(&["--pids-limit", "10", "busybox", "true"]).refused(&["pids controller"]);
     sandbox.run(&["-m", "0", "--pids-limit", "0", "busybox", "true"]).ok();
+    // What says that there is none needs nobody to keep it.
+    let none = ["--pids-limit", "-1", "--memory-swappiness", "-1", "--oom-kill-disable=false"];
+    sandbox.run(&[&none[..], &["busybox", "true"]].concat()).ok();
+    sandbox.run(&["--pids-limit", "-1", "--cgroups", "disabled", "busybox", "true"]).ok();
     sandbox.run(&["-m", "64m", "--memory-swap", "1m", "busybox", "true"]).refused(&["memory-swap"]);
     sandbox.run(&["--memory-swappiness", "1", "busybox", "true"]).refused(&["--memory-swappiness"]);
     // Of a container that does not run too: it could not be started any more.
     sandbox.ok(["create", "--network", "none", "--name", "c", "busybox", "true"]);
     sandbox.coracle(["update", "-m", "64m", "c"]).fails(1, &["--memory", "memory controller"]);
+    sandbox.ok(["update", "--pids-limit", "-1", "c"]);
     sandbox.ok(["start", "-a", "c"]);
     sandbox.coracle(["update", "c"]).fails(1, &["you must provide one or more flags"]);
 }
