@@ -162,9 +162,8 @@ impl Hub {
         let (read, write) = stream.into_split();
         let (queue, pieces) = mpsc::channel(QUEUE);
         let number = self.next.replace(self.next.get() + 1);
-        let pace = Rc::new(Pace::default());
-        self.clients.borrow_mut().push(Client { number, queue, place, pace: Rc::clone(&pace) });
-        let waiting = Waiting { pieces, pace };
+        let waiting = Waiting { pieces, pace: Rc::default() };
+        self.clients.borrow_mut().push(Client { number, queue, place, pace: Rc::clone(&waiting.pace) });
         tokio::task::spawn_local(write_to_client(Rc::clone(container), number, write, waiting));
         tokio::task::spawn_local(read_from_client(Rc::clone(container), number, read, place));
     }

@@ -86,7 +86,7 @@ fn containers_that_run_share_a_tmpfs_volume() {
     sandbox.ok(["exec", "one", "touch", "/m/shared"]);
     let script = "ls /m; touch /m/back";
     assert_eq!(sandbox.run(&["-v", "mem:/n/m", "busybox", "ls", "/n/m"]).ok().text(), "shared");
-    let other = ["--volumes-from", "one", "--userns", "auto", "busybox", "sh", "-c", script];
+    let other = ["--volumes-from", "one", "--userns", "keep-id", "busybox", "sh", "-c", script];
     assert_eq!(sandbox.run(&other).ok().text(), "shared");
     assert_eq!(sandbox.run(&["-v", "mem:/m:ro", "busybox", "ls", "/m"]).ok().text(), "back\nshared");
     sandbox.ok(["kill", "one"]);

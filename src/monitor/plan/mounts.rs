@@ -241,6 +241,12 @@ pub(super) fn devices(config: &ContainerConfig) -> Result<Vec<Device>> {
 /// Below these the container has a file system of its own.
 const NOT_OURS: [&str; 3] = ["/dev/pts", "/dev/mqueue", "/dev/shm"];
 
+/// Whether the container has something of its own there, whatever the host has.
+fn is_own(path: &str) -> bool {
+    let Some(name) = path.strip_prefix("/dev/") else { return false };
+    name == "console" || devices::LINKS.iter().any(|(link, _)| *link == name)
+}
+
 /// All devices below a directory, as docker has it: /dev/dri, /dev/snd. Links are
 /// passed over, and what the container has there already.
 fn devices_below(directory: &OwnedFd, path: &str, container: &str, list: &mut Vec<Device>) -> Result<()> {
@@ -265,7 +271,8 @@ fn devices_below(directory: &OwnedFd, path: &str, container: &str, list: &mut Ve
             format!("{}/{name}", path.trim_end_matches('/')),
             format!("{}/{name}", container.trim_end_matches('/')),
         );
-        if list.iter().any(|device| rootfs::clean(&device.path) == rootfs::clean(&to)) {
+        let to = rootfs::clean(&to);
+        if is_own(&to) || list.iter().any(|device| rootfs::clean(&device.path) == to) {
             continue;
         }
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
