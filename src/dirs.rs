@@ -1,10 +1,11 @@
 //! Where everything lives: one folder a lifetime (XDG base directory spec).
 
-use crate::error::{Context, Error, Result, Trouble};
+use crate::error::{BestEffort, Context, Error, Result, Trouble};
 use crate::sys::process::start_ticks;
 use crate::types::id::ContainerId;
 use rustix::fs::{Access, Mode, OFlags};
 use serde::{Deserialize, Serialize};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -68,17 +69,24 @@ impl Dirs {
     /// `Invalid` where there is no home directory; `Failed` where the runtime
     /// directory cannot be made or belongs to someone else.
     pub(crate) fn from_environment(uid: u32) -> Result<Self> {
-        let Relocation { root, runroot, .. } = relocation();
-        let (data, state) = match root {
-            Some(root) => (root.clone(), root.join("state")),
-            None => (base("XDG_DATA_HOME", ".local/share")?, base("XDG_STATE_HOME", ".local/state")?),
-        };
+        let (data, state) = Self::stores()?;
         Ok(Self {
             config: base("XDG_CONFIG_HOME", ".config")?,
             data,
             state,
             cache: base("XDG_CACHE_HOME", ".cache")?,
-            runtime: runroot.map_or_else(|| runtime_dir(uid), Ok)?,
+            runtime: relocation().runroot.map_or_else(|| runtime_dir(uid), Ok)?,
+        })
+    }
+
+    /// The folders of images and of containers, `data` and `state`, alone.
+    ///
+    /// # Errors
+    /// `Invalid` where there is no home directory.
+    pub(crate) fn stores() -> Result<(PathBuf, PathBuf)> {
+        Ok(match relocation().root {
+            Some(root) => (root.clone(), root.join("state")),
+            None => (base("XDG_DATA_HOME", ".local/share")?, base("XDG_STATE_HOME", ".local/state")?),
         })
     }
 
@@ -143,7 +151,8 @@ fn base(variable: &str, default: &str) -> Result<PathBuf> {
     }
 }
 
-/// Makes `path` and its missing parents, each 0700 whatever the umask.
+/// Makes `path` and its missing parents, each 0700 whatever the umask and whatever
+/// a directory above it would have it inherit.
 pub(crate) fn create_private(path: &Path) -> Result<()> {
     // The parent of a relative name is the empty path.
     if path.as_os_str().is_empty() || path.is_dir() {
@@ -155,9 +164,32 @@ pub(crate) fn create_private(path: &Path) -> Result<()> {
     match std::fs::DirBuilder::new().mode(0o700).create(path) {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
         result => {
-            result.context(|| format!("make the directory {}", path.display())).see_doctor(Trouble::Folders)
+            let step = || format!("make the directory {}", path.display());
+            result.context(step).see_doctor(Trouble::Folders)?;
+            let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let new = rustix::fs::open(path, flags, Mode::empty()).context(step)?;
+            disinherit(&new, Mode::RWXU).context(step)
         }
     }
+}
+
+/// Gives a directory that was just made `mode` and the own group, and nothing of its
+/// parent: below one with the set-group-id bit it has the parent's group, which a user
+/// namespace need not know, and below one with a default ACL that ACL, which would
+/// decide over the modes of all files of a container.
+///
+/// # Errors
+/// That of chmod(2). A file system that changes no groups is left as it is.
+pub(crate) fn disinherit(new: impl AsFd, mode: Mode) -> rustix::io::Result<()> {
+    for acl in [c"system.posix_acl_default", c"system.posix_acl_access"] {
+        // None is there, as a rule.
+        rustix::fs::fremovexattr(&new, acl).or_ignore();
+    }
+    let own = rustix::process::getegid();
+    if rustix::fs::fstat(&new)?.st_gid != own.as_raw() {
+        rustix::fs::fchown(&new, None, Some(own)).or_ignore();
+    }
+    rustix::fs::fchmod(&new, mode)
 }
 
 /// `$XDG_RUNTIME_DIR/coracle`; without the variable, or where it is another's,

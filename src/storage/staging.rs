@@ -5,9 +5,10 @@
 
 use super::descent::OPEN_DIR;
 use super::usage::remove_tree;
+use crate::dirs::disinherit;
 use crate::error::{BestEffort, Context, Error, Result};
 use crate::sys::fault;
-use rustix::fs::{FlockOperation, Mode};
+use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -39,8 +40,7 @@ impl Staging {
         rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive).or_ignore();
         rustix::fs::flock(&store, FlockOperation::Unlock).or_ignore();
         let staging = Self { store, directory, name, published: false };
-        // The set-group-id bit and the group of a foreign parent are inherited.
-        rustix::fs::fchmod(&staging.directory, Mode::RWXU).context(|| "protect a temporary directory")?;
+        disinherit(&staging.directory, Mode::RWXU).context(|| "protect a temporary directory")?;
         Ok(staging)
     }
 
@@ -125,8 +125,10 @@ pub(crate) fn sweep(path: &Path) -> Result<()> {
     Ok(())
 }
 
+/// The store itself may be a link of the user's to a larger disk.
 pub(crate) fn open_store(path: &Path) -> Result<OwnedFd> {
-    rustix::fs::open(path, OPEN_DIR, Mode::empty()).context(|| format!("open the store {}", path.display()))
+    let flags = OPEN_DIR.difference(OFlags::NOFOLLOW);
+    rustix::fs::open(path, flags, Mode::empty()).context(|| format!("open the store {}", path.display()))
 }
 
 fn temporary_name() -> Result<CString> {

@@ -15,7 +15,7 @@ use super::copy::{copy_attributes, copy_tree};
 use super::descent::OPEN_DIR;
 use super::staging::random_hex;
 use super::usage::remove_tree;
-use crate::dirs::create_private;
+use crate::dirs::{create_private, disinherit};
 use crate::error::{BestEffort, Context, Error, Kind, Result};
 use crate::types::id::check_name;
 use jiff::Timestamp;
@@ -339,6 +339,7 @@ fn fill(store: BorrowedFd<'_>, temporary: &CString, volume: &Volume, record: Rec
     let action = || format!("create the volume {}", volume.name);
     rustix::fs::mkdirat(store, temporary, Mode::RWXU).context(action)?;
     let dir = rustix::fs::openat(store, temporary, OPEN_DIR, Mode::empty()).context(action)?;
+    disinherit(&dir, Mode::RWXU).context(action)?;
     rustix::fs::mkdirat(&dir, c"_data", Mode::RWXU).context(action)?;
     let data = rustix::fs::openat(&dir, c"_data", OPEN_DIR, Mode::empty()).context(action)?;
     rustix::fs::fchmod(&data, Mode::from_raw_mode(0o755)).context(action)?;
@@ -386,6 +387,8 @@ fn seed_locked(dir: BorrowedFd<'_>, source: BorrowedFd<'_>, is_unused: bool) -> 
     }
     rustix::fs::mkdirat(dir, c"_seed", Mode::RWXU).context(|| "make a directory")?;
     let seed = rustix::fs::openat(dir, c"_seed", OPEN_DIR, Mode::empty()).context(|| "open a directory")?;
+    // In a volume of an earlier release.
+    disinherit(&seed, Mode::RWXU).context(|| "protect a directory")?;
     let same = |uid, gid| (uid, gid);
     copy_tree(source.as_fd(), seed.as_fd(), &same)?;
     let step = || "put the copy in its place";

@@ -77,6 +77,7 @@ mod stdio;
 mod storage_driver;
 mod store_check;
 mod store_crash;
+mod surroundings;
 mod systemd;
 mod top;
 mod uplink;

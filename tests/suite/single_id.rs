@@ -25,6 +25,12 @@ fn sandbox(needs: &[Need]) -> Option<Sandbox> {
 fn one_id_is_mapped_and_one_line_says_what_that_limits() {
     let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
     let output = sandbox.run(&["guest", "report"]).ok();
+    // Of root's groups that the image has nothing is said.
+    if needs::archive("busybox").is_some() {
+        sandbox.load(&needs::archive("busybox").unwrap());
+        let other = sandbox.run(&["busybox", "true"]).ok();
+        assert_eq!(other.stderr.lines().count(), 1, "{other}");
+    }
     let report = crate::harness::report::Report::parse(&output);
     assert_eq!((report.uid(), report.gid()), (0, 0));
     assert_eq!(report.uid_map.len(), 1);
@@ -74,6 +80,21 @@ fn volumes_and_binds_are_the_user_s() {
     sandbox.run(&["-v", &bind, "-v", "vol:/vol", "busybox", "sh", "-c", "touch /mnt/f /vol/f"]).ok();
     use std::os::unix::fs::MetadataExt;
     assert_eq!(std::fs::metadata(folder.join("f")).unwrap().uid(), rustix::process::getuid().as_raw());
+}
+
+#[test]
+fn below_a_directory_of_a_group_containers_own_their_files() {
+    let Some(sandbox) = sandbox(&[]) else { return };
+    crate::surroundings::a_directory_of_a_group_gives_containers_nothing(&sandbox);
+}
+
+#[test]
+fn ids_that_are_not_there_are_refused_wherever_they_are_given() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    sandbox.ok(["volume", "create", "--opt", "type=tmpfs", "--opt", "o=uid=33", "t"]);
+    sandbox.run(&["-v", "t:/t", "busybox", "true"]).refused(&["uid=33", "--userns"]);
+    sandbox.ok(["secret", "create", "s", sandbox.file("s", "x").to_str().unwrap()]);
+    sandbox.run(&["--secret", "s,uid=33", "busybox", "true"]).refused(&["33", "--userns"]);
 }
 
 #[test]

@@ -82,13 +82,18 @@ impl Need {
 /// Whether the host has it all. Else says what is missing, for `contrib/test` to count.
 pub(crate) fn host_has(needs: &[Need]) -> bool {
     let Some(reason) = needs.iter().find_map(|need| need.lack()) else { return true };
+    skip(&reason);
+    false
+}
+
+/// Says why a test does nothing here, for `contrib/test` to count.
+pub(crate) fn skip(reason: &str) {
     let test = std::thread::current().name().unwrap_or("main").to_owned();
     println!("skipped: {reason}");
     if let Some(tally) = std::env::var_os("CORACLE_TEST_TALLY") {
         let mut file = std::fs::OpenOptions::new().append(true).create(true).open(tally).unwrap();
         file.write_all(format!("{test}\t{reason}\n").as_bytes()).unwrap();
     }
-    false
 }
 
 /// Whether this user has a range in both files, by name or by number.
