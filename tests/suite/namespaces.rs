@@ -158,6 +158,22 @@ fn auto_gives_containers_ranges_of_their_own() {
 }
 
 #[test]
+fn auto_finds_ids_beside_containers_that_have_them_all() {
+    let Some(sandbox) = sandbox(&[Image("guest"), SubIds]) else { return };
+    sandbox.start("default", &["guest", "sleep"]);
+    sandbox.start("kept", &["--userns", "keep-id", "guest", "sleep"]);
+    let first = |report: &crate::harness::report::Report| {
+        report.uid_map[0].split_whitespace().nth(1).map(str::to_owned)
+    };
+    sandbox.start("auto", &["--userns", "auto:size=100", "guest", "sleep"]);
+    let taken = std::fs::read_to_string(format!("/proc/{}/uid_map", sandbox.init_pid("auto"))).unwrap();
+    let report = sandbox.report(&["--userns", "auto:size=100"]);
+    // It keeps clear of the other one's, which has ids of its own.
+    assert_ne!(first(&report).as_deref(), taken.split_whitespace().nth(1), "{taken}");
+    sandbox.ok(["rm", "-f", "-t", "0", "default", "kept", "auto"]);
+}
+
+#[test]
 fn maps_can_be_written_out() {
     let Some(sandbox) = sandbox(&[Image("guest"), SubIds]) else { return };
     let report = sandbox.report(&["--uidmap", "0:1:1000", "--gidmap", "0:1:1000"]);

@@ -41,14 +41,23 @@ pub(super) fn maps(
     Ok(maps)
 }
 
+/// Those of containers with ids of their own: the default map and that of `keep-id`
+/// have all ids of the user, and would leave none.
 fn maps_in_use(context: &PlanContext<'_>) -> Result<Vec<ContainerMaps>> {
     let mut maps = Vec::new();
     for id in context.store.ids()? {
-        if let Some(uid) = context.store.live(&id)?.and_then(|live| live.uid_map) {
+        let Some(uid) = context.store.live(&id)?.and_then(|live| live.uid_map) else { continue };
+        // One that is being removed keeps its ids until it is gone.
+        if context.store.record(&id).map_or(true, |record| has_own_ids(&record.config)) {
             maps.push(ContainerMaps { gid: uid.clone(), uid });
         }
     }
     Ok(maps)
+}
+
+fn has_own_ids(config: &ContainerConfig) -> bool {
+    let given = !config.uid_map.0.is_empty() || !config.gid_map.0.is_empty();
+    given || matches!(config.userns, UsernsMode::Auto { .. })
 }
 
 pub(super) fn namespaces(
