@@ -421,8 +421,9 @@ impl Store {
                 return Ok(exited(record, file));
             }
             let unknown = || Error::conflict(format!("container {} is being started elsewhere", record.name));
+            let has_place = self.stale_or_live(&record.id)?.is_some();
             return Err(keeper.map_or_else(unknown, |keeper| {
-                keeper.refusal(&record.name, &self.dirs.runtime, &directory)
+                keeper.refusal(&record.name, &self.dirs.runtime, has_place, &directory)
             }));
         }
         let started_at: Timestamp = mark.at.unwrap_or(record.created);

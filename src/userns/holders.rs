@@ -1,14 +1,16 @@
 //! Who is in the outer user namespace, so that others can join it there.
 //!
-//! A holder is an empty file whose name says everything, so registering is one
-//! open(2) and leaving one unlink(2), without a lock. A file whose process is
-//! gone is harmless: whoever meets it removes it.
+//! A holder is a file whose name says everything, so registering is one open(2) and
+//! leaving one unlink(2), without a lock. A file whose process is gone is harmless:
+//! whoever meets it removes it. It holds the name of the process's pid namespace, as
+//! the number means nothing in another, as in a sandbox with the user's home.
 
 use crate::dirs::create_private;
-use crate::error::{Context, Result};
+use crate::error::{BestEffort, Context, Result};
 use crate::sys::proc_stat::Stat;
 use crate::types::status::ProcessId;
 use rustix::process::{Pid, PidfdFlags};
+use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -32,14 +34,29 @@ fn parse_name(name: &str) -> Option<ProcessId> {
 pub(crate) fn register_holder(runtime: &Path) -> Result<()> {
     let path = folder(runtime).join(file_name(this_process()?));
     let create = || std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(&path);
-    match create() {
-        Ok(_) => Ok(()),
+    let step = || format!("write {}", path.display());
+    let mut file = match create() {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             create_private(&folder(runtime))?;
-            create().map(|_| ()).context(|| format!("write {}", path.display()))
+            create().context(step)?
         }
-        Err(error) => Err(error).context(|| format!("write {}", path.display())),
-    }
+        file => file.context(step)?,
+    };
+    // On a full disk it is as one of an earlier release, which has nothing in it.
+    file.write_all(pid_namespace().as_bytes()).or_ignore();
+    Ok(())
+}
+
+/// As the kernel names it: `pid:[4026531836]`.
+fn pid_namespace() -> String {
+    let name = std::fs::read_link("/proc/self/ns/pid").unwrap_or_default();
+    name.to_string_lossy().into_owned()
+}
+
+/// Whether the numbers of processes are others where the file was written.
+fn is_of_another_namespace(holder: &Path) -> bool {
+    let told = std::fs::read_to_string(holder).unwrap_or_default();
+    !told.is_empty() && !told.starts_with(&pid_namespace())
 }
 
 /// Takes the word back. For a process that never registered it does nothing.
@@ -80,6 +97,7 @@ pub(crate) fn find_living(runtime: &Path, mut attempt: impl FnMut(&OwnedFd) -> R
                     return Ok(true);
                 }
             }
+            None if is_of_another_namespace(&entry.path()) => {}
             // Gone already is as good as removed.
             None => drop(std::fs::remove_file(entry.path())),
         }
@@ -149,5 +167,8 @@ mod tests {
         assert!(!find_living(runtime.path(), &mut count).expect("searched"));
         assert_eq!(met, 1);
         assert!(!stale.exists());
+        std::fs::write(&stale, "pid:[1]").expect("written");
+        assert!(!find_living(runtime.path(), |_: &OwnedFd| Ok(true)).expect("searched"));
+        assert!(stale.exists(), "it may live where its number is its own");
     }
 }

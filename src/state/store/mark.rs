@@ -97,8 +97,9 @@ impl Mark {
 }
 
 impl Keeper {
-    /// Why who uses `runtime` cannot do anything with the container.
-    pub(super) fn refusal(&self, name: &str, runtime: &Path, directory: &Path) -> Error {
+    /// Why who uses `runtime` cannot do anything with the container, whose place is
+    /// there if `has_place`.
+    pub(super) fn refusal(&self, name: &str, runtime: &Path, has_place: bool, directory: &Path) -> Error {
         let pid = self.monitor.pid;
         if self.host != host() {
             let error = Error::conflict(format!("container {name} runs on another machine, {}", self.host));
@@ -109,6 +110,13 @@ impl Keeper {
                     path(directory).display()
                 )),
             };
+        }
+        // By its number there is another process here, or none.
+        if has_place && !is_alive(self.monitor) {
+            return Error::conflict(format!(
+                "container {name} runs, but its processes are not visible from this pid namespace"
+            ))
+            .hint("use coracle outside of the sandbox or container that this command runs in");
         }
         if self.runtime == runtime {
             return Error::conflict(format!(
@@ -164,8 +172,12 @@ mod tests {
         let held = mark(place.path());
         let keeper = held.is_held().expect("held").expect("known");
         assert_eq!((held.at, keeper.runtime.as_path()), (Some(at), Path::new("/run/two/coracle")));
-        let said = keeper.refusal("x", Path::new("/run/one/coracle"), place.path());
+        let said = keeper.refusal("x", Path::new("/run/one/coracle"), false, place.path());
         assert_eq!(said.hints(), ["use that one: XDG_RUNTIME_DIR=/run/two"]);
+        let unseen = ProcessId { start_ticks: keeper.monitor.start_ticks + 1, ..keeper.monitor };
+        let keeper = Keeper { monitor: unseen, ..keeper.clone() };
+        let said = keeper.refusal("x", Path::new("/run/two/coracle"), true, place.path()).to_string();
+        assert!(said.ends_with("not visible from this pid namespace"), "{said}");
         drop(second);
         assert!(mark(place.path()).is_held().is_none());
     }
