@@ -138,6 +138,10 @@ impl Error {
     /// say what mends it; once, however many layers do so: the innermost knows best.
     #[must_use]
     pub(crate) fn see_doctor(self, trouble: Trouble) -> Self {
+        // Whatever was tried: no file can be opened any more.
+        if matches!(self.errno(), Some(libc::EMFILE | libc::ENFILE)) {
+            return self;
+        }
         self.point(trouble, Pointed::Expressly)
     }
 
@@ -225,6 +229,10 @@ impl Cause for std::io::Error {
         };
         let mut error = Error::new(kind, describe_io(&self));
         error.inner.errno = self.raw_os_error();
+        let error = match self.raw_os_error().and_then(trouble::raise_limit) {
+            Some(step) => error.hint(step),
+            None => error,
+        };
         match self.raw_os_error().and_then(Trouble::of_errno) {
             Some(trouble) => error.point(trouble, Pointed::Generally),
             None => error,

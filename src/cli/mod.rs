@@ -73,6 +73,7 @@ const BROKEN_PIPE: u8 = 128 + 13;
 #[must_use]
 pub fn main() -> ExitCode {
     crate::sys::process::hear_of_children();
+    crate::sys::process::fail_at_large_files();
     // Hidden roles of this binary are decided here, before anything is parsed.
     if let Some(word) = std::env::args_os().nth(1) {
         if word == crate::monitor::ROLE {
@@ -104,6 +105,7 @@ fn command_line(words: Vec<OsString>) -> u8 {
         Ok(_) | Err(_) if ui::stdout_closed() => BROKEN_PIPE,
         Ok(code) => code,
         Err(error) => {
+            let error = crate::engine::owners::explain(error);
             ui::error(&error);
             exit::code(&error)
         }

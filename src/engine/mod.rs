@@ -42,6 +42,7 @@ pub(crate) mod names;
 pub(crate) mod networks;
 pub(crate) mod orphans;
 pub(crate) mod overlay;
+pub(crate) mod owners;
 pub(crate) mod pause;
 pub(crate) mod pods;
 pub(crate) mod ports;
@@ -102,6 +103,7 @@ impl Engine {
         let umask = rustix::process::umask(Mode::from_raw_mode(0o077));
         rustix::process::umask(umask & Mode::from_raw_mode(0o077));
         let dirs = Dirs::from_environment(rustix::process::getuid().as_raw())?;
+        owners::check(&dirs)?;
         Ok(Self {
             store: Store::new(dirs.clone()),
             dirs,

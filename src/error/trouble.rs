@@ -42,6 +42,15 @@ pub(crate) enum Trouble {
     NoExec,
 }
 
+/// What helps where a limit of this process is reached, whatever the call was.
+pub(super) fn raise_limit(errno: i32) -> Option<&'static str> {
+    match errno {
+        libc::EMFILE => Some("raise the limit of open files: ulimit -n 1024"),
+        libc::EFBIG => Some("see `ulimit -f`, the largest file that a process may write"),
+        _ => None,
+    }
+}
+
 impl Trouble {
     /// The lines of `doctor`, by their names, the likeliest first.
     pub(crate) fn checks(self) -> &'static [&'static str] {
@@ -86,7 +95,7 @@ impl Trouble {
             Self::Certificates => &["certificates"],
             Self::Overlay => &["overlay"],
             Self::Fuse => &["/dev/fuse", "FUSE mount"],
-            Self::Attributes => &["user attributes"],
+            Self::Attributes => &["user attributes", "whiteouts"],
             Self::NoExec => &["noexec"],
         }
     }

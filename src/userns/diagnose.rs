@@ -41,6 +41,7 @@ pub(crate) fn explain(step: Step, errno: i32, read: Reader<'_>) -> Option<Explan
     let zero = |path: &str| read(path).is_some_and(|text| text.trim() == "0");
     match errno {
         libc::ENOENT if read("/proc/self/status").is_none() => Some(no_proc()),
+        libc::ENOSPC if step == Step::Mount => Some(too_many_mounts(read)),
         libc::ENOSPC | libc::EUSERS => Some(too_many(read)),
         libc::EPERM | libc::EACCES => {
             if zero("/proc/sys/kernel/unprivileged_userns_clone") {
@@ -79,6 +80,14 @@ fn too_many(read: Reader<'_>) -> Explanation {
             "sudo sysctl -w user.max_user_namespaces=15000",
         ),
     }
+}
+
+fn too_many_mounts(read: Reader<'_>) -> Explanation {
+    let limit = read("/proc/sys/user/max_mnt_namespaces").unwrap_or_default();
+    Explanation::new(
+        format!("user.max_mnt_namespaces ({}) is reached, or fs.mount-max", limit.trim()),
+        "end containers that are not needed, or: sudo sysctl -w user.max_mnt_namespaces=60000",
+    )
 }
 
 /// EPERM has many fathers; the surest sign is looked for first.
@@ -193,6 +202,9 @@ mod tests {
         let busy = host(&[("/proc/sys/user/max_user_namespaces", "96365\n")]);
         let explanation = explain(Step::Unshare, libc::ENOSPC, &busy).expect("known");
         assert!(explanation.cause.contains("96365"), "{explanation:?}");
+        let mounts = host(&[("/proc/sys/user/max_mnt_namespaces", "9\n")]);
+        let explanation = explain(Step::Mount, libc::ENOSPC, &mounts).expect("known");
+        assert!(explanation.fix.contains("max_mnt_namespaces"), "{explanation:?}");
     }
 
     #[test]

@@ -5,7 +5,8 @@
 //! newgidmap(1), or a child of a privileged caller that stayed behind there.
 
 use super::subid::{SubRange, Subordinate, find_program};
-use crate::error::{Context, Result};
+use crate::error::{Cause, Context, Error, Result, Trouble};
+use crate::sys::errno;
 use crate::sys::namespace::{Deed, Deferred, Ended};
 use crate::types::idmap::{IdMap, IdRange};
 use std::ffi::CString;
@@ -60,6 +61,15 @@ pub(crate) struct Refusal {
     pub(crate) errno: Option<i32>,
 }
 
+fn not_forked(error: std::io::Error) -> Error {
+    let explained = errno::explain("fork", error.raw_os_error().unwrap_or(0), &errno::read_host);
+    let error = error.into_error().context("start a process").see_doctor(Trouble::Processes);
+    match explained {
+        Some(explanation) => error.hint(explanation.fix),
+        None => error,
+    }
+}
+
 impl Writers {
     /// newuidmap and newgidmap, ready to run side by side.
     ///
@@ -77,7 +87,7 @@ impl Writers {
         };
         let fork = |program: &Path, map: &IdMap| {
             let deed = helper(program, map);
-            Deferred::fork(&deed).context(|| "fork")
+            Deferred::fork(&deed).map_err(not_forked)
         };
         Ok(Ok(Self {
             uid: fork(&uid_helper, &ranged_map(uid, &subordinate.uids))?,
@@ -91,7 +101,7 @@ impl Writers {
             let path = format!("/proc/{}/{file}", std::process::id());
             let path = CString::new(path).map_err(std::io::Error::from).context(|| "name a map")?;
             Deferred::fork(&Deed::Write(vec![(path, map.identity_inside().proc_text().into_bytes())]))
-                .context(|| "fork")
+                .map_err(not_forked)
         };
         Ok(Self { uid: fork("uid_map", uid_map)?, gid: fork("gid_map", gid_map)? })
     }

@@ -41,3 +41,33 @@ fn root_commits_and_mounts_without_unshare() {
     assert_eq!(sandbox.ok(["umount", "c"]), "c");
     assert!(!std::path::Path::new(&format!("{place}/new")).exists());
 }
+
+/// `sudo -E coracle` in a user's store, and what the user sees after one.
+#[test]
+fn root_keeps_out_of_a_user_s_store() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    const USER: u32 = 54_321;
+    let own = |path: &std::path::Path| std::os::unix::fs::chown(path, Some(USER), Some(USER)).unwrap();
+    let within = |words: &[&str]| {
+        let id = USER.to_string();
+        let mut command = sandbox.command("setpriv");
+        command.args(["--reuid", &id, "--regid", &id, "--clear-groups", "--"]);
+        command.arg(crate::harness::binary()).args(words);
+        crate::harness::process::Running::start(command).wait()
+    };
+    for folder in ["", "home", "config", "data", "state", "cache", "run", "work"] {
+        own(&sandbox.path(folder));
+    }
+    for folder in [sandbox.data(), sandbox.state(), sandbox.path("run/coracle")] {
+        std::fs::create_dir_all(&folder).unwrap();
+        own(&folder);
+    }
+    own(&sandbox.data().join("images"));
+    sandbox.coracle(["images"]).refused(&["is the store of", "without sudo", "--root"]);
+    sandbox.coracle(["create", "busybox"]).refused(&["is the store of"]);
+    assert!(!sandbox.state().join("containers").exists());
+    let elsewhere = sandbox.folder("elsewhere");
+    sandbox.ok(["--root", elsewhere.to_str().unwrap(), "images"]);
+    // One of root's from before.
+    within(&["images"]).refused(&["Permission denied", "sudo chown -hR --from=root 54321:54321"]);
+}

@@ -2,6 +2,7 @@
 
 use super::check::{Check, Mend, Severity};
 use crate::dirs::{Dirs, create_private, fallback_runtime_dir};
+use crate::engine::owners::other_group;
 use crate::error::{Context, Error, Result};
 use rustix::fs::{FlockOperation, Mode, OFlags, StatVfsMountFlags};
 use std::os::unix::fs::MetadataExt;
@@ -19,6 +20,7 @@ pub(super) fn checks(dirs: &Dirs, uid: u32) -> Vec<Check> {
         checks.push(folder(name, path, uid, Severity::Broken));
     }
     checks.push(folder("cache folder", &dirs.cache, uid, Severity::Limited));
+    checks.push(group());
     checks.push(runtime(dirs, uid));
     checks.push(room(&dirs.data));
     checks.push(programs(&dirs.data));
@@ -56,6 +58,18 @@ fn folder(name: &'static str, path: &Path, uid: u32, severity: Severity) -> Chec
         .user(format!("chmod 700 {}", path.display()))
         .mended_by(Mend::Private(path.to_owned())),
         _ => Check::good(name, path.display().to_string()),
+    }
+}
+
+/// Files of a group that the user namespace lacks are nobody's there.
+fn group() -> Check {
+    const NAME: &str = "group";
+    match other_group() {
+        Some(hint) => {
+            let (found, step) = hint.split_once(": ").unwrap_or((&hint, "newgrp"));
+            Check::failed(NAME, Severity::Broken, &Error::failed(found), "containers do not start").user(step)
+        }
+        None => Check::good(NAME, "the one that the store belongs to"),
     }
 }
 
@@ -102,6 +116,10 @@ fn room(data: &Path) -> Check {
         free >> 20,
         inodes.map(|inodes| format!(", {inodes} files")).unwrap_or_default()
     );
+    if stat.f_blocks == 0 {
+        // ramfs, which takes all memory there is.
+        return Check::good(NAME, "the file system counts none");
+    }
     if free < LEAST_BYTES || inodes.is_some_and(|inodes| inodes < LEAST_INODES) {
         Check::limited(NAME, found, "pulls and builds may run out of it")
             .user("coracle system df, then: coracle system prune")
