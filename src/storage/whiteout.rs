@@ -5,9 +5,9 @@
 //! filesystems/overlayfs.rst, "whiteouts and opaque directories".
 
 use super::tar_header::{malformed, show};
-use crate::error::{Context, Error, Result};
+use crate::error::{BestEffort, Context, Error, Result};
 use crate::sys::xattr;
-use rustix::fs::{FileType, Mode, Stat, mknodat};
+use rustix::fs::{AtFlags, FileType, Mode, Stat, mknodat, statat, unlinkat};
 use std::ffi::CStr;
 use std::os::fd::BorrowedFd;
 
@@ -62,6 +62,16 @@ pub(crate) fn make_whiteout(parent: BorrowedFd<'_>, name: &CStr) -> rustix::io::
     mknodat(parent, name, FileType::CharacterDevice, Mode::empty(), 0)
 }
 
+/// Whether whiteouts can be made in this directory, by doing: an overlay, such as the
+/// root file system of a container, refuses them or does not show them.
+pub(crate) fn can_be_made(dir: BorrowedFd<'_>) -> bool {
+    let name = c"whiteout.tried";
+    let made = make_whiteout(dir, name).is_ok();
+    let seen = made && statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|stat| is_whiteout(&stat));
+    unlinkat(dir, name, AtFlags::empty()).or_ignore();
+    seen
+}
+
 /// Hides what the layers below have in this directory.
 ///
 /// # Errors
@@ -74,7 +84,8 @@ pub(crate) fn make_opaque(dir: BorrowedFd<'_>) -> Result<()> {
 pub(crate) fn hint(error: Error) -> Error {
     match error.errno() {
         Some(libc::EPERM | libc::EOPNOTSUPP | libc::EINVAL) => error.hint(
-            "the file system cannot hold layers: set XDG_DATA_HOME to a directory on ext4, xfs, btrfs or tmpfs (Linux 6.6)",
+            "the file system cannot hold layers: set XDG_DATA_HOME to a directory on ext4, xfs, btrfs or tmpfs \
+             (Linux 6.6); in a container, to a volume",
         ),
         _ => error,
     }
