@@ -3,6 +3,7 @@
 
 use crate::dirs::Dirs;
 use crate::error::Result;
+use crate::registry::auth_file::AuthFile;
 use crate::registry::certificates::Identity;
 use crate::registry::client::{Access, Client, ClientOptions};
 use crate::registry::config::{ConfFiles, Endpoint, RegistriesConf};
@@ -82,6 +83,26 @@ pub(crate) fn login_file(dirs: &Dirs) -> PathBuf {
     Places::of(dirs).auth.swap_remove(0)
 }
 
+/// The variables that docker's `config.json` has its client give to every container.
+///
+/// # Errors
+/// `Invalid` where it is no JSON object.
+pub(crate) fn client_proxies() -> Result<Vec<(&'static str, String)>> {
+    match docker_directory() {
+        Some(directory) => Ok(AuthFile::read(&directory.join("config.json"))?.proxies()),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// `--config`, `DOCKER_CONFIG`, or `~/.docker`.
+fn docker_directory() -> Option<PathBuf> {
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    crate::dirs::relocation()
+        .docker_config
+        .or_else(|| variable("DOCKER_CONFIG"))
+        .or_else(|| Some(variable("HOME")?.join(".docker")))
+}
+
 impl Places {
     fn of(dirs: &Dirs) -> Self {
         let variable =
@@ -89,12 +110,8 @@ impl Places {
         let config_home = dirs.config.parent().map(PathBuf::from);
         // Where there is no such directory, ours is private and the one above is not.
         let runtime = variable("XDG_RUNTIME_DIR").unwrap_or_else(|| dirs.runtime.clone());
-        let home = variable("HOME");
         let containers = config_home.as_ref().map(|dir| dir.join("containers"));
-        let docker = crate::dirs::relocation()
-            .docker_config
-            .or_else(|| variable("DOCKER_CONFIG"))
-            .or_else(|| Some(home?.join(".docker")));
+        let docker = docker_directory();
         let registries = match variable("CONTAINERS_REGISTRIES_CONF") {
             Some(only) => ConfFiles { main: vec![only], ..ConfFiles::default() },
             None => conf_files(containers.as_deref(), dirs),

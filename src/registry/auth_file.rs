@@ -125,6 +125,21 @@ impl AuthFile {
         })
     }
 
+    /// What docker's client gives to containers: the variables of `proxies.default`, in
+    /// capitals. Those of single daemons are of no daemon here.
+    pub(crate) fn proxies(&self) -> Vec<(&'static str, String)> {
+        const KNOWN: [(&str, &str); 5] = [
+            ("httpProxy", "HTTP_PROXY"),
+            ("httpsProxy", "HTTPS_PROXY"),
+            ("noProxy", "NO_PROXY"),
+            ("ftpProxy", "FTP_PROXY"),
+            ("allProxy", "ALL_PROXY"),
+        ];
+        let default = self.document.get("proxies").and_then(|proxies| proxies.get("default"));
+        let value = |key| default?.get(key)?.as_str().filter(|value| !value.is_empty()).map(str::to_owned);
+        KNOWN.into_iter().filter_map(|(key, variable)| Some((variable, value(key)?))).collect()
+    }
+
     /// Whether the file is docker's own, which has another name for docker.io.
     fn is_dockers(&self) -> bool {
         self.path.file_name().is_some_and(|name| name == "config.json")

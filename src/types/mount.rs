@@ -189,9 +189,22 @@ pub(crate) fn check_duplicates(mounts: &[MountSpec]) -> Result<()> {
 
 /// A host's path as written, made absolute. `..` stays: what it means depends
 /// on symbolic links, which the kernel follows.
-fn host_path(text: &str, working_dir: &Path) -> PathBuf {
+fn host_path(text: &str, working_dir: &Path) -> Result<PathBuf> {
+    let joined = from_working_dir(text, working_dir)?;
+    Ok(joined.components().filter(|part| !matches!(part, Component::CurDir)).collect())
+}
+
+/// A host's path, from `working_dir` where it is relative.
+///
+/// # Errors
+/// `Invalid` where there is no such directory any more, which is then empty here.
+pub(crate) fn from_working_dir(text: &str, working_dir: &Path) -> Result<PathBuf> {
     let joined = working_dir.join(text);
-    joined.components().filter(|part| !matches!(part, Component::CurDir)).collect()
+    match joined.is_absolute() {
+        true => Ok(joined),
+        false => Err(Error::invalid(format!("{text:?} is relative, and the working directory was removed"))
+            .hint("give the whole path, or change the directory: cd ~")),
+    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,9 @@ use super::values::{
 };
 use super::{ContainerOptions, limits, namespaces, security};
 use crate::cli::pull::PlatformWords;
-use crate::error::{Context, Error, Result};
+use crate::cli::ui;
+use crate::engine::registry_access::client_proxies;
+use crate::error::{Error, Result};
 use crate::types::boolean;
 use crate::types::cgroup::{CgroupnsMode, CgroupsMode};
 use crate::types::container::{
@@ -16,7 +18,9 @@ use crate::types::container::{
 };
 use crate::types::env::{Environment, MAX_FILE, parse_label, parse_label_file};
 use crate::types::id::check_name;
-use crate::types::mount::{MountSpec, check_duplicates, clean_path, parse_mount, parse_tmpfs, parse_volume};
+use crate::types::mount::{
+    MountSpec, check_duplicates, clean_path, from_working_dir, parse_mount, parse_tmpfs, parse_volume,
+};
 use crate::types::personality::Personality;
 use crate::types::pod::{PodChoice, Share, WhichPod};
 use crate::types::secret::SecretUse;
@@ -40,6 +44,8 @@ pub(crate) struct Host {
     pub(crate) working_dir: PathBuf,
     /// Variables whose name and value are UTF-8.
     pub(crate) environment: Vec<(String, String)>,
+    /// What docker's `config.json` has for containers, names in capitals.
+    pub(crate) proxies: Vec<(&'static str, String)>,
     pub(crate) selinux: bool,
     /// The words that started it.
     pub(crate) command: Vec<String>,
@@ -51,12 +57,27 @@ impl Host {
         let utf8 = |(key, value): (std::ffi::OsString, std::ffi::OsString)| {
             Some((key.into_string().ok()?, value.into_string().ok()?))
         };
+        let proxies = client_proxies().unwrap_or_else(|error| {
+            ui::warning(&format!("no proxies are taken from docker's settings: {error}"));
+            Vec::new()
+        });
         Ok(Self {
-            working_dir: std::env::current_dir().context(|| "find the working directory")?,
+            proxies,
+            // Of one that was removed nothing is needed but by relative paths, which then
+            // do not become absolute, and are refused where they are used.
+            working_dir: std::env::current_dir().unwrap_or_default(),
             environment: std::env::vars_os().filter_map(utf8).collect(),
             selinux: security::host_has_selinux(),
             command: std::env::args().collect(),
         })
+    }
+
+    /// A path on the host as it was typed, made absolute.
+    ///
+    /// # Errors
+    /// `Invalid` where it is relative to a directory that was removed.
+    pub(crate) fn at(&self, path: &str) -> Result<PathBuf> {
+        from_working_dir(path, &self.working_dir)
     }
 }
 
@@ -103,7 +124,7 @@ impl ContainerOptions {
             }
             .choose()?,
             replace: self.replace,
-            pod: self.pod_choice(host),
+            pod: self.pod_choice(host)?,
             cidfile: config.id_file.clone(),
             config,
         })
@@ -133,14 +154,14 @@ impl ContainerOptions {
     }
 
     /// `--pod`, `--pod-id-file`
-    fn pod_choice(&self, host: &Host) -> Option<PodChoice> {
+    fn pod_choice(&self, host: &Host) -> Result<Option<PodChoice>> {
         let which = match (&self.pod, &self.pod_id_file) {
             (Some(word), _) => match word.strip_prefix("new:") {
                 Some(name) => WhichPod::New(name.to_owned()),
                 None => WhichPod::Named(word.clone()),
             },
-            (None, Some(file)) => WhichPod::InFile(host.working_dir.join(file)),
-            (None, None) => return None,
+            (None, Some(file)) => WhichPod::InFile(host.at(file)?),
+            (None, None) => return Ok(None),
         };
         let flags = [
             (Share::Ipc, self.ipc.is_some()),
@@ -148,7 +169,7 @@ impl ContainerOptions {
             (Share::Uts, self.uts.is_some()),
         ];
         let own = flags.into_iter().filter(|(_, given)| *given).map(|(share, _)| share).collect();
-        Some(PodChoice { which, own, command: host.command.clone() })
+        Ok(Some(PodChoice { which, own, command: host.command.clone() }))
     }
 
     /// With `--rootfs` the first word belongs to the command already.
@@ -162,7 +183,7 @@ impl ContainerOptions {
                 return Err(Error::invalid("--rootfs needs a directory"));
             }
             let cmd = words.first.into_iter().chain(words.rest).collect();
-            return Ok((RootSource::Directory { path: host.working_dir.join(path), overlay }, cmd));
+            return Ok((RootSource::Directory { path: host.at(path)?, overlay }, cmd));
         }
         match words.first {
             Some(image) if !image.is_empty() => Ok((RootSource::Image(image), words.rest)),
@@ -180,7 +201,8 @@ impl ContainerOptions {
         for text in &self.env {
             environment.add_flag(text, &host.environment)?;
         }
-        config.env = environment.set;
+        config.env = self.client_proxies(&environment, host)?;
+        config.env.append(&mut environment.set);
         config.env_below = self.environment_below(&host.environment)?;
         if let Some(bad) = self.env_merge.iter().find(|text| text.find('=').is_none_or(|at| at == 0)) {
             return Err(Error::invalid(format!("--env-merge {bad}: KEY=VALUE is expected")));
@@ -222,14 +244,33 @@ impl ContainerOptions {
 
     /// What `--env-host` and `--http-proxy` take from the host.
     fn environment_below(&self, host: &[(String, String)]) -> Result<Vec<String>> {
-        let proxies =
-            self.http_proxy.as_deref().map(|text| boolean::parse("--http-proxy", text)).transpose()?;
+        let proxies = self.wants_proxies()?;
         let wanted = |name: &str| {
             self.env_host && !HOSTS_OWN.contains(&name)
                 || proxies != Some(false) && PROXIES.contains(&name.to_ascii_lowercase().as_str())
         };
         let wanted = host.iter().filter(|(key, _)| wanted(key));
         Ok(wanted.map(|(key, value)| format!("{key}={value}")).collect())
+    }
+
+    /// The proxies of docker's settings, in either case, where no flag speaks of them.
+    fn client_proxies(&self, flags: &Environment, host: &Host) -> Result<Vec<String>> {
+        let given = |name: &str| {
+            let is_set = |pair: &String| pair.split_once('=').is_some_and(|(key, _)| key == name);
+            flags.set.iter().any(is_set) || flags.unset.iter().any(|key| key == name)
+        };
+        if self.wants_proxies()? == Some(false) {
+            return Ok(Vec::new());
+        }
+        let both = |(name, value): &(&str, String)| {
+            [(*name).to_owned(), name.to_ascii_lowercase()].map(|name| (name, value.clone()))
+        };
+        let all = host.proxies.iter().flat_map(both).filter(|(name, _)| !given(name));
+        Ok(all.map(|(name, value)| format!("{name}={value}")).collect())
+    }
+
+    fn wants_proxies(&self) -> Result<Option<bool>> {
+        self.http_proxy.as_deref().map(|text| boolean::parse("--http-proxy", text)).transpose()
     }
 
     /// What `/etc/passwd` and `/etc/group` are to have.
@@ -341,12 +382,9 @@ impl ContainerOptions {
             )));
         }
         config.health = self.health.config()?;
-        let file = |path: &String| host.working_dir.join(path);
-        config.id_file = self.cidfile.as_ref().map(file);
-        config.pid_files = PidFiles {
-            init: self.pidfile.as_ref().map(file),
-            monitor: self.conmon_pidfile.as_ref().map(file),
-        };
+        let file = |path: &Option<String>| path.as_deref().map(|path| host.at(path)).transpose();
+        config.id_file = file(&self.cidfile)?;
+        config.pid_files = PidFiles { init: file(&self.pidfile)?, monitor: file(&self.conmon_pidfile)? };
         config.log = parse_log(self.log_driver.as_deref(), &self.log_opt)?;
         Ok(())
     }
@@ -467,6 +505,22 @@ mod tests {
         let request = options.into_request("run", words(&["busybox"]), &host()).expect("valid");
         let plain = ContainerOptions::default().into_request("run", words(&["busybox"]), &host());
         assert_eq!(format!("{request:?}"), format!("{:?}", plain.expect("valid")));
+    }
+
+    #[test]
+    fn docker_s_proxies_go_below_flags() {
+        let proxies = vec![("HTTP_PROXY", "http://p:1".to_owned()), ("NO_PROXY", "a,b".to_owned())];
+        let host = Host { proxies, ..host() };
+        let env = |options: ContainerOptions| {
+            options.into_request("run", words(&["busybox"]), &host).expect("valid").config.env
+        };
+        let given = ContainerOptions { env: vec!["no_proxy=c".into()], ..ContainerOptions::default() };
+        assert_eq!(
+            env(given),
+            ["HTTP_PROXY=http://p:1", "http_proxy=http://p:1", "NO_PROXY=a,b", "no_proxy=c"]
+        );
+        let without = ContainerOptions { http_proxy: Some("false".into()), ..ContainerOptions::default() };
+        assert!(env(without).is_empty());
     }
 
     #[test]

@@ -154,7 +154,7 @@ impl CreateArgs {
         }
         let exit_policy = self.exit_policy.as_deref().map(ExitPolicy::parse).transpose()?.unwrap_or_default();
         let (infra_name, replace) = (self.infra_name.take(), self.replace);
-        let id_file = self.pod_id_file.take().map(|path| host.working_dir.join(path));
+        let id_file = self.pod_id_file.take().map(|path| host.at(&path)).transpose()?;
         let mut config = self.config(host)?;
         if let UsernsMode::Container(_) = config.userns {
             return Err(Error::invalid("--userns container: a pod has a user namespace of its own"));

@@ -179,7 +179,7 @@ impl Fields {
         let (source, options) = match (kind, self.source) {
             (Type::Bind, None) => return Err(Error::invalid("a bind mount needs a source")),
             (Type::Bind, Some(path)) if path.starts_with(['/', '.']) => (
-                MountSource::Bind { path: host_path(&path, working_dir), create: self.create_source },
+                MountSource::Bind { path: host_path(&path, working_dir)?, create: self.create_source },
                 self.options,
             ),
             (Type::Bind, Some(path)) => {

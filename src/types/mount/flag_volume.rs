@@ -36,7 +36,7 @@ fn parse(text: &str, working_dir: &Path) -> Result<MountSpec> {
         None => MountSource::Anonymous,
         Some("") => return Err(Error::invalid("the source is empty")),
         Some(path) if path.starts_with(['/', '.']) => {
-            let path = host_path(path, working_dir);
+            let path = host_path(path, working_dir)?;
             if words.overlay {
                 MountSource::Overlay { path }
             } else {
