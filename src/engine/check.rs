@@ -11,7 +11,7 @@ use super::orphans::{self, Needed, Orphans};
 use super::pull::{PullOptions, pull};
 use super::remove::RemoveOptions;
 use super::rmi;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Result, Trouble};
 use crate::image::archive::copy;
 use crate::image::blob::Blobs;
 use crate::image::compression::decoder;
@@ -22,6 +22,7 @@ use crate::image::rebuild::Known;
 use crate::image::store::{Entry, ImageStore};
 use crate::state::events::Log;
 use crate::storage::layers::LayerStore;
+use crate::storage::unpack::Ownership;
 use crate::types::container::RecordedRoot;
 use crate::types::digest::{Digest, Hashed};
 use crate::types::event::EventKind;
@@ -111,6 +112,9 @@ impl Engine {
             report.done = self.rebuild(&store)?;
         }
         let layers = LayerStore::open(&self.dirs.layers())?;
+        if !options.quick && self.ownership()? == Ownership::Squash {
+            refuse_foreign(&layers)?;
+        }
         let check = Check { engine: self, store: &store, layers: &layers, quick: options.quick };
         report.faults = check.run(&mut report)?;
         report.left.clone_from(&report.faults);
@@ -174,6 +178,19 @@ impl Engine {
             }
             Ok(found)
         })
+    }
+}
+
+/// Files of ids that are gone cannot be read, and are not damaged for that.
+fn refuse_foreign(layers: &LayerStore) -> Result<()> {
+    match layers.list()?.iter().find(|layer| !layers.is_squashed(layer)) {
+        None => Ok(()),
+        Some(layer) => Err(Error::failed(format!(
+            "the layer {} was unpacked with subordinate ids, and there is a single id now",
+            layer.short()
+        ))
+        .hint("--quick looks at all but the files of layers")
+        .see_doctor(Trouble::Ids)),
     }
 }
 

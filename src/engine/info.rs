@@ -161,9 +161,10 @@ fn host_document(kernel: &str, name: &str, architecture: &str) -> Value {
     })
 }
 
-/// Podman's `slirp4netns` and `pasta`.
-fn helper(program: &str) -> Option<Value> {
-    crate::userns::subid::find_program(program).map(|program| json!({ "executable": program }))
+/// Podman's `slirp4netns` and `pasta`: without a path where it is not installed, so that
+/// a template finds its fields.
+fn helper(program: &str) -> Value {
+    json!({ "executable": crate::userns::subid::find_program(program).unwrap_or_default() })
 }
 
 fn mapping(map: &IdMap) -> Value {
@@ -181,7 +182,8 @@ fn security_options() -> Vec<&'static str> {
 }
 
 fn seccomp_available() -> bool {
-    read_host("/proc/sys/kernel/seccomp/actions_avail").is_some()
+    let status = || read_host("/proc/self/status").is_some_and(|text| text.contains("\nSeccomp:"));
+    read_host("/proc/sys/kernel/seccomp/actions_avail").is_some() || status()
 }
 
 /// `v2`, or `v1` where that hierarchy is what is mounted (hybrid included).

@@ -13,11 +13,13 @@ use super::Engine;
 use crate::error::{BestEffort, Context, Error, Result};
 use crate::runtime::users::Names;
 use crate::state::events;
+use crate::sys::errno::read_host;
 use crate::types::id::ContainerId;
 use crate::types::idmap::IdMap;
 use crate::types::status::{ProcessId, Status};
 use process::{Process, ids_of_tree};
 use rustix::fs::{Mode, OFlags};
+use rustix::time::ClockId;
 use std::collections::BTreeSet;
 use std::os::fd::AsFd;
 use std::process::{Command, Output, Stdio};
@@ -124,10 +126,14 @@ impl View {
             if same { Ok(None) } else { Ok(Some(IdMap::parse_proc(&read(format!("{proc}/{file}"))?))) }
         };
         let first = |text: String| text.split_whitespace().next().and_then(|word| word.parse().ok());
-        let boot = read("/proc/stat".to_owned())?
-            .lines()
-            .find_map(|line| line.strip_prefix("btime ")?.trim().parse().ok())
-            .unwrap_or(0);
+        // A /proc may have no more than processes (subset=pid).
+        let uptime = first(read_host("/proc/uptime").unwrap_or_default())
+            .unwrap_or_else(|| rustix::time::clock_gettime(ClockId::Boottime).tv_sec as f64);
+        let btime =
+            |text: String| text.lines().find_map(|line| line.strip_prefix("btime ")?.trim().parse().ok());
+        let boot = read_host("/proc/stat")
+            .and_then(btime)
+            .unwrap_or_else(|| jiff::Timestamp::now().as_second() - uptime as i64);
         let level = Process::read(init.pid).map_or(1, |process| process.ns_pids.len());
         Ok(Self {
             names,
@@ -137,7 +143,7 @@ impl View {
             host_uids: host.0,
             host_gids: host.1,
             level: level.saturating_sub(1),
-            uptime: first(read("/proc/uptime".to_owned())?).unwrap_or(0.0),
+            uptime,
             boot,
         })
     }

@@ -82,7 +82,14 @@ impl Bridges {
             networks: BTreeMap::new(),
             uplink: None,
         };
-        bridges.prepare().context(|| "prepare the network namespace of the bridges")?;
+        bridges.prepare().context(|| "prepare the network namespace of the bridges").map_err(|error| {
+            let hidden = error.errno() == Some(libc::ENOENT) && !std::path::Path::new("/proc/sys").exists();
+            match hidden {
+                true => error
+                    .hint("/proc has no sysctls (subset=pid): --network none, or slirp4netns, needs none"),
+                false => error,
+            }
+        })?;
         Ok(bridges)
     }
 

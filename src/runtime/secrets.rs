@@ -3,7 +3,7 @@
 use super::mounts;
 use super::plan::SecretFile;
 use super::rootfs::{Rootfs, TargetKind};
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Result};
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -47,6 +47,15 @@ fn directory_of<'a>(tmpfs: BorrowedFd<'_>, path: &'a str) -> Result<(OwnedFd, &'
     Ok((directory, name))
 }
 
+fn not_mapped(error: Error) -> Error {
+    match error.errno() {
+        Some(libc::EINVAL) => {
+            error.hint("the container has no such id: leave uid= and gid= out, or see --userns")
+        }
+        _ => error,
+    }
+}
+
 fn write(directory: BorrowedFd<'_>, name: &str, file: &SecretFile) -> Result<OwnedFd> {
     let step = || format!("write {name}");
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -56,7 +65,7 @@ fn write(directory: BorrowedFd<'_>, name: &str, file: &SecretFile) -> Result<Own
     // With a single id root may not be mapped: the file is the one user's then.
     let owned = rustix::fs::fchown(&target, Some(Uid::from_raw(file.uid)), Some(Gid::from_raw(file.gid)));
     if file.uid != 0 || file.gid != 0 {
-        owned.context(|| format!("give {name} to {}:{}", file.uid, file.gid))?;
+        owned.context(|| format!("give {name} to {}:{}", file.uid, file.gid)).map_err(not_mapped)?;
     }
     rustix::fs::fchmod(&target, Mode::from_raw_mode(file.mode)).context(step)?;
     Ok(target.into())

@@ -43,6 +43,11 @@ fn version(release: &str) -> Check {
 fn processes() -> Check {
     match trial::in_child(|| Ok(())) {
         Ok(()) => Check::good("fork", "a process could be started"),
+        // The answer of filters that cannot look into its arguments.
+        Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => {
+            Check::broken("fork", "a seccomp filter forbids clone3: this runs inside another container")
+                .user("start the outer container with: --security-opt seccomp=unconfined (or --privileged)")
+        }
         Err(error) => Check::broken("fork", format!("no further process can be started: {}", words(error)))
             .user("end processes of yours, or raise `ulimit -u`"),
     }
@@ -62,6 +67,10 @@ fn switch(read: Reader<'_>, name: &'static str, path: &str, remedy: &str) -> Che
 fn seccomp(read: Reader<'_>) -> Check {
     match read("/proc/sys/kernel/seccomp/actions_avail") {
         Some(actions) => Check::good("seccomp", actions.trim()),
+        // A /proc with subset=pid has no sysctls.
+        None if read("/proc/sys/kernel/pid_max").is_none() && status_field(read, "Seccomp").is_some() => {
+            Check::good("seccomp", "the kernel has filters")
+        }
         None => Check::broken("seccomp", "the kernel has no filters")
             .admin("use a kernel with CONFIG_SECCOMP_FILTER=y"),
     }
@@ -155,6 +164,7 @@ mod tests {
         let off = host(&[
             ("/proc/sys/user/max_user_namespaces", "0\n"),
             ("/proc/sys/kernel/unprivileged_userns_clone", "0\n"),
+            ("/proc/sys/kernel/pid_max", "32768\n"),
             ("/proc/self/status", "Seccomp:\t2\nNoNewPrivs:\t1\n"),
             ("/proc/self/mountinfo", "22 1 8:1 / /proc rw - proc proc rw\n"),
         ]);

@@ -69,11 +69,18 @@ fn linger(systemd: bool, uid: u32) -> Check {
     }
 }
 
-/// Records of running containers hold boot's clock; without it they cannot be told from lost ones.
+/// Of a process its start is known; without it running containers cannot be told from lost ones.
 fn boot(read: Reader<'_>) -> Check {
     const NAME: &str = "/proc";
     if read("/proc/self/stat").is_some() && read("/proc/uptime").is_some() {
         Check::good(NAME, "mounted")
+    } else if read("/proc/self/stat").is_some() {
+        Check::limited(
+            NAME,
+            "mounted with subset=pid: it has no more than processes",
+            "networks of bridges cannot be made, and settings of the kernel are not seen",
+        )
+        .admin("mount -t proc proc /proc, or start the outer sandbox with a whole /proc")
     } else {
         Check::broken(NAME, "not mounted, or hidden").admin("mount -t proc proc /proc")
     }

@@ -60,6 +60,13 @@ pub(super) fn kind(
         }
         MountSource::Overlay { path } => {
             let directory = open_bind(path, false)?;
+            if !path.is_dir() {
+                return Err(Error::invalid(format!(
+                    "O is for directories, and {} is a file",
+                    path.display()
+                ))
+                .hint("mount it read-only (:ro), or the directory that it lies in"));
+            }
             let name = format!("{:x}", crc(spec.target.as_bytes()));
             let source = Source { path, directory: &directory, name: &name, maps };
             let mount = throw_away(context, &source)?.mount;
@@ -112,20 +119,12 @@ fn asked_tmpfs(
     root: &Root,
     maps: Option<&ContainerMaps>,
 ) -> Result<OwnedFd> {
-    let outer = |key: &str, id: Option<u32>, map: Option<&IdMap>| {
-        let id = id.unwrap_or(0);
-        let outer = map.map_or(Some(id), |map| map.to_outside(id));
-        outer.map(|id| id.to_string()).ok_or_else(|| {
-            Error::invalid(format!("{key}={id} is no id of the container's user namespace"))
-                .hint("see --userns and --uidmap")
-        })
-    };
     let percent = other.percent.map(|percent| format!("{percent}%"));
     let given = [
         ("size", size.map(|size| size.to_string()).or(percent)),
         ("mode", Some(format!("{:o}", mode.map_or_else(|| tmpfs_mode(root, target), Ok)?))),
-        ("uid", Some(outer("uid", other.uid, maps.map(|maps| &maps.uid))?)),
-        ("gid", Some(outer("gid", other.gid, maps.map(|maps| &maps.gid))?)),
+        ("uid", Some(outer_id("uid", other.uid, maps.map(|maps| &maps.uid))?)),
+        ("gid", Some(outer_id("gid", other.gid, maps.map(|maps| &maps.gid))?)),
         ("nr_inodes", other.inodes.map(|inodes| inodes.to_string())),
     ];
     let mount = mount_tmpfs(&given, &[(other.noatime, NOATIME), (other.nodiratime, NODIRATIME)])?;
@@ -142,6 +141,17 @@ fn asked_tmpfs(
         copy_attributes(source.as_fd(), top.as_fd(), &same)?;
     }
     Ok(mount)
+}
+
+/// An id of the container's, root's where none is given, as the outer namespace has it.
+fn outer_id(key: &str, id: Option<u32>, map: Option<&IdMap>) -> Result<String> {
+    let inside = id.unwrap_or(0);
+    match map.map_or(Some(inside), |map| map.to_outside(inside)) {
+        Some(outer) => Ok(outer.to_string()),
+        None if id.is_none() => Ok(0.to_string()),
+        None => Err(Error::invalid(format!("{key}={inside} is no id of the container's user namespace"))
+            .hint("see --userns and --uidmap")),
+    }
 }
 
 /// The tmpfs volume of another container that runs: all that have it at one time
@@ -171,14 +181,11 @@ const TMPFS_MAGIC: rustix::fs::FsWord = 0x0102_1994;
 
 /// A tmpfs volume that no container has at the moment.
 fn tmpfs(options: &TmpfsOptions, maps: Option<&ContainerMaps>) -> Result<OwnedFd> {
-    let outer = |id: Option<u32>, map: Option<&IdMap>| {
-        id.map(|id| map.map_or(Some(id), |map| map.to_outside(id)).unwrap_or(0).to_string())
-    };
     let given = [
         ("size", options.size.map(|size| size.to_string())),
         ("mode", options.mode.map(|mode| format!("{mode:o}"))),
-        ("uid", outer(options.uid.or(Some(0)), maps.map(|maps| &maps.uid))),
-        ("gid", outer(options.gid.or(Some(0)), maps.map(|maps| &maps.gid))),
+        ("uid", Some(outer_id("uid", options.uid, maps.map(|maps| &maps.uid))?)),
+        ("gid", Some(outer_id("gid", options.gid, maps.map(|maps| &maps.gid))?)),
     ];
     let flags = [
         (options.read_only, RDONLY),

@@ -115,7 +115,10 @@ fn groups(
     }
     let denied = std::fs::read_to_string("/proc/self/setgroups").is_ok_and(|text| text.trim() == "deny");
     if denied {
-        if user.groups.iter().any(|group| *group != user.gid) {
+        // Root lacks nothing without those that the image gives it, and that there is a
+        // single id has been said.
+        let matters = user.uid != 0 || !context.record.config.group_add.is_empty();
+        if matters && user.groups.iter().any(|group| *group != user.gid) {
             warnings.push(format!("supplementary groups {:?} cannot be set with a single id", user.groups));
         }
         return None;
