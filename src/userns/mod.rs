@@ -2,7 +2,8 @@
 //!
 //! The outer namespace maps the user's own ids to 0 and the subordinate ids
 //! above. It lives as long as a process is in it: every monitor registers
-//! itself as a *holder* (`$XDG_RUNTIME_DIR/coracle/outer/<pid>-<start>`), and a command joins the namespace of the first holder alive.
+//! itself as a *holder* (`$XDG_RUNTIME_DIR/coracle/outer/<pid>-<start>`), and a
+//! command joins the namespace of the first holder alive.
 //! Only making a namespace takes a lock (`outer.lock` beside it).
 mod account;
 pub(crate) mod diagnose;
