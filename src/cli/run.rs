@@ -129,7 +129,7 @@ fn forget(engine: &Engine, id: &ContainerId, request: &CreateRequest) {
 impl CreateArgs {
     fn into_request(self, command: &str) -> Result<CreateRequest> {
         let words = Words { first: self.image, rest: self.command };
-        self.container.into_request(command, words, &Host::here()?)
+        self.container.into_request(command, words, &Host::here())
     }
 }
 

@@ -71,11 +71,9 @@ pub(crate) mod wait;
 #[cfg(test)]
 mod image_tests;
 
-use crate::channel::Channel;
 use crate::config::{self, Config};
 use crate::dirs::Dirs;
 use crate::error::{Result, Trouble};
-use crate::monitor::messages::{Reply, Request};
 use crate::state::store::Store;
 use crate::storage::unpack::Ownership;
 use crate::types::id::ContainerId;
@@ -83,7 +81,6 @@ use crate::userns::{self, Extent, Outer};
 use rustix::fs::Mode;
 use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
-use std::time::Instant;
 
 /// One user's containers, images and volumes.
 pub(crate) struct Engine {
@@ -92,7 +89,7 @@ pub(crate) struct Engine {
     outer: OnceCell<Outer>,
     settings: OnceCell<Config>,
     /// Containers that were told to end, since when, and are waited for one after the other.
-    stopping: RefCell<BTreeMap<ContainerId, (Channel<Request, Reply>, Instant)>>,
+    stopping: RefCell<BTreeMap<ContainerId, stop::Begun>>,
     /// How what has to be pulled is.
     registry: registry_access::RegistryOptions,
 }

@@ -35,20 +35,20 @@ impl Engine {
             pidfd_send_signal(&pidfd, Signal::CONT).or_ignore();
         }
     }
+}
 
-    /// Ends it, and with it the container: as a session that ends would, and by force
-    /// after `timeout` seconds; at once where that is negative.
-    pub(super) fn end_silent(&self, monitor: ProcessId, timeout: i64) {
-        let Some(pidfd) = pidfd_of(monitor) else { return };
-        if let Ok(seconds) = u64::try_from(timeout) {
-            pidfd_send_signal(&pidfd, Signal::TERM).or_ignore();
-            if ends_within(&pidfd, Duration::from_secs(seconds) + JUST_ENDING) {
-                return;
-            }
+/// Ends it, and with it the container: as a session that ends would, and by force
+/// after `timeout` seconds; at once where that is negative.
+pub(super) fn end_silent(monitor: ProcessId, timeout: i64) {
+    let Some(pidfd) = pidfd_of(monitor) else { return };
+    if let Ok(seconds) = u64::try_from(timeout) {
+        pidfd_send_signal(&pidfd, Signal::TERM).or_ignore();
+        if ends_within(&pidfd, Duration::from_secs(seconds) + JUST_ENDING) {
+            return;
         }
-        pidfd_send_signal(&pidfd, Signal::KILL).or_ignore();
-        ends_within(&pidfd, KILLED);
     }
+    pidfd_send_signal(&pidfd, Signal::KILL).or_ignore();
+    ends_within(&pidfd, KILLED);
 }
 
 /// For what cannot be done without it.

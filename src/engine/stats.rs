@@ -216,7 +216,10 @@ fn host_memory() -> u64 {
 
 fn total_memory() -> u64 {
     let info = rustix::system::sysinfo();
-    u64::from(info.totalram).saturating_mul(u64::from(info.mem_unit))
+    // An unsigned long, which is narrower elsewhere.
+    #[allow(clippy::useless_conversion)]
+    let units = u64::from(info.totalram);
+    units.saturating_mul(u64::from(info.mem_unit))
 }
 
 #[cfg(test)]

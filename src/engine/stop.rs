@@ -1,6 +1,8 @@
 //! `stop`, `kill`, `wait`, `restart`.
 
 use super::Engine;
+use super::silent::end_silent;
+use crate::channel::Channel;
 use crate::error::{Error, Kind, Result};
 use crate::monitor::messages::{Reply, Request};
 use crate::types::container::ContainerRecord;
@@ -14,6 +16,12 @@ const STOP_TIMEOUT: i64 = 10;
 
 /// Stops that are begun at once: each is an open connection.
 const AT_ONCE: usize = 500;
+
+/// A stop that is under way.
+pub(super) struct Begun {
+    channel: Channel<Request, Reply>,
+    at: Instant,
+}
 
 /// How a container is stopped.
 #[derive(Clone, Copy, Debug, Default)]
@@ -56,7 +64,7 @@ impl Engine {
             if let Ok(Some(mut channel)) = if up { self.connect(id, None) } else { Ok(None) }
                 && channel.send(&request).is_ok()
             {
-                self.stopping.borrow_mut().insert((*id).clone(), (channel, Instant::now()));
+                self.stopping.borrow_mut().insert((*id).clone(), Begun { channel, at: Instant::now() });
             }
         }
     }
@@ -64,27 +72,27 @@ impl Engine {
     /// Ends the container: its stop signal, and SIGKILL after a time.
     /// Nothing happens where it does not run. A remark where it had to be killed.
     pub(crate) fn stop(&self, id: &ContainerId, options: &StopOptions) -> Result<Option<String>> {
-        let begun = self.stopping.borrow_mut().remove(id);
+        let asked = self.stopping.borrow_mut().remove(id);
         let snapshot = match self.snapshot(id) {
             // By itself, with --rm.
-            Err(error) if error.kind() == Kind::NotFound && begun.is_some() => return Ok(None),
+            Err(error) if error.kind() == Kind::NotFound && asked.is_some() => return Ok(None),
             result => result?,
         };
-        if matches!(snapshot.status, Status::Created | Status::Exited(_)) && begun.is_none() {
+        if matches!(snapshot.status, Status::Created | Status::Exited(_)) && asked.is_none() {
             return Ok(None);
         }
         let request = options.request(&snapshot.record)?;
         let Request::Stop { signal, timeout, .. } = request else { return Ok(None) };
-        let began = begun.as_ref().map_or_else(Instant::now, |(_, began)| *began);
+        let start = asked.as_ref().map_or_else(Instant::now, |begun| begun.at);
         self.wake_monitor(id);
-        let answer = match begun {
-            Some((mut channel, _)) => Ok(channel.receive().unwrap_or(None)),
+        let answer = match asked {
+            Some(Begun { mut channel, .. }) => Ok(channel.receive().unwrap_or(None)),
             None => self.ask(id, &request),
         };
         let answer = match answer {
             Err(error) => match self.silent_monitor(id)? {
                 Some(monitor) => {
-                    self.end_silent(monitor, if signal == libc::SIGKILL { -1 } else { timeout });
+                    end_silent(monitor, if signal == libc::SIGKILL { -1 } else { timeout });
                     None
                 }
                 None => return Err(error),
@@ -98,7 +106,7 @@ impl Engine {
                 if exit.code == 137
                     && signal != libc::SIGKILL
                     && timeout > 0
-                    && began.elapsed() >= Duration::from_secs(timeout.unsigned_abs()) =>
+                    && start.elapsed() >= Duration::from_secs(timeout.unsigned_abs()) =>
             {
                 let name = signal::name(signal);
                 let container = &snapshot.record.name;

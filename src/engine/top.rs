@@ -127,6 +127,7 @@ impl View {
         };
         let first = |text: String| text.split_whitespace().next().and_then(|word| word.parse().ok());
         // A /proc may have no more than processes (subset=pid).
+        #[allow(clippy::cast_precision_loss)]
         let uptime = first(read_host("/proc/uptime").unwrap_or_default())
             .unwrap_or_else(|| rustix::time::clock_gettime(ClockId::Boottime).tv_sec as f64);
         let btime =

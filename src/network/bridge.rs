@@ -84,10 +84,10 @@ impl Bridges {
         };
         bridges.prepare().context(|| "prepare the network namespace of the bridges").map_err(|error| {
             let hidden = error.errno() == Some(libc::ENOENT) && !std::path::Path::new("/proc/sys").exists();
-            match hidden {
-                true => error
-                    .hint("/proc has no sysctls (subset=pid): --network none, or slirp4netns, needs none"),
-                false => error,
+            if hidden {
+                error.hint("/proc has no sysctls (subset=pid): --network none, or slirp4netns, needs none")
+            } else {
+                error
             }
         })?;
         Ok(bridges)

@@ -412,7 +412,7 @@ impl Store {
             None if has_ended => Mark::default(),
             None => return Ok(Snapshot::at_rest(record, Status::Created)),
         };
-        if let Some(keeper) = mark.is_held() {
+        if mark.is_held() {
             // Started, or ended, since the caller has looked for a monitor.
             if let Some(live) = self.live(&record.id)? {
                 return Ok(Self::running(record, live));
@@ -422,7 +422,7 @@ impl Store {
             }
             let unknown = || Error::conflict(format!("container {} is being started elsewhere", record.name));
             let has_place = self.stale_or_live(&record.id)?.is_some();
-            return Err(keeper.map_or_else(unknown, |keeper| {
+            return Err(mark.keeper().map_or_else(unknown, |keeper| {
                 keeper.refusal(&record.name, &self.dirs.runtime, has_place, &directory)
             }));
         }

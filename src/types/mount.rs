@@ -200,11 +200,11 @@ fn host_path(text: &str, working_dir: &Path) -> Result<PathBuf> {
 /// `Invalid` where there is no such directory any more, which is then empty here.
 pub(crate) fn from_working_dir(text: &str, working_dir: &Path) -> Result<PathBuf> {
     let joined = working_dir.join(text);
-    match joined.is_absolute() {
-        true => Ok(joined),
-        false => Err(Error::invalid(format!("{text:?} is relative, and the working directory was removed"))
-            .hint("give the whole path, or change the directory: cd ~")),
+    if joined.is_absolute() {
+        return Ok(joined);
     }
+    Err(Error::invalid(format!("{text:?} is relative, and the working directory was removed"))
+        .hint("give the whole path, or change the directory: cd ~"))
 }
 
 #[cfg(test)]

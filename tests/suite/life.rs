@@ -539,7 +539,9 @@ fn several_containers_are_told_to_end_at_the_same_time() {
     ] {
         if words[0] == "restart" {
             sandbox.ok(["start", "a", "b", "c"]);
-            ["a", "b", "c"].into_iter().for_each(|name| sandbox.wait_for_log(name, "ready"));
+            for name in ["a", "b", "c"] {
+                sandbox.wait_for_log(name, "ready");
+            }
         } else if words[0] == "stop" {
             ["a", "b", "c"].into_iter().for_each(start);
         } else {

@@ -111,7 +111,7 @@ fn a_group_that_a_lost_run_has_left_frozen_does_not_hold_up_the_next() {
     let group = text.lines().find_map(|line| line.strip_prefix("0::")).unwrap();
     let group = cgroup_mount().unwrap().join(group.trim_start_matches('/'));
     sandbox.ok(["pause", "c"]);
-    for pid in [monitor, i32::try_from(init).unwrap()] {
+    for pid in [monitor, init] {
         kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
     }
     until("the monitor to end", || sandbox.monitors().is_empty().then_some(()));

@@ -53,7 +53,7 @@ pub(crate) struct Host {
 
 impl Host {
     /// This process's.
-    pub(crate) fn here() -> Result<Self> {
+    pub(crate) fn here() -> Self {
         let utf8 = |(key, value): (std::ffi::OsString, std::ffi::OsString)| {
             Some((key.into_string().ok()?, value.into_string().ok()?))
         };
@@ -61,7 +61,7 @@ impl Host {
             ui::warning(&format!("no proxies are taken from docker's settings: {error}"));
             Vec::new()
         });
-        Ok(Self {
+        Self {
             proxies,
             // Of one that was removed nothing is needed but by relative paths, which then
             // do not become absolute, and are refused where they are used.
@@ -69,7 +69,7 @@ impl Host {
             environment: std::env::vars_os().filter_map(utf8).collect(),
             selinux: security::host_has_selinux(),
             command: std::env::args().collect(),
-        })
+        }
     }
 
     /// A path on the host as it was typed, made absolute.

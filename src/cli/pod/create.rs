@@ -123,7 +123,7 @@ pub(crate) struct CreateArgs {
 /// # Errors
 /// `Invalid` for wrong flags; `Conflict` where a name is taken.
 pub(crate) fn create(args: CreateArgs) -> Result<u8> {
-    let request = args.into_request(&Host::here()?)?;
+    let request = args.into_request(&Host::here())?;
     let engine = Engine::open()?;
     let pod = engine.create_pod(&request, &mut progress::on_stderr(false))?;
     engine.pod_store().sync(&pod.id)?;

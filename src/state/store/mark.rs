@@ -85,14 +85,16 @@ impl Mark {
         Ok(Some(Self { at, keeper, is_locked }))
     }
 
-    /// Whether its monitor may live; who that is, where it is known.
-    pub(super) fn is_held(&self) -> Option<Option<&Keeper>> {
+    /// Whether its monitor may live.
+    pub(super) fn is_held(&self) -> bool {
         let unlocked =
-            |keeper: &&Keeper| !keeper.locked && (keeper.host != host() || is_alive(keeper.monitor));
-        match &self.keeper {
-            keeper if self.is_locked => Some(keeper.as_ref()),
-            keeper => keeper.as_ref().filter(unlocked).map(Some),
-        }
+            |keeper: &Keeper| !keeper.locked && (keeper.host != host() || is_alive(keeper.monitor));
+        self.is_locked || self.keeper.as_ref().is_some_and(unlocked)
+    }
+
+    /// Who that is, where it is known.
+    pub(super) fn keeper(&self) -> Option<&Keeper> {
+        self.keeper.as_ref()
     }
 }
 
@@ -103,13 +105,12 @@ impl Keeper {
         let pid = self.monitor.pid;
         if self.host != host() {
             let error = Error::conflict(format!("container {name} runs on another machine, {}", self.host));
-            return match self.locked {
-                true => error.hint("stop it there, or wait for its end"),
-                false => error.hint(format!(
-                    "stop it there; where it is known that it does not run: rm {}",
-                    path(directory).display()
-                )),
-            };
+            return error.hint(if self.locked {
+                "stop it there, or wait for its end".to_owned()
+            } else {
+                let mark = path(directory);
+                format!("stop it there; where it is known that it does not run: rm {}", mark.display())
+            });
         }
         // By its number there is another process here, or none.
         if has_place && !is_alive(self.monitor) {
@@ -170,7 +171,7 @@ mod tests {
         let second = write(place.path(), at, Path::new("/run/two/coracle")).expect("written");
         drop(first);
         let held = mark(place.path());
-        let keeper = held.is_held().expect("held").expect("known");
+        let keeper = held.keeper().filter(|_| held.is_held()).expect("held and known");
         assert_eq!((held.at, keeper.runtime.as_path()), (Some(at), Path::new("/run/two/coracle")));
         let said = keeper.refusal("x", Path::new("/run/one/coracle"), false, place.path());
         assert_eq!(said.hints(), ["use that one: XDG_RUNTIME_DIR=/run/two"]);
@@ -179,7 +180,7 @@ mod tests {
         let said = keeper.refusal("x", Path::new("/run/two/coracle"), true, place.path()).to_string();
         assert!(said.ends_with("not visible from this pid namespace"), "{said}");
         drop(second);
-        assert!(mark(place.path()).is_held().is_none());
+        assert!(!mark(place.path()).is_held());
     }
 
     #[test]
@@ -188,7 +189,7 @@ mod tests {
         std::fs::write(place.path().join("started"), format!("{:1024}", "1970-01-01T00:00:00Z"))
             .expect("written");
         let mark = mark(place.path());
-        assert!(mark.at == Some(Timestamp::UNIX_EPOCH) && mark.is_held().is_none());
+        assert!(mark.at == Some(Timestamp::UNIX_EPOCH) && !mark.is_held());
     }
 
     #[test]
@@ -199,9 +200,9 @@ mod tests {
             keeper: Some(Keeper { host, monitor, runtime: PathBuf::new(), locked: false }),
             is_locked: false,
         };
-        assert!(keeper(host(), monitor).is_held().is_some());
+        assert!(keeper(host(), monitor).is_held());
         let gone = ProcessId { start_ticks: monitor.start_ticks + 1, ..monitor };
-        assert!(keeper(host(), gone).is_held().is_none());
-        assert!(keeper("another".into(), gone).is_held().is_some(), "nobody can know");
+        assert!(!keeper(host(), gone).is_held());
+        assert!(keeper("another".into(), gone).is_held(), "nobody can know");
     }
 }
