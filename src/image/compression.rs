@@ -83,12 +83,13 @@ fn decode<'a>(compression: Compression, whole: impl Read + 'a) -> Result<Box<dyn
             Box::new(decoder)
         }
         // A block has 900 KB at most, so its memory needs no bound of ours.
-        Compression::Bzip2 => {
-            Box::new(Ended { inner: Some(bzip2::bufread::MultiBzDecoder::new(buffered(whole))) })
-        }
+        Compression::Bzip2 => Box::new(Ended {
+            name: "bzip2",
+            inner: Some(bzip2::bufread::MultiBzDecoder::new(buffered(whole))),
+        }),
         Compression::Xz => {
             let decoder = lzma_rust2::XzReader::new_mem_limit(buffered(whole), true, XZ_MEMORY_MAX);
-            Box::new(Ended { inner: Some(decoder) })
+            Box::new(Ended { name: "xz", inner: Some(decoder) })
         }
     })
 }
@@ -108,6 +109,8 @@ fn recognise(head: &[u8]) -> Compression {
 /// A decoder that is asked no more once it has failed, and never for nothing:
 /// not all of them bear that.
 struct Ended<R> {
+    /// Of what it decodes, for errors.
+    name: &'static str,
     /// `None` after a failure.
     inner: Option<R>,
 }
@@ -128,7 +131,10 @@ impl<R: Read> Read for Ended<R> {
             io::ErrorKind::OutOfMemory => {
                 io::Error::other("its dictionary has more than 128 MiB: compress it with `xz -9` or less")
             }
-            _ => error,
+            io::ErrorKind::Interrupted => error,
+            // Of the file itself.
+            _ if error.raw_os_error().is_some() => error,
+            kind => io::Error::new(kind, format!("the {} stream is cut or damaged: {error}", self.name)),
         })
     }
 }
