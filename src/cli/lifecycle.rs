@@ -4,12 +4,12 @@ use super::selection::{Target, Wanted};
 use super::ui;
 use crate::engine::Engine;
 use crate::engine::attach::{AttachEnd, AttachOptions, DetachKeys};
+use crate::engine::registry_access::client_settings;
 use crate::error::{Error, Result};
+use crate::registry::auth_file::AuthFile;
 use crate::types::boolean;
 use crate::types::id::ContainerId;
 use clap::Args;
-use std::io::Read;
-use std::path::PathBuf;
 
 #[derive(Args, Debug)]
 pub(crate) struct StartArgs {
@@ -215,25 +215,12 @@ pub(crate) fn detach_keys(text: Option<&str>) -> Result<DetachKeys> {
     if let Some(text) = text {
         return DetachKeys::parse(text);
     }
-    match docker_detach_keys() {
-        Some((path, keys)) => DetachKeys::parse(&keys)
+    // Docker's settings; those that cannot be read say nothing.
+    match client_settings().ok().flatten().and_then(AuthFile::detach_keys) {
+        Some((path, keys)) => DetachKeys::parse(keys)
             .map_err(|error| error.context(format!("detachKeys of {}", path.display()))),
         None => Ok(DetachKeys::default()),
     }
-}
-
-/// `detachKeys` of docker's `config.json`. One that cannot be read says nothing.
-fn docker_detach_keys() -> Option<(PathBuf, String)> {
-    /// Bytes.
-    const LONGEST: u64 = 1 << 20;
-    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let directory = set("DOCKER_CONFIG").or_else(|| Some(set("HOME")?.join(".docker")))?;
-    let path = directory.join("config.json");
-    let mut text = Vec::new();
-    std::fs::File::open(&path).ok()?.take(LONGEST).read_to_end(&mut text).ok()?;
-    let document: serde_json::Value = serde_json::from_slice(&text).ok()?;
-    let keys = document.get("detachKeys")?.as_str().filter(|keys| !keys.is_empty())?.to_owned();
-    Some((path, keys))
 }
 
 fn sig_proxy(text: Option<&str>) -> Result<bool> {

@@ -10,6 +10,7 @@ use crate::registry::config::{ConfFiles, Endpoint, RegistriesConf};
 use crate::registry::credentials::{Credentials, Wallet};
 use crate::registry::failure::Retries;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 /// What the flags of a command say about registries.
 #[derive(Clone, Debug, Default)]
@@ -83,15 +84,20 @@ pub(crate) fn login_file(dirs: &Dirs) -> PathBuf {
     Places::of(dirs).auth.swap_remove(0)
 }
 
-/// The variables that docker's `config.json` has its client give to every container.
+/// Docker's `config.json`, in which its client has settings too; read by the first who
+/// asks. `None` where nobody says where it would be.
 ///
 /// # Errors
 /// `Invalid` where it is no JSON object.
-pub(crate) fn client_proxies() -> Result<Vec<(&'static str, String)>> {
-    match docker_directory() {
-        Some(directory) => Ok(AuthFile::read(&directory.join("config.json"))?.proxies()),
-        None => Ok(Vec::new()),
+pub(crate) fn client_settings() -> Result<Option<&'static AuthFile>> {
+    static SETTINGS: OnceLock<AuthFile> = OnceLock::new();
+    if SETTINGS.get().is_none()
+        && let Some(directory) = docker_directory()
+    {
+        let settings = AuthFile::read(&directory.join("config.json"))?;
+        return Ok(Some(SETTINGS.get_or_init(|| settings)));
     }
+    Ok(SETTINGS.get())
 }
 
 /// `--config`, `DOCKER_CONFIG`, or `~/.docker`.

@@ -140,6 +140,12 @@ impl AuthFile {
         KNOWN.into_iter().filter_map(|(key, variable)| Some((variable, value(key)?))).collect()
     }
 
+    /// The keys that detach docker's client, where they are given, and the file that says so.
+    pub(crate) fn detach_keys(&self) -> Option<(&Path, &str)> {
+        let keys = self.document.get("detachKeys")?.as_str().filter(|keys| !keys.is_empty())?;
+        Some((&self.path, keys))
+    }
+
     /// Whether the file is docker's own, which has another name for docker.io.
     fn is_dockers(&self) -> bool {
         self.path.file_name().is_some_and(|name| name == "config.json")

@@ -9,8 +9,9 @@ use super::values::{
 use super::{ContainerOptions, limits, namespaces, security};
 use crate::cli::pull::PlatformWords;
 use crate::cli::ui;
-use crate::engine::registry_access::client_proxies;
+use crate::engine::registry_access::client_settings;
 use crate::error::{Error, Result};
+use crate::registry::auth_file::AuthFile;
 use crate::types::boolean;
 use crate::types::cgroup::{CgroupnsMode, CgroupsMode};
 use crate::types::container::{
@@ -57,10 +58,11 @@ impl Host {
         let utf8 = |(key, value): (std::ffi::OsString, std::ffi::OsString)| {
             Some((key.into_string().ok()?, value.into_string().ok()?))
         };
-        let proxies = client_proxies().unwrap_or_else(|error| {
+        let settings = client_settings().unwrap_or_else(|error| {
             ui::warning(&format!("no proxies are taken from docker's settings: {error}"));
-            Vec::new()
+            None
         });
+        let proxies = settings.map(AuthFile::proxies).unwrap_or_default();
         Self {
             proxies,
             // Of one that was removed nothing is needed but by relative paths, which then
