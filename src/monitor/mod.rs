@@ -36,7 +36,6 @@ mod wire;
 
 use crate::channel::Channel;
 use crate::error::{Context, Error, Result};
-use crate::sys::process;
 use messages::{FromMonitor, StartOrder};
 use rustix::fs::Mode;
 use std::process::ExitCode;
@@ -76,8 +75,6 @@ fn serve() -> Result<()> {
 fn leave_the_terminal() -> Result<()> {
     rustix::process::setsid().context(|| "start a session")?;
     rustix::process::set_child_subreaper(Some(rustix::process::getpid())).context(|| "become a subreaper")?;
-    // A limit on the size of files is a write that fails, not the end of the container.
-    process::ignore_signal(libc::SIGXFSZ);
     // What is made for the container is for all its users. This user's own folders are
     // made closed (`create_private`).
     rustix::process::umask(Mode::from_raw_mode(0o022));

@@ -216,13 +216,6 @@ pub(crate) fn hear_of_children() {
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
 }
 
-/// Has writes fail where a file would become larger than RLIMIT_FSIZE, instead of a
-/// signal that ends this process without a word.
-pub(crate) fn fail_at_large_files() {
-    // SAFETY: SIG_IGN is a valid disposition, and no handler of ours is replaced.
-    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
-}
-
 /// Resets every signal to its default action and unblocks all: what an exec'd
 /// program expects, and what Rust's runtime (SIGPIPE) and tokio change.
 pub(crate) fn reset_signals() {
