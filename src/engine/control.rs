@@ -8,13 +8,13 @@ use crate::monitor::control::socket_path;
 use crate::monitor::messages::{Reply, Request};
 use crate::monitor::remove;
 use crate::state::lock;
-use crate::state::store::{Snapshot, is_alive};
+use crate::state::store::Snapshot;
 use crate::types::id::ContainerId;
 use crate::types::status::Status;
 use crate::userns;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
-use rustix::process::{Pid, PidfdFlags, Signal};
+use rustix::process::Signal;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -56,15 +56,8 @@ impl Engine {
             userns::forget_holder(&self.dirs.runtime, monitor).or_ignore();
         }
         let group = stale.as_ref().and_then(|state| state.cgroup.clone());
-        if let Some(init) = stale.and_then(|state| state.init) {
-            if let Some(pid) = Pid::from_raw(init.pid as i32) {
-                if let Ok(pidfd) = rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
-                    // The pidfd first, then the look at who it is.
-                    if is_alive(init) {
-                        rustix::process::pidfd_send_signal(&pidfd, Signal::KILL).or_ignore();
-                    }
-                }
-            }
+        if let Some(init) = stale.and_then(|state| state.init).and_then(userns::open_living) {
+            rustix::process::pidfd_send_signal(&init, Signal::KILL).or_ignore();
         }
         if let Some(Ok(group)) = group.map(|path| Group::open(&path)) {
             group.remove();

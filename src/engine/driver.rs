@@ -5,8 +5,12 @@ use super::Engine;
 use crate::dirs::create_private;
 use crate::error::{BestEffort, Error, Result};
 use crate::monitor::overlay::{Mounted, Overlays};
+use crate::monitor::plan::Context;
 use crate::storage::overlay::Overlay;
+use crate::types::container::ContainerRecord;
 use crate::types::driver::{Driver, DriverChoice};
+use crate::types::uplink::Preference;
+use crate::userns::Outer;
 use std::sync::OnceLock;
 
 /// Between flag and file.
@@ -65,6 +69,16 @@ impl Engine {
         // The work directory holds one of mode 0 that root of this namespace may remove.
         std::fs::remove_dir_all(&base).or_ignore();
         mounted
+    }
+
+    /// To mount a container that does not run, in this process.
+    pub(super) fn context_at_rest<'a>(
+        &'a self,
+        record: &'a ContainerRecord,
+        outer: &'a Outer,
+        overlays: &'a Overlays,
+    ) -> Context<'a> {
+        Context { dirs: &self.dirs, store: &self.store, record, outer, overlays, uplink: Preference::Auto }
     }
 
     /// For what this process mounts itself: whoever serves it outlives it.

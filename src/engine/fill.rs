@@ -2,7 +2,7 @@
 
 use super::Engine;
 use crate::error::Result;
-use crate::monitor::plan::{Context as PlanContext, at_rest};
+use crate::monitor::plan::at_rest;
 use crate::state::lock;
 use crate::storage::volume::VolumeStore;
 use crate::types::container::RecordedRoot;
@@ -10,7 +10,6 @@ use crate::types::id::ContainerId;
 use crate::types::mount::{MountSource, MountSpec};
 use crate::types::namespace::UsernsMode;
 use crate::types::status::Status;
-use crate::types::uplink::Preference;
 
 impl Engine {
     /// Fills the empty volumes of a container that is not going to be started at
@@ -50,13 +49,7 @@ impl Engine {
         if !matches!(snapshot.status, Status::Created) {
             return Ok(());
         }
-        at_rest::fill_volumes(&PlanContext {
-            dirs: &self.dirs,
-            store: &self.store,
-            record: &snapshot.record,
-            outer: &outer,
-            overlays: &self.overlays()?,
-            uplink: Preference::Auto,
-        })
+        let overlays = self.overlays()?;
+        at_rest::fill_volumes(&self.context_at_rest(&snapshot.record, &outer, &overlays))
     }
 }

@@ -3,12 +3,12 @@
 
 use super::Engine;
 use crate::error::{BestEffort, Error, Result};
-use crate::state::store::is_alive;
 use crate::sys::proc_stat::Stat;
 use crate::types::id::ContainerId;
 use crate::types::status::ProcessId;
+use crate::userns::open_living;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{Signal, pidfd_send_signal};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ impl Engine {
     pub(super) fn silent_monitor(&self, id: &ContainerId) -> Result<Option<ProcessId>> {
         let monitor = |engine: &Self| Ok(engine.store.live(id)?.map(|live| live.monitor));
         let Some(known) = monitor(self)? else { return Ok(None) };
-        let Some(pidfd) = pidfd_of(known) else { return Ok(None) };
+        let Some(pidfd) = open_living(known) else { return Ok(None) };
         let goes_on = !ends_within(&pidfd, JUST_ENDING) && monitor(self)? == Some(known);
         Ok(goes_on.then_some(known))
     }
@@ -31,7 +31,7 @@ impl Engine {
     pub(super) fn wake_monitor(&self, id: &ContainerId) {
         let Ok(Some(live)) = self.store.live(id) else { return };
         let is_stopped = Stat::of(live.monitor.pid).and_then(|stat| stat.state()) == Some('T');
-        if is_stopped && let Some(pidfd) = pidfd_of(live.monitor) {
+        if is_stopped && let Some(pidfd) = open_living(live.monitor) {
             pidfd_send_signal(&pidfd, Signal::CONT).or_ignore();
         }
     }
@@ -40,7 +40,7 @@ impl Engine {
 /// Ends it, and with it the container: as a session that ends would, and by force
 /// after `timeout` seconds; at once where that is negative.
 pub(super) fn end_silent(monitor: ProcessId, timeout: i64) {
-    let Some(pidfd) = pidfd_of(monitor) else { return };
+    let Some(pidfd) = open_living(monitor) else { return };
     if let Ok(seconds) = u64::try_from(timeout) {
         pidfd_send_signal(&pidfd, Signal::TERM).or_ignore();
         if ends_within(&pidfd, Duration::from_secs(seconds) + JUST_ENDING) {
@@ -59,12 +59,6 @@ pub(super) fn refusal(id: &ContainerId, monitor: ProcessId) -> Error {
         monitor.pid
     ))
     .hint("`coracle stop` ends it all the same; then it can be started again")
-}
-
-/// The pidfd first, then the look at who it is.
-fn pidfd_of(process: ProcessId) -> Option<OwnedFd> {
-    let pidfd = pidfd_open(Pid::from_raw(process.pid as i32)?, PidfdFlags::empty()).ok()?;
-    is_alive(process).then_some(pidfd)
 }
 
 fn ends_within(pidfd: &OwnedFd, time: Duration) -> bool {

@@ -15,5 +15,5 @@ pub(crate) mod subid;
 
 pub(crate) use account::Account;
 pub(crate) use enter::{Extent, Outer, enter, stay};
-pub(crate) use holders::{forget_holder, register_holder, unregister_holder};
+pub(crate) use holders::{forget_holder, open_living, register_holder, unregister_holder};
 pub(crate) use maps::{ContainerMaps, MapRequest, container_maps};

@@ -7,7 +7,7 @@
 use super::super::Engine;
 use super::super::trees::write_back;
 use crate::error::{BestEffort, Context, Error, Result};
-use crate::monitor::plan::{Context as PlanContext, at_rest};
+use crate::monitor::plan::at_rest;
 use crate::state::lock::{self, Lock};
 use crate::state::store::is_alive;
 use crate::types::container::ContainerRecord;
@@ -15,7 +15,6 @@ use crate::types::id::ContainerId;
 use crate::types::idmap::IdMap;
 use crate::types::namespace::UsernsMode;
 use crate::types::status::{ProcessId, Status};
-use crate::types::uplink::Preference;
 use crate::userns::ContainerMaps;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, StatVfsMountFlags, StatxFlags};
 use rustix::io::Errno;
@@ -189,14 +188,8 @@ impl Engine {
                 lock = Some(lock::container(&self.dirs.container(id))?);
                 continue;
             }
-            let context = PlanContext {
-                dirs: &self.dirs,
-                store: &self.store,
-                record: &snapshot.record,
-                outer: &outer,
-                overlays: &self.overlays()?,
-                uplink: Preference::Auto,
-            };
+            let overlays = self.overlays()?;
+            let context = self.context_at_rest(&snapshot.record, &outer, &overlays);
             let at_rest::AtRest { root, maps } = at_rest::mount(&context)?;
             return Ok(Inside { root, record: snapshot.record, maps, single, lock });
         }
