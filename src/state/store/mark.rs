@@ -8,9 +8,12 @@
 
 use super::{ROOM_FOR_EXIT, is_alive, this_process};
 use crate::error::{Context, Error, Result};
+use crate::state::written::read_file;
 use crate::types::status::ProcessId;
 use jiff::Timestamp;
 use nix::fcntl::{FcntlArg, fcntl};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::Write;
@@ -70,15 +73,16 @@ impl Mark {
     pub(super) fn read(directory: &Path) -> Result<Option<Self>> {
         let path = path(directory);
         let step = || format!("read {}", path.display());
-        let file = match File::open(&path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = match rustix::fs::open(&path, flags, Mode::empty()) {
+            Err(Errno::NOENT) => return Ok(None),
             file => file.context(step)?,
         };
         // First: what is written meanwhile is locked.
         let mut lock = whole(libc::F_WRLCK);
         let asked = fcntl(file.as_fd(), FcntlArg::F_OFD_GETLK(&mut lock));
         let is_locked = asked.is_ok() && lock.l_type != libc::F_UNLCK as libc::c_short;
-        let text = std::io::read_to_string(file).unwrap_or_default();
+        let text = String::from_utf8(read_file(&path).ok().flatten().unwrap_or_default()).unwrap_or_default();
         let mut lines = text.lines();
         let at = lines.next().and_then(|line| line.trim().parse().ok());
         let keeper = lines.next().and_then(|line| serde_json::from_str(line).ok());
