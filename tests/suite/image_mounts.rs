@@ -14,6 +14,12 @@ fn load_tools(sandbox: &Sandbox) {
     ImageBuilder::new().layer(lower).layer(upper).load(sandbox, "tools");
 }
 
+/// The container `c`.
+fn create(sandbox: &Sandbox, mount: &str, command: &[&str]) {
+    let words = ["create", "--name", "c", "--network", "none", "--mount", mount, "busybox"];
+    sandbox.ok([&words[..], command].concat());
+}
+
 #[test]
 fn an_image_is_mounted_read_only() {
     let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
@@ -49,19 +55,7 @@ fn what_is_written_over_a_mounted_image_is_thrown_away() {
     load_tools(&sandbox);
     let mount = "type=image,source=tools,target=/t,rw";
     let script = "test ! -e /t/new && echo x >/t/new && echo y >/t/data/a && cat /t/data/a";
-    sandbox.ok([
-        "create",
-        "--name",
-        "c",
-        "--network",
-        "none",
-        "--mount",
-        mount,
-        "busybox",
-        "sh",
-        "-c",
-        script,
-    ]);
+    create(&sandbox, mount, &["sh", "-c", script]);
     for _ in 0..2 {
         assert_eq!(sandbox.ok(["start", "-a", "c"]), "y");
     }
@@ -75,18 +69,7 @@ fn a_mounted_image_is_kept() {
     let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
     load_tools(&sandbox);
     let mount = "type=image,source=tools,target=/t";
-    sandbox.ok([
-        "create",
-        "--name",
-        "c",
-        "--network",
-        "none",
-        "--mount",
-        mount,
-        "busybox",
-        "cat",
-        "/t/data/a",
-    ]);
+    create(&sandbox, mount, &["cat", "/t/data/a"]);
     sandbox.coracle(["rmi", "tools"]).fails(1, &["container c"]);
     sandbox.ok(["image", "prune", "-a", "-f"]);
     // The name goes, by force; the layers stay while something is made of them.
