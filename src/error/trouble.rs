@@ -95,7 +95,7 @@ impl Trouble {
             Self::Certificates => &["certificates"],
             Self::Overlay => &["overlay"],
             Self::Fuse => &["/dev/fuse", "FUSE mount"],
-            Self::Attributes => &["user attributes", "whiteouts"],
+            Self::Attributes => &["user attributes"],
             Self::NoExec => &["noexec"],
         }
     }

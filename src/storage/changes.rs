@@ -140,7 +140,7 @@ impl Scan<'_> {
             Err(error) => return Err(error).context(look),
         };
         let below = self.lower.stat(name).context(look)?;
-        if is_whiteout(&stat) {
+        if is_whiteout(walk.directory(), name.to_bytes(), &stat) {
             if below.is_some() {
                 self.say(Kind::Deleted, &path)?;
             }
@@ -237,8 +237,9 @@ impl Below {
         if self.missing > 0 {
             return Ok(None);
         }
-        match statat(self.descent.current(), name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => Ok(Some(stat).filter(|stat| !is_whiteout(stat))),
+        let dir = self.descent.current();
+        match statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(stat).filter(|stat| !is_whiteout(dir, name.to_bytes(), stat))),
             Err(Errno::NOENT) => Ok(None),
             Err(error) => Err(error),
         }

@@ -141,6 +141,9 @@ impl Copy<'_> {
 
     fn one(&mut self, parent: BorrowedFd<'_>, name: &CStr, stat: &Stat) -> Result<()> {
         let into = self.into.current();
+        if is_whiteout(parent, name.to_bytes(), stat) {
+            return make_whiteout(into, name).context(|| "make a whiteout");
+        }
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => {
                 // Without blocking, should it have become a fifo by now.
@@ -164,9 +167,6 @@ impl Copy<'_> {
             }
             FileType::Fifo => {
                 rustix::fs::mknodat(into, name, FileType::Fifo, Mode::RUSR, 0).context(|| "make it")?;
-            }
-            FileType::CharacterDevice if is_whiteout(stat) => {
-                return make_whiteout(into, name).context(|| "make a whiteout");
             }
             _ => return Ok(()),
         }
@@ -292,6 +292,7 @@ fn copy_by_hand(
 
 #[cfg(test)]
 mod tests {
+    use super::super::whiteout::is_device;
     use super::*;
     use std::fs;
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -348,7 +349,7 @@ mod tests {
         assert_eq!((stat("d/f").nlink(), stat("d/f").ino()), (3, stat("third").ino()));
         assert_eq!(fs::read_link(to.join("link")).expect("link"), Path::new("/etc/passwd"));
         assert_eq!(stat("pipe").mode(), libc::S_IFIFO | 0o700);
-        assert!(is_whiteout(&rustix::fs::lstat(to.join("gone")).expect("stat")));
+        assert!(is_device(&rustix::fs::lstat(to.join("gone")).expect("stat")));
         assert_eq!(
             xattr::get(open(&to.join("d")), c"user.overlay.opaque").expect("xattr"),
             Some(b"y".to_vec())

@@ -5,6 +5,7 @@
 //! so, with `userxattr` (overlay's own xattrs in `user.overlay.*`).
 //! Source: Documentation/filesystems/overlayfs.rst.
 
+use super::whiteout::is_noted_as_marked;
 use crate::error::{Context, Error, Result, Trouble};
 use crate::sys::process::kernel_version;
 use rustix::fs::CWD;
@@ -20,6 +21,8 @@ const MAX_STRING: usize = 255;
 const MAX_OPTIONS: usize = 4095;
 /// Since this kernel lower directories are given one by one (`lowerdir+`).
 const APPENDS_SINCE: (u32, u32) = (6, 8);
+/// Since this kernel it knows whiteouts that are marked files.
+const MARKS_SINCE: (u32, u32) = (6, 7);
 
 /// The directories of one overlay.
 #[derive(Clone, Copy)]
@@ -38,8 +41,9 @@ pub(crate) struct Overlay<'a> {
 /// # Errors
 /// `Failed`, with the kernel's own words where it left some.
 pub(crate) fn mount(overlay: &Overlay<'_>) -> Result<OwnedFd> {
-    let uname = rustix::system::uname();
-    if kernel_version(&uname.release().to_string_lossy()) < APPENDS_SINCE {
+    let kernel = kernel_version(&rustix::system::uname().release().to_string_lossy());
+    check_marks(overlay.lowers, kernel)?;
+    if kernel < APPENDS_SINCE {
         return mount_by_path(overlay);
     }
     let context =
@@ -50,6 +54,23 @@ pub(crate) fn mount(overlay: &Overlay<'_>) -> Result<OwnedFd> {
         .map_err(|errno| too_deep(overlay.lowers, errno).unwrap_or_else(|| explain(&context, errno)))?;
     rustix::mount::fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
         .map_err(|errno| explain(&context, errno))
+}
+
+/// Before [`MARKS_SINCE`] the kernel's overlay would show what such layers hide.
+fn check_marks(lowers: &[PathBuf], kernel: (u32, u32)) -> Result<()> {
+    if kernel >= MARKS_SINCE {
+        return Ok(());
+    }
+    let marked = |lower: &&PathBuf| open(lower).is_ok_and(|lower| is_noted_as_marked(lower.as_fd()));
+    match lowers.iter().find(marked) {
+        None => Ok(()),
+        Some(lower) => Err(Error::failed(format!(
+            "{} hides files by marks, which the kernel's overlay knows since Linux 6.7",
+            lower.display()
+        ))
+        .hint("use --storage-driver fuse, or put XDG_DATA_HOME on another disk and pull again")
+        .see_doctor(Trouble::Overlay)),
+    }
 }
 
 /// The kernel stacks two file systems and no more, and says so in its log
@@ -83,8 +104,9 @@ pub(crate) fn view(lowers: &[PathBuf], point: &Path) -> Result<OwnedFd> {
         return rustix::fs::open(only, flags, rustix::fs::Mode::empty())
             .context(|| format!("open the layer {}", only.display()));
     }
-    let uname = rustix::system::uname();
-    if kernel_version(&uname.release().to_string_lossy()) < APPENDS_SINCE {
+    let kernel = kernel_version(&rustix::system::uname().release().to_string_lossy());
+    check_marks(lowers, kernel)?;
+    if kernel < APPENDS_SINCE {
         let step = || "mount overlay";
         let fds = lowers.iter().map(|lower| open(lower)).collect::<Result<Vec<_>, _>>().context(step)?;
         let names = fds.iter().map(fd_path).collect::<Vec<_>>().join(":");

@@ -115,7 +115,7 @@ impl<W: Write> Pack<'_, W> {
             Some(lower) => lower.stat(name).context(|| "look below it")?.is_some(),
             None => false,
         };
-        if is_whiteout(&stat) {
+        if is_whiteout(walk.directory(), name.to_bytes(), &stat) {
             if below && self.marks {
                 self.marker(&path, name)?;
             }

@@ -15,7 +15,7 @@ mod tests;
 use super::tar_header::{malformed, show};
 use super::tar_stream::{Entry, Kind, TarStream};
 use super::usage::{disk_usage, remove_tree};
-use super::whiteout::{Marker, hint, is_whiteout, make_opaque, make_whiteout, marker};
+use super::whiteout::{Marker, hint, is_whiteout, make_opaque, make_whiteout, marker, note_marked};
 use crate::error::{Cause, Context, Error, Result, Trouble};
 use crate::sys::{fault, xattr};
 use crate::types::digest::Digest;
@@ -50,8 +50,13 @@ pub(crate) struct Unpacked {
 /// `Invalid` for a malformed archive, `Failed` where the kernel refuses; `root`
 /// then holds a part of it.
 pub(crate) fn unpack(root: OwnedFd, tar: &mut dyn Read, ownership: Ownership) -> Result<Unpacked> {
-    let mut tree =
-        Tree { parents: Parents::new(root), owner: Owner::new(ownership), bytes: 0, replaced: false };
+    let mut tree = Tree {
+        parents: Parents::new(root),
+        owner: Owner::new(ownership),
+        bytes: 0,
+        replaced: false,
+        hides: false,
+    };
     let mut stream = TarStream::new(tar);
     while let Some(entry) = stream.next_entry()? {
         fault::point().context(|| format!("unpack {}", show(&entry.path)))?;
@@ -161,6 +166,8 @@ struct Tree {
     bytes: u64,
     /// Something written is gone again, so the sum is too high.
     replaced: bool,
+    /// It hides something of the layers below.
+    hides: bool,
 }
 
 impl Tree {
@@ -254,9 +261,10 @@ impl Tree {
             result => return result.context(|| "open it"),
         }
         let stat = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW).context(|| "look at it")?;
+        let hides = is_whiteout(parent, name, &stat);
         self.clear(parent, name)?;
         let directory = self.parents.make(parent, name)?;
-        if is_whiteout(&stat) {
+        if hides {
             make_opaque(reopen(directory.as_fd())?.as_fd())?;
         }
         Ok(directory)
@@ -275,7 +283,8 @@ impl Tree {
         let stat = rustix::fs::statat(&above, target, AtFlags::SYMLINK_NOFOLLOW)
             .context(|| format!("follow the hard link to {}", show(&entry.link)))?;
         match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile | FileType::Symlink | FileType::Fifo => {}
+            FileType::RegularFile | FileType::Symlink | FileType::Fifo
+                if !is_whiteout(above.as_fd(), target, &stat) => {}
             // A whiteout would hide a second name.
             _ => return Err(malformed(format!("a hard link to {}, which is not a file", show(&entry.link)))),
         }
@@ -291,6 +300,9 @@ impl Tree {
     fn whiteout(&mut self, above: &[u8], name: &[u8]) -> Result<()> {
         let parent = self.parents.open(above, Missing::Make)?;
         let name = CString::new(name).map_err(|_| malformed("a NUL byte in a name"))?;
+        if !std::mem::replace(&mut self.hides, true) {
+            note_marked(self.parents.root().as_fd());
+        }
         match make_whiteout(parent.as_fd(), &name) {
             Err(Errno::EXIST) => match parents::open_one(parent.as_fd(), name.to_bytes()) {
                 Ok(directory) => make_opaque(reopen(directory.as_fd())?.as_fd()),

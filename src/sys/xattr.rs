@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, CString};
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 /// The names of all attributes that the caller may see.
 pub(crate) fn list(file: impl AsFd) -> io::Result<Vec<CString>> {
@@ -20,6 +20,17 @@ pub(crate) fn get(file: impl AsFd, name: &CStr) -> io::Result<Option<Vec<u8>>> {
         Err(error) if error.raw_os_error() == Some(libc::ENODATA) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Where to reach attributes of what is open by O_PATH alone, and of what it has.
+pub(crate) fn path(file: BorrowedFd<'_>) -> String {
+    format!("/proc/self/fd/{}", file.as_raw_fd())
+}
+
+/// Whether the file `file` of `dir`, not followed, has the attribute `name`.
+pub(crate) fn has_at(dir: BorrowedFd<'_>, file: &[u8], name: &CStr) -> bool {
+    let path = [path(dir).as_bytes(), b"/", file].concat();
+    rustix::fs::lgetxattr(path, name, &mut [0; 8]).is_ok_and(|length| length > 0)
 }
 
 /// Sets `name`, whether or not it was there.

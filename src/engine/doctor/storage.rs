@@ -2,10 +2,9 @@
 
 use super::check::{Check, Severity};
 use crate::dirs::{Dirs, create_private};
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Result};
 use crate::storage::fuse;
 use crate::storage::overlay::{self, Overlay};
-use crate::storage::whiteout::can_be_made;
 use crate::sys::xattr;
 use rustix::fs::{Mode, OFlags};
 use std::os::fd::AsFd;
@@ -15,14 +14,7 @@ pub(super) fn checks(dirs: &Dirs) -> Vec<Check> {
     let device = device();
     let mount = fuse_mount();
     let served = device.is_ok() && mount.is_ok();
-    vec![
-        overlayfs(&dirs.data, served),
-        device,
-        mount,
-        attributes(&dirs.state),
-        whiteouts(&dirs.state),
-        reflink(&dirs.data),
-    ]
+    vec![overlayfs(&dirs.data, served), device, mount, attributes(&dirs.state), reflink(&dirs.data)]
 }
 
 /// Mounts an overlay on the file system of the data directory and writes to it.
@@ -107,28 +99,6 @@ fn attributes(state: &Path) -> Check {
         Ok(()) => Check::good(NAME, "kept by the state folder"),
         Err(error) => Check::failed(NAME, Severity::Broken, &error, "no container runs from there")
             .user("set XDG_STATE_HOME to a local disk (NFS keeps them from Linux 5.9 and NFSv4.2 on)"),
-    }
-}
-
-/// They hide what containers remove of their images.
-fn whiteouts(state: &Path) -> Check {
-    const NAME: &str = "whiteouts";
-    let tried = in_probe(state, |probe| {
-        let directory = std::fs::File::open(probe).context(|| format!("open {}", probe.display()))?;
-        if can_be_made(directory.as_fd()) {
-            return Ok(());
-        }
-        Err(Error::failed(format!("{} keeps none, as no overlay does", state.display())))
-    });
-    match tried {
-        Ok(()) => Check::good(NAME, "kept by the state folder"),
-        Err(error) => Check::failed(
-            NAME,
-            Severity::Limited,
-            &error,
-            "files of an image cannot be removed or renamed in a container",
-        )
-        .user("set XDG_STATE_HOME to a volume of the container that this is, to a tmpfs or to a local disk"),
     }
 }
 

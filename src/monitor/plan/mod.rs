@@ -105,7 +105,6 @@ pub(crate) fn make(context: &Context<'_>, stdio: Stdio) -> Result<Planned> {
     let devices = mounts::devices(config)?;
     let process = process::process(context, &user, owners, caps, hostname.as_deref(), stdio, &mut warnings)?;
     let driver = root.driver();
-    warnings.extend(root.warning(context));
     let plan = Plan {
         rootfs: root.into_mount(),
         mount_point: context.dirs.container(&context.record.id).display().to_string(),

@@ -9,7 +9,7 @@ use crate::storage::fuse::LowerOwners;
 use crate::storage::layers::LayerStore;
 use crate::storage::overlay::Overlay;
 use crate::storage::usage::remove_tree;
-use crate::storage::whiteout::{can_be_made, make_opaque};
+use crate::storage::whiteout::make_opaque;
 use crate::types::container::RecordedRoot;
 use crate::types::driver::{Driver, DriverChoice};
 use crate::types::idmap::IdMap;
@@ -78,23 +78,6 @@ impl Root {
 
     pub(crate) fn driver(&self) -> Driver {
         self.driver
-    }
-
-    /// What will fail in it, where the state folder keeps no whiteouts: they hide what
-    /// is removed, and the kernel's overlay would not have been mounted there at all.
-    pub(crate) fn warning(&self, context: &PlanContext<'_>) -> Option<String> {
-        let is_image = matches!(context.record.root, RecordedRoot::Image { .. });
-        if self.driver != Driver::Fuse || !is_image || context.record.config.read_only {
-            return None;
-        }
-        let work = open_readable(&context.dirs.container(&context.record.id).join("work")).ok()?;
-        (!can_be_made(work.as_fd())).then(|| {
-            format!(
-                "files of the image cannot be removed or renamed: {} lies on an overlay or another file system \
-                 that keeps no whiteouts (set XDG_STATE_HOME to a volume or a tmpfs)",
-                context.dirs.state.display()
-            )
-        })
     }
 
     pub(crate) fn into_mount(self) -> OwnedFd {

@@ -133,7 +133,7 @@ pub(super) fn inode_changed(directory: &Inode) {
 }
 
 pub(super) fn is_whiteout_at(dir: BorrowedFd<'_>, name: &CStr) -> bool {
-    statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|stat| is_whiteout(&stat))
+    statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|stat| is_whiteout(dir, name.to_bytes(), &stat))
 }
 
 fn link_at(from: BorrowedFd<'_>, name: &CStr, dir: BorrowedFd<'_>, new: &CStr) -> rustix::io::Result<()> {

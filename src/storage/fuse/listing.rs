@@ -189,11 +189,12 @@ impl Merged {
         let mut listing = Listing { items: Vec::new(), names: Vec::new() };
         for (layer, dir) in parts.each() {
             let copies = layer == UPPER && (several || xattr::is_impure(dir.as_fd()));
+            let marked = self.may_be_marked && xattr::has_marked(dir.as_fd());
             self.each_entry(dir, |name, kind, ino| {
                 if several && !seen.insert(name.to_bytes().to_vec()) {
                     return Ok(());
                 }
-                if let Some((kind, ino)) = kind_and_number(dir.as_fd(), name, kind, ino)? {
+                if let Some((kind, ino)) = kind_and_number(dir.as_fd(), name, (kind, ino), marked)? {
                     let ino =
                         if copies { self.shown_number(inode, dir.as_fd(), name, kind, ino) } else { ino };
                     listing.add(name, layer, kind, ino);
@@ -283,18 +284,23 @@ fn parent_of(inode: &Arc<Inode>) -> Arc<Inode> {
     state.names.first().map_or_else(|| Arc::clone(inode), |name| Arc::clone(&name.parent))
 }
 
-/// `None` for what is hidden or gone.
+/// `None` for what is hidden or gone. `marked`: files may be whiteouts.
 fn kind_and_number(
     dir: BorrowedFd<'_>,
     name: &CStr,
-    kind: FileType,
-    ino: u64,
+    (kind, ino): (FileType, u64),
+    marked: bool,
 ) -> Answer<Option<(FileType, u64)>> {
-    if !matches!(kind, FileType::CharacterDevice | FileType::Unknown) {
+    let suspect = match kind {
+        FileType::CharacterDevice | FileType::Unknown => true,
+        FileType::RegularFile => marked,
+        _ => false,
+    };
+    if !suspect {
         return Ok(Some((kind, ino)));
     }
     match statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(stat) if is_whiteout(&stat) => Ok(None),
+        Ok(stat) if is_whiteout(dir, name.to_bytes(), &stat) => Ok(None),
         Ok(stat) => Ok(Some((FileType::from_raw_mode(stat.st_mode), ino))),
         Err(Errno::NOENT) => Ok(None),
         Err(errno) => Err(errno),

@@ -97,7 +97,7 @@ impl Merged {
             Err(Errno::ACCESS) if self.owners.squash.is_some() => return Ok(Part::Nothing),
             Err(errno) => return Err(errno),
         };
-        Ok(if is_whiteout(&stat) {
+        Ok(if is_whiteout(dir, name.to_bytes(), &stat) {
             Part::Whiteout
         } else if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
             Part::Directory(Box::new(stat))

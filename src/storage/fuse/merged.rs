@@ -11,6 +11,7 @@ use super::wire::{Answer, Attr, ROOT};
 use super::work::Work;
 use super::{Layers, Options};
 use crate::error::{Context, Error, Result};
+use crate::storage::whiteout;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use std::collections::HashMap;
@@ -40,6 +41,8 @@ pub(super) struct Merged {
     pub(super) looked_at: AtomicU64,
     pub(super) times: Times,
     pub(super) room: Room,
+    /// Whiteouts of a layer may be files with a mark: see [`crate::storage::whiteout`].
+    pub(super) may_be_marked: bool,
 }
 
 /// How a directory is opened: for its entries, its attributes and as a base.
@@ -70,6 +73,7 @@ impl Merged {
                 devices.push(device);
             }
         }
+        let may_be_marked = upper.iter().chain(&lowers).any(|fd| !whiteout::are_devices(fd.as_fd()));
         let work = match (&upper, layers.work) {
             (Some(upper), Some(work)) => Some(Work::new(upper.as_fd(), work)?),
             _ => None,
@@ -108,6 +112,7 @@ impl Merged {
             looked_at: AtomicU64::new(0),
             times: Times::new(),
             room: Room::new(),
+            may_be_marked,
         })
     }
 

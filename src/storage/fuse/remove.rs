@@ -175,6 +175,7 @@ impl Merged {
             (true, true) => {
                 let fresh = work.name();
                 work.hide(work.fresh(), &fresh)?;
+                work.announce(upper)?;
                 let exchanged = renameat_with(work.fresh(), &*fresh, upper, name, RenameFlags::EXCHANGE);
                 work.discard(&fresh);
                 exchanged?;
@@ -204,7 +205,7 @@ fn clear_whiteouts(dir: BorrowedFd<'_>) -> Answer<()> {
         if matches!(name.to_bytes(), b"." | b"..") {
             continue;
         }
-        if !is_whiteout(&statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?) {
+        if !is_whiteout(dir, name.to_bytes(), &statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?) {
             return Err(Errno::NOTEMPTY);
         }
         unlinkat(dir, name, AtFlags::empty())?;

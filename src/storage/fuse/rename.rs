@@ -122,6 +122,9 @@ impl Merged {
         // can change places with it.
         let over_whiteout = moved.is_dir() && super::create::is_whiteout_at(to, target.name);
         if over_whiteout {
+            if source.below {
+                work.announce(from)?;
+            }
             renameat_with(from, source.name, to, target.name, RenameFlags::EXCHANGE)?;
             if !source.below {
                 unlinkat(from, source.name, rustix::fs::AtFlags::empty())?;

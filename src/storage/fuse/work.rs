@@ -8,8 +8,8 @@
 use super::wire::Answer;
 use crate::error::{BestEffort, Context, Result};
 use crate::storage::usage::remove_tree;
-use crate::storage::whiteout::make_whiteout;
-use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, linkat, renameat_with, unlinkat};
+use crate::storage::whiteout::{announce_marked, are_devices, is_device, make_whiteout, note_marked};
+use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, linkat, renameat_with, statat, unlinkat};
 use rustix::io::Errno;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -20,6 +20,8 @@ pub(super) struct Work {
     links: OwnedFd,
     has_links: AtomicBool,
     plain: bool,
+    /// Whiteouts are files with a mark, which their directories have to announce.
+    marked: bool,
     next: AtomicU64,
 }
 
@@ -55,7 +57,18 @@ impl Work {
         rustix::fs::fstat(upper).context(step)?;
         let set_gid = rustix::fs::fstat(&fresh).context(step)?.st_mode & libc::S_ISGID != 0;
         let plain = !set_gid && !super::xattr::has_default_acl_on_disk(fresh.as_fd());
-        Ok(Self { fresh, links, has_links: AtomicBool::new(has_links), plain, next: AtomicU64::new(0) })
+        let marked = !are_devices(fresh.as_fd()) && makes_marked(fresh.as_fd());
+        if marked {
+            note_marked(upper);
+        }
+        Ok(Self {
+            fresh,
+            links,
+            has_links: AtomicBool::new(has_links),
+            plain,
+            marked,
+            next: AtomicU64::new(0),
+        })
     }
 
     /// Where a file is made before it is moved to its place.
@@ -105,8 +118,18 @@ impl Work {
             .inspect_err(|_| self.discard(&link))
     }
 
+    /// Before a whiteout comes into `dir`.
+    pub(super) fn announce(&self, dir: BorrowedFd<'_>) -> Answer<()> {
+        if !self.marked {
+            return Ok(());
+        }
+        super::caller::resume()?;
+        announce_marked(dir)
+    }
+
     /// Makes `name` in `dir`, where nothing is, a whiteout.
     pub(super) fn hide(&self, dir: BorrowedFd<'_>, name: &CStr) -> Answer<()> {
+        self.announce(dir)?;
         match linkat(&self.fresh, WHITEOUT, dir, name, AtFlags::empty()) {
             // There is none yet, it has all the links that it can have, or the
             // file system takes none.
@@ -132,6 +155,7 @@ impl Work {
     pub(super) fn replace_by_whiteout(&self, dir: BorrowedFd<'_>, name: &CStr) -> Answer<()> {
         let fresh = self.name();
         self.hide(self.fresh(), &fresh)?;
+        self.announce(dir)?;
         renameat_with(&self.fresh, &*fresh, dir, name, RenameFlags::empty())
             .inspect_err(|_| self.discard(&fresh))
     }
@@ -143,6 +167,13 @@ impl Work {
             remove_tree(self.fresh(), fresh).or_ignore();
         }
     }
+}
+
+/// Makes the first whiteout, to see what it is. Where it can be neither, whoever removes
+/// a file is told.
+fn makes_marked(fresh: BorrowedFd<'_>) -> bool {
+    make_whiteout(fresh, WHITEOUT).is_ok()
+        && statat(fresh, WHITEOUT, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|stat| !is_device(&stat))
 }
 
 fn is_dot(entry: &rustix::fs::DirEntry) -> bool {

@@ -10,7 +10,7 @@ use super::links::Group;
 use super::merged::Merged;
 use super::wire::{Answer, SetXattr};
 use crate::error::{Context, Error, Result, Trouble};
-use crate::storage::whiteout::{OPAQUE, hint};
+use crate::storage::whiteout::{HAS_MARKED, OPAQUE, hint};
 use rustix::fs::XattrFlags;
 use rustix::io::Errno;
 use std::ffi::{CStr, CString};
@@ -123,8 +123,17 @@ pub(super) fn is_opaque(dir: BorrowedFd<'_>) -> bool {
 }
 
 pub(super) fn is_opaque_at(dir: BorrowedFd<'_>, name: &CStr) -> bool {
+    opaque_is(dir, name, b"y")
+}
+
+/// Whether whiteouts of this directory may be files with a mark.
+pub(super) fn has_marked(dir: BorrowedFd<'_>) -> bool {
+    opaque_is(dir, c"", HAS_MARKED)
+}
+
+fn opaque_is(dir: BorrowedFd<'_>, name: &CStr, wanted: &[u8]) -> bool {
     let mut value = [0; 8];
-    matches!(Place::new(dir, name).get_into(OPAQUE, &mut value), Ok(length) if &value[..length] == b"y")
+    matches!(Place::new(dir, name).get_into(OPAQUE, &mut value), Ok(length) if &value[..length] == wanted)
 }
 
 pub(super) fn make_opaque_at(dir: BorrowedFd<'_>, name: &CStr) -> Answer<()> {

@@ -175,7 +175,7 @@ impl Parents {
             let text = rustix::fs::readlinkat(parent, name, Vec::new()).context(|| "read a link")?;
             return Ok(Step::Link(text.into_bytes()));
         }
-        if missing == Missing::Make && is_whiteout(&stat) {
+        if missing == Missing::Make && is_whiteout(parent, name, &stat) {
             // What is below was removed and something new made in its place.
             rustix::fs::unlinkat(parent, name, AtFlags::empty()).context(|| "replace a whiteout")?;
             let directory = self.make(parent, name)?;

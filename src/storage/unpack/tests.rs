@@ -140,7 +140,7 @@ impl Place {
     }
 
     fn is_whiteout(&self, path: &str) -> bool {
-        is_whiteout(&rustix::fs::lstat(self.root().join(path)).expect("stat"))
+        crate::storage::whiteout::is_device(&rustix::fs::lstat(self.root().join(path)).expect("stat"))
     }
 }
 
