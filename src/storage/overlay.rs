@@ -51,7 +51,7 @@ pub(crate) fn mount(overlay: &Overlay<'_>) -> Result<OwnedFd> {
             |error| error.hint("the kernel has no overlay file system").see_doctor(Trouble::Overlay),
         )?;
     configure(&context, overlay)
-        .map_err(|errno| too_deep(overlay.lowers, errno).unwrap_or_else(|| explain(&context, errno)))?;
+        .map_err(|errno| on_overlay(overlay, errno).unwrap_or_else(|| explain(&context, errno)))?;
     rustix::mount::fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
         .map_err(|errno| explain(&context, errno))
 }
@@ -73,23 +73,30 @@ fn check_marks(lowers: &[PathBuf], kernel: (u32, u32)) -> Result<()> {
     }
 }
 
-/// The kernel stacks two file systems and no more, and says so in its log
-/// alone: FILESYSTEM_MAX_STACK_DEPTH, include/linux/fs.h.
-fn too_deep(lowers: &[PathBuf], errno: Errno) -> Option<Error> {
+/// Where the kernel says no more than EINVAL: its overlay has no upper directory on
+/// another overlay, and stacks two file systems and no more, which it says in its log
+/// alone (FILESYSTEM_MAX_STACK_DEPTH, include/linux/fs.h).
+fn on_overlay(overlay: &Overlay<'_>, errno: Errno) -> Option<Error> {
     /// include/uapi/linux/magic.h
     const OVERLAYFS_SUPER_MAGIC: rustix::fs::FsWord = 0x794c_7630;
-    let is_overlay = |lower: &&PathBuf| {
-        rustix::fs::statfs(lower.as_path()).is_ok_and(|stat| stat.f_type == OVERLAYFS_SUPER_MAGIC)
+    let is_overlay =
+        |path: &Path| rustix::fs::statfs(path).is_ok_and(|stat| stat.f_type == OVERLAYFS_SUPER_MAGIC);
+    if errno != Errno::INVAL {
+        return None;
+    }
+    let error = |path: &Path, why: &str, hint: &str| {
+        let error = Err::<(), _>(errno).context(|| "mount overlay").err()?;
+        let why = format!("{} lies on an overlay itself, {why}", path.display());
+        Some(error.context(why).hint(hint).see_doctor(Trouble::Overlay))
     };
-    let lower = lowers.iter().find(is_overlay).filter(|_| errno == Errno::INVAL)?;
-    let why = format!("{} lies on an overlay itself, perhaps too deep for the kernel", lower.display());
-    let error = Err::<(), _>(errno).context(|| "mount overlay").err()?;
-    Some(
-        error
-            .context(why)
-            .hint("use --storage-driver fuse, or put XDG_DATA_HOME on another disk")
-            .see_doctor(Trouble::Overlay),
-    )
+    if is_overlay(overlay.upper) {
+        let why = "where the kernel's overlay cannot write";
+        let hint = "set XDG_STATE_HOME to a directory on a volume or a tmpfs, or use --storage-driver fuse";
+        return error(overlay.upper, why, hint);
+    }
+    let lower = overlay.lowers.iter().find(|lower| is_overlay(lower))?;
+    let why = "perhaps too deep for the kernel";
+    error(lower, why, "use --storage-driver fuse, or put XDG_DATA_HOME on another disk")
 }
 
 /// Several trees as one that nobody can write to, as a detached mount; `point`

@@ -362,6 +362,20 @@ fn a_deep_stack_of_overlays_is_for_fuse() {
     assert!(output.stderr.contains("too deep") && output.stderr.contains("--storage-driver"), "{output}");
 }
 
+/// The layers may lie on one, and what is written elsewhere: the kernel's overlay serves.
+#[test]
+fn a_state_folder_on_an_overlay_is_named() {
+    let Some(sandbox) = sandbox(&[SubIds, Image("busybox")]) else { return };
+    let script = "mkdir -p $HOME/u $HOME/w; \
+         mount -t overlay -o userxattr,lowerdir=$XDG_STATE_HOME,upperdir=$HOME/u,workdir=$HOME/w none $XDG_STATE_HOME; \
+         if $c --storage-driver overlay run --rm --network none busybox true; then exit 9; fi; \
+         umount $XDG_STATE_HOME; rm -r $HOME/u $HOME/w; mkdir $HOME/u $HOME/w; d=$XDG_DATA_HOME; \
+         mount -t overlay -o userxattr,lowerdir=$d,upperdir=$HOME/u,workdir=$HOME/w none $d; \
+         $c --storage-driver overlay run --rm --network none busybox sh -c 'rm /bin/ls; test ! -e /bin/ls'";
+    let output = session(&sandbox, script).ok();
+    assert!(output.stderr.contains("set XDG_STATE_HOME to a directory on a volume"), "{output}");
+}
+
 #[test]
 fn an_upper_directory_without_xattrs_is_refused_at_the_start() {
     let Some(sandbox) = sandbox(&[Fuse, SubIds, Image("busybox")]) else { return };
