@@ -138,6 +138,34 @@ fn write_itself_fails_on_a_full_disk_and_what_is_removed_makes_room_at_once() {
     assert!(lines.iter().all(|line| line.starts_with("error writing 'm/")), "{output}");
 }
 
+/// What was appended and did not fit was taken, shown, and counted in the file's size for
+/// good; the next to append left a hole before his line. A file of a layer, too, which
+/// would have to be copied up.
+#[test]
+fn what_does_not_fit_is_refused_and_leaves_no_hole_behind() {
+    let Some(sandbox) = sandbox(&[Fuse, SubIds]) else { return };
+    let script = r#"mkdir low disk m; echo lower >low/group; mount -t tmpfs -o size=4m none disk; mkdir disk/upper disk/work
+        serve lowerdir=low,upperdir=disk/upper,workdir=disk/work m
+        head -c 4096 /dev/zero | tr '\0' x >m/block
+        for size in 64k 1k; do
+            dd if=/dev/zero of=m/fill bs=$size conv=fsync,notrunc oflag=append 2>/dev/null || true
+        done
+        for round in 1 2 3; do
+            for file in group new block; do
+                if (echo lost >>m/$file) 2>/dev/null; then echo "unnoticed: $file"; fi
+            done
+            # In its place there is room for it.
+            echo X | dd of=m/block conv=notrunc,fsync 2>/dev/null
+        done
+        rm m/fill
+        for file in group new block; do echo kept >>m/$file; done
+        look() { tr '\0' @ <$1/group; tr '\0' @ <$1/new; tail -c 7 $1/block; stat -c %s $1/block; }
+        look m; umount m; wait $pid; look disk/upper; umount disk"#;
+    let output = session(&sandbox, "hole", script).ok();
+    let expected = ["lower", "kept", "kept", "xxkept", "4101"];
+    assert_eq!(output.lines(), [expected, expected].concat(), "{output}");
+}
+
 /// After the last name but one is gone, a file has one link, whoever asks.
 #[test]
 fn removed_names_stay_counted() {

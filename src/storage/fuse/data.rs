@@ -39,7 +39,7 @@ impl Merged {
     pub(super) fn write_data(&self, node: u64, offset: u64, bytes: &[u8], writer: Writer) -> Answer<usize> {
         let write = || self.write_once(node, offset, bytes, writer);
         match writer {
-            Writer::Cache => self.write_gathered(node, write),
+            Writer::Cache => self.write_gathered(node, bytes.len(), write),
             Writer::Privileged | Writer::Other(_) => self.room.wait_for(write),
         }
     }

@@ -8,6 +8,9 @@
 //! the error then; and for a while the attributes of files hold for no time at all,
 //! so that a file without any room of its own is refused at its first write.
 //!
+//! The same holds from the start on where little room is left: a file of a layer is copied
+//! up before the first write to it then, which fails as on the kernel's overlay.
+//!
 //! What is overwritten in place needs no room: other files are not refused on suspicion.
 
 use super::merged::Merged;
@@ -20,6 +23,10 @@ use std::time::{Duration, Instant};
 
 /// How long files are looked at after the last time that there was no room.
 const WHILE: u64 = 10_000;
+/// Bytes: with less room than this, files are looked at before they are written to.
+const LITTLE: u64 = 64 << 20;
+/// How much is written from one look at the room that is left to the next.
+const STEP: u64 = 8 << 20;
 /// A file that was removed so long ago has given back its room.
 const LATELY: u64 = 1_000;
 /// The kernel lets go of a removed file a little after it was removed: how often, and
@@ -33,6 +40,8 @@ const MOST: usize = 1024;
 pub(super) struct Room {
     start: Instant,
     narrow_until: AtomicU64,
+    /// Bytes written since the last look at what is left.
+    written: AtomicU64,
     removed: AtomicU64,
     refused: Mutex<HashMap<u64, Errno>>,
 }
@@ -42,6 +51,7 @@ impl Room {
         Self {
             start: Instant::now(),
             narrow_until: AtomicU64::new(0),
+            written: AtomicU64::new(STEP),
             removed: AtomicU64::new(0),
             refused: Mutex::default(),
         }
@@ -63,9 +73,22 @@ impl Room {
         }
     }
 
+    fn is_little(&self) {
+        self.narrow_until.store(self.now() + WHILE, Ordering::Relaxed);
+    }
+
+    /// So much is about to be written; true when it is time to look at what is left.
+    fn is_asked_for(&self, bytes: u64) -> bool {
+        let written = self.written.fetch_add(bytes, Ordering::Relaxed);
+        if written + bytes >= STEP {
+            self.written.store(0, Ordering::Relaxed);
+        }
+        written + bytes >= STEP
+    }
+
     /// What the kernel had gathered of the file could not be written.
     fn was_refused(&self, node: u64, errno: Errno) {
-        self.narrow_until.store(self.now() + WHILE, Ordering::Relaxed);
+        self.is_little();
         let mut refused = self.refused();
         if refused.len() < MOST {
             refused.insert(node, errno);
@@ -105,9 +128,37 @@ fn lacks_room<T>(result: &Answer<T>) -> bool {
 }
 
 impl Merged {
+    /// Whether there was no room of late, or there is little.
+    pub(super) fn has_little_room(&self) -> bool {
+        let until = self.room.narrow_until.load(Ordering::Relaxed);
+        if until == 0 || self.room.now() < until {
+            return until != 0;
+        }
+        self.look_for_room();
+        self.room.is_narrow()
+    }
+
+    /// Looks at what is left.
+    pub(super) fn look_for_room(&self) {
+        let left = self.free_space().map_or(u64::MAX, |space| space.bytes_left());
+        if left < LITTLE {
+            self.room.is_little();
+        } else {
+            self.room.narrow_until.store(0, Ordering::Relaxed);
+        }
+    }
+
     /// Writes what the kernel has gathered of a file; what fails is told to who writes
     /// to it next.
-    pub(super) fn write_gathered(&self, node: u64, write: impl Fn() -> Answer<usize>) -> Answer<usize> {
+    pub(super) fn write_gathered(
+        &self,
+        node: u64,
+        bytes: usize,
+        write: impl Fn() -> Answer<usize>,
+    ) -> Answer<usize> {
+        if self.room.is_asked_for(bytes as u64) {
+            self.look_for_room();
+        }
         let result = self.room.wait_for(write);
         if let Err(errno @ (Errno::NOSPC | Errno::DQUOT)) = result {
             self.room.was_refused(node, errno);
@@ -120,16 +171,30 @@ impl Merged {
     /// # Errors
     /// ENOSPC or EDQUOT.
     pub(super) fn ask_for_room(&self, node: u64, thread: u32) -> Answer<()> {
-        if is_reading(thread) {
+        let doing = Doing::of(thread);
+        if doing == Some(Doing::Read) {
             return Ok(());
         }
         if let Some(errno) = self.room.refused().remove(&node) {
             return Err(errno);
         }
-        if self.attributes_of(node)?.blocks > 0 {
+        let end = match doing {
+            Some(Doing::Write { end }) => {
+                let inode = self.inode(node)?;
+                self.room.wait_for(|| self.copy_up(&inode))?;
+                Some(end)
+            }
+            _ => None,
+        };
+        let attr = self.attributes_of(node)?;
+        // More than the blocks that the file has; without any, at least one.
+        let has = attr.blocks * 512;
+        let needs = end.map_or(0, |end| end.unwrap_or(attr.size + 1).saturating_sub(has));
+        let needs = if has == 0 { needs.max(1) } else { needs };
+        if needs == 0 {
             return Ok(());
         }
-        let look = || if self.free_space()?.available == 0 { Err(Errno::NOSPC) } else { Ok(()) };
+        let look = || if self.free_space()?.bytes_left() < needs { Err(Errno::NOSPC) } else { Ok(()) };
         self.room.wait_for(look)
     }
 }
@@ -144,15 +209,50 @@ const READS: [libc::c_long; 6] = [
     libc::SYS_lseek,
 ];
 
-/// Whether the thread is in a system call that reads: proc_pid_syscall(5). Where that
-/// is not shown, it is taken to write.
-fn is_reading(thread: u32) -> bool {
-    if thread == 0 {
-        return false;
+/// What a thread does with a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Doing {
+    Read,
+    /// Up to this byte; `None` where it appends: at least one behind the last.
+    Write {
+        end: Option<u64>,
+    },
+}
+
+impl Doing {
+    /// By the system call that it is in: proc_pid_syscall(5). `None` where that is not
+    /// shown, or is another one.
+    fn of(thread: u32) -> Option<Self> {
+        if thread == 0 {
+            return None;
+        }
+        let text = std::fs::read_to_string(format!("/proc/{thread}/syscall")).ok()?;
+        let mut words = text.split_ascii_whitespace();
+        let call: libc::c_long = words.next()?.parse().ok()?;
+        if READS.contains(&call) {
+            return Some(Self::Read);
+        }
+        let mut argument = || u64::from_str_radix(words.next()?.strip_prefix("0x")?, 16).ok();
+        let (file, _, count, offset) = (argument()?, argument()?, argument()?, argument()?);
+        let (position, appends) = position(thread, file)?;
+        let (from, count) = match call {
+            libc::SYS_write => (position, count),
+            libc::SYS_pwrite64 => (offset, count),
+            // How much these write stands in the thread's memory.
+            libc::SYS_writev => (position, 1),
+            libc::SYS_pwritev | libc::SYS_pwritev2 => (offset, 1),
+            _ => return None,
+        };
+        Some(Self::Write { end: (!appends).then(|| from.saturating_add(count)) })
     }
-    let text = std::fs::read_to_string(format!("/proc/{thread}/syscall")).unwrap_or_default();
-    let number = text.split(' ').next().and_then(|word| word.parse().ok());
-    number.is_some_and(|number: libc::c_long| READS.contains(&number))
+}
+
+/// Where an open file of a thread is, and whether it appends: proc_pid_fdinfo(5).
+fn position(thread: u32, file: u64) -> Option<(u64, bool)> {
+    let text = std::fs::read_to_string(format!("/proc/{thread}/fdinfo/{file}")).ok()?;
+    let of = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)).map(str::trim);
+    let flags = i32::from_str_radix(of("flags:")?, 8).ok()?;
+    Some((of("pos:")?.parse().ok()?, flags & libc::O_APPEND != 0))
 }
 
 #[cfg(test)]
@@ -192,7 +292,31 @@ mod tests {
     fn who_reads_is_seen() {
         let me = rustix::thread::gettid().as_raw_nonzero().get() as u32;
         // At this moment: a read of that file.
-        assert!(is_reading(me));
-        assert!(!is_reading(0));
+        assert_eq!(Doing::of(me), Some(Doing::Read));
+        assert_eq!(Doing::of(0), None);
+    }
+
+    #[test]
+    fn where_a_file_is_and_whether_it_appends() {
+        use std::io::Write;
+        use std::os::fd::AsRawFd;
+        let me = rustix::thread::gettid().as_raw_nonzero().get() as u32;
+        let temp = tempfile::tempdir().expect("temporary directory");
+        for appends in [false, true] {
+            let path = temp.path().join("file");
+            let open = std::fs::OpenOptions::new().append(appends).write(true).create(true).open(&path);
+            let mut file = open.expect("open");
+            file.write_all(b"12345").expect("write");
+            let at = if appends { 10 } else { 5 };
+            assert_eq!(position(me, file.as_raw_fd() as u64), Some((at, appends)));
+        }
+    }
+
+    #[test]
+    fn what_is_left_is_looked_at_now_and_then() {
+        let room = Room::new();
+        assert!(room.is_asked_for(1), "at first");
+        assert!(!room.is_asked_for(STEP - 1));
+        assert!(room.is_asked_for(1));
     }
 }

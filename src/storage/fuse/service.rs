@@ -6,7 +6,7 @@ use super::wire::{
 };
 use rustix::fs::FileType;
 use rustix::io::Errno;
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
@@ -20,15 +20,24 @@ impl FileSystem for Merged {
     }
 
     fn is_narrow(&self) -> bool {
-        self.room.is_narrow()
+        self.has_little_room()
     }
 
     fn may_write(&self, node: u64, thread: u32) -> Answer<()> {
         self.ask_for_room(node, thread)
     }
 
+    fn names(&self, node: u64) -> Vec<(u64, CString)> {
+        let Ok(inode) = self.inode(node) else { return Vec::new() };
+        let state = inode.state();
+        state.names.iter().map(|known| (known.parent.node, CString::from(&*known.name))).collect()
+    }
+
     fn agreed(&self, all_times: bool) {
         self.times.agreed(all_times);
+        if self.work.is_some() {
+            self.look_for_room();
+        }
     }
 
     fn lookup(&self, parent: u64, name: &CStr) -> Answer<Entry> {

@@ -112,3 +112,5 @@ pub(super) const SETXATTR_ACL_KILL_SGID: u32 = 1 << 0;
 pub(super) const FOPEN_KEEP_CACHE: u32 = 1 << 1;
 /// `FUSE_NOTIFY_INVAL_INODE`.
 pub(super) const NOTIFY_INVAL_INODE: i32 = 2;
+/// `FUSE_NOTIFY_INVAL_ENTRY`.
+pub(super) const NOTIFY_INVAL_ENTRY: i32 = 3;

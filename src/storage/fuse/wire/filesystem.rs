@@ -2,7 +2,7 @@
 
 use super::request::Caller;
 use rustix::io::Errno;
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
@@ -111,6 +111,13 @@ pub(crate) struct Space {
     pub(crate) name_length: u32,
 }
 
+impl Space {
+    /// Bytes that who is not privileged may still write.
+    pub(crate) fn bytes_left(&self) -> u64 {
+        self.available.saturating_mul(self.fragment_size.max(1).into())
+    }
+}
+
 /// Who writes: it decides what a write takes away from the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Writer {
@@ -150,6 +157,8 @@ pub(crate) trait FileSystem: Send + Sync {
     fn is_narrow(&self) -> bool;
     /// Asked before a write that the kernel is to gather, while it is so.
     fn may_write(&self, node: u64, thread: u32) -> Answer<()>;
+    /// The names of a file that the kernel may know, each with its directory's node.
+    fn names(&self, node: u64) -> Vec<(u64, CString)>;
     fn lookup(&self, parent: u64, name: &CStr) -> Answer<Entry>;
     fn forget(&self, node: u64, count: u64);
     fn attributes(&self, node: u64) -> Answer<Attr>;

@@ -5,12 +5,18 @@
 //! once the kernel has written them back, and it does not do so before it asks. So
 //! the server tells it to let go of what it has cached of the file
 //! (NOTIFY_INVAL_INODE), which writes it back first.
+//!
+//! What had been gathered and could not be written: the kernel goes on believing in the
+//! size that the file would have, and the next to append to it would leave a hole. It
+//! asks for a size only where it meets a file anew. So it is told to forget the names
+//! (NOTIFY_INVAL_ENTRY), and lets go of the file once nobody has it open.
 
-use super::abi::NOTIFY_INVAL_INODE;
+use super::abi::{NOTIFY_INVAL_ENTRY, NOTIFY_INVAL_INODE};
 use super::filesystem::FileSystem;
 use super::reply::Reply;
 use super::worker::answer;
 use rustix::io::Errno;
+use std::ffi::CStr;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -20,7 +26,7 @@ use std::sync::mpsc::{Receiver, Sender, channel as queue};
 pub(super) enum Order {
     /// A seek to be answered.
     Seek(Seek),
-    /// The attributes of this node are to be asked for anew.
+    /// Attributes and names of this node are to be asked for anew.
     Doubt(Arc<OwnedFd>, u64),
 }
 
@@ -61,6 +67,9 @@ pub(super) fn run(orders: Receiver<Order>, fs: &dyn FileSystem) {
             // Below the first byte: no pages, the attributes alone.
             Order::Doubt(device, node) => {
                 let_go(&device, &mut reply, node, -1);
+                for (parent, name) in fs.names(node) {
+                    forget_name(&device, &mut reply, parent, &name);
+                }
                 continue;
             }
         };
@@ -77,6 +86,18 @@ pub(super) fn run(orders: Receiver<Order>, fs: &dyn FileSystem) {
         };
         answer(&order.device, &mut reply, order.unique, error);
     }
+}
+
+/// `struct fuse_notify_inval_entry_out`: the directory, the name's length, no flags; then
+/// the name with its NUL byte.
+fn forget_name(device: &OwnedFd, reply: &mut Reply, parent: u64, name: &CStr) {
+    reply.clear();
+    reply.u64(parent);
+    for value in [name.count_bytes() as u32, 0] {
+        reply.u32(value);
+    }
+    reply.bytes(name.to_bytes_with_nul());
+    answer(device, reply, 0, NOTIFY_INVAL_ENTRY);
 }
 
 /// `struct fuse_notify_inval_inode_out`: the node, and from where on. ENOENT: the
