@@ -53,12 +53,15 @@ async fn watch(container: &Container, addresses: Option<&Addresses>) -> Result<(
     loop {
         // Anew each time: a link may lead elsewhere now. What is watched already
         // is not watched twice.
-        for directory in directories(container) {
-            let events =
-                WatchFlags::CLOSE_WRITE | WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::DELETE;
-            inotify::add_watch(fd.get_ref().as_fd(), &directory, events | WatchFlags::ONLYDIR)
-                .map(drop)
-                .or_ignore();
+        let (files, directories) = places(container);
+        let changes =
+            WatchFlags::CLOSE_WRITE | WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::DELETE;
+        // The file itself too: mounted by itself, as in a container, it lies elsewhere.
+        let places = files.iter().map(|file| (file, WatchFlags::CLOSE_WRITE));
+        let places =
+            places.chain(directories.iter().map(|directory| (directory, changes | WatchFlags::ONLYDIR)));
+        for (place, events) in places {
+            inotify::add_watch(fd.get_ref().as_fd(), place, events).map(drop).or_ignore();
         }
         // At first too: it may have changed since the plan was made.
         let on_networks = container.networks.addresses(addresses);
@@ -92,8 +95,9 @@ fn instance(container: &Container) -> std::io::Result<OwnedFd> {
     kept.try_clone()
 }
 
-/// The directories in which something changes when the resolvers do.
-fn directories(container: &Container) -> Vec<PathBuf> {
+/// The files in which the resolvers are, and the directories in which something changes
+/// when another takes their place.
+fn places(container: &Container) -> (Vec<PathBuf>, Vec<PathBuf>) {
     let files = match &container.record.config.network {
         NetworkMode::Container(word) => match container.store.resolve(word) {
             Ok(id) => vec![container.dirs.container(&id).join("resolv.conf")],
@@ -102,11 +106,11 @@ fn directories(container: &Container) -> Vec<PathBuf> {
         _ => ["/etc/resolv.conf", plan::SYSTEMD_RESOLVERS].map(PathBuf::from).into(),
     };
     let real = files.iter().filter_map(|file| std::fs::canonicalize(file).ok()).collect::<Vec<_>>();
-    let all = files.into_iter().chain(real).filter_map(|file| file.parent().map(Path::to_owned));
-    let mut all: Vec<PathBuf> = all.collect();
-    all.sort();
-    all.dedup();
-    all
+    let all = files.iter().chain(&real).filter_map(|file| file.parent().map(Path::to_owned));
+    let mut directories: Vec<PathBuf> = all.collect();
+    directories.sort();
+    directories.dedup();
+    (files, directories)
 }
 
 /// Returns a moment after something has changed.

@@ -166,6 +166,46 @@ fn what_does_not_fit_is_refused_and_leaves_no_hole_behind() {
     assert_eq!(output.lines(), [expected, expected].concat(), "{output}");
 }
 
+/// A file without a name is held open by the server, as many as it may open: with more,
+/// unlink(2) took the name, and who had the file open lost what he wrote.
+#[test]
+fn no_open_file_is_lost_where_the_server_may_open_no_more() {
+    let Some(sandbox) = sandbox(&[Fuse, SubIds, Need::Program("perl")]) else { return };
+    let script = r#"mkdir low upper work m
+        ulimit -n 256; serve lowerdir=low,upperdir=upper,workdir=work m
+        perl - <<'END'
+use strict; use IO::Handle; use Errno; use POSIX (); STDOUT->autoflush(1);
+for my $child (0..2) {
+    next if fork;
+    my ($kept, @files) = (0);
+    for my $number (0..149) {
+        my $name = "m/$child.$number";
+        open(my $file, '+>', $name) or die "open: $!";
+        $file->autoflush(1);
+        print $file "first ";
+        unless (unlink $name) { die "unlink: $!" unless $!{ENFILE}; $kept++ }
+        push @files, $file;
+    }
+    for my $file (@files) {
+        print $file "second" or die "write: $!";
+        $file->sync or die "fsync: $!";
+        truncate($file, 11) or die "truncate: $!";
+        seek($file, 0, 0); read($file, my $text, 99);
+        die "read: $text" unless $text eq "first secon";
+    }
+    print STDOUT "kept $kept\n";
+    POSIX::_exit(0);
+}
+for (0..2) { wait; die "a child failed" if $? }
+END
+        rm -f m/*; ls m; echo fine; umount m; wait $pid"#;
+    let output = session(&sandbox, "limit", script).ok();
+    let lines = output.lines();
+    assert_eq!((lines.len(), lines.last()), (4, Some(&"fine")), "{output}");
+    let kept: u32 = lines.iter().filter_map(|line| line.strip_prefix("kept ")?.parse::<u32>().ok()).sum();
+    assert!((1..450).contains(&kept), "some are held, and not all can be: {output}");
+}
+
 /// After the last name but one is gone, a file has one link, whoever asks.
 #[test]
 fn removed_names_stay_counted() {

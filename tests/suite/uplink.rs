@@ -56,6 +56,26 @@ fn leads_out(needs: &[Need], network: &str, resolver: &str) {
     assert_eq!(output.lines(), ["ok", "ok", "ok", "ok", "192.0.2.53"], "{output}");
 }
 
+/// Nobody else can have the device's address: looking for others kept IPv6 from working for
+/// two seconds, and showed published ports a client of IPv6 as the gateway.
+#[test]
+fn the_device_of_slirp4netns_has_its_ipv6_address_at_once() {
+    let Some(sandbox) = sandbox(SLIRP) else { return };
+    let script = "for i in 1 2 3 4 5; do\n\
+             \"$coracle\" run -d --name a --network slirp4netns --rootfs \"${guest%/bin/guest}:O\" /bin/guest sleep >/dev/null\n\
+             cat \"/proc/$(\"$coracle\" inspect --format '{{.State.Pid}}' a)/net/if_inet6\"\n\
+             \"$coracle\" rm -ft 0 a >/dev/null\n\
+         done\n";
+    let output = world(&sandbox, script).ok();
+    // The fifth word: IFA_F_TENTATIVE is 0x40, if_addr.h.
+    let taps: Vec<_> = output.lines().into_iter().filter(|line| line.ends_with("tap0")).collect();
+    assert!(taps.len() >= 5, "{output}");
+    for line in taps {
+        let flags = line.split_whitespace().nth(4).and_then(|word| u32::from_str_radix(word, 16).ok());
+        assert_eq!(flags.expect("flags") & 0x40, 0, "{output}");
+    }
+}
+
 #[test]
 fn slirp4netns_leads_out() {
     leads_out(SLIRP, "slirp4netns", "10.0.2.3");
@@ -252,7 +272,14 @@ fn resolv_conf_follows_the_host_s() {
          wait_for a five.test\n\
          show a; show b\n\
          \"$coracle\" exec a /bin/guest resolve 10.0.2.3\n\
-         \"$coracle\" rm -ft 0 a b >/dev/null\n";
+         mkdir /etc/outer; cp /etc/vpn/resolv.conf /etc/outer/file; mount --bind /etc/outer/file /etc/vpn/resolv.conf\n\
+         \"$coracle\" run -d --name c --network builtin --rootfs \"${guest%/bin/guest}:O\" /bin/guest sleep >/dev/null\n\
+         wait_for c five.test\n\
+         printf 'nameserver 203.0.113.1\\nsearch six.test\\n' >/etc/outer/file\n\
+         wait_for c six.test\n\
+         printf 'nameserver 203.0.113.1\\nsearch seven.test\\n' >/etc/outer/file\n\
+         wait_for c seven.test\n\
+         \"$coracle\" rm -ft 0 a b c >/dev/null\n";
     let output = world(&sandbox, script).ok();
     let expected = [
         "search five.test",

@@ -6,7 +6,8 @@
 
 use super::helper::{Call, Helper, Paths, check_tap, find};
 use super::{Addresses, NamesOf};
-use crate::error::Result;
+use crate::error::{BestEffort, Result};
+use crate::sys::namespace;
 use crate::types::uplink::{HostLoopback, SlirpOptions};
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
@@ -36,8 +37,26 @@ pub(super) fn addresses(options: &SlirpOptions) -> Addresses {
 }
 
 pub(super) fn start(program: &Path, options: &SlirpOptions, netns: BorrowedFd<'_>) -> Result<Helper> {
+    if options.ipv6 {
+        without_detection(netns);
+    }
     let arguments = |paths: &Paths| arguments(options, paths);
     Helper::start(&Call { name: "slirp4netns", program, arguments: &arguments, netns })
+}
+
+/// Before its device is made, whose IPv6 address is nobody else's. While the kernel looks
+/// for others who have it, for a second or two, there is no way out by IPv6, and published
+/// ports know no IPv6 client: ip-sysctl.rst of Linux, `accept_dad`.
+fn without_detection(netns: BorrowedFd<'_>) {
+    // A thread of its own, since from there no way leads back to the host's namespace. A
+    // kernel without IPv6 has no such file, and nothing to look for.
+    std::thread::scope(|scope| {
+        let write = || -> std::io::Result<()> {
+            namespace::join_network_namespace(netns)?;
+            std::fs::write("/proc/sys/net/ipv6/conf/default/accept_dad", "0")
+        };
+        std::thread::Builder::new().spawn_scoped(scope, move || write().or_ignore()).map(drop).or_ignore();
+    });
 }
 
 fn arguments(options: &SlirpOptions, paths: &Paths) -> Vec<String> {

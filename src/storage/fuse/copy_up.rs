@@ -122,9 +122,9 @@ impl Merged {
         let copy = statat(work.fresh(), fresh, AtFlags::SYMLINK_NOFOLLOW)?;
         let Some(first) = state.names.first().cloned() else {
             let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-            let held = rustix::fs::openat(work.fresh(), fresh, flags, Mode::empty())?;
+            let held = self.retry(|| rustix::fs::openat(work.fresh(), fresh, flags, Mode::empty()))?;
             work.discard(fresh);
-            state.hold(held);
+            state.hold(self.limit.held(held)?);
             state.upper = true;
             return Ok(());
         };

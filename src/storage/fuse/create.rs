@@ -83,7 +83,7 @@ impl Merged {
         let held = self.retry(|| rustix::fs::openat(upper.as_fd(), c".", flags, mode))?;
         let stat = rustix::fs::fstat(&held)?;
         let mut state = State::default();
-        state.hold(held);
+        state.hold(self.limit.held(held)?);
         let inode = self.new_inode(&stat, state);
         let attr = self.attr(&inode, &inode.state(), &stat);
         Ok(Entry { node: inode.node, attr })

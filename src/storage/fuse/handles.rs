@@ -3,7 +3,9 @@
 
 use super::inode::{Inode, Layer};
 use super::listing::Listing;
+use super::wire::Answer;
 use rustix::fs::Timestamps;
+use rustix::io::Errno;
 use std::collections::VecDeque;
 use std::ops::{Deref, DerefMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -133,9 +135,11 @@ impl Drop for Counted {
     }
 }
 
-/// The count and the clock.
+/// The counts and the clock.
 pub(super) struct Limit {
     count: Arc<AtomicUsize>,
+    /// Of files without a name: they stay open for as long as somebody has them open.
+    held: Arc<AtomicUsize>,
     most: usize,
     clock: Mutex<VecDeque<Weak<Inode>>>,
 }
@@ -150,12 +154,25 @@ impl Limit {
     pub(super) fn new() -> Self {
         let allowed = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
         let most = allowed.map_or(MOST, |allowed| (allowed as usize / 4 * 3).clamp(FEWEST, MOST));
-        Self { count: Arc::default(), most, clock: Mutex::default() }
+        Self { count: Arc::default(), held: Arc::default(), most, clock: Mutex::default() }
     }
 
     pub(super) fn counted(&self, fd: OwnedFd) -> Counted {
         self.count.fetch_add(1, Ordering::Relaxed);
         Counted { fd, count: Arc::clone(&self.count), position: Mutex::new(()) }
+    }
+
+    /// As [`Self::counted`], for a file that has no name, or is about to lose it: by half of
+    /// what may be open, or nothing could be done with files any more.
+    ///
+    /// # Errors
+    /// ENFILE.
+    pub(super) fn held(&self, fd: OwnedFd) -> Answer<Counted> {
+        if self.held.fetch_add(1, Ordering::Relaxed) >= self.most / 2 {
+            self.held.fetch_sub(1, Ordering::Relaxed);
+            return Err(Errno::NFILE);
+        }
+        Ok(Counted { fd, count: Arc::clone(&self.held), position: Mutex::new(()) })
     }
 
     /// Tells that `inode` holds something from now on. May close what others hold;
@@ -168,7 +185,8 @@ impl Limit {
             clock.retain(|held| held.strong_count() > 0);
         }
         let mut turns = clock.len();
-        while self.count.load(Ordering::Relaxed) > self.most && turns > 0 {
+        let most = self.most.saturating_sub(self.held.load(Ordering::Relaxed));
+        while self.count.load(Ordering::Relaxed) > most && turns > 0 {
             turns -= 1;
             let Some(held) = clock.pop_front() else { break };
             if let Some(other) = held.upgrade() {

@@ -1,11 +1,10 @@
 //! One file of the merged tree, as this server remembers it.
 
 use super::few::Few;
-use super::handles::{Handles, Open};
+use super::handles::{Counted, Handles, Open};
 use super::links::Group;
 use rustix::fs::FileType;
 use std::ffi::{CStr, CString};
-use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -58,7 +57,7 @@ pub(super) struct State {
 
 #[derive(Default)]
 pub(super) struct Rare {
-    held: Option<Arc<OwnedFd>>,
+    held: Option<Arc<Counted>>,
     group: Option<Group>,
 }
 
@@ -122,11 +121,11 @@ impl Inode {
 
 impl State {
     /// A file without a name: what it still is.
-    pub(super) fn held(&self) -> Option<&Arc<OwnedFd>> {
+    pub(super) fn held(&self) -> Option<&Arc<Counted>> {
         self.rare.as_ref()?.held.as_ref()
     }
 
-    pub(super) fn hold(&mut self, held: OwnedFd) {
+    pub(super) fn hold(&mut self, held: Counted) {
         self.rare.get_or_insert_default().held = Some(Arc::new(held));
     }
 

@@ -30,12 +30,12 @@ impl Merged {
         let inode = self.refer(&parent, name, found)?;
         let result = {
             let mut state = inode.state_mut();
-            self.hold_last(&inode, &mut state, &parent, name);
-            let removed = match (in_upper, below) {
+            let held = self.hold_last(&inode, &mut state, &parent, name);
+            let removed = held.and_then(|()| match (in_upper, below) {
                 (true, false) => unlinkat(upper.as_fd(), name, AtFlags::empty()),
                 (true, true) => work.replace_by_whiteout(upper.as_fd(), name),
                 (false, _) => work.hide(upper.as_fd(), name),
-            };
+            });
             if several && removed.is_ok() {
                 self.count_gone(&inode, &state);
             }
@@ -52,7 +52,16 @@ impl Merged {
 
     /// Before a file loses its last known name it is opened, for those who have
     /// it open.
-    pub(super) fn hold_last(&self, inode: &Arc<Inode>, state: &mut State, parent: &Inode, name: &CStr) {
+    ///
+    /// # Errors
+    /// ENFILE where this process may open no more: they would lose it.
+    pub(super) fn hold_last(
+        &self,
+        inode: &Arc<Inode>,
+        state: &mut State,
+        parent: &Inode,
+        name: &CStr,
+    ) -> Answer<()> {
         let others = state.names.iter().any(|known| !known.is(parent, name) && known.real);
         // More than the reference of the caller's own: the kernel knows it.
         if others
@@ -60,11 +69,11 @@ impl Merged {
             || state.group().is_some()
             || inode.lookups.load(Ordering::Relaxed) < 2
         {
-            return;
+            return Ok(());
         }
         let data = inode.handles().data.clone();
         let held = match data.filter(|data| data.writable == state.upper) {
-            Some(data) => rustix::io::fcntl_dupfd_cloexec(&data.fd, 3),
+            Some(data) => self.retry(|| rustix::io::fcntl_dupfd_cloexec(&data.fd, 3)),
             None => self.at(state, |dir, name| {
                 let open = |flags: OFlags| {
                     let flags =
@@ -78,10 +87,13 @@ impl Merged {
                 open(wanted).or_else(|_| open(OFlags::PATH))
             }),
         };
-        // Without it, whoever has it open gets errors; the name goes all the same.
-        if let Ok(held) = held {
-            state.hold(held);
+        match held {
+            Ok(held) => state.hold(self.limit.held(held)?),
+            Err(Errno::MFILE | Errno::NFILE) => return Err(Errno::NFILE),
+            // Whoever has it open gets errors; the name goes all the same.
+            Err(_) => {}
         }
+        Ok(())
     }
 
     /// A name of the file is gone from the merged tree.
@@ -123,7 +135,8 @@ impl Merged {
         }
         let flags = if inode.kind == FileType::RegularFile { OFlags::RDWR } else { OFlags::PATH };
         let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-        if let Ok(held) = rustix::fs::openat(work.links(), &*group.key, flags, Mode::empty()) {
+        let held = self.retry(|| rustix::fs::openat(work.links(), &*group.key, flags, Mode::empty()));
+        if let Ok(held) = held.and_then(|held| self.limit.held(held)) {
             state.hold(held);
         }
     }

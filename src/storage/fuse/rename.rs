@@ -109,7 +109,7 @@ impl Merged {
         self.materialize(moved, state, &source.parent, source.name)?;
         if let (Some(there), Some(state)) = (&target.inode, replaced.as_mut()) {
             if !there.is_dir() {
-                self.hold_last(there, state, &target.parent, target.name);
+                self.hold_last(there, state, &target.parent, target.name)?;
             }
         }
         if moved.is_dir() && target.below {
