@@ -72,14 +72,18 @@ pub(crate) fn wait(args: WaitArgs) -> Result<u8> {
     for id in targets {
         let ended = match id {
             None => -1,
-            Some(id) if conditions.is_empty() => engine.wait(&id)?.code.into(),
-            Some(id) => {
-                // Once it is gone nobody knows how it ended.
-                let ended = if conditions == [Condition::Removed] { Some(engine.wait(&id)?) } else { None };
-                let mut waiting = [engine.waiting(id)?];
-                let (_, code) = engine.wait_for_first(&mut waiting, &conditions, interval)?;
-                ended.map_or(code, |exit| exit.code.into())
-            }
+            Some(id) => match conditions.as_slice() {
+                [] | [Condition::NotRunning] => engine.wait_for_exit(&id)?.into(),
+                [Condition::NextExit] => engine.wait_for_next_exit(&id, interval)?,
+                _ => {
+                    // Once it is gone nobody knows how it ended.
+                    let ended =
+                        if conditions == [Condition::Removed] { Some(engine.wait(&id)?) } else { None };
+                    let mut waiting = [engine.waiting(id)?];
+                    let (_, code) = engine.wait_for_first(&mut waiting, &conditions, interval)?;
+                    ended.map_or(code, |exit| exit.code.into())
+                }
+            },
         };
         ui::line(&ended.to_string())?;
     }
@@ -107,7 +111,7 @@ fn first(
     }
     let mut waiting =
         targets.into_iter().flatten().map(|id| engine.waiting(id)).collect::<Result<Vec<Waiting>>>()?;
-    let conditions = if conditions.is_empty() { &[Condition::Exited] } else { conditions };
+    let conditions = if conditions.is_empty() { &[Condition::NotRunning] } else { conditions };
     let (_, code) = engine.wait_for_first(&mut waiting, conditions, interval)?;
     ui::line(&code.to_string())
 }

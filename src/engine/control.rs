@@ -124,8 +124,9 @@ impl Engine {
     pub(crate) fn attach_stream(&self, id: &ContainerId, stdin: bool) -> Result<UnixStream> {
         let gone = || self.not_running(id);
         let mut channel = self.connect(id, None)?.ok_or_else(gone)?;
-        channel.send(&Request::Attach { stdin })?;
-        match channel.receive()? {
+        // It may end at any moment: a broken connection is that.
+        channel.send(&Request::Attach { stdin }).map_err(|_| gone())?;
+        match channel.receive().unwrap_or(None) {
             Some(Reply::Done) => Ok(channel.into_stream()),
             Some(Reply::Failed(text)) => Err(Error::conflict(text)),
             Some(
@@ -143,8 +144,9 @@ impl Engine {
     /// ended for good; `None` where it does not run.
     pub(crate) fn end_signal(&self, id: &ContainerId) -> Result<Option<UnixStream>> {
         let Some(mut channel) = self.connect(id, None)? else { return Ok(None) };
-        channel.send(&Request::Wait)?;
-        Ok(Some(channel.into_stream()))
+        let sent = channel.send(&Request::Wait);
+        // It has ended just now where nobody takes the question.
+        Ok(sent.is_ok().then(|| channel.into_stream()))
     }
 }
 

@@ -31,8 +31,9 @@ impl Engine {
         options: Option<&AttachOptions>,
     ) -> Result<Option<AttachEnd>> {
         let Some(mut channel) = self.connect(id, None)? else { return Err(self.not_running(id)) };
-        channel.send(&Request::Exec(Box::new(request)))?;
-        match channel.receive()? {
+        // It may end at any moment: a broken connection is that.
+        channel.send(&Request::Exec(Box::new(request))).map_err(|_| self.not_running(id))?;
+        match channel.receive().unwrap_or(None) {
             Some(Reply::Done) => {}
             Some(Reply::Refused { exit_code, message, hints }) => {
                 let kind = match exit_code {

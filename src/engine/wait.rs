@@ -2,6 +2,7 @@
 
 use super::Engine;
 use crate::error::{Error, Kind, Result};
+use crate::monitor::messages::{Reply, Request};
 use crate::state::store::Snapshot;
 use crate::types::id::ContainerId;
 use crate::types::status::Status;
@@ -81,10 +82,14 @@ impl Engine {
         let holds = |condition: &Condition| match (condition, &snapshot.status) {
             (Condition::Created, Status::Created)
             | (Condition::Exited, Status::Exited(_))
-            | (Condition::NotRunning, Status::Created | Status::Exited(_)) => true,
+            | (Condition::NotRunning, Status::Created | Status::Restarting { .. } | Status::Exited(_)) => {
+                true
+            }
             (Condition::Running, Status::Running { paused, .. }) => !paused,
             (Condition::Paused, Status::Running { paused, .. }) => *paused,
-            (Condition::NextExit, Status::Exited(exit)) => waiting.begun != Some(exit.started_at),
+            (Condition::NextExit, Status::Exited(exit) | Status::Restarting { last: exit, .. }) => {
+                waiting.begun != Some(exit.started_at)
+            }
             (Condition::Healthy | Condition::Unhealthy, Status::Running { .. }) => {
                 let wanted = if *condition == Condition::Healthy { "healthy" } else { "unhealthy" };
                 self.store.health(&snapshot.record).is_some_and(|health| health.status.name() == wanted)
@@ -95,10 +100,49 @@ impl Engine {
             return Ok(None);
         }
         Ok(Some(match &snapshot.status {
-            Status::Exited(exit) => exit.code.into(),
+            Status::Exited(exit) | Status::Restarting { last: exit, .. } => exit.code.into(),
             Status::Created if conditions.contains(&Condition::NotRunning) => 0,
-            Status::Created | Status::Running { .. } | Status::Restarting { .. } => -1,
+            Status::Created | Status::Running { .. } => -1,
         }))
+    }
+
+    /// Waits until the container does not run: for the end of the present run, also
+    /// where another follows by its policy. Its exit code; 0 of one that never ran.
+    ///
+    /// # Errors
+    /// `NotFound` where there is none of that id.
+    pub(crate) fn wait_for_exit(&self, id: &ContainerId) -> Result<u8> {
+        loop {
+            match self.snapshot(id)?.status {
+                Status::Created => return Ok(0),
+                Status::Exited(exit) => return Ok(exit.code),
+                Status::Running { .. } | Status::Restarting { .. } => {
+                    if let Some(Reply::Exited(exit)) = self.ask(id, &Request::WaitForRun)? {
+                        return Ok(exit.code);
+                    }
+                    // Its monitor is just ending, or is one of a release that has no such answer.
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+            }
+        }
+    }
+
+    /// Waits for the end of the present run or of the next one; its exit code, -1
+    /// where the container is removed before that.
+    ///
+    /// # Errors
+    /// `NotFound` where there is none of that id.
+    pub(crate) fn wait_for_next_exit(&self, id: &ContainerId, interval: Duration) -> Result<i32> {
+        let mut waiting = self.waiting(id.clone())?;
+        loop {
+            if let Some(Reply::Exited(exit)) = self.ask(id, &Request::WaitForRun)? {
+                return Ok(exit.code.into());
+            }
+            if let Some(code) = self.reached(&mut waiting, &[Condition::NextExit])? {
+                return Ok(code);
+            }
+            std::thread::sleep(interval);
+        }
     }
 
     /// Waits until the first of these containers fulfils one of the conditions;

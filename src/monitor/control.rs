@@ -59,8 +59,9 @@ pub(super) struct Control {
     restarts: Cell<u32>,
     /// The present run was sent SIGKILL.
     killed: watch::Sender<bool>,
-    /// Whether a run is on; the end of all runs.
+    /// Whether a run is on; how the last one has ended; the end of all runs.
     run: watch::Sender<bool>,
+    last: watch::Sender<Option<Exit>>,
     end: watch::Sender<Option<Exit>>,
     waiting: Cell<usize>,
     answered: Notify,
@@ -85,6 +86,7 @@ pub(super) fn listen(directory: &Path) -> Result<Control> {
         restarts: Cell::new(0),
         killed: watch::Sender::new(false),
         run: watch::Sender::new(false),
+        last: watch::Sender::new(None),
         end: watch::Sender::new(None),
         waiting: Cell::new(0),
         answered: Notify::new(),
@@ -196,6 +198,11 @@ impl Control {
         self.stop.notify_waiters();
     }
 
+    /// The end of a run that another one follows: who waits for that is told.
+    pub(super) fn finish_run(&self, exit: Exit) {
+        self.last.send_replace(Some(exit));
+    }
+
     /// The end of all runs: whoever waits is told.
     pub(super) fn finish(&self, exit: Exit) {
         self.end.send_replace(Some(exit));
@@ -212,14 +219,22 @@ impl Control {
     }
 
     async fn ended(&self) -> Exit {
-        let mut end = self.end.subscribe();
-        loop {
-            if let Some(exit) = end.borrow_and_update().clone() {
-                return exit;
-            }
-            if end.changed().await.is_err() {
+        first(self.end.subscribe()).await
+    }
+
+    /// The end of the next run that ends from now on.
+    async fn run_ended(&self) -> Exit {
+        // The ends that it has seen already do not count.
+        let mut last = self.last.subscribe();
+        let next = async {
+            if last.changed().await.is_err() {
                 std::future::pending::<()>().await;
             }
+            first(last).await
+        };
+        tokio::select! {
+            exit = next => exit,
+            exit = self.ended() => exit,
         }
     }
 
@@ -237,6 +252,18 @@ impl Control {
             if run.changed().await.is_err() {
                 return;
             }
+        }
+    }
+}
+
+/// Returns the exit that `ends` has, or will have.
+async fn first(mut ends: watch::Receiver<Option<Exit>>) -> Exit {
+    loop {
+        if let Some(exit) = ends.borrow_and_update().clone() {
+            return exit;
+        }
+        if ends.changed().await.is_err() {
+            std::future::pending::<()>().await;
         }
     }
 }
@@ -288,7 +315,8 @@ async fn answer(container: Rc<Container>, mut stream: UnixStream) {
             container.control.kept.set(keep);
             return stop(&container, &mut stream, signal, timeout).await;
         }
-        Request::Wait => return tell_the_end(&container, &mut stream).await,
+        Request::Wait => return tell(control, &mut stream, control.ended()).await,
+        Request::WaitForRun => return tell(control, &mut stream, control.run_ended()).await,
         Request::Exec(request) => return exec::serve(container, *request, stream).await,
         Request::Pause => done(pause::pause(&container).await),
         Request::Unpause => done(pause::unpause(&container)),
@@ -324,7 +352,7 @@ async fn stop(container: &Rc<Container>, stream: &mut UnixStream, signal: i32, t
     control.stop_asked.set(true);
     control.forbid_restart();
     end_with(container, signal, timeout).await;
-    tell_the_end(container, stream).await;
+    tell(control, stream, control.ended()).await;
 }
 
 /// Ends the present run as `stop` would by the container's own settings.
@@ -351,11 +379,11 @@ async fn end_with(container: &Rc<Container>, signal: i32, timeout: i64) {
     }
 }
 
-async fn tell_the_end(container: &Rc<Container>, stream: &mut UnixStream) {
-    let control = &container.control;
+/// Waits for an end, and tells the client of it.
+async fn tell(control: &Control, stream: &mut UnixStream, end: impl Future<Output = Exit>) {
     control.waiting.set(control.waiting.get() + 1);
     let exit = tokio::select! {
-        exit = control.ended() => Some(exit),
+        exit = end => Some(exit),
         // A client that goes away is not waited for.
         () = hung_up(stream) => None,
     };

@@ -276,6 +276,7 @@ async fn run_until_the_end(container: &Rc<Container>, order: &StartOrder, first:
             return (exit, restarts);
         }
         publish(container, None, &exit, restarts);
+        container.control.finish_run(exit.clone());
         let wait = if asked { Duration::ZERO } else { pause };
         if container.control.stopped_within(wait).await {
             return (exit, restarts);

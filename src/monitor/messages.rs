@@ -48,6 +48,8 @@ pub(crate) enum Request {
     },
     /// Answers when the container has ended and will not be restarted.
     Wait,
+    /// Answers when the present run, or between two the next one, has ended.
+    WaitForRun,
     /// Runs the health check now; answered by `Reply::Health`.
     CheckHealth,
     /// Runs a further command. After [`Reply::Done`] the connection carries

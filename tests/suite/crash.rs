@@ -375,3 +375,23 @@ fn a_container_whose_socket_is_gone_can_be_ended() {
     }
     assert_eq!(sandbox.ok(["ps", "-aq"]), "");
 }
+
+#[test]
+fn a_monitor_that_goes_away_while_it_is_asked_has_a_container_that_is_not_running() {
+    let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
+    let id = sandbox.start("c", &["guest", "trap", "15", "0"]);
+    sandbox.wait_for_log("c", "ready");
+    // Whoever takes its place hangs up on everybody, as a monitor does that ends.
+    let socket = sandbox.path("run/coracle").join(&id[..12]).join("control");
+    let aside = socket.with_extension("aside");
+    std::fs::rename(&socket, &aside).unwrap();
+    let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    std::thread::spawn(move || listener.incoming().for_each(drop));
+    for words in [&["attach", "c"][..], &["exec", "c", "true"]] {
+        let said = sandbox.coracle(words.iter().copied());
+        assert_eq!(said.stderr.lines().next(), Some("Error: container c is not running"), "{said}");
+    }
+    sandbox.coracle(["logs", "-f", "c"]).ok();
+    std::fs::rename(&aside, &socket).unwrap();
+    sandbox.ok(["stop", "c"]);
+}

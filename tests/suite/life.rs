@@ -372,12 +372,39 @@ fn on_failure_restarts_so_often_and_no_more() {
     let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
     let words = ["--restart", "on-failure:2", "busybox", "sh", "-c", "echo run; exit 4"];
     sandbox.start("c", &words);
-    assert_eq!(sandbox.ok(["wait", "c"]), "4");
+    assert_eq!(sandbox.ok(["wait", "--condition", "exited", "c"]), "4");
     assert_eq!(sandbox.ok(["logs", "c"]).lines().count(), 3, "the first run and two more");
     assert_eq!(sandbox.inspect("c")["RestartCount"], 2);
     sandbox.start("fine", &["--restart", "on-failure", "busybox", "sh", "-c", "echo run"]);
     assert_eq!(sandbox.ok(["wait", "fine"]), "0");
     assert_eq!(sandbox.ok(["logs", "fine"]).lines().count(), 1);
+}
+
+#[test]
+fn wait_returns_where_nothing_runs_and_at_the_end_of_each_run() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    sandbox.ok(["create", "--name", "new", "busybox", "true"]);
+    assert_eq!(sandbox.ok(["wait", "new"]), "0");
+    assert_eq!(sandbox.ok(["wait", "--condition", "not-running", "new"]), "0");
+
+    // It runs until it is told to end; the next run takes its time too.
+    let script = "trap 'exit 3' USR1; echo ready; while :; do sleep 0.1; done";
+    sandbox.start("c", &["--restart", "always", "busybox", "sh", "-c", script]);
+    for (run, words) in [&["wait"][..], &["wait", "--condition", "next-exit"], &["wait", "--return-first"]]
+        .into_iter()
+        .enumerate()
+    {
+        until("the run", || (sandbox.ok(["logs", "c"]).lines().count() > run).then_some(()));
+        let mut waiter = sandbox.spawn([words, &["-i", "10ms", "c"]].concat());
+        // Until it has asked, there is nothing that it could miss.
+        until("its end", || {
+            sandbox.coracle(["kill", "-s", "USR1", "c"]);
+            waiter.has_ended().then_some(())
+        });
+        assert_eq!(waiter.wait().ok().text(), "3", "{words:?}");
+    }
+    assert_ne!(sandbox.status("c"), "exited", "the policy still holds");
+    sandbox.ok(["rm", "-f", "-t", "0", "c"]);
 }
 
 #[test]

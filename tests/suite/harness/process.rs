@@ -154,6 +154,10 @@ impl Running {
         });
     }
 
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     /// What it has said so far.
     pub(crate) fn said(&mut self) -> String {
         self.said.extend(self.stdout.try_iter().flatten());
