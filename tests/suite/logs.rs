@@ -26,6 +26,7 @@ fn tail_since_until_and_timestamps() {
     assert_eq!(count(&["--tail", "1000"]), 100);
     assert_eq!(count(&["--since", "2001-01-01T00:00:00Z"]), 100);
     assert_eq!(count(&["--since", "1h"]), 100);
+    assert_eq!(count(&["--since", "0"]), 100, "the epoch, not now");
     assert_eq!(count(&["--until", "2001-01-01"]), 0);
     assert_eq!(count(&["--since", "2099-01-01T00:00:00Z"]), 0);
     let tail = sandbox.ok(["logs", "--tail", "1", "c"]);

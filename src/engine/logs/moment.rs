@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 
 /// Reads a point in time:
 /// * a duration before `now`, as Go writes it: `10m`, `1h30m`, `1.5h`;
-/// * seconds since the epoch: `1700000000`, `1700000000.5`;
+/// * seconds since the epoch: `1700000000`, `1700000000.5`, and `0`, as in docker;
 /// * a date, with or without a time, with or without an offset (then in
 ///   `zone`): `2023-11-14`, `2023-11-14T22:13`, `2023-11-14T22:13:20.5+01:00`.
 ///
@@ -21,7 +21,7 @@ pub(crate) fn parse(text: &str, now: Timestamp, zone: impl FnOnce() -> TimeZone)
     if text.len() > 64 {
         return Err(invalid());
     }
-    if let Some(age) = parse_duration(text) {
+    if let Some(age) = parse_duration(text).filter(|_| text != "0") {
         return now.checked_sub(age).map_err(|_| invalid());
     }
     parse_epoch(text).or_else(|| parse_date(text, zone)).ok_or_else(invalid)
@@ -137,7 +137,8 @@ mod tests {
             ("1700000000", "2023-11-14T22:13:20Z"),
             ("1700000000.5", "2023-11-14T22:13:20.5Z"),
             ("1700000000.000000001", "2023-11-14T22:13:20.000000001Z"),
-            ("0", "2023-11-14T22:13:20Z"),
+            ("0", "1970-01-01T00:00:00Z"),
+            ("0s", "2023-11-14T22:13:20Z"),
             ("2023-11-14", "2023-11-13T22:00:00Z"),
             ("2023-11-14Z", "2023-11-14T00:00:00Z"),
             ("2023-11-14T22", "2023-11-14T20:00:00Z"),
