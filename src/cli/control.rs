@@ -1,6 +1,6 @@
 //! `stop`, `restart`, `kill`, `rm`.
 
-use super::lifecycle::each_target;
+use super::lifecycle::{each_target, start_one};
 use super::selection::{Target, Wanted};
 use super::ui;
 use crate::engine::Engine;
@@ -177,7 +177,7 @@ pub(crate) fn restart(args: RestartArgs) -> Result<u8> {
     engine.begin_stops(&ids(&targets), &options);
     each_target(targets, |id| {
         stop_one(&engine, id, &options)?;
-        engine.start(id, None, &mut |text| ui::warning(text))?;
+        start_one(&engine, id, None)?;
         engine.note(id, "restart");
         Ok(())
     })

@@ -83,7 +83,7 @@ pub(crate) fn start(args: StartArgs) -> Result<u8> {
     };
     let mut targets = wanted.targets(&engine, "start", &|container| !container.is_up())?;
     if !args.attach && !args.interactive {
-        return each_target(targets, |id| engine.start(id, None, &mut |text| ui::warning(text)).map(drop));
+        return each_target(targets, |id| start_one(&engine, id, None).map(drop));
     }
     let (Some(target), true) = (targets.pop(), targets.is_empty()) else {
         return Err(Error::invalid("you cannot start and attach multiple containers at once"));
@@ -97,10 +97,21 @@ pub(crate) fn start(args: StartArgs) -> Result<u8> {
         stdout: true,
         stderr: true,
     };
-    match engine.start(&id, Some(&options), &mut |text| ui::warning(text))? {
+    match start_one(&engine, &id, Some(&options))? {
         Some(end) => attached_exit(&engine, &id, end),
         None => Ok(0),
     }
+}
+
+/// Starts a container that there is. As in docker the code is 1 whatever fails: 126
+/// and 127 are `run`'s.
+pub(super) fn start_one(
+    engine: &Engine,
+    id: &ContainerId,
+    options: Option<&AttachOptions>,
+) -> Result<Option<AttachEnd>> {
+    let started = engine.start(id, options, &mut |text| ui::warning(text));
+    started.map_err(|error| error.with_exit_code(1))
 }
 
 /// Attaches to a running container; its exit code.

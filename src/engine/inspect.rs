@@ -172,6 +172,7 @@ fn state(container: &Container) -> Value {
         Status::Exited(exit) | Status::Restarting { last: exit, .. } => Some(exit.started_at),
         Status::Created => container.last_started,
     };
+    let failed = exit.or(container.not_started.as_ref());
     let time = |time: Option<Timestamp>| time.map_or_else(|| NO_TIME.to_owned(), |time| time.to_string());
     let health = health(container);
     json!({
@@ -187,8 +188,8 @@ fn state(container: &Container) -> Value {
         "ConmonPid": monitor,
         "ConmonPidFile": pid_file(container.record.config.pid_files.monitor.as_deref()),
         "CgroupPath": container.cgroup.as_deref().map(cgroup_path).unwrap_or_default(),
-        "ExitCode": exit.map_or(0, |exit| exit.code),
-        "Error": exit.and_then(|exit| exit.error.clone()).unwrap_or_default(),
+        "ExitCode": failed.map_or(0, |exit| exit.code),
+        "Error": failed.and_then(|exit| exit.error.clone()).unwrap_or_default(),
         "StartedAt": time(started),
         "FinishedAt": time(exit.map(|exit| exit.finished_at)),
         "Health": health,

@@ -20,7 +20,7 @@ use crate::types::namespace::NetworkMode;
 use crate::types::network::Endpoint;
 use crate::types::port::Binding;
 use crate::types::reference::Reference;
-use crate::types::status::Status;
+use crate::types::status::{Exit, Status};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -33,6 +33,8 @@ pub(crate) struct Container {
     pub(crate) restart_count: u32,
     /// When the present or the last run began.
     pub(crate) last_started: Option<Timestamp>,
+    /// Why one that never ran could not be started.
+    pub(crate) not_started: Option<Exit>,
     /// What shows its files.
     pub(crate) driver: Driver,
     /// Published now.
@@ -57,6 +59,7 @@ impl Container {
             status: snapshot.status,
             restart_count: snapshot.restart_count,
             last_started: snapshot.last_started,
+            not_started: snapshot.not_started,
             driver: snapshot.driver,
             ports: snapshot.ports,
             endpoints: snapshot.endpoints,
@@ -302,6 +305,7 @@ pub(crate) mod samples {
             status,
             restart_count: 0,
             last_started: None,
+            not_started: None,
             driver: Driver::default(),
             ports: Vec::new(),
             endpoints: Vec::new(),

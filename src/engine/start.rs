@@ -70,6 +70,10 @@ impl Engine {
             uplink: self.uplink_preference(config)?,
             undelegated: self.undelegated(config)?,
             size: attach.filter(|_| config.tty).and_then(|_| terminal_size()),
+            last: match &snapshot.status {
+                Status::Exited(exit) => Some(exit.clone()),
+                Status::Created | Status::Running { .. } | Status::Restarting { .. } => None,
+            },
         };
         let mut channel = spawn_monitor(passthrough)?;
         channel.send(&order)?;

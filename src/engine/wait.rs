@@ -101,20 +101,23 @@ impl Engine {
         }
         Ok(Some(match &snapshot.status {
             Status::Exited(exit) | Status::Restarting { last: exit, .. } => exit.code.into(),
-            Status::Created if conditions.contains(&Condition::NotRunning) => 0,
+            Status::Created if conditions.contains(&Condition::NotRunning) => {
+                snapshot.not_started.as_ref().map_or(0, |exit| exit.code.into())
+            }
             Status::Created | Status::Running { .. } => -1,
         }))
     }
 
     /// Waits until the container does not run: for the end of the present run, also
-    /// where another follows by its policy. Its exit code; 0 of one that never ran.
+    /// where another follows by its policy. Its exit code; 0 of one that was never started.
     ///
     /// # Errors
     /// `NotFound` where there is none of that id.
     pub(crate) fn wait_for_exit(&self, id: &ContainerId) -> Result<u8> {
         loop {
-            match self.snapshot(id)?.status {
-                Status::Created => return Ok(0),
+            let snapshot = self.snapshot(id)?;
+            match snapshot.status {
+                Status::Created => return Ok(snapshot.not_started.map_or(0, |exit| exit.code)),
                 Status::Exited(exit) => return Ok(exit.code),
                 Status::Running { .. } | Status::Restarting { .. } => {
                     if let Some(Reply::Exited(exit)) = self.ask(id, &Request::WaitForRun)? {

@@ -14,7 +14,7 @@ use super::run::{self, Started};
 use super::{Front, note, pid_files, pod, remove, terminate};
 use crate::cgroup::{self, Attainable, Group};
 use crate::dirs::{Dirs, create_private};
-use crate::error::{BestEffort, Error, Result};
+use crate::error::{BestEffort, Error, Kind, Result};
 use crate::state::lock;
 use crate::state::store::{Held, LiveState, Store, this_process};
 use crate::types::cgroup::CgroupsMode;
@@ -231,7 +231,7 @@ async fn sequence(container: &Rc<Container>, order: &StartOrder, front: &mut Opt
     let first = match run::start(container, order, front).await {
         Ok(started) => started,
         Err(error) => {
-            fail_first_start(container, &error);
+            fail_first_start(container, order.last.as_ref(), &error);
             report(front, &error);
             return Err(error);
         }
@@ -293,7 +293,7 @@ async fn run_until_the_end(container: &Rc<Container>, order: &StartOrder, first:
     }
 }
 
-/// A first start or a restart that failed is the end.
+/// A restart that failed is the end.
 fn could_not_start(error: &Error) -> Exit {
     let now = Timestamp::now();
     Exit {
@@ -377,11 +377,14 @@ fn remove_what_is_left(container: &Container, hidden: Option<Hidden>) {
     }
 }
 
-/// Nothing half-done stays: the container is as it was before.
-fn fail_first_start(container: &Container, error: &Error) {
+/// Nothing half-done stays: the container is as it was before, after its `last` run
+/// or as it was created, but for its exit code and the reason. As in docker, nothing
+/// has died.
+fn fail_first_start(container: &Container, last: Option<&Exit>, error: &Error) {
+    /// Docker's for a start that failed for another reason than the command.
+    const UNKNOWN: u8 = 128;
     let record = &container.record;
     let directory = container.dirs.container(&record.id);
-    note::died(container, &could_not_start(error));
     pid_files::remove(&record.config.pid_files);
     std::fs::remove_dir_all(container.dirs.container_runtime(&record.id)).or_ignore();
     std::fs::remove_file(directory.join("started")).or_ignore();
@@ -391,8 +394,20 @@ fn fail_first_start(container: &Container, error: &Error) {
             .and_then(|hidden| remove::delete(&container.dirs, record, remove::Volumes::Remove, hidden))
             .or_ignore();
     } else {
-        // `inspect` and `ps` say what became of it.
-        container.store.save_exit(&record.id, &could_not_start(error), 0).or_ignore();
+        // `inspect` says what became of it.
+        let code = match error.kind() {
+            Kind::NoCommand | Kind::NotExecutable => error.kind().exit_code(),
+            _ => UNKNOWN,
+        };
+        let failed = Exit { code, ..could_not_start(error) };
+        let saved = match last {
+            None => container.store.save_failed_start(&record.id, &failed),
+            Some(last) => {
+                let exit = Exit { code, error: failed.error, ..last.clone() };
+                container.store.save_exit(&record.id, &exit, 0)
+            }
+        };
+        saved.or_ignore();
     }
 }
 

@@ -130,6 +130,9 @@ pub(crate) struct StartOrder {
     pub(crate) uplink: Preference,
     /// What becomes of limits that cannot be kept.
     pub(crate) undelegated: Undelegated,
+    /// How its last run has ended; `None` where it never ran.
+    #[serde(default)]
+    pub(crate) last: Option<Exit>,
 }
 
 /// The monitor's word to the process that started it.

@@ -78,6 +78,9 @@ struct ExitFile {
     exit: Exit,
     #[serde(default)]
     restart_count: u32,
+    /// The container is as it was created: its first start has failed so.
+    #[serde(default)]
+    never_ran: bool,
 }
 
 /// A container as the disk and the kernel say it is now.
@@ -87,6 +90,8 @@ pub(crate) struct Snapshot {
     pub(crate) status: Status,
     pub(crate) restart_count: u32,
     pub(crate) last_started: Option<Timestamp>,
+    /// Why one that never ran could not be started.
+    pub(crate) not_started: Option<Exit>,
     /// What shows its files: the kernel's overlay, in whose format they are,
     /// where it does not run.
     pub(crate) driver: Driver,
@@ -110,6 +115,7 @@ impl Snapshot {
             status,
             restart_count: 0,
             last_started,
+            not_started: None,
             driver: Driver::default(),
             ports: Vec::new(),
             endpoints: Vec::new(),
@@ -375,6 +381,7 @@ impl Store {
             status,
             restart_count: live.restart_count,
             last_started: Some(live.since),
+            not_started: None,
             driver: live.driver,
             ports: live.ports,
             endpoints: live.endpoints,
@@ -399,9 +406,11 @@ impl Store {
         let exit_file = directory.join("exit.json");
         // Where it is damaged it ended all the same; how, is lost.
         let ended = || read_spare::<ExitFile>(&exit_file);
-        let exited = |record, ExitFile { exit, restart_count, .. }| Snapshot {
-            restart_count,
-            ..Snapshot::at_rest(record, Status::Exited(exit))
+        let exited = |record, ExitFile { exit, restart_count, never_ran, .. }| {
+            if never_ran {
+                return Snapshot { not_started: Some(exit), ..Snapshot::at_rest(record, Status::Created) };
+            }
+            Snapshot { restart_count, ..Snapshot::at_rest(record, Status::Exited(exit)) }
         };
         if let Some(file) = ended()? {
             return Ok(exited(record, file));
@@ -495,12 +504,21 @@ impl Store {
 
     /// Written by the monitor, or by whoever finds a lost run.
     pub(crate) fn save_exit(&self, id: &ContainerId, exit: &Exit, restart_count: u32) -> Result<()> {
-        let file = ExitFile { version: 1, exit: exit.clone(), restart_count };
+        let file = ExitFile { version: 1, exit: exit.clone(), restart_count, never_ran: false };
+        self.write_exit(id, &file)
+    }
+
+    /// Written by the monitor: the first start has failed.
+    pub(crate) fn save_failed_start(&self, id: &ContainerId, exit: &Exit) -> Result<()> {
+        self.write_exit(id, &ExitFile { version: 1, exit: exit.clone(), restart_count: 0, never_ran: true })
+    }
+
+    fn write_exit(&self, id: &ContainerId, file: &ExitFile) -> Result<()> {
         let directory = self.dirs.container(id);
-        write_json(&directory.join("exit.json"), &file, Durable::Yes).or_else(|error| {
+        write_json(&directory.join("exit.json"), file, Durable::Yes).or_else(|error| {
             // The disk is full, often by the container's own doing: the mark of
             // its start has the room that is needed.
-            match write_over(&directory.join("started"), &file) {
+            match write_over(&directory.join("started"), file) {
                 Ok(()) => std::fs::rename(directory.join("started"), directory.join("exit.json"))
                     .context(|| "publish the exit record"),
                 Err(_) => Err(error),

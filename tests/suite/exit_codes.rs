@@ -1,6 +1,7 @@
 //! Exit codes as docker gives them.
 
 use crate::harness::{Image, sandbox};
+use std::os::unix::fs::PermissionsExt;
 
 #[test]
 fn run_passes_on_the_exit_code_of_the_command() {
@@ -46,18 +47,48 @@ fn a_failure_of_coracle_gives_125_and_leaves_nothing() {
 }
 
 #[test]
-fn a_container_that_could_not_start_says_so_in_ps_and_in_its_code() {
+fn a_container_that_could_not_be_started_is_as_it_was_but_for_its_code_and_the_reason() {
     let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
-    sandbox.coracle(["create", "--network", "none", "--name", "broken", "busybox", "/no/such"]).ok();
-    let output = sandbox.coracle(["start", "broken"]);
-    assert_ne!(output.code(), 0, "{output}");
-    assert!(output.stderr.contains("/no/such"), "{output}");
-    let state = sandbox.inspect("broken")["State"].clone();
-    assert_eq!(state["ExitCode"], 127, "{state}");
-    assert_eq!(state["Running"], false, "{state}");
-    // Whether docker calls it created or exited has changed over the years.
-    let status = sandbox.status("broken");
-    assert!(status == "created" || status == "exited", "{status}");
+    let state = |name: &str| sandbox.inspect(name)["State"].clone();
+    let event = |name: &str| {
+        let filter = format!("container={name}");
+        sandbox.ok(["events", "--since", "0", "--until", "0s", "-f", &filter, "--format", "{{.Action}}"])
+    };
+    sandbox.ok(["create", "--network", "none", "--name", "broken", "busybox", "/no/such"]);
+    sandbox.coracle(["start", "broken"]).fails(1, &["/no/such"]);
+    sandbox.coracle(["start", "-a", "broken"]).fails(1, &["/no/such"]);
+    sandbox.coracle(["restart", "broken"]).fails(1, &["/no/such"]);
+    sandbox.run(&["--name", "not-a-program", "busybox", "/etc/passwd"]).expect_code(126);
+    let folder = sandbox.folder("gone");
+    let bind = format!("type=bind,src={},dst=/x", folder.display());
+    sandbox.ok(["create", "--network", "none", "--name", "bound", "--mount", &bind, "busybox"]);
+    std::fs::remove_dir(&folder).unwrap();
+    sandbox.coracle(["start", "bound"]).fails(1, &["gone"]);
+    for (name, code) in [("broken", 127), ("not-a-program", 126), ("bound", 128)] {
+        let state = state(name);
+        assert_eq!((&state["Status"], &state["ExitCode"]), (&"created".into(), &code.into()), "{state}");
+        assert_eq!(state["StartedAt"], "0001-01-01T00:00:00Z", "{state}");
+        assert_eq!(state["FinishedAt"], "0001-01-01T00:00:00Z", "{state}");
+        assert_ne!(state["Error"], "", "{state}");
+        assert_eq!(event(name), "create");
+        assert_eq!(sandbox.ok(["wait", name]), code.to_string());
+    }
+    assert_eq!(sandbox.ok(["ps", "-a", "-q", "--filter", "exited=127"]), "");
+    assert_eq!(sandbox.ok(["ps", "-a", "-q", "--filter", "status=created"]).lines().count(), 3);
+
+    // One that ran before keeps the times of that run.
+    let program = sandbox.file("once", "#!/bin/sh\nrm /once\nexit 3\n");
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    sandbox.ok(["create", "--network", "none", "--name", "once", "busybox", "/once"]);
+    sandbox.ok(["cp", program.to_str().unwrap(), "once:/once"]);
+    sandbox.coracle(["start", "-a", "once"]).expect_code(3);
+    let before = state("once");
+    sandbox.coracle(["start", "once"]).fails(1, &["/once"]);
+    let after = state("once");
+    assert_eq!((&after["Status"], &after["ExitCode"]), (&"exited".into(), &127.into()), "{after}");
+    for time in ["StartedAt", "FinishedAt"] {
+        assert_eq!(after[time], before[time], "{time}");
+    }
 }
 
 #[test]
