@@ -22,7 +22,7 @@ use super::life::Container;
 use super::messages::{Reply, frame};
 use super::overlay::Overlays;
 use super::plan::{self, Target};
-use super::pump::{self, Pipes};
+use super::pump::{self, Outputs, Pipes};
 use super::run::exit_code;
 use crate::error::{BestEffort, Context, Error, Result};
 use crate::runtime::exec::{self, Report, Spawned};
@@ -78,9 +78,10 @@ pub(super) async fn run_collected(
 ) -> Result<Collected> {
     let deadline = tokio::time::sleep(timeout.unwrap_or(Duration::MAX / 4));
     tokio::pin!(deadline);
-    let Running { id, pid, pidfd, mut pipes, at: _ } = start(container, request, &mut deadline).await?;
+    let Running { id, pid, pidfd, mut pipes, at: _ } =
+        start(container, request, Outputs::Together, &mut deadline).await?;
     let collector = Collector::new(limit);
-    let outputs = [pipes.terminal.take().or(pipes.stdout.take()), pipes.stderr.take()];
+    let output = pipes.terminal.take().or(pipes.stdout.take());
     let end = async {
         let mut killed = false;
         tokio::select! {
@@ -95,15 +96,14 @@ pub(super) async fn run_collected(
         collector.over();
         (!killed).then_some(code)
     };
-    let [out, err] = outputs;
-    let (exit, (), ()) = tokio::join!(end, collector.collect(out), collector.collect(err));
+    let (exit, ()) = tokio::join!(end, collector.collect(output));
     Ok(Collected { exit, output: collector.into_bytes() })
 }
 
 /// Serves a client's `exec` to its end.
 pub(super) async fn serve(container: Rc<Container>, request: ExecRequest, mut stream: UnixStream) {
     let _counted = container.execs.count();
-    let started = start(&container, &request, hung_up(&stream)).await;
+    let started = start(&container, &request, Outputs::Apart, hung_up(&stream)).await;
     let running = match started {
         Ok(running) => running,
         Err(error) => {
@@ -132,6 +132,7 @@ pub(super) async fn serve(container: Rc<Container>, request: ExecRequest, mut st
 async fn start(
     container: &Rc<Container>,
     request: &ExecRequest,
+    outputs: Outputs,
     abandoned: impl Future<Output = ()>,
 ) -> Result<Running> {
     let (pid, pidfd) = container.target()?;
@@ -139,7 +140,7 @@ async fn start(
     let id = table::new_id()?;
     let words = request.args.join(" ");
     note(container, &format!("exec_create: {words}"), &id, None);
-    let (stdio, pipes) = pump::make_for_exec(request)?;
+    let (stdio, pipes) = pump::make_for_exec(request, outputs)?;
     let context = plan::Context {
         dirs: &container.dirs,
         store: &container.store,

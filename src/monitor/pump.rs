@@ -63,11 +63,25 @@ pub(super) fn make(config: &ContainerConfig) -> Result<(Stdio, Pipes)> {
 
 /// The same for a further command. Where nobody listens, what it has no pipe
 /// for is /dev/null.
-pub(super) fn make_for_exec(request: &ExecRequest) -> Result<(Stdio, Pipes)> {
+pub(super) fn make_for_exec(request: &ExecRequest, outputs: Outputs) -> Result<(Stdio, Pipes)> {
     if request.tty || request.detach {
         return Ok((Stdio::default(), Pipes::default()));
     }
-    pipes(request.interactive).context(|| "make the command's stdio")
+    let step = || "make the command's stdio";
+    let (mut stdio, mut pipes) = pipes(request.interactive).context(step)?;
+    if outputs == Outputs::Together {
+        let stdout = stdio.stdout.as_ref().map(OwnedFd::try_clone);
+        (stdio.stderr, pipes.stderr) = (stdout.transpose().context(step)?, None);
+    }
+    Ok((stdio, pipes))
+}
+
+/// Whether stdout and stderr of a further command are told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outputs {
+    Apart,
+    /// One pipe has both, in the order in which they were written.
+    Together,
 }
 
 /// Pipes for stdout and stderr, and for stdin where it is `interactive`.

@@ -50,6 +50,19 @@ fn a_check_follows_the_container() {
 }
 
 #[test]
+fn what_a_check_says_on_both_its_outputs_is_kept_in_order() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    let says = "for n in 1 2 3 4 5 6 7 8; do echo out $n; echo err $n >&2; done";
+    let words = ["--health-cmd", says, "--health-interval", "1h", "busybox", "sleep", "1000"];
+    sandbox.start("c", &words);
+    sandbox.ok(["healthcheck", "run", "c"]);
+    let log = sandbox.inspect("c")["State"]["Health"]["Log"].clone();
+    let said = log.as_array().unwrap().last().unwrap()["Output"].as_str().unwrap().to_owned();
+    let expected: String = (1..=8).map(|n| format!("out {n}\nerr {n}\n")).collect();
+    assert_eq!(said, expected);
+}
+
+#[test]
 fn the_start_period_spares_a_slow_start() {
     let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
     let words = ["--health-cmd", "false", "--health-interval", "50ms", "--health-start-interval", "50ms"];
