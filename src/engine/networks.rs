@@ -16,7 +16,7 @@ use crate::network::netlink::Netlink;
 use crate::state::networks::{Networks, PoolWish, blank};
 use crate::state::{events, lock};
 use crate::types::container::{ContainerConfig, ContainerRecord};
-use crate::types::event::{Event, EventKind};
+use crate::types::event::EventKind;
 use crate::types::id::ContainerId;
 use crate::types::network::{Attachment, DEFAULT, Network, Subnet};
 use crate::types::static_route::StaticRoute;
@@ -414,12 +414,7 @@ impl Engine {
     }
 
     fn note_network(&self, action: &str, network: &Network, container: Option<&ContainerId>) {
-        let mut event = Event::now(EventKind::Network, action, &network.id)
-            .with("name", &network.name)
-            .with("type", "bridge");
-        if let Some(id) = container {
-            event = event.with("container", id.as_str());
-        }
+        let event = events::of_network(network, action, container);
         events::append(&self.dirs, &event).or_ignore();
     }
 }

@@ -16,7 +16,7 @@ use crate::network::uplink::{Addresses, NamesOf, Netns};
 use crate::state::networks::Networks;
 use crate::types::container::ContainerRecord;
 use crate::types::namespace::NetworkMode;
-use crate::types::network::{Attachment, Endpoint, Subnet};
+use crate::types::network::{Attachment, Endpoint, Network, Subnet};
 use crate::types::uplink::Preference;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -38,6 +38,8 @@ pub(super) struct Place {
     netns: RefCell<Option<Netns>>,
     state: RefCell<Option<State>>,
     watch: RefCell<Option<tokio::task::JoinHandle<()>>>,
+    /// The networks of the run that is over, until its end is noted.
+    left: RefCell<Vec<Network>>,
     /// Told when the networks are others.
     pub(super) changed: Notify,
 }
@@ -161,13 +163,24 @@ impl Place {
         self.state.borrow().as_ref().map(|state| state.wanted.member.endpoints.clone()).unwrap_or_default()
     }
 
+    /// What it is on.
+    pub(super) fn networks(&self) -> Vec<Network> {
+        self.state.borrow().as_ref().map(|state| state.wanted.networks.clone()).unwrap_or_default()
+    }
+
+    /// What it was on in the run that is over; empty the second time.
+    pub(super) fn take_left(&self) -> Vec<Network> {
+        self.left.take()
+    }
+
     /// The run is over.
     pub(super) fn leave(&self) {
         if let Some(task) = self.watch.borrow_mut().take() {
             task.abort();
         }
-        if let Some(State { connected, .. }) = self.state.borrow_mut().take() {
+        if let Some(State { connected, wanted }) = self.state.borrow_mut().take() {
             connected.leave();
+            *self.left.borrow_mut() = wanted.networks;
         }
         self.netns.borrow_mut().take();
     }

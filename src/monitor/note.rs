@@ -1,22 +1,29 @@
 //! What the monitor notes in the event log: docker's events of a run.
 
 use super::life::Container;
+use super::messages::StartOrder;
 use crate::error::BestEffort;
 use crate::network::uplink::News;
 use crate::state::events;
 use crate::types::container::ContainerRecord;
 use crate::types::event::{Event, EventKind};
 use crate::types::mount::MountSource;
+use crate::types::network::Network;
 use crate::types::status::Exit;
 
-/// The command runs: its volumes are mounted. One write.
-pub(super) fn started(container: &Container) {
-    let mut all = volumes(&container.record, "mount");
+/// The command runs: it is on its networks, and its volumes are mounted. One write.
+pub(super) fn started(container: &Container, order: &StartOrder) {
+    let mut all = Vec::new();
+    if order.attached && container.control.restarts() == 0 {
+        all.push(events::of_container(&container.record, "attach"));
+    }
+    all.extend(networks(container, &container.networks.networks(), "connect"));
+    all.extend(volumes(&container.record, "mount"));
     all.push(events::of_container(&container.record, "start"));
     events::append_all(&container.dirs, &all).or_ignore();
 }
 
-/// A run is over, or could not begin.
+/// A run is over.
 pub(super) fn died(container: &Container, exit: &Exit) {
     let record = &container.present_record();
     let mut all = Vec::new();
@@ -29,6 +36,7 @@ pub(super) fn died(container: &Container, exit: &Exit) {
             .with("exitCode", exit.code.to_string())
             .with("execDuration", seconds.to_string()),
     );
+    all.extend(networks(container, &container.networks.take_left(), "disconnect"));
     all.extend(volumes(record, "unmount"));
     events::append_all(&container.dirs, &all).or_ignore();
 }
@@ -62,6 +70,10 @@ pub(super) fn ports(container: &Container, state: &str, words: &str) {
 
 pub(super) fn say(container: &Container, event: &Event) {
     events::append(&container.dirs, event).or_ignore();
+}
+
+fn networks(container: &Container, networks: &[Network], action: &str) -> Vec<Event> {
+    networks.iter().map(|network| events::of_network(network, action, Some(&container.record.id))).collect()
 }
 
 fn volumes(record: &ContainerRecord, action: &str) -> Vec<Event> {

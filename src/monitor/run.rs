@@ -152,7 +152,7 @@ async fn start_on(
     let (_, pidfd) = starting.exec()?;
     let keep = pidfd.try_clone().context(|| "keep the container's pidfd")?;
     container.control.set_running(Some(keep));
-    note::started(container);
+    note::started(container, order);
     health::begin(container, at);
     networks::watch(container);
     let output = tokio::task::spawn_local(pump::pump(Rc::clone(container), Pipes { terminal, ..pipes }));

@@ -14,6 +14,8 @@ use crate::dirs::{Dirs, create_private};
 use crate::error::{Context, Result};
 use crate::types::container::{ContainerRecord, RecordedRoot};
 use crate::types::event::{Event, EventKind};
+use crate::types::id::ContainerId;
+use crate::types::network::Network;
 use crate::types::reference::Reference;
 use rustix::fs::FlockOperation;
 use std::fs::File;
@@ -116,6 +118,17 @@ pub(crate) fn of_container(record: &ContainerRecord, action: impl Into<String>) 
         event = event.with("podId", pod.id.as_str()).with("podName", pod.name.clone());
     }
     event.with("name", record.name.clone()).with("image", image)
+}
+
+/// An event about a network; docker says of which container where one comes or goes.
+pub(crate) fn of_network(network: &Network, action: &str, container: Option<&ContainerId>) -> Event {
+    let event = Event::now(EventKind::Network, action, &network.id)
+        .with("name", &network.name)
+        .with("type", "bridge");
+    match container {
+        Some(id) => event.with("container", id.as_str()),
+        None => event,
+    }
 }
 
 /// An image's name as people write it: `busybox`, `ghcr.io/x/y:1`.

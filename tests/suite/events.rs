@@ -19,7 +19,10 @@ fn actions(sandbox: &Sandbox, words: &[&str]) -> Vec<String> {
 fn a_life_is_told_in_dockers_words_and_order() {
     let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
     sandbox.run(&["--name", "c", "--label", "a=1", "guest", "exit", "3"]).expect_code(3);
-    assert_eq!(actions(&sandbox, &["--filter", "container=c"]), ["create", "start", "die", "destroy"]);
+    assert_eq!(
+        actions(&sandbox, &["--filter", "container=c"]),
+        ["create", "attach", "start", "die", "destroy"]
+    );
     let died = &history(&sandbox, &["-f", "container=c", "-f", "event=die"])[0];
     let attributes = &died["Actor"]["Attributes"];
     assert_eq!(
