@@ -385,8 +385,21 @@ impl Engine {
                 )));
             }
         }
+        let on_default = |networks: &[Attachment]| networks.iter().any(|one| one.network == DEFAULT);
         for (target, _) in &config.links {
-            self.store.resolve(target)?;
+            let owner = self.store.record(&self.store.resolve(target)?)?;
+            // On others it may come later, as in docker.
+            if config.networks.len() == 1
+                && on_default(&config.networks)
+                && !on_default(&owner.config.networks)
+            {
+                return Err(Error::invalid(format!(
+                    "cannot link to {target}, as it does not belong to the default network"
+                ))
+                .hint(format!(
+                    "put it there: `coracle network connect {DEFAULT} {target}`, or make it with `--network {DEFAULT}`"
+                )));
+            }
         }
         Ok(())
     }

@@ -273,6 +273,8 @@ fn bad_input_is_refused_before_anything_is_made() {
         (&["--ip", "10.202.0.5"], "--network NAME"),
         (&["--network", "n", "--mac-address", "zz"], "not a valid mac address"),
         (&["--network", "n", "--link", "nope"], "no such container"),
+        (&["--link", "nope"], "no such container"),
+        (&["--network", "default", "--mac-address", "02:00:00:00:00:01"], "--network bridge"),
     ] {
         let mut all = vec!["run", "--name", "c"];
         all.extend(words);
@@ -404,6 +406,25 @@ fn no_query_of_many_is_dropped_while_containers_come_and_go() {
     }
     let output = asks.wait();
     assert_eq!(output.text(), format!("3000 0 {right}"), "{output}");
+}
+
+/// Docker's default network is the bridge.
+#[test]
+fn an_ethernet_address_or_a_link_alone_asks_for_the_bridge() {
+    let Some(sandbox) = sandbox(&[Image("busybox"), Slirp]) else { return };
+    let mac = "02:00:00:00:00:42";
+    assert_eq!(
+        sandbox.ok(["run", "--rm", "--mac-address", mac, "busybox", "cat", "/sys/class/net/eth0/address"]),
+        mac
+    );
+    sandbox.ok(["run", "-d", "--name", "db", "busybox", "sleep", "1000"]);
+    sandbox
+        .coracle(["run", "--link", "db:data", "busybox"])
+        .fails(125, &["cannot link to db", "coracle network connect bridge db"]);
+    sandbox.ok(["network", "connect", "bridge", "db"]);
+    let found = sandbox.ok(["run", "--rm", "--link", "db:data", "busybox", "nslookup", "data"]);
+    let address = sandbox.ok(["inspect", "-f", "{{.NetworkSettings.Networks.bridge.IPAddress}}", "db"]);
+    assert!(found.contains(&address), "{found}");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::types::container::ContainerConfig;
 use crate::types::endpoint_options::parse_link;
 use crate::types::namespace::NetworkMode;
-use crate::types::network::{Attachment, RESERVED, checked_alias, parse_ip, parse_ip6, parse_mac};
+use crate::types::network::{Attachment, DEFAULT, RESERVED, checked_alias, parse_ip, parse_ip6, parse_mac};
 
 /// Fills in the networks that the flags ask for.
 ///
@@ -20,6 +20,11 @@ pub(super) fn apply(options: &ContainerOptions, config: &mut ContainerConfig) ->
     let given: Vec<String> = options.network.iter().flat_map(|text| several(text)).collect();
     let (modes, names): (Vec<&String>, Vec<&String>) = given.iter().partition(is_mode);
     match (modes.as_slice(), names.is_empty()) {
+        // Docker's default network is one: what belongs to a network asks for it.
+        ([], true) if options.mac_address.is_some() || !options.link.is_empty() => {
+            config.network = NetworkMode::Bridge;
+            config.networks = vec![Attachment::parse(DEFAULT)?];
+        }
         ([], true) => config.network = NetworkMode::default(),
         ([mode], true) => config.network = NetworkMode::parse(mode)?,
         ([], false) => {
@@ -148,7 +153,18 @@ mod tests {
     #[test]
     fn details_need_a_network() {
         assert!(applied(|o| o.ip = Some("10.0.0.2".into())).is_err());
-        assert!(applied(|o| o.link = vec!["db".into()]).is_err());
+        assert!(
+            applied(|o| {
+                o.network = vec!["default".into()];
+                o.link = vec!["db".into()];
+            })
+            .is_err()
+        );
+        let linked = applied(|o| o.link = vec!["db".into()]).expect("valid");
+        let placed = applied(|o| o.mac_address = Some("02:00:00:00:00:01".into())).expect("valid");
+        for config in [linked, placed] {
+            assert_eq!((config.network, config.networks[0].network.as_str()), (NetworkMode::Bridge, DEFAULT));
+        }
         let config = applied(|o| {
             o.network = vec!["a".into(), "b".into()];
             o.ip = Some("10.0.0.2".into());
