@@ -412,6 +412,22 @@ fn masks_can_be_added_and_lifted() {
 }
 
 #[test]
+fn a_privileged_container_has_all_devices_but_virtual_terminals() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    let seen = shell(&sandbox, &["--privileged"], "cd /dev && find . -type c -o -type b | sort");
+    let wanted =
+        sandbox.tool(["sh", "-c", "cd /dev && find . -xdev -type c -o -type b | sort"]).output().unwrap();
+    let wanted = String::from_utf8(wanted.stdout).unwrap();
+    let is_terminal =
+        |name: &str| name.strip_prefix("./tty").is_some_and(|number| number.parse::<u32>().is_ok());
+    for name in wanted.lines().filter(|name| !is_terminal(name)) {
+        let own = ["./console", "./ptmx"].contains(&name) || name.starts_with("./pts/");
+        assert!(own || seen.lines().any(|line| line == name), "{name}: {seen}");
+    }
+    assert!(!seen.lines().any(is_terminal), "{seen}");
+}
+
+#[test]
 fn sysctls_are_those_of_the_container() {
     let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
     let options = ["--sysctl", "kernel.msgmax=4096", "--sysctl", "net.ipv4.ip_unprivileged_port_start=80"];

@@ -380,6 +380,16 @@ fn oom_score_is_set() {
     let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
     assert_eq!(sandbox.report(&["--oom-score-adj", "500"]).oom_score_adj, ["500"]);
     sandbox.run(&["--oom-score-adj", "1001", "guest", "report"]).refused(&["1001"]);
+
+    // Less than the kernel allows: podman's warning, and the caller's own.
+    let own = std::fs::read_to_string("/proc/self/oom_score_adj").unwrap().trim().to_owned();
+    let words = ["--network", "none", "--oom-score-adj", "-1000", "--name", "c", "guest", "sleep"];
+    let output = sandbox.coracle([&["run", "-d"], &words[..]].concat()).ok();
+    let told = format!("Requested oom_score_adj=-1000 is lower than the current one, changing to {own}");
+    assert!(output.stderr.contains(&told), "{output}");
+    assert_eq!(sandbox.ok(["exec", "c", "guest", "exit", "0"]), "");
+    let pid = sandbox.init_pid("c");
+    assert_eq!(std::fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).unwrap().trim(), own);
 }
 
 #[test]

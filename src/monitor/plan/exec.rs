@@ -87,7 +87,7 @@ pub(crate) fn for_exec(
             rlimits: config.ulimits.clone(),
             pid_max: process::pid_max(),
             no_new_privileges: config.no_new_privileges,
-            oom_score_adj: config.oom_score_adj,
+            oom_score_adj: process::oom_score(config.oom_score_adj, &mut Vec::new()),
             personality: config.personality,
             seccomp,
             terminal: request.tty,

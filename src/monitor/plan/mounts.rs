@@ -218,7 +218,7 @@ pub(super) fn devices(config: &ContainerConfig) -> Result<Vec<Device>> {
         list.push(Device { mount: detach(&node, &path)?, path });
     }
     if config.privileged {
-        list.extend(all_devices());
+        all_devices(&mut list);
     }
     for DeviceSpec { host, container, .. } in config.own_devices() {
         let path = host.display().to_string();
@@ -315,28 +315,22 @@ fn detach(node: &OwnedFd, path: &str) -> Result<OwnedFd> {
     mounts::clone_fd(node.as_fd(), false).context(|| format!("share the device {path}"))
 }
 
-/// What of the host's `/dev` can be shared; terminals and our own nodes are not.
-fn all_devices() -> Vec<Device> {
-    let Ok(entries) = std::fs::read_dir("/dev") else { return Vec::new() };
-    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    let ours = |name: &str| {
-        name == "console"
-            || name == "ptmx"
-            || name.starts_with("tty")
-            || devices::DEVICES.iter().any(|device| device.name == name)
-    };
-    names
-        .filter(|name| !ours(name))
-        .filter_map(|name| {
-            let path = format!("/dev/{name}");
-            // Not through links: /dev/stderr leads to whatever is open here, and
-            // the container has that link itself.
-            let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let node = rustix::fs::open(&path, flags, Mode::empty()).ok()?;
-            check_is_device(&node, &path).ok()?;
-            Some(Device { mount: detach(&node, &path).ok()?, path })
-        })
-        .collect()
+/// What of the host's `/dev` can be shared, but for virtual terminals, as in podman,
+/// and for what the container has of its own. What cannot be listed has nothing.
+fn all_devices(list: &mut Vec<Device>) {
+    let Ok(dev) = open_node("/dev") else { return };
+    let own = list.len();
+    devices_below(&dev, "/dev", "/dev", list).or_ignore();
+    let mut at = 0;
+    list.retain(|device| {
+        at += 1;
+        at <= own || !is_virtual_terminal(&device.path)
+    });
+}
+
+fn is_virtual_terminal(path: &str) -> bool {
+    let number = path.strip_prefix("/dev/tty");
+    number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// What is hidden in the container.

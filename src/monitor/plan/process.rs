@@ -84,7 +84,7 @@ pub(super) fn process(
         rlimits: config.ulimits.clone(),
         pid_max: pid_max(),
         no_new_privileges: config.no_new_privileges,
-        oom_score_adj: config.oom_score_adj,
+        oom_score_adj: oom_score(config.oom_score_adj, warnings),
         personality: config.personality,
         seccomp: filter(config, caps)?,
         terminal: config.tty,
@@ -95,6 +95,22 @@ pub(super) fn process(
         },
         stdio,
     })
+}
+
+/// `--oom-score-adj`; this user's own, with podman's warning, where what is asked for
+/// is less than the kernel allows.
+pub(super) fn oom_score(asked: Option<i32>, warnings: &mut Vec<String>) -> Option<i32> {
+    const OWN: &str = "/proc/self/oom_score_adj";
+    let asked = asked?;
+    let own = std::fs::read_to_string(OWN).ok().and_then(|text| text.trim().parse::<i32>().ok());
+    let Some(own) = own.filter(|own| asked < *own) else { return Some(asked) };
+    // How low it may go is not to be read, and can be lower than it is: proc_pid_oom_score_adj(5).
+    if std::fs::write(OWN, asked.to_string()).is_ok() && std::fs::write(OWN, own.to_string()).is_ok() {
+        return Some(asked);
+    }
+    warnings
+        .push(format!("Requested oom_score_adj={asked} is lower than the current one, changing to {own}"));
+    Some(own)
 }
 
 /// The system's kernel.pid_max.
