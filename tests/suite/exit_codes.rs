@@ -58,7 +58,8 @@ fn a_container_that_could_not_be_started_is_as_it_was_but_for_its_code_and_the_r
     sandbox.coracle(["start", "broken"]).fails(1, &["/no/such"]);
     sandbox.coracle(["start", "-a", "broken"]).fails(1, &["/no/such"]);
     sandbox.coracle(["restart", "broken"]).fails(1, &["/no/such"]);
-    sandbox.run(&["--name", "not-a-program", "busybox", "/etc/passwd"]).expect_code(126);
+    let words = ["run", "--network", "none", "--name", "not-a-program", "busybox", "/etc/passwd"];
+    sandbox.coracle(words).expect_code(126);
     let folder = sandbox.folder("gone");
     let bind = format!("type=bind,src={},dst=/x", folder.display());
     sandbox.ok(["create", "--network", "none", "--name", "bound", "--mount", &bind, "busybox"]);
