@@ -117,6 +117,19 @@ impl IdMap {
         Self(ranges.collect())
     }
 
+    /// The map from the inside to the parent of the parent, whose map is `parent`.
+    pub(crate) fn through(&self, parent: &Self) -> Self {
+        let pairs = self.0.iter().flat_map(|own| parent.0.iter().map(move |theirs| (own, theirs)));
+        let ranges = pairs.filter_map(|(own, theirs)| {
+            let first = own.outside.max(theirs.inside);
+            let end = own.outside_end().min(theirs.inside_end());
+            let length = u32::try_from(end.checked_sub(first.into())?).ok().filter(|length| *length > 0)?;
+            let inside = own.inside + (first - own.outside);
+            Some(IdRange { inside, outside: theirs.outside + (first - theirs.inside), length })
+        });
+        Self(ranges.collect())
+    }
+
     /// Whether every id is mapped to itself.
     pub(crate) fn is_identity(&self) -> bool {
         self.0.iter().all(|r| r.inside == r.outside)
@@ -166,5 +179,12 @@ mod tests {
         assert_eq!(map.to_inside(7), None);
         assert_eq!(map.count(), 65_537);
         assert!(map.identity_inside().is_identity());
+        assert_eq!(map.identity_inside().through(&map), map);
+        let one = IdMap::parse_proc("0 5 10\n");
+        assert_eq!(one.through(&map), IdMap::parse_proc("0 100004 10\n"));
+        assert_eq!(
+            IdMap::parse_proc("0 0 3\n9 70000 1\n").through(&map),
+            IdMap::parse_proc("0 1000 1\n1 100000 2\n")
+        );
     }
 }

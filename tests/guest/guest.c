@@ -747,6 +747,10 @@ int main(int argc, char **argv)
 		puts(fd < 0 ? name_of(errno) : "ok");
 		return 0;
 	}
+	if (!strcmp(command, "icmp")) {
+		puts(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, IPPROTO_ICMP) < 0 ? name_of(errno) : "ok");
+		return 0;
+	}
 	if (!strcmp(command, "winsize"))
 		return winsize();
 	if (!strcmp(command, "connect") && argc > 3)

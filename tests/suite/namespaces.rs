@@ -75,8 +75,44 @@ fn a_container_that_has_the_host_s_shares_the_host_s() {
         assert_eq!(report.namespaces[kind], host(kind), "{kind}");
     }
     assert_ne!(report.namespaces["user"], host("user"));
-    let words = ["run", "--rm", "--network", "none", "--pid", "container:other", "guest", "report"];
-    sandbox.coracle(words).refused(&["--pid host"]);
+    // What it leaves behind is ended with it, as with --pid host.
+    let script = "sleep 1000 & echo done";
+    let words =
+        ["run", "--rm", "--network", "none", "--pid", "container:other", "busybox", "sh", "-c", script];
+    assert_eq!(sandbox.ok(words), "done");
+    let left = crate::harness::leaks::processes_of(sandbox.root());
+    assert!(!left.iter().any(|process| process.command.contains("1000")), "it still sleeps");
+}
+
+#[test]
+fn an_ipc_namespace_of_its_own_is_shared_by_who_shares_it() {
+    let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
+    sandbox.start("shared", &["guest", "sleep"]);
+    sandbox.start("sharing", &["--ipc", "container:shared", "guest", "sleep"]);
+    let ipc = inside(&sandbox, &["--ipc", "container:shared"], "ipc");
+    assert_eq!(inside(&sandbox, &["--ipc", "container:sharing"], "ipc"), ipc);
+    for mode in ["private", "none"] {
+        sandbox.start(mode, &["--ipc", mode, "guest", "sleep"]);
+        let donor = format!("container:{mode}");
+        sandbox
+            .coracle(["create", "--ipc", &donor, "guest"])
+            .refused(&[&format!("container {mode}: non-shareable IPC"), "--ipc=shareable"]);
+    }
+    assert!(sandbox.report(&["--ipc", "none"]).mount("/dev/shm").is_none());
+    let look = ["--ipc", "none", "guest", "open", "/dev/shm"];
+    assert_eq!(sandbox.run(&look).ok().text(), "ENOENT");
+}
+
+#[test]
+fn any_group_may_ping_without_a_capability() {
+    let Some(sandbox) = sandbox(&[Image("guest"), SubIds]) else { return };
+    for (options, who) in
+        [(&[][..], "1000:1000"), (&[], "0:0"), (&[], "5:65534"), (&["--userns", "keep-id"], "")]
+    {
+        let user = if who.is_empty() { &[][..] } else { &["--user", who] };
+        let words = [&["--cap-drop", "all"], options, user, &["guest", "icmp"]].concat();
+        assert_eq!(sandbox.run(&words).ok().text(), "ok", "{options:?} {who}");
+    }
 }
 
 /// Its files would belong to others there.

@@ -115,7 +115,7 @@ pub(crate) fn make(context: &Context<'_>, stdio: Stdio) -> Result<Planned> {
         devices,
         masked_paths: mounts::masked_paths(config),
         read_only_paths: mounts::read_only_paths(config),
-        sysctls: namespaces::sysctls(config, maps.as_ref(), uplink.as_ref()),
+        sysctls: namespaces::sysctls(config, maps.as_ref(), &context.outer.gid_map, uplink.as_ref()),
         process,
         namespaces: namespaces::namespaces(config, joined, maps.clone())?,
         cgroup: None,

@@ -8,6 +8,7 @@ use crate::network::uplink::Chosen;
 use crate::runtime::plan::{Fresh, Join, Namespaces, UserNamespace};
 use crate::types::cgroup::CgroupnsMode;
 use crate::types::container::{ContainerConfig, ContainerRecord};
+use crate::types::idmap::IdMap;
 use crate::types::namespace::{IpcMode, NamespaceMode, NetworkMode, UsernsMode};
 use crate::userns::{self, ContainerMaps, MapRequest};
 use rustix::fs::{Mode, OFlags};
@@ -131,22 +132,19 @@ pub(super) fn hostname(record: &ContainerRecord) -> Option<String> {
 }
 
 /// The user's, after the defaults for a network namespace of its own.
+/// `outer_groups` is the map of the namespace around that of `maps`.
 pub(super) fn sysctls(
     config: &ContainerConfig,
     maps: Option<&ContainerMaps>,
+    outer_groups: &IdMap,
     uplink: Option<&Chosen>,
 ) -> Vec<(String, String)> {
     let mut all: Vec<(String, String)> = Vec::new();
     // They are set through a procfs of the container's own, which the host's is not.
     if has_fresh_network(&config.network) && maps.is_some() && config.pid != NamespaceMode::Host {
-        let from_zero =
-            |maps: &ContainerMaps| maps.gid.0.iter().filter(|r| r.inside == 0).map(|r| r.length - 1).max();
-        let last = maps.and_then(from_zero);
-        for (key, value) in loopback::default_sysctls(last.unwrap_or(0)) {
-            // A range of groups must be of mapped ones: not where only the
-            // image's user is.
-            let settable = last.is_some() || !key.ends_with("ping_group_range");
-            if settable && !config.sysctls.contains_key(key) {
+        let groups = maps.map(|maps| maps.gid.through(outer_groups)).unwrap_or_default();
+        for (key, value) in loopback::default_sysctls(loopback::pingers(&groups)) {
+            if !config.sysctls.contains_key(key) {
                 all.push((key.to_owned(), value));
             }
         }
