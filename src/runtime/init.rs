@@ -10,7 +10,7 @@ use super::command::{
 };
 use super::create::{FromInit, ToInit};
 use super::mounts::{self, Made};
-use super::plan::{Fresh, Plan, Role, UserNamespace};
+use super::plan::{Fresh, Origin, Plan, Role, UserNamespace};
 use super::rootfs::{Rootfs, TargetKind};
 use super::{console, reaper};
 use crate::channel::Channel;
@@ -52,7 +52,10 @@ fn set_up(plan: &Plan, monitor: &mut MonitorChannel) -> Result<Exec> {
     }
 
     let rootfs = attach_rootfs(plan, mount_point)?;
-    let made = make_mounts(plan, &rootfs)?;
+    if plan.origin == Origin::Image {
+        rootfs.make_own_files();
+    }
+    let made = make_mounts(plan, &rootfs).map_err(|error| refusal(error, &plan.origin))?;
     // Before the masks: they lie over /proc/sys, and NO_XDEV would refuse it.
     mounts::write_sysctls(made.proc.as_ref(), &plan.sysctls)?;
     let terminal = open_terminal(plan, &rootfs, &made, monitor)?;
@@ -173,6 +176,17 @@ fn make_mounts(plan: &Plan, rootfs: &Rootfs) -> Result<Made> {
             .context(|| format!("put the device {} into the container", device.path))?;
     }
     Ok(made)
+}
+
+/// What helps where a directory of somebody else's was to be the root.
+fn refusal(error: Error, origin: &Origin) -> Error {
+    match (origin, error.errno()) {
+        (Origin::Directory(path), Some(libc::EACCES | libc::EPERM | libc::EROFS)) => error.hint(format!(
+            "what you may not write can be seen through an overlay that is thrown away: --rootfs {}:O",
+            path.display()
+        )),
+        _ => error,
+    }
 }
 
 fn open_terminal(

@@ -7,6 +7,7 @@
 use crate::types::idmap::IdMap;
 use crate::types::personality::Personality;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 
 /// A container, ready to be carried out.
 pub(crate) struct Plan {
@@ -16,6 +17,7 @@ pub(crate) struct Plan {
     /// pivot_root: the container's own state directory.
     pub(crate) mount_point: String,
     pub(crate) read_only: bool,
+    pub(crate) origin: Origin,
     pub(crate) namespaces: Namespaces,
     /// The control group to start in, where there is one.
     pub(crate) cgroup: Option<Cgroup>,
@@ -31,6 +33,19 @@ pub(crate) struct Plan {
     /// Keys as sysctl(8) writes them, with dots or slashes.
     pub(crate) sysctls: Vec<(String, String)>,
     pub(crate) process: Process,
+}
+
+/// Where the root file system comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// An image: the files that programs look for are made where it has none.
+    Image,
+    /// A directory of the host, which is written to: nothing is made there that
+    /// need not be.
+    Directory(PathBuf),
+    /// What is thrown away at the end: such a directory seen through an overlay, or
+    /// an empty one.
+    Passing,
 }
 
 /// A control group.

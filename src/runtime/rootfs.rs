@@ -4,8 +4,9 @@
 //! There is no `join` of a host path and a container path anywhere; this module
 //! is the only door. Source: openat2(2).
 
-use crate::error::{Context, Error, Result};
-use rustix::fs::{Mode, OFlags, ResolveFlags};
+use crate::error::{BestEffort, Context, Error, Result};
+use crate::types::mount::MTAB;
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -87,6 +88,23 @@ impl Rootfs {
     /// Makes `path` and its missing parents, 0755.
     pub(crate) fn create_directory(&self, path: &str) -> Result<OwnedFd> {
         self.create_directories(path, Follow::InRoot)
+    }
+
+    /// Makes `/etc/mtab` and `/.dockerenv` where they are missing, as docker does in
+    /// a layer of its own. Before the mounts: `/etc` may be somebody's. Nothing
+    /// fails where they cannot be made, and what is there stays.
+    pub(crate) fn make_own_files(&self) {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let etc = match self.open("/etc", flags) {
+            Err(Errno::NOENT) => self.create_directory("/etc").ok(),
+            etc => etc.ok(),
+        };
+        if let Some(etc) = etc {
+            rustix::fs::symlinkat(MTAB, etc, "mtab").or_ignore();
+        }
+        // One call, where a file that is opened would take two.
+        let mode = Mode::from_raw_mode(0o755);
+        rustix::fs::mknodat(&self.fd, ".dockerenv", FileType::RegularFile, mode, 0).or_ignore();
     }
 
     fn create(&self, path: &str, kind: TargetKind) -> Result<OwnedFd> {
@@ -197,7 +215,7 @@ pub(crate) fn openat2(
 
 fn check_kind(fd: &OwnedFd, path: &str, kind: TargetKind) -> Result<()> {
     let stat = rustix::fs::fstat(fd).context(|| format!("look at {path} in the container"))?;
-    let is_directory = rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir();
+    let is_directory = FileType::from_raw_mode(stat.st_mode).is_dir();
     match (kind, is_directory) {
         (TargetKind::Directory, false) => {
             Err(Error::failed(format!("cannot mount a directory on {path}: it is a file in the container")))

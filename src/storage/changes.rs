@@ -8,6 +8,7 @@ use super::sorted::{SortedWalk, Step, names};
 use super::whiteout::{OPAQUE, is_whiteout};
 use crate::error::{Context, Error, Result};
 use crate::sys::xattr;
+use crate::types::mount::MTAB;
 use rustix::fs::{AtFlags, FileType, Mode, Stat, openat, statat};
 use rustix::io::Errno;
 use std::ffi::{CStr, CString};
@@ -44,7 +45,8 @@ pub(crate) struct Change {
 
 /// Where coracle itself puts files and mounts. What is made in their place when
 /// the image lacks them is nobody's change: docker keeps it in a layer of its own.
-const OWN: [&[u8]; 10] = [
+const OWN: [&[u8]; 11] = [
+    b".dockerenv",
     b"dev",
     b"etc",
     b"etc/hostname",
@@ -60,10 +62,11 @@ const OWN: [&[u8]; 10] = [
 /// Directories in which those are made, so that their time says nothing.
 const OWN_PARENTS: [&[u8]; 3] = [b"etc", b"run", b"run/secrets"];
 
-/// Whether an entry of an upper directory is only a place for a mount of ours:
-/// an empty file or a directory that the layers below do not have. (What is in
-/// such a directory is asked for one by one.)
-pub(crate) fn is_mount_point(path: &[u8], stat: &Stat, below: bool) -> bool {
+/// Whether an entry of an upper directory is only a place for a mount of ours, or a
+/// file that every container gets: an empty file or a directory that the layers below
+/// do not have, or the link that `/etc/mtab` is. (What is in such a directory is asked
+/// for one by one.) `name` is its name in `dir`, the last one of `path`.
+pub(crate) fn is_own(dir: BorrowedFd<'_>, name: &CStr, path: &[u8], stat: &Stat, below: bool) -> bool {
     if below {
         return false;
     }
@@ -71,6 +74,11 @@ pub(crate) fn is_mount_point(path: &[u8], stat: &Stat, below: bool) -> bool {
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::Directory => own,
         FileType::RegularFile => stat.st_size == 0 && (own || path.starts_with(b"run/secrets/")),
+        FileType::Symlink => {
+            path == b"etc/mtab"
+                && rustix::fs::readlinkat(dir, name, Vec::new())
+                    .is_ok_and(|target| target.to_bytes() == MTAB.as_bytes())
+        }
         _ => false,
     }
 }
@@ -147,7 +155,7 @@ impl Scan<'_> {
             return Ok(None);
         }
         let kind = if below.is_some() { Kind::Changed } else { Kind::Added };
-        let own = is_mount_point(&path, &stat, below.is_some());
+        let own = is_own(walk.directory(), name, &path, &stat, below.is_some());
         if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
             if !own {
                 self.say(kind, &path)?;

@@ -2,7 +2,7 @@
 //! a whole root file system. The same files give the same bytes. Entries go
 //! through; in memory is one directory's names and the names of hard links.
 
-use super::changes::{Below, is_mount_point, is_opaque};
+use super::changes::{Below, is_opaque, is_own};
 use super::descent::OPEN_DIR;
 use super::sorted::{SortedWalk, Step};
 use super::tar_write::{Content, EntryHeader, TarWriter};
@@ -127,10 +127,10 @@ impl<W: Write> Pack<'_, W> {
             )
             .hint("rename or remove it in the container first"));
         }
-        let own = self.lower.is_some() && is_mount_point(&path, &stat, below);
+        let own = self.lower.is_some() && is_own(walk.directory(), name, &path, &stat, below);
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => self.directory(walk, name, own, &stat),
-            FileType::RegularFile if own => Ok(None),
+            FileType::RegularFile | FileType::Symlink if own => Ok(None),
             FileType::RegularFile => self.file(walk, name, &path).map(|()| None),
             FileType::Socket => Ok(None),
             _ => self.special(walk, name, &path, &stat).map(|()| None),

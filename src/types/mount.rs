@@ -15,6 +15,9 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
+/// What `/etc/mtab` links to, where an image has none: docker's and podman's.
+pub(crate) const MTAB: &str = "/proc/mounts";
+
 /// One mount that a user or an image asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct MountSpec {

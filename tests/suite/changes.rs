@@ -65,6 +65,41 @@ fn what_a_start_puts_into_a_container_is_no_change() {
     assert_eq!(sandbox.ok(["diff", "running"]), "A /made");
 }
 
+/// Docker has both in every container.
+#[test]
+fn mtab_and_dockerenv_are_there_and_are_nobody_s_change() {
+    let Some(sandbox) = sandbox(&[Image("busybox"), Image("guest")]) else { return };
+    load_base(&sandbox);
+    let look = "busybox readlink /etc/mtab; test -f /.dockerenv && test ! -s /.dockerenv && echo empty";
+    let seen = "/proc/mounts\nempty";
+    change(&sandbox, "c", look);
+    assert_eq!(sandbox.ok(["logs", "c"]), seen);
+    assert_eq!(sandbox.ok(["diff", "c"]), "");
+    sandbox.ok(["start", "-a", "c"]);
+    assert_eq!(sandbox.ok(["diff", "c"]), "");
+    for options in [&["--read-only"][..], &["--read-only", "--read-only-tmpfs=false"], &["--user", "7:7"]] {
+        let words = [options, &["base", "sh", "-c", look]].concat();
+        assert_eq!(sandbox.run(&words).ok().text(), seen, "{options:?}");
+    }
+
+    // They are in no image that is made of it, but for what somebody has made of them.
+    sandbox.ok(["commit", "c", "same"]);
+    assert_eq!(sandbox.ok(["image", "diff", "same"]), "");
+    change(&sandbox, "other", "busybox ln -sf /proc/self/mounts /etc/mtab; echo 1 >/.dockerenv");
+    let changes = ["A /.dockerenv", "C /etc", "A /etc/mtab"];
+    assert_eq!(sandbox.coracle(["diff", "other"]).ok().lines(), changes);
+    sandbox.ok(["commit", "other", "another"]);
+    assert_eq!(sandbox.coracle(["image", "diff", "another"]).ok().lines(), changes);
+    let output = sandbox.run(&["another", "sh", "-c", look]);
+    assert_eq!(output.stdout.trim(), "/proc/self/mounts", "what an image has stays: {output}");
+
+    // What is mounted on /etc is somebody's own.
+    let folder = sandbox.folder("etc");
+    let bind = format!("{}:/etc", folder.display());
+    sandbox.run(&["-v", &bind, "base", "true"]).ok();
+    assert!(folder.join("mtab").symlink_metadata().is_err());
+}
+
 #[test]
 fn image_diff_shows_the_last_layer() {
     let Some(sandbox) = sandbox(&[Image("busybox"), Image("guest")]) else { return };

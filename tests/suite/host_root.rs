@@ -15,6 +15,12 @@ fn shell(sandbox: &Sandbox, script: &str) -> Output {
     sandbox.run(&["--rootfs", "/:O", "/bin/sh", "-c", script])
 }
 
+#[test]
+fn who_forgets_the_overlay_is_told_of_it() {
+    let Some(sandbox) = user_s_sandbox(&[]) else { return };
+    sandbox.run(&["--rootfs", "/", "/bin/true"]).refused(&["Permission denied", "--rootfs /:O"]);
+}
+
 /// What nothing on a host changes while a test runs.
 #[track_caller]
 fn state_of_host(sandbox: &Sandbox) -> String {

@@ -32,9 +32,9 @@ use crate::dirs::Dirs;
 use crate::error::Result;
 use crate::network::uplink::Chosen;
 use crate::runtime::capabilities::{self, CapRequest, ContainerCaps};
-use crate::runtime::plan::{Plan, Stdio};
+use crate::runtime::plan::{Origin, Plan, Stdio};
 use crate::state::store::Store;
-use crate::types::container::ContainerRecord;
+use crate::types::container::{ContainerRecord, RecordedRoot};
 use crate::types::driver::Driver;
 use crate::types::idmap::IdMap;
 use crate::types::uplink::Preference;
@@ -109,6 +109,11 @@ pub(crate) fn make(context: &Context<'_>, stdio: Stdio) -> Result<Planned> {
         rootfs: root.into_mount(),
         mount_point: context.dirs.container(&context.record.id).display().to_string(),
         read_only: config.read_only,
+        origin: match &context.record.root {
+            RecordedRoot::Image { .. } => Origin::Image,
+            RecordedRoot::Directory { path, overlay: false } => Origin::Directory(path.clone()),
+            RecordedRoot::Directory { overlay: true, .. } | RecordedRoot::Nothing => Origin::Passing,
+        },
         hostname,
         domainname: config.domainname.clone(),
         mounts,
