@@ -47,7 +47,7 @@ pub(crate) struct ContainerOptions {
     /// Make a control group (enabled, disabled, no-conmon, split)
     #[arg(long, value_name = "MODE")]
     pub(crate) cgroups: Option<String>,
-    /// See no control groups but its own (private, host)
+    /// See no control groups but its own (private, host, container:NAME)
     #[arg(long, value_name = "MODE")]
     pub(crate) cgroupns: Option<String>,
     /// Drop capabilities (ALL for every one)

@@ -8,6 +8,7 @@ use crate::state::events;
 use crate::state::store::RECORD_VERSION;
 use crate::storage::unpack::Ownership;
 use crate::storage::volume::{Hold, VolumeStore};
+use crate::types::cgroup::CgroupnsMode;
 use crate::types::container::{
     ContainerConfig, ContainerRecord, CreateRequest, PullPolicy, RecordedRoot, RootSource,
 };
@@ -297,9 +298,19 @@ impl Engine {
         };
         if let NamespaceMode::Container(word) = &mut config.pid {
             resolve(word)?;
+            // Podman: whose processes are the host's shares those.
+            if self.store.record(&ContainerId::parse(word)?)?.config.pid == NamespaceMode::Host {
+                config.pid = NamespaceMode::Host;
+            }
         }
         if let NamespaceMode::Container(word) = &mut config.uts {
             resolve(word)?;
+        }
+        if let CgroupnsMode::Container(word) = &mut config.cgroupns {
+            resolve(word)?;
+            if self.store.record(&ContainerId::parse(word)?)?.config.cgroupns == CgroupnsMode::Host {
+                config.cgroupns = CgroupnsMode::Host;
+            }
         }
         if let NetworkMode::Container(word) = &mut config.network {
             resolve(word)?;
@@ -317,14 +328,17 @@ impl Engine {
             resolve(word)?;
         }
         if let IpcMode::Container(word) = &mut config.ipc {
+            let asked = word.clone();
             resolve(word)?;
-            let owner = self.store.record(&ContainerId::parse(word)?)?;
-            if !matches!(owner.config.ipc, IpcMode::Shareable) {
-                return Err(Error::conflict(format!(
-                    "container {} does not share its IPC namespace",
-                    owner.name
-                ))
-                .hint("start that one with --ipc=shareable"));
+            match self.store.record(&ContainerId::parse(word)?)?.config.ipc {
+                IpcMode::Shareable | IpcMode::Container(_) => {}
+                IpcMode::Host => config.ipc = IpcMode::Host,
+                IpcMode::Private | IpcMode::None => {
+                    return Err(Error::conflict(format!(
+                        "container {asked}: non-shareable IPC (hint: use IpcMode:shareable for the donor container)"
+                    ))
+                    .hint("make that one with --ipc=shareable"));
+                }
             }
         }
         Ok(())

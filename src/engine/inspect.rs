@@ -12,6 +12,7 @@ use crate::dirs::Dirs;
 use crate::monitor::log_file::log_path;
 use crate::runtime::capabilities::{CapRequest, CapSet, ContainerCaps};
 use crate::state::networks::Networks;
+use crate::types::cgroup::CgroupnsMode;
 use crate::types::container::{ContainerConfig, ContainerRecord, RecordedRoot};
 use crate::types::digest::Digest;
 use crate::types::health::{LOG_COUNT, LOG_SIZE};
@@ -122,6 +123,9 @@ fn dependencies(config: &ContainerConfig) -> Vec<&str> {
         }
     }
     if let IpcMode::Container(id) = &config.ipc {
+        all.push(id);
+    }
+    if let CgroupnsMode::Container(id) = &config.cgroupns {
         all.push(id);
     }
     if let UsernsMode::Container(id) = &config.userns {

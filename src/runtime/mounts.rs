@@ -61,12 +61,12 @@ pub(crate) fn make(rootfs: &Rootfs, mount: &Mount, made: &mut Made) -> Result<()
             attach(fd.as_fd(), point.as_fd()).context(step)?;
             made.devpts = Some(fd);
         }
-        MountKind::Dev => {
+        MountKind::Dev { shm } => {
             let point = rootfs.strict_mount_point(target)?;
             let fd =
                 file_system("tmpfs", &[("mode", "755"), ("size", "65536k")], attributes).context(step)?;
             attach(fd.as_fd(), point.as_fd()).context(step)?;
-            fill_dev(fd.as_fd()).context(|| "fill /dev")?;
+            fill_dev(fd.as_fd(), *shm).context(|| "fill /dev")?;
         }
         MountKind::Tmpfs { size, mode } => {
             let point = rootfs.mount_point(target, TargetKind::Directory)?;
@@ -261,8 +261,8 @@ fn devpts(attributes: u64) -> Result<OwnedFd, Errno> {
 }
 
 /// The directories and links that programs expect in `/dev`.
-fn fill_dev(dev: BorrowedFd<'_>) -> Result<(), Errno> {
-    for name in ["pts", "shm", "mqueue"] {
+fn fill_dev(dev: BorrowedFd<'_>, shm: bool) -> Result<(), Errno> {
+    for name in ["pts", "mqueue"].into_iter().chain(shm.then_some("shm")) {
         rustix::fs::mkdirat(dev, name, Mode::from_raw_mode(0o755))?;
     }
     for (link, target) in super::devices::LINKS {

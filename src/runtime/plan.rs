@@ -107,8 +107,11 @@ pub(crate) enum MountKind {
         size: u64,
         mode: u32,
     },
-    /// The minimal `/dev`: a tmpfs that the default nodes and links are put in.
-    Dev,
+    /// The minimal `/dev`: a tmpfs that the default nodes and links are put in, and
+    /// directories for the mounts below it: one for `/dev/shm` where there is one.
+    Dev {
+        shm: bool,
+    },
     /// A tmpfs with files that are nowhere else; those that belong elsewhere are
     /// mounted there.
     Secrets {

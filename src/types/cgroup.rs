@@ -19,12 +19,15 @@ pub(crate) enum CgroupsMode {
 }
 
 /// `--cgroupns`
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum CgroupnsMode {
     /// Its own group is the root of all that it sees.
     #[default]
     Private,
     Host,
+    /// Podman's: another container's group is. Name, id or prefix as given; the
+    /// engine replaces it with the full id.
+    Container(String),
 }
 
 impl CgroupsMode {
@@ -58,14 +61,19 @@ impl CgroupnsMode {
         match text {
             "" | "private" => Ok(Self::Private),
             "host" => Ok(Self::Host),
-            _ => Err(Error::invalid(format!("invalid --cgroupns {text:?}")).hint("private or host")),
+            _ => match text.strip_prefix("container:") {
+                Some(name) if !name.is_empty() => Ok(Self::Container(name.to_owned())),
+                _ => Err(Error::invalid(format!("invalid --cgroupns {text:?}"))
+                    .hint("it is one of private, host, container:NAME")),
+            },
         }
     }
 
-    pub(crate) fn word(self) -> &'static str {
+    pub(crate) fn word(&self) -> String {
         match self {
-            Self::Private => "private",
-            Self::Host => "host",
+            Self::Private => "private".to_owned(),
+            Self::Host => "host".to_owned(),
+            Self::Container(id) => format!("container:{id}"),
         }
     }
 }
@@ -79,9 +87,12 @@ mod tests {
         for word in ["enabled", "disabled", "no-conmon", "split"] {
             assert_eq!(CgroupsMode::parse(word).expect(word).word(), word);
         }
-        for word in ["private", "host"] {
+        for word in ["private", "host", "container:x"] {
             assert_eq!(CgroupnsMode::parse(word).expect(word).word(), word);
         }
-        assert!(CgroupsMode::parse("none").is_err() && CgroupnsMode::parse("container:x").is_err());
+        assert!(CgroupsMode::parse("none").is_err());
+        for bad in ["container:", "container", "ns:/x"] {
+            assert!(CgroupnsMode::parse(bad).is_err(), "{bad}");
+        }
     }
 }

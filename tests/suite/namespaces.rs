@@ -38,7 +38,7 @@ fn modes_share_the_host_s() {
     let words = ["run", "--rm", "--network", "host", "guest", "report"];
     let report = crate::harness::report::Report::parse(&sandbox.coracle(words).ok());
     assert_eq!(report.namespaces["net"], host("net"));
-    for flag in ["--pid", "--ipc", "--uts", "--network", "--userns"] {
+    for flag in ["--pid", "--ipc", "--uts", "--network", "--userns", "--cgroupns"] {
         sandbox.coracle(["run", "--rm", flag, "nonsense", "guest", "report"]).refused(&["nonsense"]);
     }
 }
@@ -53,6 +53,7 @@ fn modes_share_another_container_s() {
     };
     assert_eq!(inside(&sandbox, &["--pid", "container:other"], "pid"), of("pid"));
     assert_eq!(inside(&sandbox, &["--ipc", "container:other"], "ipc"), of("ipc"));
+    assert_eq!(inside(&sandbox, &["--cgroupns", "container:other"], "cgroup"), of("cgroup"));
     let words = ["run", "--rm", "--network", "container:other", "guest", "report"];
     let report = crate::harness::report::Report::parse(&sandbox.coracle(words).ok());
     assert_eq!(report.namespaces["net"], of("net"));
@@ -63,15 +64,15 @@ fn modes_share_another_container_s() {
 
 #[test]
 fn a_container_that_has_the_host_s_shares_the_host_s() {
-    let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
-    let modes = ["--network", "--uts"];
+    let Some(sandbox) = sandbox(&[Image("guest"), Image("busybox")]) else { return };
+    let modes = ["--network", "--uts", "--pid", "--ipc"];
     let hosts: Vec<&str> = modes.iter().flat_map(|mode| [*mode, "host"]).collect();
-    let start = ["run", "-d", "--name", "other", "--pid", "host"];
+    let start = ["run", "-d", "--name", "other"];
     sandbox.ok([&start[..], &hosts, &["guest", "sleep"]].concat());
     let shared: Vec<&str> = modes.iter().flat_map(|mode| [*mode, "container:other"]).collect();
     let words = [&["run", "--rm"], &shared[..], &["guest", "report"]].concat();
     let report = crate::harness::report::Report::parse(&sandbox.coracle(words).ok());
-    for kind in ["net", "uts"] {
+    for kind in ["net", "uts", "pid", "ipc"] {
         assert_eq!(report.namespaces[kind], host(kind), "{kind}");
     }
     assert_ne!(report.namespaces["user"], host("user"));

@@ -383,6 +383,19 @@ fn what_a_pod_is_given_each_of_its_containers_has() {
 }
 
 #[test]
+fn what_a_pod_does_not_share_can_be_the_host_s_network_all_the_same() {
+    let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
+    sandbox.ok(["pod", "create", "--name", "p", "--share", "ipc", "--network", "host"]);
+    let net = |words: &[&str]| {
+        let words = [&["run", "--rm", "--pod", "p"], words, &["guest", "report"]].concat();
+        crate::harness::report::Report::parse(&sandbox.coracle(words).ok()).namespaces["net"].clone()
+    };
+    let host = std::fs::read_link("/proc/self/ns/net").unwrap();
+    assert_eq!(net(&[]), host.to_str().unwrap());
+    assert_ne!(net(&["--network", "none"]), host.to_str().unwrap(), "its own flag counts");
+}
+
+#[test]
 fn the_user_namespace_of_a_pod_is_that_of_its_containers() {
     let Some(sandbox) = sandbox(&[Need::SubIds, Image("busybox")]) else { return };
     let uid = rustix::process::getuid().as_raw().to_string();

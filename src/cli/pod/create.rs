@@ -250,7 +250,9 @@ impl CreateArgs {
 
 /// What the infra container alone would have is asked for in vain.
 fn check_shares(shares: &BTreeSet<Share>, config: &ContainerConfig) -> Result<()> {
-    let network = config.network != NetworkMode::Default || !config.publish.is_empty();
+    // The host's is there for each container, shared or not.
+    let network =
+        !matches!(config.network, NetworkMode::Default | NetworkMode::Host) || !config.publish.is_empty();
     let names = !config.dns.is_empty()
         || !config.dns_search.is_empty()
         || !config.dns_options.is_empty()

@@ -124,6 +124,9 @@ fn join(
             NetworkMode::Host => NetworkMode::Host,
             _ => NetworkMode::Container(infra.clone()),
         };
+    } else if holder.network == NetworkMode::Host && config.network == NetworkMode::Default {
+        // Podman: what is not shared can be the host's all the same.
+        config.network = NetworkMode::Host;
     }
     let joins = |share| pod.shares(share) && !own.contains(&share);
     if joins(Share::Uts) {

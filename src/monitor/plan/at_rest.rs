@@ -15,6 +15,7 @@ use crate::runtime::rootfs::Rootfs;
 use crate::runtime::users::ResolvedUser;
 use crate::storage::volume::VolumeStore;
 use crate::sys::mount::{MountAttr, RDONLY, mount_setattr};
+use crate::types::cgroup::CgroupnsMode;
 use crate::types::container::{ContainerConfig, ContainerRecord};
 use crate::types::id::ContainerId;
 use crate::types::mount::{MountOptions, MountSource, MountSpec};
@@ -146,6 +147,10 @@ fn shares_user_namespace_with(config: &ContainerConfig) -> Option<&str> {
         | (UsernsMode::Private, _, NetworkMode::Container(id), ..)
         | (UsernsMode::Private, _, _, IpcMode::Container(id), _)
         | (UsernsMode::Private, .., NamespaceMode::Container(id)) => Some(id),
+        (UsernsMode::Private, ..) => match &config.cgroupns {
+            CgroupnsMode::Container(id) => Some(id),
+            CgroupnsMode::Private | CgroupnsMode::Host => None,
+        },
         _ => None,
     }
 }

@@ -3,6 +3,7 @@
 use super::Context as PlanContext;
 use crate::error::{Context, Error, Result};
 use crate::sys::process::start_ticks;
+use crate::types::cgroup::CgroupnsMode;
 use crate::types::container::ContainerRecord;
 use crate::types::id::ContainerId;
 use crate::types::idmap::IdMap;
@@ -19,6 +20,7 @@ pub(crate) struct Joined {
     pub(crate) net: Option<ProcessId>,
     pub(crate) ipc: Option<ProcessId>,
     pub(crate) uts: Option<ProcessId>,
+    pub(crate) cgroup: Option<ProcessId>,
     pub(crate) user: Option<ProcessId>,
 }
 
@@ -38,11 +40,14 @@ impl Joined {
         if let NamespaceMode::Container(id) = &config.uts {
             joined.uts = Some(init_of(context, id)?);
         }
+        if let CgroupnsMode::Container(id) = &config.cgroupns {
+            joined.cgroup = Some(init_of(context, id)?);
+        }
         joined.user = match &config.userns {
             UsernsMode::Container(id) => Some(init_of(context, id)?),
             // To share a namespace is to share power over it: its owner's user
             // namespace is shared with it, as among the containers of a pod.
-            UsernsMode::Private => joined.pid.or(joined.net).or(joined.ipc).or(joined.uts),
+            UsernsMode::Private => joined.pid.or(joined.net).or(joined.ipc).or(joined.uts).or(joined.cgroup),
             _ => None,
         };
         Ok(joined)

@@ -126,7 +126,7 @@ fn system_mounts(config: &ContainerConfig, joined: &Joined) -> Result<Vec<Mount>
     } else {
         list.push(mount("/proc", MountKind::Proc, NOSUID | NODEV | NOEXEC));
     }
-    list.push(mount("/dev", MountKind::Dev, NOSUID));
+    list.push(mount("/dev", MountKind::Dev { shm: config.ipc != IpcMode::None }, NOSUID));
     list.push(mount("/dev/pts", MountKind::Devpts, NOSUID | NOEXEC));
     list.push(mount("/sys", MountKind::Sysfs, NOSUID | NODEV | NOEXEC | sys_read_only));
     list.push(mount("/sys/fs/cgroup", MountKind::Cgroup, NOSUID | NODEV | NOEXEC | group_read_only));

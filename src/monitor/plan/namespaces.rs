@@ -75,6 +75,7 @@ pub(super) fn namespaces(
         (joined.ipc, "ipc", libc::CLONE_NEWIPC),
         (joined.uts, "uts", libc::CLONE_NEWUTS),
         (joined.pid, "pid", libc::CLONE_NEWPID),
+        (joined.cgroup, "cgroup", libc::CLONE_NEWCGROUP),
     ];
     for (process, file, kind) in targets {
         let Some(process) = process else { continue };
