@@ -531,6 +531,9 @@ fn a_monitor_that_was_stopped_keeps_nobody_from_ending_its_container() {
         }
         let monitor = Pid::from_raw(sandbox.monitors()[0]).unwrap();
         rustix::process::kill_process(monitor, Signal::STOP).unwrap();
+        // It stops when it is its turn, not when it is told.
+        let stat = format!("/proc/{}/stat", monitor.as_raw_nonzero());
+        until("it to stop", || std::fs::read_to_string(&stat).unwrap().contains(") T ").then_some(()));
         sandbox.ok(words);
     }
     assert_eq!(sandbox.ok(["ps", "-aq"]), "");
