@@ -8,6 +8,7 @@ use crate::engine::import::{ImportOptions, import as import_image};
 use crate::engine::load::{LoadSource, LoadedImage, Wanted, load as load_images, load_place};
 use crate::engine::save::{SaveFormat, SaveOptions, SaveTarget, save as save_images};
 use crate::error::{Context, Error, Result};
+use crate::image::archive_write::Layers;
 use crate::types::platform::Platform;
 use crate::types::reference::Reference;
 use crate::types::transport::Place;
@@ -60,13 +61,13 @@ pub(crate) struct SaveArgs {
     /// Say nothing
     #[arg(long, short = 'q')]
     quiet: bool,
-    /// Accepted: layers keep the compression that they have
-    #[arg(long, hide = true)]
+    /// Unpack the layers of an OCI form; docker-archive has them so in any case
+    #[arg(long, conflicts_with = "compress")]
     uncompressed: bool,
     /// Accepted: several images are always allowed
     #[arg(long, short = 'm', hide = true)]
     multi_image_archive: bool,
-    /// Names or ids
+    /// Names, or ids (without a name in the archive); a name without a tag is all its tags
     #[arg(value_name = "IMAGE", required = true)]
     images: Vec<String>,
 }
@@ -110,6 +111,10 @@ pub(crate) fn load(args: LoadArgs) -> Result<u8> {
     if args.input.is_none() && std::io::stdin().is_terminal() {
         return Err(Error::invalid("stdin is a terminal").hint("name a file with -i, or use a pipe"));
     }
+    if let Some(address) = args.input.as_deref().and_then(Path::to_str).filter(|path| is_address(path)) {
+        return Err(Error::invalid(format!("load -i {address}: archives are not fetched"))
+            .hint(format!("fetch it first: curl -L {address} | coracle load")));
+    }
     let platform = platform(args.platform.as_deref())?;
     let engine = Engine::open()?;
     let ownership = ownership(&engine)?;
@@ -124,6 +129,11 @@ pub(crate) fn load(args: LoadArgs) -> Result<u8> {
         _ => LoadSource::Stream(&mut stdin),
     };
     tell_loaded(&load_images(&engine.dirs, source, wanted, ownership)?)
+}
+
+/// What podman's `load` would fetch.
+fn is_address(text: &str) -> bool {
+    ["http://", "https://"].iter().any(|scheme| text.starts_with(scheme)) && !Path::new(text).exists()
 }
 
 /// `-i oci-archive:FILE:NAME`, where there is no file of that name.
@@ -151,7 +161,11 @@ fn tell_loaded(loaded: &[LoadedImage]) -> Result<u8> {
 pub(crate) fn save(args: SaveArgs) -> Result<u8> {
     let options = SaveOptions {
         format: SaveFormat::parse(&args.format)?,
-        compress: args.compress,
+        layers: match (args.compress, args.uncompressed) {
+            (true, _) => Layers::Compressed,
+            (_, true) => Layers::Plain,
+            _ => Layers::AsTheyAre,
+        },
         platform: platform(args.platform.as_deref())?,
     };
     let engine = Engine::open()?;
@@ -176,7 +190,7 @@ pub(crate) fn save(args: SaveArgs) -> Result<u8> {
 /// `Invalid` for a change or a file that cannot be used.
 pub(crate) fn import(args: ImportArgs) -> Result<u8> {
     let options = ImportOptions {
-        reference: args.name.as_deref().map(Reference::parse).transpose()?,
+        reference: args.name.as_deref().map(Reference::to_give).transpose()?,
         changes: args.change.clone(),
         message: args.message.clone(),
         platform: args.platform()?,

@@ -5,7 +5,9 @@
 use super::archive::copy;
 use super::blob::Blobs;
 use super::compression::{Compression, decoder};
-use super::manifest::{Descriptor, Index, MANIFEST_MAX, OCI_INDEX, OCI_LAYER_GZIP};
+use super::manifest::{
+    Descriptor, Index, MANIFEST_MAX, Manifest, OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_LAYER_GZIP, OCI_MANIFEST,
+};
 use super::store::{Entry, StoredImage};
 use crate::dirs::create_private;
 use crate::error::{Context, Error, Result};
@@ -125,40 +127,88 @@ fn append_unpacked(
     append(tar, name, size, unpacked()?.1)
 }
 
-/// An OCI layout in a tar; blobs as they are.
-pub(crate) fn write_oci(images: &[Saved], blobs: &Blobs, out: Output<'_>) -> Result<()> {
+/// An OCI layout in a tar.
+pub(crate) fn write_oci(images: &[Saved], blobs: &Blobs, out: Output<'_>, layers: Layers) -> Result<()> {
+    let plain = Plain::of_all(images, blobs, layers)?;
     let mut tar = tar::Builder::new(out);
     // Tools that unpack it without root may not make a missing folder as theirs.
     for folder in ["blobs/", "blobs/sha256/"] {
         append_folder(&mut tar, folder)?;
     }
     append(&mut tar, "oci-layout", LAYOUT.len() as u64, LAYOUT)?;
-    let index = index_of(images)?;
+    let index = index_of(images, &plain)?;
     append(&mut tar, "index.json", index.len() as u64, &index[..])?;
-    each_blob(images, blobs, |digest, size, content| append(&mut tar, &digest.place(), size, content))?;
+    each_blob(images, &plain, blobs, |digest, size, content| {
+        append(&mut tar, &digest.place(), size, content)
+    })?;
     tar.finish().context(|| "write the archive")?;
     tar.get_mut().flush().context(|| "write the archive")
 }
 
 /// An OCI layout in a new or empty directory.
-pub(crate) fn write_oci_directory(images: &[Saved], blobs: &Blobs, directory: &Path) -> Result<()> {
+pub(crate) fn write_oci_directory(
+    images: &[Saved],
+    blobs: &Blobs,
+    directory: &Path,
+    layers: Layers,
+) -> Result<()> {
     check_empty(directory)?;
+    let plain = Plain::of_all(images, blobs, layers)?;
     create_private(&directory.join("blobs/sha256"))?;
-    each_blob(images, blobs, |digest, _, mut content| {
+    each_blob(images, &plain, blobs, |digest, _, mut content| {
         let place = directory.join(digest.place());
         place.parent().map_or(Ok(()), create_private)?;
         write_new(&place, &mut content)
     })?;
     write_new(&directory.join("oci-layout"), &mut &*LAYOUT)?;
-    write_new(&directory.join("index.json"), &mut &index_of(images)?[..])
+    write_new(&directory.join("index.json"), &mut &index_of(images, &plain)?[..])
 }
 
-/// Whether layers are made smaller on their way into a directory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What becomes of the layers on their way out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Layers {
+    #[default]
     AsTheyAre,
-    /// Those without compression get gzip: `save --compress`.
+    /// Those without compression get gzip: `save --compress`, into a directory.
     Compressed,
+    /// All are unpacked: `save --uncompressed`, in an OCI layout.
+    Plain,
+}
+
+/// The manifest of an image whose layers have no compression.
+struct Plain {
+    manifest: Manifest,
+    bytes: Vec<u8>,
+}
+
+impl Plain {
+    /// One an image with [`Layers::Plain`], else none at all.
+    fn of_all(images: &[Saved], blobs: &Blobs, layers: Layers) -> Result<Vec<Self>> {
+        if layers != Layers::Plain {
+            return Ok(Vec::new());
+        }
+        images.iter().map(|saved| Self::of(&saved.image, blobs)).collect()
+    }
+
+    /// Unpacks each layer once, for its size: the manifest stands for all of it.
+    fn of(image: &StoredImage, blobs: &Blobs) -> Result<Self> {
+        let mut config = image.manifest.config.clone();
+        OCI_CONFIG.clone_into(&mut config.media_type);
+        let mut manifest = Manifest::oci(config, Vec::new());
+        manifest.other.clone_from(&image.manifest.other);
+        for (layer, diff_id) in image.manifest.layers.iter().zip(&image.config.rootfs.diff_ids) {
+            let (_, mut content) = decoder(blobs.verified(&layer.digest)?)?;
+            let size = copy(&mut content, &mut std::io::sink())
+                .context(|| format!("unpack layer {}", layer.digest))?;
+            manifest.layers.push(Descriptor::new(OCI_LAYER, diff_id.clone(), size));
+        }
+        let bytes = serde_json::to_vec(&manifest).context(|| "write the manifest")?;
+        Ok(Self { manifest, bytes })
+    }
+
+    fn descriptor(&self) -> Descriptor {
+        Descriptor::new(OCI_MANIFEST, Digest::of(&self.bytes), self.bytes.len() as u64)
+    }
 }
 
 /// Skopeo's `dir:` with a manifest of Docker's schema 2, in a new or empty
@@ -235,10 +285,10 @@ fn write_new(path: &Path, content: &mut dyn Read) -> Result<()> {
 }
 
 /// One entry a name, as our own layout has them.
-fn index_of(images: &[Saved]) -> Result<Vec<u8>> {
+fn index_of(images: &[Saved], plain: &[Plain]) -> Result<Vec<u8>> {
     let mut index = Index::default();
-    for saved in images {
-        let mut entry = saved.entry.clone();
+    for (at, saved) in images.iter().enumerate() {
+        let mut entry = plain.get(at).map_or_else(|| saved.entry.clone(), |plain| Entry(plain.descriptor()));
         entry.0.annotations.clear();
         if saved.names.is_empty() {
             index.manifests.push(entry.0.clone());
@@ -254,12 +304,29 @@ fn index_of(images: &[Saved]) -> Result<Vec<u8>> {
 /// Every blob of the images, once.
 fn each_blob(
     images: &[Saved],
+    plain: &[Plain],
     blobs: &Blobs,
     mut write: impl FnMut(&Digest, u64, &mut dyn Read) -> Result<()>,
 ) -> Result<()> {
     let mut written = BTreeSet::new();
-    for saved in images {
+    for (at, saved) in images.iter().enumerate() {
         let StoredImage { manifest_digest, manifest_size, manifest, .. } = &saved.image;
+        if let Some(plain) = plain.get(at) {
+            let document = plain.descriptor();
+            if written.insert(document.digest.clone()) {
+                write(&document.digest, document.size, &mut &plain.bytes[..])?;
+            }
+            if written.insert(manifest.config.digest.clone()) {
+                let config = &manifest.config;
+                write(&config.digest, config.size, &mut blobs.verified(&config.digest)?)?;
+            }
+            for (layer, packed) in plain.manifest.layers.iter().zip(&manifest.layers) {
+                if written.insert(layer.digest.clone()) {
+                    write(&layer.digest, layer.size, &mut decoder(blobs.verified(&packed.digest)?)?.1)?;
+                }
+            }
+            continue;
+        }
         let of_manifest = Descriptor::new("", manifest_digest.clone(), *manifest_size);
         let wrapper = (saved.entry.0.media_type == OCI_INDEX).then_some(&saved.entry.0);
         for blob in wrapper.into_iter().chain([&of_manifest]) {

@@ -3,7 +3,7 @@
 use super::store::Entry;
 use crate::error::{Error, Result};
 use crate::types::digest::Digest;
-use crate::types::reference::{Reference, has_domain};
+use crate::types::reference::{Reference, has_domain, is_name_only};
 
 /// What a name that a user wrote stands for among the entries.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +55,30 @@ pub(crate) fn find(entries: &[Entry], text: &str) -> Result<Found> {
         return by_prefix(entries, prefix);
     }
     reference.map(|_| Found::Nothing)
+}
+
+/// Positions of all entries of the repository that `text` names; none where it
+/// has a tag or a digest, or nothing here is of it. Looked for as [`find`] does.
+pub(crate) fn of_repository(entries: &[Entry], text: &str) -> Vec<usize> {
+    let Some(wanted) = Reference::parse(text).ok().filter(|_| is_name_only(text)) else { return Vec::new() };
+    let all = |repository: &str| {
+        positions(entries, |entry| entry.name().is_some_and(|name| name.repository() == repository))
+    };
+    let found = all(&wanted.repository());
+    if !found.is_empty() || has_domain(text) {
+        return found;
+    }
+    let found = all(&format!("localhost/{text}"));
+    if !found.is_empty() {
+        return found;
+    }
+    // Pulled by this name, through a search or an alias.
+    let short = |entry: &&Entry| {
+        let short = entry.short_name().and_then(|short| Reference::parse(short).ok());
+        short.is_some_and(|short| short.repository() == wanted.repository())
+    };
+    let name = entries.iter().find(short).and_then(Entry::name);
+    name.map(|name| all(&name.repository())).unwrap_or_default()
 }
 
 fn by_reference(entries: &[Entry], wanted: &Reference) -> Option<Found> {

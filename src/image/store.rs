@@ -93,6 +93,16 @@ impl Entry {
         self.0.annotations.contains_key(LIST)
     }
 
+    /// The digest of the list when it was made, by which scripts go on naming it.
+    /// `None` where it is none, or was made before this was kept.
+    pub(crate) fn list_id(&self) -> Option<Digest> {
+        self.annotation(LIST)
+    }
+
+    pub(crate) fn set_list_id(&mut self, digest: &Digest) {
+        self.0.annotations.insert(LIST.to_owned(), digest.to_string());
+    }
+
     /// The name without a registry that led here through a search or an alias.
     pub(crate) fn short_name(&self) -> Option<&str> {
         self.0.annotations.get(SHORT_NAME).map(String::as_str)

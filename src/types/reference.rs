@@ -88,6 +88,23 @@ impl Reference {
         Ok(Self { domain, path, tag, digest })
     }
 
+    /// Reads a name that something here is to get.
+    ///
+    /// # Errors
+    /// As [`Self::parse`]; `Invalid` for a digest, and for what would be taken for one.
+    pub(crate) fn to_give(text: &str) -> Result<Self> {
+        let name = Self::parse(text)?;
+        if name.digest.is_some() {
+            return Err(Error::invalid(format!("a digest cannot be given as a name: {text}")));
+        }
+        if name.familiar_repository() == "sha256" {
+            return Err(Error::invalid(format!(
+                "{text}: refusing to create an ambiguous tag using digest algorithm as name"
+            )));
+        }
+        Ok(name)
+    }
+
     /// Registry and path, without tag and digest.
     pub(crate) fn repository(&self) -> String {
         format!("{}/{}", self.domain, self.path)
@@ -143,6 +160,11 @@ impl Reference {
 /// Whether the user named a registry, so that no other may be tried.
 pub(crate) fn has_domain(text: &str) -> bool {
     text.split_once('/').is_some_and(|(first, _)| looks_like_domain(first))
+}
+
+/// Whether the text names a repository alone, with neither a tag nor a digest.
+pub(crate) fn is_name_only(text: &str) -> bool {
+    !text.contains('@') && split_tag(text).1.is_none()
 }
 
 /// The part of a bad name that an error may show.

@@ -228,6 +228,77 @@ fn archives_may_be_compressed_and_come_through_stdin() {
     }
 }
 
+/// `manifest.json` of an archive.
+fn manifest(sandbox: &Sandbox, words: &[&str]) -> serde_json::Value {
+    sandbox.ok([&["save", "-o", "out.tar"], words].concat());
+    let mut archive = tar::Archive::new(std::fs::File::open(sandbox.path("work/out.tar")).unwrap());
+    let mut entries = archive.entries().unwrap().map(Result::unwrap);
+    let entry = entries.find(|entry| entry.path().unwrap() == Path::new("manifest.json")).unwrap();
+    serde_json::from_reader(entry).unwrap()
+}
+
+/// As docker has it: a backup of a repository is of all its tags, and what is saved by
+/// its id moves no tag where it is loaded.
+#[test]
+fn a_repository_is_saved_with_its_tags_and_an_id_without_names() {
+    let Some(sandbox) = with_image(&[]) else { return };
+    sandbox.ok(["tag", "busybox", "mine/repo:1"]);
+    sandbox.ok(["tag", "busybox", "mine/repo:3"]);
+    sandbox.ok(["tag", "guest", "mine/repo:2"]);
+    let all = manifest(&sandbox, &["mine/repo"]);
+    let tags: Vec<String> = all.as_array().unwrap().iter().map(|one| one["RepoTags"].to_string()).collect();
+    assert_eq!(tags, [r#"["mine/repo:1","mine/repo:3"]"#, r#"["mine/repo:2"]"#]);
+    assert_eq!(manifest(&sandbox, &["mine/repo:3"])[0]["RepoTags"], serde_json::json!(["mine/repo:3"]));
+    assert_eq!(manifest(&sandbox, &["busybox"])[0]["RepoTags"], serde_json::json!(["busybox:latest"]));
+    let id = sandbox.ok(["images", "-q", "mine/repo:1"]);
+    assert_eq!(manifest(&sandbox, &[&id])[0]["RepoTags"], serde_json::json!([]));
+    assert!(sandbox.ok(["load", "-i", "out.tar"]).starts_with("Loaded image ID: sha256:"));
+    sandbox.coracle(["save", "-o", "x", "mine/other"]).fails(125, &["no such image: mine/other"]);
+    sandbox.coracle(["load", "-i", "https://example.com/a.tar"]).fails(125, &["curl -L https://example.com"]);
+}
+
+#[test]
+fn an_oci_archive_is_uncompressed_where_that_is_asked() {
+    let Some(sandbox) = sandbox(&[Need::Registry]) else { return };
+    let name = format!("{}/busybox", needs::registry().unwrap());
+    sandbox.ok(["pull", "-q", &name]);
+    let layers = identity(&sandbox, &name);
+    for format in ["oci-archive", "oci-dir"] {
+        sandbox.ok(["save", "--uncompressed", "--format", format, "-o", format, &name]);
+        sandbox.ok(["rmi", &name]);
+        sandbox.ok(["load", "-i", format]);
+        assert_eq!(identity(&sandbox, &name), layers, "{format}");
+        let id = sandbox.ok(["images", "-q", &name]);
+        let document: serde_json::Value =
+            serde_json::from_str(&sandbox.ok(["manifest", "inspect", &id])).unwrap();
+        let diff_ids: Vec<&str> = document["layers"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter_map(|layer| layer["digest"].as_str())
+            .collect();
+        assert_eq!(serde_json::json!(diff_ids).to_string(), layers.1, "layers are what is in them");
+        sandbox.run(&[&name, "true"]).ok();
+        sandbox.ok(["rmi", &name]);
+        sandbox.ok(["pull", "-q", &name]);
+    }
+    let refused = ["save", "--uncompressed", "--format", "docker-dir", "-o", "d", &name];
+    sandbox.coracle(refused).fails(125, &["docker-dir"]);
+}
+
+#[test]
+fn archives_are_for_their_owner_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
+    sandbox.ok(["create", "--network", "none", "--name", "c", "guest", "exit", "0"]);
+    sandbox.ok(["save", "-o", "image.tar", "guest"]);
+    sandbox.ok(["export", "-o", "files.tar", "c"]);
+    for name in ["image.tar", "files.tar"] {
+        let mode = std::fs::metadata(sandbox.path("work").join(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+}
+
 /// `save` holds no lock that `load` waits for, nor the other way round.
 #[test]
 fn save_into_load_by_a_pipe() {
