@@ -209,7 +209,7 @@ fn document(changes: &[Change]) -> Result<String> {
 /// What the engine says.
 pub(crate) fn commit(args: CommitArgs) -> Result<u8> {
     let options = CommitOptions {
-        reference: args.image.as_deref().map(Reference::parse).transpose()?,
+        reference: args.image.as_deref().map(Reference::to_give).transpose()?,
         author: args.author,
         message: args.message,
         changes: args.change,

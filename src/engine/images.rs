@@ -267,10 +267,7 @@ fn layers_of(image: &StoredImage) -> impl Iterator<Item = (Digest, &Descriptor)>
 
 /// Gives an image one more name; another image that had the name loses it.
 pub(crate) fn tag(dirs: &Dirs, source: &str, target: &str) -> Result<Reference> {
-    let target_name = Reference::parse(target)?;
-    if target_name.digest.is_some() {
-        return Err(Error::invalid(format!("a digest cannot be given as a name: {target}")));
-    }
+    let target_name = Reference::to_give(target)?;
     if !ImageStore::exists(&dirs.images()) {
         return Err(no_such_image(source));
     }

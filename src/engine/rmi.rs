@@ -150,10 +150,9 @@ fn plan(entries: &[Entry], name: &str, force: bool, used: &InUse) -> Result<Vec<
             None => steps[at] = Step::Remove,
         },
         Found::Image(of_image) => {
-            let mut repositories: Vec<String> =
-                of_image.iter().filter_map(|at| Some(entries[*at].name()?.repository())).collect();
-            repositories.sort();
-            repositories.dedup();
+            let names: Vec<Reference> = of_image.iter().filter_map(|at| entries[*at].name()).collect();
+            let repositories: BTreeSet<String> = names.iter().map(Reference::repository).collect();
+            let tags = names.iter().filter(|name| name.digest.is_none()).count();
             if let (Some(containers), false) = (containers, force) {
                 return Err(conflict(containers));
             }
@@ -165,9 +164,14 @@ fn plan(entries: &[Entry], name: &str, force: bool, used: &InUse) -> Result<Vec<
                 ))
                 .hint("stop the container first"));
             }
-            if repositories.len() > 1 && !force {
-                return Err(Error::conflict(format!("image {name} has names in several repositories"))
-                    .hint("remove them by name, or all with -f"));
+            // Docker's rule: one tag, and what was pulled by digest from where it is of.
+            if (tags > 1 || repositories.len() > 1) && !force {
+                let names: Vec<String> = names.iter().map(Reference::familiar).collect();
+                return Err(Error::conflict(format!(
+                    "image {name} has several names (must be forced): {}",
+                    names.join(", ")
+                ))
+                .hint("remove them by name, or all with -f"));
             }
             for at in of_image {
                 steps[at] = Step::Remove;

@@ -273,6 +273,15 @@ fn tags_are_names_of_one_image() {
     }
     sandbox.coracle(["tag", "nothing-here", "x"]).refused(&["nothing-here"]);
     sandbox.coracle(["tag", "busybox", "BAD NAME"]).refused(&[]);
+    sandbox.coracle(["tag", "busybox", "sha256:c8"]).refused(&["refusing to create an ambiguous tag"]);
+    // An id that has several tags, of one repository too, takes force.
+    sandbox.ok(["rmi", "busybox"]);
+    sandbox.ok(["tag", "mine/box:v2", "mine/box:v3"]);
+    let refused = sandbox.coracle(["rmi", &ids[0]]).fails(1, &["must be forced", "mine/box:v2, mine/box:v3"]);
+    assert_eq!(refused.stdout, "");
+    sandbox.ok(["rmi", "mine/box:v3"]);
+    sandbox.ok(["rmi", &ids[0]]);
+    assert_eq!(sandbox.ok(["images", "-q"]), "");
 }
 
 #[test]
