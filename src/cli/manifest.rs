@@ -11,7 +11,7 @@ use crate::engine::list_inspect::{self, Detail};
 use crate::engine::lists::{self, Existing, Said};
 use crate::engine::push::{PushOptions, push as push_image};
 use crate::engine::rmi;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Kind, Result};
 use clap::Args;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -52,7 +52,7 @@ pub(crate) static MANIFEST: &[Entry] = &[
         push
     ),
     command!("remove", &[], "Take an image out of a list", "LIST IMAGE|DIGEST", RemoveArgs, remove),
-    command!("rm", &[], "Remove lists", "LIST [LIST...]", RmArgs, rm),
+    command!("rm", &[], "Remove lists", "[OPTIONS] LIST [LIST...]", RmArgs, rm),
 ];
 
 #[derive(Args, Debug)]
@@ -75,7 +75,7 @@ pub(crate) struct CreateArgs {
 pub(crate) struct AddArgs {
     #[command(flatten)]
     said: SaidArgs,
-    /// Name of the list
+    /// Name of the list, or its id
     #[arg(value_name = "LIST", required = true)]
     list: String,
     /// Names or ids; what is not here is pulled
@@ -90,7 +90,7 @@ pub(crate) struct AnnotateArgs {
     /// Annotate the list itself
     #[arg(long, conflicts_with_all = ["image", "arch", "os", "variant"])]
     index: bool,
-    /// Name of the list
+    /// Name of the list, or its id
     #[arg(value_name = "LIST", required = true)]
     list: String,
     /// Name, id or digest
@@ -132,7 +132,7 @@ pub(crate) struct InspectArgs {
 
 #[derive(Args, Debug)]
 pub(crate) struct NameArgs {
-    /// Name of the list
+    /// Name of the list, or its id
     #[arg(value_name = "LIST", required = true)]
     list: String,
 }
@@ -155,7 +155,7 @@ pub(crate) struct PushArgs {
     quiet: bool,
     #[command(flatten)]
     registry: RegistryArgs,
-    /// Name of the list
+    /// Name of the list, or its id
     #[arg(value_name = "LIST", required = true)]
     list: String,
     /// Where to, if not as the list is called: REGISTRY/NAME:TAG, with docker:// or without
@@ -165,7 +165,7 @@ pub(crate) struct PushArgs {
 
 #[derive(Args, Debug)]
 pub(crate) struct RemoveArgs {
-    /// Name of the list
+    /// Name of the list, or its id
     #[arg(value_name = "LIST", required = true)]
     list: String,
     /// Name, id or digest
@@ -175,7 +175,10 @@ pub(crate) struct RemoveArgs {
 
 #[derive(Args, Debug)]
 pub(crate) struct RmArgs {
-    /// Names of lists
+    /// Say nothing of a list that is not there
+    #[arg(long, short = 'i')]
+    ignore: bool,
+    /// Names or ids of lists
     #[arg(value_name = "LIST", required = true)]
     lists: Vec<String>,
 }
@@ -246,24 +249,17 @@ pub(crate) fn push(args: PushArgs) -> Result<u8> {
         ..PushOptions::default()
     };
     let engine = Engine::open()?;
-    known(&engine, &args.list)?;
+    let list = lists::name_of(&engine.dirs, &args.list)?;
     let mut tell = progress::on_stderr(args.quiet);
-    let pushed = push_image(&engine.dirs, &args.list, args.destination.as_deref(), &options, &mut tell)?;
+    let pushed = push_image(&engine.dirs, &list, args.destination.as_deref(), &options, &mut tell)?;
     drop(tell);
     push::write_digest(&pushed, args.digestfile.as_deref())?;
     if args.purge {
         engine.enter()?;
-        rmi::remove(&engine.dirs, &args.list, false, &|| engine.images_in_use(), &mut Vec::new())?;
+        rmi::remove(&engine.dirs, &list, false, &|| engine.images_in_use(), &mut Vec::new())?;
     }
     push::tell_pushed(&pushed, args.quiet)?;
     Ok(0)
-}
-
-fn known(engine: &Engine, list: &str) -> Result<()> {
-    if lists::exists(&engine.dirs, list)? {
-        return Ok(());
-    }
-    Err(Error::not_found(format!("no such list: {list}")))
 }
 
 /// Takes an image out of a list and prints the list's new digest.
@@ -279,8 +275,11 @@ pub(crate) fn rm(args: RmArgs) -> Result<u8> {
     engine.enter()?;
     let mut notes = Vec::new();
     for list in &args.lists {
-        known(&engine, list)?;
-        for line in rmi::remove(&engine.dirs, list, false, &|| engine.images_in_use(), &mut notes)? {
+        let list = match lists::name_of(&engine.dirs, list) {
+            Err(error) if error.kind() == Kind::NotFound && args.ignore => continue,
+            list => list?,
+        };
+        for line in rmi::remove(&engine.dirs, &list, false, &|| engine.images_in_use(), &mut notes)? {
             ui::line(&line.to_string())?;
         }
     }

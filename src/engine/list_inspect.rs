@@ -40,6 +40,9 @@ const LOCAL: &str = "localhost";
 pub(crate) fn inspect(dirs: &Dirs, name: &str, options: &RegistryOptions, detail: Detail) -> Result<Value> {
     let name = name.strip_prefix("docker://").unwrap_or(name);
     let entries = ImageStore::at(&dirs.images()).entries()?;
+    // By the id that it had when it was made.
+    let known = super::lists::name_of(dirs, name).ok();
+    let name = known.as_deref().unwrap_or(name);
     match names::find(&entries, name)? {
         Found::Name(at, reference) if is_list(&entries[at]) || reference.domain == LOCAL => {
             return Source::Here(dirs, Some(reference)).shown(name, detail);

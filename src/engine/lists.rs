@@ -64,8 +64,9 @@ pub(crate) fn create(
     let ingest = store.ingest()?;
     store.update(|entries| {
         taken(entries, name, &reference, Existing::Refuse)?;
-        let entry = written(&index, &ingest)?;
+        let mut entry = written(&index, &ingest)?;
         let digest = entry.0.digest.clone();
+        entry.set_list_id(&digest);
         names::assign(entries, entry, Some(&reference));
         Ok(digest)
     })
@@ -171,10 +172,54 @@ pub(crate) fn remove(dirs: &Dirs, list: &str, image: &str) -> Result<Digest> {
     })
 }
 
-/// Whether there is a list of this name.
+/// Whether there is a list of this name or id.
 pub(crate) fn exists(dirs: &Dirs, name: &str) -> Result<bool> {
     let entries = ImageStore::at(&dirs.images()).entries()?;
-    Ok(matches!(names::find(&entries, name)?, Found::Name(at, _) if is_list(&entries[at])))
+    Ok(!positions(&entries, name)?.is_empty())
+}
+
+/// The name of the list that `name` stands for, by which all of the engine finds
+/// it; its digest where it has lost its name.
+///
+/// # Errors
+/// `NotFound`; `Conflict` where an id is of several lists.
+pub(crate) fn name_of(dirs: &Dirs, name: &str) -> Result<String> {
+    let entries = ImageStore::at(&dirs.images()).entries()?;
+    let entry = &entries[one(&entries, name)?];
+    Ok(entry.name().map_or_else(|| entry.0.digest.to_string(), |name| name.to_string()))
+}
+
+/// The lists that `name` stands for: by name, by digest, and by the digest that
+/// each had when it was made, which scripts keep. An id is of several where they
+/// were made alike.
+fn positions(entries: &[Entry], name: &str) -> Result<Vec<usize>> {
+    match names::find(entries, name)? {
+        Found::Name(at, _) => return Ok(if is_list(&entries[at]) { vec![at] } else { Vec::new() }),
+        Found::Image(all) if !all.iter().any(|at| is_list(&entries[*at])) => return Ok(Vec::new()),
+        Found::Image(_) | Found::Nothing => {}
+    }
+    let wanted = name.strip_prefix("sha256:").unwrap_or(name);
+    let has = |entry: &Entry| {
+        let ids = [Some(entry.0.digest.clone()), entry.list_id()];
+        is_list(entry) && ids.iter().flatten().any(|id| id.hex().starts_with(wanted))
+    };
+    Ok(entries.iter().enumerate().filter(|(_, entry)| has(entry)).map(|(at, _)| at).collect())
+}
+
+/// The one list that `name` stands for.
+fn one(entries: &[Entry], name: &str) -> Result<usize> {
+    match positions(entries, name)?.as_slice() {
+        [at] => Ok(*at),
+        [] if matches!(names::find(entries, name)?, Found::Nothing) => Err(no_such_list(name)),
+        [] => Err(Error::invalid(format!("{name} is an image, not a list"))
+            .hint("make a list: coracle manifest create NAME")),
+        several => {
+            let names: Vec<String> =
+                several.iter().filter_map(|at| Some(entries[*at].name()?.familiar())).collect();
+            Err(Error::conflict(format!("the id {name} is of several lists: {}", names.join(", ")))
+                .hint("name the one that is meant"))
+        }
+    }
 }
 
 impl Said {
@@ -202,11 +247,7 @@ pub(super) fn is_list(entry: &Entry) -> bool {
 fn list_name(name: &str) -> Result<Reference> {
     let text =
         if crate::types::reference::has_domain(name) { name.to_owned() } else { format!("localhost/{name}") };
-    let reference = Reference::parse(&text)?;
-    if reference.digest.is_some() {
-        return Err(Error::invalid(format!("a digest cannot be given as a name: {name}")));
-    }
-    Ok(reference)
+    Reference::to_give(&text)
 }
 
 fn with_annotations(mut index: Index, annotations: BTreeMap<String, String>) -> Index {
@@ -224,14 +265,7 @@ fn with_annotations(mut index: Index, annotations: BTreeMap<String, String>) -> 
 fn change(store: &ImageStore, name: &str, change: impl FnOnce(&mut Index) -> Result<()>) -> Result<Digest> {
     let ingest = store.ingest()?;
     store.update(|entries| {
-        let at = match names::find(entries, name)? {
-            Found::Name(at, _) if is_list(&entries[at]) => at,
-            Found::Nothing => return Err(no_such_list(name)),
-            Found::Name(..) | Found::Image(_) => {
-                return Err(Error::invalid(format!("{name} is an image, not a list"))
-                    .hint("make a list: coracle manifest create NAME"));
-            }
-        };
+        let at = one(entries, name)?;
         let bytes = store.blobs().document(&entries[at].0.digest, MANIFEST_MAX)?;
         let mut index: Index = serde_json::from_slice(&bytes).context(|| format!("read the list {name}"))?;
         change(&mut index)?;
@@ -239,6 +273,7 @@ fn change(store: &ImageStore, name: &str, change: impl FnOnce(&mut Index) -> Res
         let digest = entry.0.digest.clone();
         let old = entries[at].clone();
         entry.set_name(old.name().as_ref());
+        entry.set_list_id(&old.list_id().unwrap_or_else(|| old.0.digest.clone()));
         entries[at] = entry;
         if !entries.iter().any(|other| other.0.digest == old.0.digest) {
             store.blobs().remove(&old.0.digest)?;

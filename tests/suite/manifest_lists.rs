@@ -52,6 +52,36 @@ fn a_list_is_made_filled_annotated_and_removed() {
     assert!(sandbox.ok(["system", "check"]).ends_with("no damage"));
 }
 
+/// Scripts keep what `create` printed, and use it whatever has become of the list.
+#[test]
+fn a_list_is_known_by_the_id_that_it_was_made_with() {
+    let Some(sandbox) = sandbox(&[Registry, Image("busybox"), Image("guest")]) else { return };
+    let id = sandbox.ok(["manifest", "create", "many:1"]);
+    sandbox.ok(["manifest", "exists", &id]);
+    let second = sandbox.ok(["manifest", "add", &id, "busybox"]);
+    assert_ne!(id, second);
+    sandbox.ok(["manifest", "add", &id, "guest"]);
+    sandbox.ok(["manifest", "annotate", "--arch", "riscv64", &id, "guest"]);
+    let list = shown(&sandbox, &id);
+    assert_eq!(list["manifests"][1]["platform"]["architecture"], "riscv64");
+    sandbox.ok(["manifest", "remove", &id, list["manifests"][1]["digest"].as_str().unwrap()]);
+    assert_eq!(shown(&sandbox, &id), shown(&sandbox, "many:1"));
+    let there = format!("{}/by/id:1", needs::registry().unwrap());
+    sandbox.ok(["manifest", "push", "-q", &id, &there]);
+    assert_eq!(shown(&sandbox, &there)["manifests"].as_array().unwrap().len(), 1);
+    // Two that were made alike have one id; then it says nothing.
+    assert_eq!(sandbox.ok(["manifest", "create", "many:2"]), id);
+    sandbox.coracle(["manifest", "add", &id, "busybox"]).fails(1, &["many:1", "many:2"]);
+    sandbox.ok(["manifest", "rm", "many:2"]);
+    let image = sandbox.ok(["images", "-q", "busybox"]);
+    sandbox.coracle(["manifest", "exists", &image]).expect_code(1);
+    sandbox.coracle(["manifest", "add", &image, "guest"]).fails(1, &["an image, not a list"]);
+    sandbox.ok(["manifest", "rm", &id]);
+    sandbox.coracle(["manifest", "rm", &id]).fails(1, &["no such list"]);
+    sandbox.ok(["manifest", "rm", "--ignore", &id]);
+    sandbox.coracle(["manifest", "exists", &id]).expect_code(1);
+}
+
 /// Scripts ask this way whether a registry has a name.
 #[test]
 fn what_a_registry_has_is_inspected_without_a_pull() {
