@@ -226,8 +226,8 @@ pub(crate) struct ContainerOptions {
     #[arg(long, value_name = "POLICY")]
     pub(crate) restart: Option<String>,
     /// Remove the container when it ends
-    #[arg(long)]
-    pub(crate) rm: bool,
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub(crate) rm: Option<String>,
     /// Use a directory instead of an image (DIR:O for a throw-away overlay over it)
     #[arg(long, value_name = "DIR[:O]")]
     pub(crate) rootfs: Option<String>,

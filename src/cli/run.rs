@@ -144,7 +144,13 @@ impl RunArgs {
         if self.rmi && options.rootfs.is_some() {
             return Err(Error::invalid("--rmi: with --rootfs there is no image"));
         }
-        options.rm |= self.rmi;
+        if self.rmi && options.removes_itself()? == Some(false) {
+            return Err(Error::invalid("the --rmi option does not work without --rm")
+                .hint("an image goes after its container alone: leave out --rm=false"));
+        }
+        if self.rmi {
+            options.rm = Some("true".to_owned());
+        }
         Ok(self.rmi)
     }
 
@@ -198,9 +204,13 @@ mod tests {
         let args = parsed(&["--rm", "-it", "-e", "A=1", "busybox", "ls", "--rm", "-l", "--", "-x"]);
         assert_eq!(args.create.image.as_deref(), Some("busybox"));
         assert_eq!(args.create.command, ["ls", "--rm", "-l", "--", "-x"]);
-        assert!(args.create.container.rm && args.create.container.tty && args.create.container.interactive);
+        assert!(
+            args.create.container.rm.is_some()
+                && args.create.container.tty
+                && args.create.container.interactive
+        );
         let args = parsed(&["busybox", "--rm"]);
-        assert!(!args.create.container.rm);
+        assert!(args.create.container.rm.is_none());
         assert_eq!(args.create.command, ["--rm"]);
         let args = parsed(&["--entrypoint", "", "--stop-timeout", "-1", "-h", "web", "busybox"]);
         assert_eq!(args.create.container.entrypoint.as_deref(), Some(""));

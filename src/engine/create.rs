@@ -77,6 +77,7 @@ impl Engine {
             }
             RootSource::Nothing => RecordedRoot::Nothing,
         };
+        merge::check_health(config)?;
         let is_silent = config.entrypoint.as_ref().is_none_or(Vec::is_empty) && config.cmd.is_empty();
         if is_silent && !config.infra {
             return Err(Error::invalid("no command: neither the image nor the command line names one")

@@ -3,7 +3,7 @@
 
 use crate::error::{Error, Result};
 use crate::image::config::{Execution, Healthcheck};
-use crate::types::signal;
+use crate::types::{port, signal};
 
 /// Applies the instructions in their order. As in a Dockerfile, an entry point
 /// without a command of its own takes the old command away.
@@ -66,8 +66,9 @@ fn apply_change(run: &mut Execution, change: &str) -> Result<()> {
         "LABEL" => run.labels.extend(pairs(rest, words()?).ok_or_else(|| invalid("it is not KEY=VALUE"))?),
         "EXPOSE" => {
             for word in words()? {
-                let port = exposed(&word).ok_or_else(|| invalid("a port is NUMBER[/tcp|udp|sctp]"))?;
-                insert(&mut run.exposed_ports, port);
+                let ports =
+                    port::each_exposed(&word).ok_or_else(|| invalid("a port is NUMBER[/tcp|udp|sctp]"))?;
+                port::add_exposed(&mut run.exposed_ports, ports);
             }
         }
         "VOLUME" => {
@@ -164,15 +165,6 @@ fn nanoseconds(text: &str) -> Option<i64> {
     Some(total)
 }
 
-fn exposed(word: &str) -> Option<String> {
-    let (port, protocol) = word.split_once('/').unwrap_or((word, "tcp"));
-    let (first, last) = port.split_once('-').unwrap_or((port, port));
-    let number = |text: &str| text.parse::<u16>().ok().filter(|port| *port > 0);
-    let ordered = number(first)? <= number(last)?;
-    let protocol = protocol.to_ascii_lowercase();
-    (ordered && matches!(protocol.as_str(), "tcp" | "udp" | "sctp")).then(|| format!("{port}/{protocol}"))
-}
-
 /// `K=V K="v w"`, or the old form `KEY the rest`.
 fn pairs(rest: &str, words: Vec<String>) -> Option<Vec<(String, String)>> {
     if !words.first()?.contains('=') {
@@ -229,7 +221,7 @@ mod tests {
             "WORKDIR /srv",
             "WORKDIR app",
             "LABEL x.y=z 'k'='v w'",
-            "EXPOSE 80 53/udp 8000-8010",
+            "EXPOSE 80 53/udp 8000-8002",
             "VOLUME [\"/data\"]",
             "VOLUME /a /b",
             "STOPSIGNAL SIGINT",
@@ -240,7 +232,7 @@ mod tests {
         assert_eq!(run.env, ["B=2 3", "C=it's", "A=4 5"]);
         assert_eq!(run.working_dir, "/srv/app");
         assert_eq!(run.labels["k"], "v w");
-        assert_eq!(run.exposed_ports, ["80/tcp", "53/udp", "8000-8010/tcp"]);
+        assert_eq!(run.exposed_ports, ["80/tcp", "53/udp", "8000/tcp", "8001/tcp", "8002/tcp"]);
         assert_eq!(run.volumes, ["/data", "/a", "/b"]);
     }
 

@@ -1,11 +1,13 @@
 //! What the image says, under what the user said: docker's rules.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::image::config::ImageConfig;
 use crate::types::container::{ContainerConfig, ImageVolumes};
 use crate::types::env::{key_of, set};
 use crate::types::expand::expand;
+use crate::types::health::OnFailure;
 use crate::types::mount::{MountOptions, MountSource, MountSpec, TmpfsMore, clean_path, clean_target};
+use crate::types::port;
 
 /// Fills what the user left open with the image's values.
 pub(super) fn merge(config: &mut ContainerConfig, image: &ImageConfig) -> Result<()> {
@@ -33,11 +35,8 @@ pub(super) fn merge(config: &mut ContainerConfig, image: &ImageConfig) -> Result
     if let Some(check) = &run.healthcheck {
         config.health.get_or_insert_default().check.inherit(check);
     }
-    for port in &run.exposed_ports {
-        if !config.expose.contains(port) {
-            config.expose.push(port.clone());
-        }
-    }
+    let each = |port: &String| port::each_exposed(port).unwrap_or_else(|| vec![port.clone()]);
+    port::add_exposed(&mut config.expose, run.exposed_ports.iter().flat_map(each));
     for volume in &run.volumes {
         // CVE-2022-23648: never above the root.
         let target = clean_target(&absolute(volume))?;
@@ -51,6 +50,19 @@ pub(super) fn merge(config: &mut ContainerConfig, image: &ImageConfig) -> Result
         }
     }
     Ok(())
+}
+
+/// # Errors
+/// `Invalid` where something is to be done when a check fails, and there is none:
+/// neither of the user's nor of the image's.
+pub(super) fn check_health(config: &ContainerConfig) -> Result<()> {
+    match &config.health {
+        Some(health) if health.on_failure != OnFailure::None && !health.is_active() => Err(Error::invalid(
+            format!("cannot set on-failure action to {} without a health check", health.on_failure.name()),
+        )
+        .hint("give one with --health-cmd")),
+        _ => Ok(()),
+    }
 }
 
 /// The image's variables between those that they go before and those that go before

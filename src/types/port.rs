@@ -4,6 +4,7 @@ mod parse;
 
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
@@ -231,6 +232,27 @@ pub(crate) fn exposed(words: &[String]) -> Vec<Port> {
     words.iter().flat_map(|word| parse::exposed(word)).collect()
 }
 
+/// The words of an `EXPOSE`, one a port: `8000-8001` is `8000/tcp` and `8001/tcp`,
+/// since the keys of an image's config are single ports (image-spec `config.md`).
+/// SCTP is among them, which is not published. `None` where it is no such thing.
+pub(crate) fn each_exposed(text: &str) -> Option<Vec<String>> {
+    let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+    let protocol = protocol.to_ascii_lowercase();
+    let number = |text: &str| text.parse::<u16>().ok().filter(|port| *port > 0);
+    let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
+    let (first, last) = (number(first)?, number(last)?);
+    if first > last || !matches!(protocol.as_str(), "tcp" | "udp" | "sctp") {
+        return None;
+    }
+    Some((first..=last).map(|port| format!("{port}/{protocol}")).collect())
+}
+
+/// Adds what is not there yet: there may be as many as there are ports.
+pub(crate) fn add_exposed(all: &mut Vec<String>, new: impl IntoIterator<Item = String>) {
+    let mut known: HashSet<String> = all.iter().cloned().collect();
+    all.extend(new.into_iter().filter(|port| known.insert(port.clone())));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -273,6 +295,19 @@ mod tests {
         assert_eq!(find("8080:81"), None);
         assert_eq!(find("8080/udp"), None);
         assert_eq!(find("127.0.0.1:8080"), None);
+    }
+
+    #[test]
+    fn ranges_are_exposed_port_by_port() {
+        let each = |text: &str| each_exposed(text).map(|ports| ports.join(" "));
+        assert_eq!(each("80").as_deref(), Some("80/tcp"));
+        assert_eq!(each("8000-8002/UDP").as_deref(), Some("8000/udp 8001/udp 8002/udp"));
+        for bad in ["", "0", "x", "80/x", "90-80", "70000", "80-"] {
+            assert_eq!(each(bad), None, "{bad:?}");
+        }
+        let mut all = vec!["80/tcp".to_owned()];
+        add_exposed(&mut all, ["80/tcp", "81/tcp", "81/tcp"].map(str::to_owned));
+        assert_eq!(all, ["80/tcp", "81/tcp"]);
     }
 
     #[test]

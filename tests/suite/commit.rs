@@ -87,6 +87,8 @@ fn changes_author_and_message_are_the_image_s() {
         "A=1",
         "-v",
         "/anon",
+        "--expose",
+        "70-71",
         "base",
         "echo",
         "hi",
@@ -95,7 +97,7 @@ fn changes_author_and_message_are_the_image_s() {
     let changes = [
         "CMD [\"echo\", \"two words\"]",
         "ENV B=2 C=\"3 4\"",
-        "EXPOSE 80",
+        "EXPOSE 80 9000-9001/udp",
         "LABEL l=v",
         "STOPSIGNAL INT",
         "USER 5",
@@ -120,6 +122,8 @@ fn changes_author_and_message_are_the_image_s() {
     assert!(["A=1", "B=2", "C=3 4"].iter().all(|entry| env.contains(entry)), "{env:?}");
     assert_eq!(config["WorkingDir"], "/data");
     assert_eq!(config["Healthcheck"]["Test"], serde_json::json!(["CMD-SHELL", "true"]));
+    let ports = serde_json::json!({"70/tcp": {}, "71/tcp": {}, "80/tcp": {}, "9000/udp": {}, "9001/udp": {}});
+    assert_eq!(config["ExposedPorts"], ports, "single ports: image-spec, config.md");
     assert_eq!(config["Volumes"], serde_json::json!({"/anon": {}, "/vol": {}}));
     assert_eq!(image["History"].as_array().unwrap().last().unwrap()["created_by"], "echo hi");
     sandbox.coracle(["commit", "-c", "RUN x", "c"]).fails(1, &["RUN x"]);

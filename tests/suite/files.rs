@@ -103,6 +103,18 @@ fn malformed_volumes_are_refused() {
     assert_eq!(sandbox.ok(["volume", "ls", "-q"]), "", "none was made on the way");
 }
 
+/// Docker's flags are sets: scripts that put lines together repeat one.
+#[test]
+fn the_same_volume_twice_is_mounted_once() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    let folder = sandbox.folder("twice");
+    std::fs::write(folder.join("file"), "x").unwrap();
+    let bind = format!("{}:/a", folder.display());
+    let options = ["-v", &bind, "-v", &bind, "-v", "/anon", "-v", "/anon", "--tmpfs", "/t", "--tmpfs", "/t"];
+    assert_eq!(shell(&sandbox, &options, "cat /a/file; grep -c ' /a ' /proc/mounts"), "x1");
+    sandbox.run(&["-v", &bind, "-v", "v:/a", "busybox", "true"]).refused(&["duplicate mount point: /a"]);
+}
+
 #[test]
 fn named_volumes_outlive_their_containers() {
     let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };

@@ -112,6 +112,8 @@ fn an_unhealthy_container_is_killed_stopped_or_restarted() {
         let action = ["--stop-timeout", "0", "--health-on-failure", action, "busybox", "sleep", "1000"];
         sandbox.start(name, &[&words[..], &action].concat());
     };
+    let without = ["create", "--network", "none", "--health-on-failure", "kill", "busybox"];
+    sandbox.coracle(without).refused(&["cannot set on-failure action to kill without a health check"]);
     start("killed", "kill");
     start("stopped", "stop");
     assert_eq!(sandbox.ok(["wait", "killed", "stopped"]).lines().collect::<Vec<_>>(), ["137", "137"]);

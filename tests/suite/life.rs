@@ -466,6 +466,8 @@ fn the_image_goes_with_its_container_where_that_is_asked() {
     let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
     let run = |words: &[&str]| sandbox.coracle([&["run", "--network", "none"], words].concat());
     run(&["-d", "--rmi", "guest", "exit", "0"]).fails(125, &["--rmi", "-d"]);
+    run(&["--rmi", "--rm=false", "guest", "exit", "0"])
+        .fails(125, &["--rmi option does not work without --rm"]);
     sandbox.ok(["create", "--name", "other", "guest", "exit", "0"]);
     let output = run(&["--rmi", "guest", "exit", "3"]).expect_code(3);
     assert!(output.stderr.contains("the image is kept"), "{output}");

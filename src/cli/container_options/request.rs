@@ -10,7 +10,7 @@ use super::{ContainerOptions, limits, namespaces, security};
 use crate::cli::pull::PlatformWords;
 use crate::cli::ui;
 use crate::engine::registry_access::client_settings;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::registry::auth_file::AuthFile;
 use crate::types::boolean;
 use crate::types::cgroup::{CgroupnsMode, CgroupsMode};
@@ -24,13 +24,14 @@ use crate::types::mount::{
 };
 use crate::types::personality::Personality;
 use crate::types::pod::{PodChoice, Share, WhichPod};
+use crate::types::port::add_exposed;
 use crate::types::secret::SecretUse;
 use crate::types::signal;
 use crate::types::size::parse_bytes;
 use crate::types::status::RestartPolicy;
 use crate::types::systemd::SystemdMode;
 use crate::types::user::UserSpec;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 
 /// Variables that name proxies, in either case.
@@ -303,14 +304,29 @@ impl ContainerOptions {
             config.labels.extend([parse_label(text)?]);
         }
         config.annotations = parse_pairs("--annotation", &self.annotation)?;
-        config.expose = self.expose.iter().map(|text| parse_expose(text)).collect::<Result<_>>()?;
+        for text in &self.expose {
+            add_exposed(&mut config.expose, parse_expose(text)?);
+        }
         Ok(())
     }
 
+    /// `--rm`, where it is given.
+    ///
+    /// # Errors
+    /// `Usage` for what is neither true nor false.
+    pub(crate) fn removes_itself(&self) -> Result<Option<bool>> {
+        let parse = |text: &str| boolean::parse("--rm", text).map_err(|error| error.with_kind(Kind::Usage));
+        self.rm.as_deref().map(parse).transpose()
+    }
+
     fn apply_storage(&self, host: &Host, config: &mut ContainerConfig) -> Result<()> {
-        let volumes = self.volume.iter().map(|text| parse_volume(text, &host.working_dir));
+        // Docker's sets: what is given twice word by word is meant once.
+        let mut seen = HashSet::new();
+        let volumes = self.volume.iter().filter(|text| seen.insert(*text));
+        let volumes = volumes.map(|text| parse_volume(text, &host.working_dir));
         let mounts = self.mount.iter().map(|text| parse_mount(text, &host.working_dir));
-        let tmpfs = self.tmpfs.iter().map(|text| parse_tmpfs(text));
+        let mut seen = HashSet::new();
+        let tmpfs = self.tmpfs.iter().filter(|text| seen.insert(*text)).map(|text| parse_tmpfs(text));
         config.mounts = volumes.chain(mounts).chain(tmpfs).collect::<Result<Vec<MountSpec>>>()?;
         check_duplicates(&config.mounts)?;
         config.volumes_from =
@@ -341,7 +357,9 @@ impl ContainerOptions {
         };
         config.hostname = name("--hostname", &self.hostname)?;
         config.domainname = name("--domainname", &self.domainname)?;
-        config.add_hosts = self.add_host.iter().map(|text| parse_add_host(text)).collect::<Result<_>>()?;
+        for text in &self.add_host {
+            config.add_hosts.extend(parse_add_host(text)?);
+        }
         config.no_hosts = self.no_hosts;
         if self.no_hosts && !self.add_host.is_empty() {
             return Err(Error::invalid("--no-hosts cannot be used together with --add-host"));
@@ -365,8 +383,8 @@ impl ContainerOptions {
         let seconds = |text: &str| parse_number("--timeout", text, 0..=i64::MAX);
         config.timeout = self.timeout.as_deref().map(seconds).transpose()?.unwrap_or(0).unsigned_abs();
         config.restart = self.restart.as_deref().map(parse_restart).transpose()?.unwrap_or_default();
-        config.auto_remove = self.rm;
-        if self.rm && config.restart != RestartPolicy::No {
+        config.auto_remove = self.removes_itself()?.unwrap_or(false);
+        if config.auto_remove && config.restart != RestartPolicy::No {
             return Err(Error::invalid("conflicting options: cannot specify both --restart and --rm"));
         }
         config.secrets = self.secret.iter().map(|text| SecretUse::parse(text)).collect::<Result<_>>()?;
@@ -532,7 +550,7 @@ mod tests {
         };
         let base = ContainerOptions::default;
         assert_eq!(
-            refused(ContainerOptions { rm: true, restart: Some("always".into()), ..base() }),
+            refused(ContainerOptions { rm: Some("true".into()), restart: Some("always".into()), ..base() }),
             "conflicting options: cannot specify both --restart and --rm"
         );
         assert_eq!(refused(ContainerOptions { replace: true, ..base() }), "--replace needs --name");

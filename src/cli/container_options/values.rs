@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::types::container::{LogConfig, LogDriver, PullPolicy};
+use crate::types::port::each_exposed;
 use crate::types::size::parse_bytes;
 use crate::types::status::RestartPolicy;
 use std::net::IpAddr;
@@ -89,23 +90,25 @@ pub(super) fn parse_log(driver: Option<&str>, options: &[String]) -> Result<LogC
     Ok(log)
 }
 
-/// `--add-host NAME:IP`, docker's `NAME=IP` as well; IPv6 with or without brackets.
-pub(super) fn parse_add_host(text: &str) -> Result<(String, String)> {
+/// `--add-host NAME:IP`, docker's `NAME=IP` as well, podman's `NAME;NAME:IP`; IPv6
+/// with or without brackets. Each name with its address.
+pub(super) fn parse_add_host(text: &str) -> Result<Vec<(String, String)>> {
     let invalid = |why: &str| {
         Error::invalid(format!("invalid --add-host {text:?}: {why}")).hint("write it as NAME:ADDRESS")
     };
     let at = text.find(['=', ':']).ok_or_else(|| invalid("no address"))?;
-    let (name, address) = (&text[..at], &text[at + 1..]);
+    let (names, address) = (&text[..at], &text[at + 1..]);
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
-    if name.is_empty() || !name.bytes().all(plain) {
+    if names.split(';').any(|name| name.is_empty() || !name.bytes().all(plain)) {
         return Err(invalid("no host name"));
     }
-    if address == "host-gateway" {
-        return Ok((name.to_owned(), address.to_owned()));
-    }
-    let bare = address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(address);
-    let address: IpAddr = bare.parse().map_err(|_| invalid("not an IP address"))?;
-    Ok((name.to_owned(), address.to_string()))
+    let address = if address == "host-gateway" {
+        address.to_owned()
+    } else {
+        let bare = address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(address);
+        bare.parse::<IpAddr>().map_err(|_| invalid("not an IP address"))?.to_string()
+    };
+    Ok(names.split(';').map(|name| (name.to_owned(), address.clone())).collect())
 }
 
 /// `--dns IP`, or podman's `none`: the image's own resolv.conf stays.
@@ -190,22 +193,11 @@ pub(super) fn parse_number(flag: &str, text: &str, bounds: std::ops::RangeInclus
     })
 }
 
-/// `--expose PORT[-PORT][/PROTOCOL]`, with its protocol.
-pub(super) fn parse_expose(text: &str) -> Result<String> {
-    let invalid =
-        || Error::invalid(format!("invalid --expose {text:?}")).hint("for example 80, 53/udp or 8000-8010");
-    let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
-    let protocol = protocol.to_ascii_lowercase();
-    if !matches!(protocol.as_str(), "tcp" | "udp" | "sctp") {
-        return Err(invalid());
-    }
-    let port = |port: &str| port.parse::<u16>().ok().filter(|number| *number > 0);
-    let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
-    match (port(first), port(last)) {
-        (Some(first), Some(last)) if first == last => Ok(format!("{first}/{protocol}")),
-        (Some(first), Some(last)) if first < last => Ok(format!("{first}-{last}/{protocol}")),
-        _ => Err(invalid()),
-    }
+/// `--expose PORT[-PORT][/PROTOCOL]`: each port, with its protocol.
+pub(super) fn parse_expose(text: &str) -> Result<Vec<String>> {
+    each_exposed(text).ok_or_else(|| {
+        Error::invalid(format!("invalid --expose {text:?}")).hint("for example 80, 53/udp or 8000-8010")
+    })
 }
 
 /// `--volumes-from CONTAINER[:ro|rw]`
@@ -289,13 +281,18 @@ mod tests {
 
     #[test]
     fn hosts_and_resolvers() {
-        let host = |text| parse_add_host(text).map(|(name, address)| format!("{name} {address}"));
+        let line = |(name, address): (String, String)| format!("{name} {address}");
+        let host =
+            |text| parse_add_host(text).map(|all| all.into_iter().map(line).collect::<Vec<_>>().join(", "));
+        assert_eq!(host("a;b.c:1.2.3.4").expect("podman's"), "a 1.2.3.4, b.c 1.2.3.4");
         assert_eq!(host("a:1.2.3.4").expect("valid"), "a 1.2.3.4");
         assert_eq!(host("a=1.2.3.4").expect("valid"), "a 1.2.3.4");
         assert_eq!(host("a.b:::1").expect("valid"), "a.b ::1");
         assert_eq!(host("a:[::1]").expect("valid"), "a ::1");
         assert_eq!(host("a:host-gateway").expect("valid"), "a host-gateway");
-        for bad in ["", "a", "a:", ":1.2.3.4", "a:1.2.3", "a b:1.2.3.4", "a\nb:1.2.3.4", "a:host"] {
+        for bad in
+            ["", "a", "a:", ":1.2.3.4", "a:1.2.3", "a b:1.2.3.4", "a;:1.2.3.4", "a\nb:1.2.3.4", "a:host"]
+        {
             assert!(parse_add_host(bad).is_err(), "{bad:?}");
         }
         assert!(parse_dns("1.1.1.1").is_ok() && parse_dns("none").is_ok() && parse_dns("::1").is_ok());
@@ -323,9 +320,8 @@ mod tests {
         assert_eq!(parse_number("--stop-timeout", "-1", -1..=i64::MAX).expect("valid"), -1);
         assert!(parse_number("--timeout", "-1", 0..=i64::MAX).is_err());
         assert!(parse_number("--timeout", "", 0..=i64::MAX).is_err());
-        assert_eq!(parse_expose("80").expect("valid"), "80/tcp");
-        assert_eq!(parse_expose("8000-8010/UDP").expect("valid"), "8000-8010/udp");
-        assert!(["", "0", "x", "80/x", "90-80", "70000", "80-"].iter().all(|bad| parse_expose(bad).is_err()));
+        assert_eq!(parse_expose("8000-8001/UDP").expect("valid"), ["8000/udp", "8001/udp"]);
+        assert!(parse_expose("80/x").is_err());
         assert_eq!(parse_volumes_from("a").expect("valid"), "a:rw");
         assert_eq!(parse_volumes_from("a:ro,z").expect("valid"), "a:ro");
         assert!(["", ":ro", "a:x"].iter().all(|bad| parse_volumes_from(bad).is_err()));
