@@ -4,6 +4,7 @@ pub(crate) mod address_range;
 pub(crate) mod boolean;
 pub(crate) mod cgroup;
 pub(crate) mod container;
+pub(crate) mod csv;
 pub(crate) mod device;
 pub(crate) mod digest;
 pub(crate) mod driver;

@@ -2,6 +2,7 @@
 
 use super::address_range::Range;
 use super::boolean;
+use super::csv::split_fields;
 use super::digest::Digest;
 use super::id::ContainerId;
 use super::static_route::StaticRoute;
@@ -367,16 +368,16 @@ impl Attachment {
     /// `Invalid`, naming what is wrong.
     pub(crate) fn parse(text: &str) -> Result<Self> {
         let wrong = |why: String| Error::invalid(format!("--network {text}: {why}"));
-        let (name, options) = match text.split_once(':') {
-            None if text.starts_with("name=") => ("", text),
-            Some((name, options)) => (name, options),
-            None => (text, ""),
-        };
+        // Values have colons too: addresses of IPv6 and of Ethernet.
+        let long = text.split(':').next().is_some_and(|begin| begin.contains('='));
+        let (name, options) = if long { ("", text) } else { text.split_once(':').unwrap_or((text, "")) };
         let mut parsed = Self { network: name.to_owned(), ..Self::default() };
-        for option in options.split(',').filter(|option| !option.is_empty()) {
+        let fields = if options.is_empty() { Ok(Vec::new()) } else { split_fields(options) };
+        for option in fields.map_err(|error| error.context(format!("--network {text}")))? {
             let (key, value) =
                 option.split_once('=').ok_or_else(|| wrong(format!("{option}: a value is missing")))?;
-            match key {
+            let (key, value) = (key.trim().to_ascii_lowercase(), value.trim());
+            match key.as_str() {
                 "name" => value.clone_into(&mut parsed.network),
                 "alias" => parsed.aliases.push(checked_alias(value)?),
                 "ip" => parsed.ip = Some(parse_ip("--network ip=", value)?),
@@ -520,10 +521,20 @@ mod tests {
         assert_eq!((parsed.network.as_str(), parsed.aliases.len()), ("web", 2));
         assert_eq!(parsed.interface.as_deref(), Some("lan0"));
         assert_eq!(Attachment::parse("name=web,alias=a").expect("docker's").network, "web");
+        let long = Attachment::parse("name=web,mac-address=92:d0:c6:0a:29:33,ip6=fd00::7,\"alias=a\"")
+            .expect("docker's");
+        assert_eq!((long.network.as_str(), long.aliases.as_slice()), ("web", &["a".to_owned()][..]));
+        assert_eq!(long.mac.expect("a mac").to_string(), "92:d0:c6:0a:29:33");
+        assert_eq!(long.ip6, Some("fd00::7".parse().expect("an address")));
+        let sysctls = "com.docker.network.endpoint.sysctls=net.ipv4.conf.IFNAME.log_martians=1,net.ipv4.conf.IFNAME.forwarding=0";
+        let quoted =
+            Attachment::parse(&format!("alias=b,name=web,\"driver-opt={sysctls}\"")).expect("docker's");
+        assert_eq!(quoted.sysctls("eth0").len(), 2);
         assert_eq!(Attachment::parse("podman").expect("podman's").network, "bridge");
         for bad in [
             ":ip=1.2.3.4",
             "web:ip",
+            "name=web,\"alias=a",
             "web:ip=x",
             "web:ip6=1.2.3.4",
             "web:foo=1",

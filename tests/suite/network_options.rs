@@ -12,6 +12,18 @@ fn routes(sandbox: &Sandbox, name: &str) -> Vec<String> {
     sandbox.ok(["exec", name, "ip", "route"]).lines().map(|line| line.trim().to_owned()).collect()
 }
 
+/// Docker's long form, with colons in its values and its quotes.
+#[test]
+fn a_place_on_a_network_is_said_in_one_flag() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    sandbox.ok(["network", "create", "--internal", "--ipv6", "--subnet", "fd12:b::/64", "six"]);
+    let said = "name=six,mac-address=92:d0:c6:0a:29:33,ip6=fd12:b::7,\"alias=web\"";
+    let shown = sandbox.coracle(["run", "--rm", "--network", said, "busybox", "ip", "address"]).ok();
+    for word in ["92:d0:c6:0a:29:33", "fd12:b::7/64"] {
+        assert!(shown.stdout.contains(word), "{word}: {shown}");
+    }
+}
+
 #[test]
 fn containers_of_a_network_without_icc_reach_the_outside_alone() {
     let Some(sandbox) = sandbox(&[Image("busybox"), Slirp]) else { return };

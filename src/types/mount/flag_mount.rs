@@ -5,6 +5,7 @@ use super::flag_tmpfs::{TmpfsWords, with_defaults};
 use super::{MountOptions, MountSource, MountSpec, Propagation, clean_target, host_path};
 use crate::error::{Error, Result};
 use crate::types::boolean;
+use crate::types::csv::split_fields;
 use crate::types::env::parse_label;
 use crate::types::id::check_name;
 use crate::types::volume_options::VolumeKind;
@@ -221,49 +222,6 @@ fn clean_subpath(text: &str) -> Result<String> {
         return Err(Error::invalid(format!("the subpath {text:?} leads out of it")));
     }
     Ok(text.to_owned())
-}
-
-/// The fields of one line of comma-separated values: RFC 4180, section 2.
-fn split_fields(text: &str) -> Result<Vec<String>> {
-    let mut fields = Vec::new();
-    let mut rest = text;
-    loop {
-        let (field, after) = match rest.strip_prefix('"') {
-            Some(quoted) => quoted_field(quoted)?,
-            None => {
-                let end = rest.find(',').unwrap_or(rest.len());
-                (rest[..end].to_owned(), &rest[end..])
-            }
-        };
-        fields.push(field);
-        match after.strip_prefix(',') {
-            Some(next) => rest = next,
-            None if after.is_empty() => break,
-            None => return Err(Error::invalid("a comma is missing after a quoted field")),
-        }
-    }
-    if fields.iter().any(String::is_empty) {
-        return Err(Error::invalid("a field is empty"));
-    }
-    Ok(fields)
-}
-
-/// A field after its opening quote, and what follows the closing one.
-fn quoted_field(text: &str) -> Result<(String, &str)> {
-    let mut field = String::new();
-    let mut rest = text;
-    loop {
-        let end = rest.find('"').ok_or_else(|| Error::invalid("a quote is not closed"))?;
-        field.push_str(&rest[..end]);
-        rest = &rest[end + 1..];
-        match rest.strip_prefix('"') {
-            Some(next) => {
-                field.push('"');
-                rest = next;
-            }
-            None => return Ok((field, rest)),
-        }
-    }
 }
 
 #[cfg(test)]
