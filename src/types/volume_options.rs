@@ -10,7 +10,7 @@ use std::path::PathBuf;
 pub(crate) enum VolumeKind {
     /// Its own directory.
     Directory,
-    /// `type=none,o=bind,device=DIR`
+    /// `type=none,o=bind,device=DIR`, or `type=bind,device=DIR`
     Bind(PathBuf),
     /// `type=tmpfs`: empty unless a container has it at the moment.
     Tmpfs(TmpfsOptions),
@@ -19,6 +19,8 @@ pub(crate) enum VolumeKind {
 /// `o=size=64m,mode=1777,uid=1,gid=2,ro,nodev,noexec,nosuid`
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct TmpfsOptions {
+    /// What /proc/mounts has as its source: `device`.
+    pub(crate) source: Option<String>,
     /// Bytes.
     pub(crate) size: Option<u64>,
     pub(crate) mode: Option<u32>,
@@ -45,7 +47,8 @@ impl VolumeKind {
         let words: Vec<&str> = of("o").split(',').filter(|word| !word.is_empty()).collect();
         let is_bind = words.iter().any(|word| matches!(*word, "bind" | "rbind"));
         match (of("type"), of("device")) {
-            ("" | "none" | "bind", device) if is_bind => {
+            // Podman's type=bind says it alone.
+            (kind @ ("" | "none" | "bind"), device) if is_bind || kind == "bind" => {
                 if !device.starts_with('/') {
                     return Err(Error::invalid(format!(
                         "device {device:?}: a bind needs an absolute directory"
@@ -57,13 +60,14 @@ impl VolumeKind {
                 }
                 Ok(Self::Bind(device.into()))
             }
-            ("tmpfs", _) => {
+            ("tmpfs", device) => {
                 let mut words = words;
                 let size = format!("size={}", of("size"));
                 if options.contains_key("size") {
                     words.push(&size);
                 }
-                TmpfsOptions::parse(&words).map(Self::Tmpfs)
+                let source = Some(device.to_owned()).filter(|device| !device.is_empty());
+                Ok(Self::Tmpfs(TmpfsOptions { source, ..TmpfsOptions::parse(&words)? }))
             }
             ("", "") if words.is_empty() => Ok(Self::Directory),
             ("", _) => Err(Error::invalid("the options o and device need a type")
@@ -123,17 +127,22 @@ mod tests {
             parse(&[("type", "none"), ("o", "bind"), ("device", "/d")]).expect("valid"),
             VolumeKind::Bind("/d".into())
         );
+        assert_eq!(
+            parse(&[("type", "bind"), ("device", "/d")]).expect("podman's"),
+            VolumeKind::Bind("/d".into())
+        );
         let tmpfs = parse(&[("type", "tmpfs"), ("device", "tmpfs"), ("o", "size=1m,mode=700,uid=5,noexec")]);
         let VolumeKind::Tmpfs(options) = tmpfs.expect("valid") else { panic!("no tmpfs") };
         assert_eq!(
             (options.size, options.mode, options.uid, options.gid),
             (Some(1 << 20), Some(0o700), Some(5), None)
         );
-        assert!(options.noexec && !options.nodev);
+        assert!(options.noexec && !options.nodev && options.source.as_deref() == Some("tmpfs"));
         for bad in [
             &[("type", "nfs"), ("device", "h:/x")][..],
             &[("type", "none"), ("o", "bind"), ("device", "rel")],
             &[("type", "none"), ("o", "bind")],
+            &[("type", "bind")],
             &[("type", "none"), ("o", "bind,wat"), ("device", "/d")],
             &[("type", "tmpfs"), ("o", "size=lots")],
             &[("type", "tmpfs"), ("o", "wat")],

@@ -56,12 +56,12 @@ fn an_import_stays_in_the_volume_and_is_not_seeded_over() {
 #[test]
 fn a_tmpfs_volume_and_a_directory_of_the_host() {
     let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
-    let options = ["-o", "type=tmpfs", "-o", "device=tmpfs", "-o", "o=size=2m,mode=700,noexec"];
+    let options = ["-o", "type=tmpfs", "-o", "device=scratch", "-o", "o=size=2m,mode=700,noexec"];
     sandbox.ok([&["volume", "create"], &options[..], &["mem"]].concat());
     let script = "grep ' /m ' /proc/self/mountinfo; stat -c '%a %u' /m; df -k /m | tail -1";
     let output = sandbox.run(&["-v", "mem:/m", "busybox", "sh", "-c", script]).ok();
     let lines = output.lines();
-    assert!(lines[0].contains("- tmpfs ") && lines[0].contains("noexec"), "{output}");
+    assert!(lines[0].contains("- tmpfs scratch ") && lines[0].contains("noexec"), "{output}");
     assert_eq!(lines[1], "700 0", "{output}");
     assert!(lines[2].contains(" 2048 "), "{output}");
     let folder = sandbox.folder("shared");
@@ -69,7 +69,9 @@ fn a_tmpfs_volume_and_a_directory_of_the_host() {
     sandbox.ok(["volume", "create", "-o", "type=none", "-o", "o=bind", "-o", &device, "host"]);
     sandbox.run(&["-v", "host:/h", "busybox", "sh", "-c", "echo from inside >/h/file"]).ok();
     assert_eq!(std::fs::read_to_string(folder.join("file")).unwrap(), "from inside\n");
-    sandbox.ok(["volume", "rm", "host"]);
+    sandbox.ok(["volume", "create", "-o", "type=bind", "-o", &device, "again"]);
+    assert_eq!(sandbox.run(&["-v", "again:/h", "busybox", "cat", "/h/file"]).ok().text(), "from inside");
+    sandbox.ok(["volume", "rm", "host", "again"]);
     assert!(folder.join("file").exists(), "the directory is the user's");
     for bad in [["-o", "type=nfs"], ["-o", "wat=1"], ["-o", "device=/x"]] {
         sandbox.coracle([&["volume", "create"], &bad[..], &["bad"]].concat()).fails(1, &[]);

@@ -186,6 +186,7 @@ fn tmpfs(options: &TmpfsOptions, maps: Option<&ContainerMaps>) -> Result<OwnedFd
         ("mode", options.mode.map(|mode| format!("{mode:o}"))),
         ("uid", Some(outer_id("uid", options.uid, maps.map(|maps| &maps.uid))?)),
         ("gid", Some(outer_id("gid", options.gid, maps.map(|maps| &maps.gid))?)),
+        ("source", options.source.clone()),
     ];
     let flags = [
         (options.read_only, RDONLY),
