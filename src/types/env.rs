@@ -49,7 +49,7 @@ impl Environment {
     /// The text of an `--env-file`, by docker's rules: a line is `KEY=VALUE` or
     /// `KEY` (the host's value, nothing where the host has none); lines that
     /// begin with `#` and empty ones are passed over; quotes are ordinary
-    /// characters.
+    /// characters. Podman's `PREFIX*` is as in [`Self::add_flag`].
     ///
     /// # Errors
     /// `Invalid`, with file and line, where a line has no name or one with blanks in it.
@@ -60,6 +60,11 @@ impl Environment {
                 Some((key, value)) => (key, Some(value)),
                 None => (line, lookup(host, line.trim_end())),
             };
+            // Podman's: all of the host's with that prefix.
+            if let (Some(prefix), false) = (line.trim_end().strip_suffix('*'), line.contains('=')) {
+                self.add_matching(prefix, host);
+                continue;
+            }
             let key = if line.contains('=') { key } else { key.trim_end() };
             if key.is_empty() {
                 return Err(at(format!("no variable name in {line:?}")));
@@ -177,6 +182,9 @@ mod tests {
         let mut env = Environment::default();
         env.add_file(text, "f", &host()).expect("valid");
         assert_eq!(env.set, ["A=1", "B=\"quoted\" # kept", "HOME=/home/x", "C= spaced ", "D="]);
+        let mut env = Environment::default();
+        env.add_file("LC_* \nX=*\nNONE_*\n", "f", &host()).expect("podman's");
+        assert_eq!(env.set, ["LC_ALL=C", "LC_TIME=de", "X=*"]);
         for (bad, line) in [("A=1\n=x", 2), ("A B=1", 1), ("\n\nNO NAME", 3), ("A =1", 1), ("A=\0", 1)] {
             let error = Environment::default().add_file(bad, "my.env", &host()).expect_err(bad);
             assert!(error.to_string().starts_with(&format!("my.env:{line}: ")), "{error}");

@@ -96,7 +96,15 @@ impl Filters {
             "label" => self.labels.push(LabelFilter::new(value, true)),
             "label!" => self.labels.push(LabelFilter::new(value, false)),
             "status" => {
-                let state = if value == "stopped" { "exited" } else { value };
+                let state = match value {
+                    "stopped" => "exited",
+                    // Podman's, in which no container is here.
+                    "unknown" | "initialized" | "stopping" => {
+                        self.states.push("unknown");
+                        return Ok(());
+                    }
+                    other => other,
+                };
                 let known = STATES.iter().find(|known| **known == state);
                 let hint = || bad().hint(format!("it is one of {}", STATES.join(", ")));
                 self.states.push(known.ok_or_else(hint)?);
@@ -119,6 +127,7 @@ impl Filters {
             "is-task" => self.nothing |= filter::boolean(key, value)?,
             "restart-policy" => match value {
                 "no" | "on-failure" | "always" | "unless-stopped" => self.restarts.push(owned()),
+                "none" => self.restarts.push("no".to_owned()),
                 _ => return Err(bad().hint("it is one of no, on-failure, always and unless-stopped")),
             },
             "pod" => self.pods.push(owned()),
@@ -299,6 +308,7 @@ mod tests {
             &["pod=shop"],
             &["pod=0707"],
             &["restart-policy=no"],
+            &["restart-policy=none"],
         ] {
             assert!(accepts(yes), "{yes:?}");
         }
@@ -310,6 +320,8 @@ mod tests {
             &["label=a=2"],
             &["label=a", "label=b"],
             &["status=running"],
+            &["status=unknown"],
+            &["status=stopping", "status=initialized"],
             &["exited=0"],
             &["ancestor=alpine"],
             &["ancestor=busybox:1"],
