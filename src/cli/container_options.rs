@@ -18,7 +18,7 @@ pub(crate) use request::{Host, Words};
 pub(crate) use resources::ResourceOptions;
 pub(crate) use values::parse_restart;
 
-use super::registry_options::RegistryArgs;
+use super::registry_options::{RegistryArgs, TrustArgs};
 use clap::Args;
 
 /// Flags of docker and podman, with their meaning there.

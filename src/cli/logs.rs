@@ -29,7 +29,7 @@ pub(crate) struct LogsArgs {
     /// Show the time of each line
     #[arg(short, long)]
     pub(super) timestamps: bool,
-    /// Accepted for docker's sake: no log has details
+    /// Show what --log-opt labels, env and tag put into the log, before each line
     #[arg(long)]
     pub(super) details: bool,
     /// Put the name of the container before each line
@@ -58,6 +58,7 @@ impl LogsArgs {
         };
         Ok(LogOptions {
             follow: self.follow,
+            details: self.details,
             tail: parse_tail(&self.tail)?,
             since: time(&self.since, "--since")?,
             until: time(&self.until, "--until")?,
@@ -177,6 +178,7 @@ mod tests {
             since: "2023-11-14T22:03:20Z".parse().ok(),
             until: "2024-01-01T00:00:00Z".parse().ok(),
             timestamps: true,
+            details: true,
             one_output: false,
             label: None,
         };

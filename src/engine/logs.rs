@@ -4,8 +4,10 @@ pub(crate) mod moment;
 
 use crate::error::{Context, Error, Result};
 use crate::monitor::log_file::Stream;
-use crate::monitor::log_reader::{Awakened, Cursor, Plain, Reach, Record, Watch, Window, decode, plain};
-use crate::types::container::LogConfig;
+use crate::monitor::log_reader::{
+    Awakened, Cursor, Plain, Reach, Record, Watch, Window, decode, details, plain,
+};
+use crate::types::container::{LogConfig, LogDriver};
 use jiff::Timestamp;
 use std::io::{ErrorKind, Write};
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -23,6 +25,8 @@ pub(crate) struct LogOptions {
     pub(crate) until: Option<Timestamp>,
     /// A time before each line, UTC with nine digits, as docker prints it.
     pub(crate) timestamps: bool,
+    /// What the log says of the container, before each line of a json-file.
+    pub(crate) details: bool,
     /// Both streams go to one file: they need not be kept apart.
     pub(crate) one_output: bool,
     /// Put before each line: whose it is.
@@ -92,8 +96,8 @@ pub(crate) fn print(
 
 fn no_log(log: &LogConfig) -> Error {
     let name = format!("{:?}", log.driver).to_lowercase();
-    Error::invalid(format!("the log driver {name} keeps no log that could be read"))
-        .hint("make the container with --log-driver json-file or k8s-file")
+    Error::invalid("configured logging driver does not support reading")
+        .hint(format!("{name} keeps no log: make the container with --log-driver json-file or k8s-file"))
 }
 
 fn is_past(until: Option<Timestamp>) -> bool {
@@ -111,6 +115,7 @@ enum Reader {
 struct Printer<'a> {
     window: Window,
     timestamps: bool,
+    details: bool,
     one_output: bool,
     label: Option<Label>,
     out: &'a mut dyn Write,
@@ -127,6 +132,7 @@ impl<'a> Printer<'a> {
         Self {
             window,
             timestamps: options.timestamps,
+            details: options.details,
             one_output: options.one_output,
             label: options.label.clone(),
             out,
@@ -141,7 +147,7 @@ impl<'a> Printer<'a> {
     fn print_rest(&mut self, cursor: &mut Cursor) -> Result<Reader> {
         let driver = cursor.driver();
         // Of each record the time is needed only where a window is asked for.
-        let every_time = self.window == Window::default();
+        let every_time = self.window == Window::default() && !self.details;
         while let Some(lines) = cursor.next_lines()? {
             let mut begin = 0;
             for end in memchr::memchr_iter(b'\n', lines) {
@@ -157,7 +163,7 @@ impl<'a> Printer<'a> {
                     continue;
                 }
                 if let Some(record) = decode(driver, line).filter(|record| self.window.contains(record.time))
-                    && self.push(&record)? == Reader::Gone
+                    && self.push(&record, &self.details_of(driver, line))? == Reader::Gone
                 {
                     return Ok(Reader::Gone);
                 }
@@ -190,7 +196,16 @@ impl<'a> Printer<'a> {
         Ok(Some(Reader::There))
     }
 
-    fn push(&mut self, record: &Record<'_>) -> Result<Reader> {
+    /// Docker's prefix: with a blank also where there is nothing.
+    fn details_of(&self, driver: LogDriver, line: &[u8]) -> String {
+        if self.details && driver == LogDriver::JsonFile {
+            details(driver, line) + " "
+        } else {
+            String::new()
+        }
+    }
+
+    fn push(&mut self, record: &Record<'_>, details: &str) -> Result<Reader> {
         if self.turn_to(record.stream)? == Reader::Gone {
             return Ok(Reader::Gone);
         }
@@ -200,6 +215,7 @@ impl<'a> Printer<'a> {
                 let time = record.time.strftime("%Y-%m-%dT%H:%M:%S.%9fZ ").to_string();
                 self.pending.extend_from_slice(time.as_bytes());
             }
+            self.pending.extend_from_slice(details.as_bytes());
         }
         self.pending.extend_from_slice(&record.text);
         self.end_record(record.stream, record.ends_line());

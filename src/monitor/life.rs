@@ -4,7 +4,7 @@ use super::clients::Hub;
 use super::control::{self, Control};
 use super::exec::Execs;
 use super::health::Health;
-use super::log_file::LogWriter;
+use super::log_file::{LogWriter, attributes};
 use super::messages::{FromMonitor, StartOrder};
 use super::networks::Place;
 use super::plan::leave_pod_s_hosts;
@@ -18,7 +18,7 @@ use crate::error::{BestEffort, Error, Kind, Result};
 use crate::state::lock;
 use crate::state::store::{Held, LiveState, Store, this_process};
 use crate::types::cgroup::CgroupsMode;
-use crate::types::container::ContainerRecord;
+use crate::types::container::{ContainerRecord, LogDriver};
 use crate::types::driver::Driver;
 use crate::types::limits::{Limits, Undelegated};
 use crate::types::status::{Exit, ProcessId, RestartPolicy};
@@ -201,7 +201,10 @@ fn open(order: &StartOrder) -> Result<Container> {
     let record = store.record(&order.id)?;
     userns::register_holder(&dirs.runtime)?;
     create_private(&dirs.container_runtime(&order.id))?;
-    let log = LogWriter::open(&dirs.container(&order.id), &record.config.log)?;
+    let mut log = LogWriter::open(&dirs.container(&order.id), &record.config.log)?;
+    if record.config.log.driver == LogDriver::JsonFile {
+        log.describe(&attributes(&record)?);
+    }
     let control = control::listen(&dirs.container_runtime(&order.id))?;
     Ok(Container {
         hub: Hub::new(log, dirs.container(&order.id)),

@@ -1,7 +1,8 @@
 //! The writer of a container's log, used in its monitor.
 //!
 //! A driver keeps one *record* a line of output: `json-file` writes docker's
-//! JSON lines, `k8s-file` the lines of the Kubernetes CRI. A line longer than
+//! JSON lines, `k8s-file` the lines of the Kubernetes CRI, and so does `local`,
+//! whose form docker leaves to itself. A line longer than
 //! [`MAX_PIECE`] becomes several records of which only the last one is marked
 //! as complete, as docker does, so an endless line takes bounded memory.
 //!
@@ -17,14 +18,17 @@
 //!   machine is accepted: there is no fsync. A record torn by a crash is cut
 //!   off when the log is opened again.
 
+mod attributes;
 mod encode;
 mod file;
 
 use crate::error::Result;
 use crate::types::container::{LogConfig, LogDriver};
+pub(crate) use attributes::attributes;
 use encode::Encoder;
 use file::LogFile;
 use memchr::memchr;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Bytes of a line in one record; docker's figure, which programs that read
@@ -34,6 +38,9 @@ pub(crate) const MAX_PIECE: usize = 16 << 10;
 pub(crate) const DEFAULT_MAX_SIZE: u64 = 10 << 20;
 /// Files kept, the current one included, where `max-file` is not given.
 pub(crate) const DEFAULT_MAX_FILE: u32 = 3;
+/// The same of docker's driver `local`.
+const LOCAL_MAX_SIZE: u64 = 20 << 20;
+const LOCAL_MAX_FILE: u32 = 5;
 /// Files kept at most: each rotation renames all of them.
 const MOST_FILES: u32 = 1000;
 /// Bytes of records gathered for one write(2).
@@ -62,13 +69,21 @@ pub(crate) fn log_path(dir: &Path, driver: LogDriver) -> Option<PathBuf> {
     match driver {
         LogDriver::JsonFile => Some(dir.join("log.json")),
         LogDriver::K8sFile => Some(dir.join("log.txt")),
+        LogDriver::Local => Some(dir.join("log.local")),
         LogDriver::None | LogDriver::Passthrough => None,
     }
 }
 
 /// How many files the log has at most, the current one included.
 pub(crate) fn files_kept(config: &LogConfig) -> u32 {
-    config.max_file.unwrap_or(DEFAULT_MAX_FILE).clamp(1, MOST_FILES)
+    let default = if config.driver == LogDriver::Local { LOCAL_MAX_FILE } else { DEFAULT_MAX_FILE };
+    config.max_file.unwrap_or(default).clamp(1, MOST_FILES)
+}
+
+/// Bytes of a file after which it is rotated.
+fn size_kept(config: &LogConfig) -> u64 {
+    let default = if config.driver == LogDriver::Local { LOCAL_MAX_SIZE } else { DEFAULT_MAX_SIZE };
+    config.max_size.unwrap_or(default)
 }
 
 /// Turns a container's output into a log. See the module for what it promises.
@@ -90,12 +105,18 @@ impl LogWriter {
         let sink = match log_path(dir, config.driver) {
             None => None,
             Some(path) => {
-                let max_size = config.max_size.unwrap_or(DEFAULT_MAX_SIZE);
-                let file = LogFile::open(path, max_size, files_kept(config))?;
+                let file = LogFile::open(path, size_kept(config), files_kept(config))?;
                 Some(Sink { encoder: Encoder::new(config.driver), file, batch: Vec::new() })
             }
         };
         Ok(Self { sink, incomplete: [Vec::new(), Vec::new()] })
+    }
+
+    /// Puts what is to be said of the container into each record from now on.
+    pub(crate) fn describe(&mut self, attributes: &BTreeMap<String, String>) {
+        if let Some(sink) = &mut self.sink {
+            sink.encoder.describe(attributes);
+        }
     }
 
     /// Logs what the container printed. All complete lines are in the file

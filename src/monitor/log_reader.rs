@@ -19,13 +19,14 @@ mod tail;
 mod watch;
 
 pub(crate) use cursor::{Cursor, Reach};
-pub(crate) use decode::{Record, decode};
+pub(crate) use decode::{Record, decode, details};
 pub(crate) use plain::{Plain, plain};
 pub(crate) use watch::{Awakened, Watch};
 
 use jiff::Timestamp;
 
-/// Bytes; the writer's longest is 16 KiB of bytes that take six bytes each.
+/// Bytes; the writer's longest is 16 KiB of text and 16 KiB of attributes, whose
+/// bytes take six bytes each.
 const LONGEST_LINE: usize = 256 << 10;
 /// Bytes read at a time, backwards.
 const BLOCK: usize = 64 << 10;

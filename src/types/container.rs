@@ -158,6 +158,9 @@ pub(crate) struct ContainerConfig {
     /// `(name, address)`
     pub(crate) add_hosts: Vec<(String, String)>,
     pub(crate) no_hosts: bool,
+    /// The image's /etc/hostname stays.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) no_hostname: bool,
     pub(crate) dns: Vec<String>,
     pub(crate) dns_search: Vec<String>,
     pub(crate) dns_options: Vec<String>,
@@ -245,7 +248,7 @@ pub(crate) struct LogConfig {
     pub(crate) max_size: Option<u64>,
     /// How many files are kept, the current one included.
     pub(crate) max_file: Option<u32>,
-    /// `tag`, as given.
+    /// The others, as given: `tag`, `labels`, `env`, and those that change nothing.
     pub(crate) options: BTreeMap<String, String>,
 }
 

@@ -18,6 +18,7 @@ pub(crate) mod health;
 pub(crate) mod id;
 pub(crate) mod idmap;
 pub(crate) mod limits;
+pub(crate) mod log_tag;
 pub(crate) mod mount;
 #[cfg(test)]
 pub(crate) mod mutation;

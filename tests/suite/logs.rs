@@ -41,6 +41,37 @@ fn tail_since_until_and_timestamps() {
     }
 }
 
+/// Docker's options of a json-file, and its driver `local`.
+#[test]
+fn a_log_says_what_it_is_asked_to_of_its_container() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    let options = ["--log-opt", "labels=com.example.a,b", "--log-opt", "env=STAGE,NONE"];
+    let more = ["--log-opt", "tag={{.Name}} <{{.ImageName}}>", "-l", "com.example.a=x y", "-e", "STAGE=beta"];
+    let words = ["busybox", "sh", "-c", "echo one; echo two >&2"];
+    sandbox.start("c", &[&options[..], &more, &words].concat());
+    sandbox.ok(["wait", "c"]);
+    let log = std::fs::read_to_string(sandbox.inspect("c")["LogPath"].as_str().unwrap()).unwrap();
+    for line in log.lines() {
+        let record: serde_json::Value = serde_json::from_str(line).unwrap();
+        let said = serde_json::json!({"com.example.a": "x y", "STAGE": "beta", "tag": "c <busybox:latest>"});
+        assert_eq!(record["attrs"], said, "{line}");
+    }
+    let plain = sandbox.coracle(["logs", "c"]).ok();
+    assert_eq!((plain.stdout.as_str(), plain.stderr.as_str()), ("one\n", "two\n"));
+    let details = sandbox.ok(["logs", "--details", "c"]);
+    assert_eq!(details, "STAGE=beta,com.example.a=x+y,tag=c+%3Cbusybox%3Alatest%3E one");
+    sandbox.start("local", &["--log-driver", "local", "busybox", "echo", "kept"]);
+    sandbox.ok(["wait", "local"]);
+    assert_eq!(sandbox.ok(["logs", "local"]), "kept");
+    assert_eq!(sandbox.ok(["inspect", "-f", "{{.HostConfig.LogConfig.Type}}", "local"]), "local");
+    let odd =
+        ["--log-opt", "compress=true", "--log-opt", "mode=non-blocking", "--log-opt", "max-buffer-size=1m"];
+    let odd = sandbox.run(&[&odd[..], &["busybox", "true"]].concat()).ok();
+    assert!(odd.stderr.contains("not compressed") && odd.stderr.contains("none is dropped"), "{odd}");
+    sandbox.run(&["--log-opt", "labels-regex=^a", "busybox"]).refused(&["labels-regex"]);
+    sandbox.run(&["--log-driver", "k8s-file", "--log-opt", "tag=x", "busybox"]).refused(&["json-file"]);
+}
+
 #[test]
 fn follow_ends_with_the_container() {
     let Some(sandbox) = sandbox(&[Image("guest")]) else { return };

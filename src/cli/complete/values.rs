@@ -15,9 +15,9 @@ const FIXED: &[(&str, &[&str])] = &[
     ("format", &["json", "table"]),
     ("health-on-failure", &["none", "kill", "restart", "stop"]),
     ("ipc", &["shareable", "private", "none", "host", "container:"]),
-    ("log-driver", &["json-file", "k8s-file", "none", "passthrough"]),
+    ("log-driver", &["json-file", "k8s-file", "local", "none", "passthrough"]),
     ("log-level", &["debug", "info", "warn", "error", "fatal"]),
-    ("log-opt", &["max-size=", "max-file=", "tag="]),
+    ("log-opt", &["max-size=", "max-file=", "tag=", "labels=", "env="]),
     ("mount", &["type=bind,", "type=volume,", "type=tmpfs,", "type=image,"]),
     ("pid", &["private", "host", "container:"]),
     (

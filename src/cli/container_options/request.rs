@@ -361,8 +361,9 @@ impl ContainerOptions {
             config.add_hosts.extend(parse_add_host(text)?);
         }
         config.no_hosts = self.no_hosts;
+        config.no_hostname = self.no_hostname;
         if self.no_hosts && !self.add_host.is_empty() {
-            return Err(Error::invalid("--no-hosts cannot be used together with --add-host"));
+            return Err(Error::invalid("--no-hosts and --add-host cannot be set together"));
         }
         config.dns = split_commas(&self.dns).map(parse_dns).collect::<Result<_>>()?;
         let words = |flag: &str, texts: &[String]| {

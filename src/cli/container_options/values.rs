@@ -1,7 +1,9 @@
 //! Flags whose value is small and of its own kind.
 
 use crate::error::{Error, Result};
+use crate::types::boolean;
 use crate::types::container::{LogConfig, LogDriver, PullPolicy};
+use crate::types::log_tag;
 use crate::types::port::each_exposed;
 use crate::types::size::parse_bytes;
 use crate::types::status::RestartPolicy;
@@ -49,9 +51,12 @@ pub(super) fn parse_log(driver: Option<&str>, options: &[String]) -> Result<LogC
     let driver = match driver {
         None | Some("json-file" | "") => LogDriver::JsonFile,
         Some("k8s-file") => LogDriver::K8sFile,
+        Some("local") => LogDriver::Local,
         Some("none") => LogDriver::None,
         Some("passthrough") => LogDriver::Passthrough,
-        Some(other) => return Err(one_of("--log-driver", other, "json-file, k8s-file, none or passthrough")),
+        Some(other) => {
+            return Err(one_of("--log-driver", other, "json-file, k8s-file, local, none or passthrough"));
+        }
     };
     let mut log = LogConfig { driver, ..LogConfig::default() };
     for option in options {
@@ -70,24 +75,56 @@ pub(super) fn parse_log(driver: Option<&str>, options: &[String]) -> Result<LogC
                 let files = value.parse().ok().filter(|files| (1..=1000).contains(files));
                 log.max_file = Some(files.ok_or_else(|| invalid("not a number from 1 to 1000"))?);
             }
+            "tag" | "labels" | "env" if driver != LogDriver::JsonFile => {
+                return Err(invalid("the lines of this log driver have no place for it")
+                    .hint("with --log-driver json-file, `coracle logs --details` shows it"));
+            }
             "tag" => {
+                log_tag::check(value)?;
                 log.options.insert(key.to_owned(), value.to_owned());
             }
-            // Docker's default, and what is done here.
-            "mode" if value == "blocking" => {}
-            "mode" | "max-buffer-size" => {
-                return Err(
-                    invalid("a container waits here for its log").hint("mode=blocking is the only mode")
-                );
+            "labels" | "env" => drop(log.options.insert(key.to_owned(), value.to_owned())),
+            "labels-regex" | "env-regex" => {
+                return Err(invalid("labels and variables are not matched by patterns here")
+                    .hint("name them: --log-opt labels=A,B, --log-opt env=A,B"));
             }
-            "labels" | "labels-regex" | "env" | "env-regex" => {
-                return Err(invalid("the lines of a log have no attributes here")
-                    .hint("`coracle inspect` tells labels and variables of the container"));
+            "compress" => {
+                let on = boolean::parse("--log-opt compress", value)?;
+                log.options.insert(key.to_owned(), on.to_string());
             }
-            _ => return Err(invalid("unknown option").hint("known are max-size, max-file and tag")),
+            "mode" if matches!(value, "blocking" | "non-blocking") => {
+                log.options.insert(key.to_owned(), value.to_owned());
+            }
+            "mode" => return Err(invalid("it is blocking or non-blocking")),
+            "max-buffer-size" => {
+                parse_bytes(value).map_err(|error| error.context("--log-opt max-buffer-size"))?;
+                log.options.insert(key.to_owned(), value.to_owned());
+            }
+            _ => {
+                return Err(invalid("unknown option").hint(
+                    "known are max-size, max-file, tag, labels, env, compress, mode and max-buffer-size",
+                ));
+            }
         }
     }
+    let is = |key: &str, value: &str| log.options.get(key).is_some_and(|given| given == value);
+    if log.options.contains_key("max-buffer-size") && !is("mode", "non-blocking") {
+        return Err(Error::invalid("--log-opt max-buffer-size is only supported with mode=non-blocking"));
+    }
     Ok(log)
+}
+
+/// What docker's options ask for and is not done here, to be said.
+pub(super) fn log_notes(log: &LogConfig) -> Vec<&'static str> {
+    let is = |key: &str, value: &str| log.options.get(key).is_some_and(|given| given == value);
+    let mut notes = Vec::new();
+    if is("compress", "true") {
+        notes.push("--log-opt compress: the files of a log are not compressed here");
+    }
+    if is("mode", "non-blocking") {
+        notes.push("--log-opt mode=non-blocking: output goes straight to a file here, and none is dropped");
+    }
+    notes
 }
 
 /// `--add-host NAME:IP`, docker's `NAME=IP` as well, podman's `NAME;NAME:IP`; IPv6
@@ -254,15 +291,25 @@ mod tests {
 
     #[test]
     fn logs() {
-        let options = ["max-size=10m", "max-file=3", "tag={{.Name}}"].map(String::from);
+        let options = ["max-size=10m", "max-file=3"].map(String::from);
         let log = parse_log(Some("k8s-file"), &options).expect("valid");
         assert_eq!((log.driver, log.max_size, log.max_file), (LogDriver::K8sFile, Some(10 << 20), Some(3)));
-        assert_eq!(log.options["tag"], "{{.Name}}");
+        let options = [
+            "tag={{.Name}}",
+            "labels=a,b",
+            "env=C",
+            "compress=true",
+            "mode=non-blocking",
+            "max-buffer-size=4m",
+        ];
+        let json = parse_log(None, &options.map(String::from)).expect("valid");
+        assert_eq!((json.options["tag"].as_str(), json.options["labels"].as_str()), ("{{.Name}}", "a,b"));
+        assert_eq!(log_notes(&json).len(), 2);
+        assert_eq!(parse_log(Some("local"), &[]).expect("docker's").driver, LogDriver::Local);
         assert_eq!(parse_log(None, &["max-size=-1".into()]).expect("valid").max_size, Some(u64::MAX));
-        assert!(parse_log(None, &["mode=blocking".into()]).expect("valid").options.is_empty());
+        assert!(log_notes(&parse_log(None, &["mode=blocking".into()]).expect("valid")).is_empty());
         for bad in [
             "",
-            "labels=a",
             "env-regex=^A",
             "max-buffer-size=1m",
             "max-size",
@@ -271,11 +318,15 @@ mod tests {
             "max-file=0",
             "max-file=x",
             "path=/x",
-            "mode=non-blocking",
+            "mode=x",
+            "compress=x",
+            "tag={{.Nope}}",
         ] {
             assert!(parse_log(None, &[bad.into()]).is_err(), "{bad:?}");
         }
-        assert!(parse_log(Some("none"), &["tag=x".into()]).is_err());
+        for driver in ["none", "k8s-file", "local"] {
+            assert!(parse_log(Some(driver), &["tag=x".into()]).is_err(), "{driver}");
+        }
         assert!(parse_log(Some("journald"), &[]).expect_err("unknown").hints()[0].contains("json-file"));
     }
 

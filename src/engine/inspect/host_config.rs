@@ -152,6 +152,7 @@ fn log(config: &ContainerConfig, path: Option<&str>) -> Value {
     let driver = match config.log.driver {
         LogDriver::JsonFile => "json-file",
         LogDriver::K8sFile => "k8s-file",
+        LogDriver::Local => "local",
         LogDriver::None => "none",
         LogDriver::Passthrough => "passthrough",
     };

@@ -10,6 +10,7 @@
 
 use super::{LineEnd, Stream};
 use crate::types::container::LogDriver;
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::time::Duration;
 
@@ -21,6 +22,8 @@ pub(super) struct Encoder {
     head: Vec<u8>,
     /// The record after the text (and the escaped newline).
     tail: Vec<u8>,
+    /// Docker's member of what is said of the container, with its comma; mostly empty.
+    attributes: String,
     /// `2026-11-23T22:10:22` and the second since the epoch that it stands for.
     date: (u64, String),
     since_epoch: Duration,
@@ -29,7 +32,14 @@ pub(super) struct Encoder {
 impl Encoder {
     pub(super) fn new(driver: LogDriver) -> Self {
         let date = (u64::MAX, String::new());
-        Self { driver, head: Vec::new(), tail: Vec::new(), date, since_epoch: Duration::ZERO }
+        let (head, tail) = (Vec::new(), Vec::new());
+        Self { driver, head, tail, attributes: String::new(), date, since_epoch: Duration::ZERO }
+    }
+
+    /// Sets what all records say of the container.
+    pub(super) fn describe(&mut self, attributes: &BTreeMap<String, String>) {
+        let object = serde_json::json!(attributes).to_string();
+        self.attributes = if attributes.is_empty() { String::new() } else { format!(",\"attrs\":{object}") };
     }
 
     /// Sets the stream and time of the records that follow.
@@ -46,7 +56,9 @@ impl Encoder {
             self.head.extend_from_slice(b"{\"log\":\"");
             self.tail.extend_from_slice(b"\",\"stream\":\"");
             self.tail.extend_from_slice(stream.name().as_bytes());
-            self.tail.extend_from_slice(b"\",\"time\":\"");
+            self.tail.push(b'"');
+            self.tail.extend_from_slice(self.attributes.as_bytes());
+            self.tail.extend_from_slice(b",\"time\":\"");
             self.tail.extend_from_slice(self.date.1.as_bytes());
             push_fraction(&mut self.tail, since_epoch.subsec_nanos());
             self.tail.extend_from_slice(b"Z\"}\n");

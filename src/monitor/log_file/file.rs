@@ -9,8 +9,9 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 /// Bytes at the end of a file among which the last whole record must end: more
-/// than the longest record (16 KiB of bytes that take six bytes each).
-const LONGEST_RECORD: u64 = 128 << 10;
+/// than the longest record (16 KiB of text and 16 of attributes, whose bytes take
+/// six bytes each).
+const LONGEST_RECORD: u64 = 256 << 10;
 
 /// The current file, and how it becomes an older one.
 #[derive(Debug)]

@@ -5,6 +5,7 @@ use crate::types::container::LogDriver;
 use jiff::Timestamp;
 use serde::Deserialize;
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 /// What the container printed at one time on one stream.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,12 +26,12 @@ impl Record<'_> {
 pub(crate) fn decode(driver: LogDriver, line: &[u8]) -> Option<Record<'_>> {
     match driver {
         LogDriver::JsonFile => decode_json(line),
-        LogDriver::K8sFile => decode_k8s(line),
+        LogDriver::K8sFile | LogDriver::Local => decode_k8s(line),
         LogDriver::None | LogDriver::Passthrough => None,
     }
 }
 
-/// Members that are not known (docker's `attrs`) are passed over.
+/// Members that are not known are passed over, and docker's `attrs`: see [`details`].
 #[derive(Deserialize)]
 struct JsonLine<'a> {
     #[serde(borrow, default)]
@@ -48,6 +49,35 @@ fn decode_json(line: &[u8]) -> Option<Record<'_>> {
         Cow::Owned(text) => Cow::Owned(text.into_bytes()),
     };
     Some(Record { time: line.time.parse().ok()?, stream: stream(line.stream.as_bytes())?, text })
+}
+
+/// What the record of this line says of its container, as docker's `--details`
+/// shows it: `key=value,key=value`, escaped as in a URL; mostly nothing.
+pub(crate) fn details(driver: LogDriver, line: &[u8]) -> String {
+    #[derive(Deserialize)]
+    struct Attributes {
+        #[serde(default)]
+        attrs: BTreeMap<String, String>,
+    }
+    if driver != LogDriver::JsonFile {
+        return String::new();
+    }
+    let attributes = serde_json::from_slice::<Attributes>(line).map(|line| line.attrs).unwrap_or_default();
+    let pairs = attributes.iter().map(|(key, value)| format!("{}={}", escaped(key), escaped(value)));
+    pairs.collect::<Vec<_>>().join(",")
+}
+
+/// As Go's `url.QueryEscape` does it.
+fn escaped(text: &str) -> String {
+    let mut out = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b' ' => out.push('+'),
+            _ if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) => out.push(char::from(byte)),
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
 }
 
 fn decode_k8s(line: &[u8]) -> Option<Record<'_>> {

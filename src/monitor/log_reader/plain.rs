@@ -32,7 +32,7 @@ enum Form {
 pub(crate) fn plain(driver: LogDriver, line: &[u8]) -> Option<Plain<'_>> {
     match driver {
         LogDriver::JsonFile => plain_json(line),
-        LogDriver::K8sFile => plain_k8s(line),
+        LogDriver::K8sFile | LogDriver::Local => plain_k8s(line),
         LogDriver::None | LogDriver::Passthrough => None,
     }
 }
