@@ -48,7 +48,7 @@ pub(crate) fn run(args: CopyArgs) -> Result<u8> {
     let pause = flag("--pause", args.pause.as_deref())?.unwrap_or(false);
     let quiet = flag("--quiet", args.quiet.as_deref())?;
     let [from, to] = args.paths.as_slice() else {
-        return Err(Error::usage("'coracle cp' requires exactly 2 arguments"));
+        return Err(Error::invalid("'coracle cp' requires 2 arguments"));
     };
     let options = CopyOptions { archive, follow: args.follow_link, pause, overwrite: args.overwrite };
     let engine = Engine::open()?;

@@ -29,7 +29,8 @@ pub(crate) fn run(args: RunArgs) -> Result<u8> {
     if checked.passed {
         return Ok(0);
     }
-    let starting = checked.status == HealthStatus::Starting;
+    // Podman's word is of this check, docker's status of several.
+    let starting = checked.status == HealthStatus::Starting && checked.is_spared;
     ui::line(if starting { HealthStatus::Starting } else { HealthStatus::Unhealthy }.name())?;
     Ok(if args.ignore_result { 0 } else { UNHEALTHY })
 }

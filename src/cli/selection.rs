@@ -128,6 +128,11 @@ impl Choice {
             () if self.named || self.filtered => return Ok(()),
             () => return Err(nothing_named(command)),
         };
+        if self.named && command == "start" && flag == "--all" {
+            return Err(Error::usage(
+                "either start all containers or the container(s) provided in the arguments",
+            ));
+        }
         if self.named {
             return Err(Error::usage(format!("{flag} and {things} by name cannot be used together"))
                 .hint(format!("leave out {flag} or the names")));
@@ -138,7 +143,12 @@ impl Choice {
 
 /// The id in a file that a command which made it wrote, as `run --cidfile` does.
 pub(super) fn read_id(what: &str, path: &Path) -> Result<String> {
-    let text = id_file::text(what, path)?;
+    let text = id_file::text(what, path).map_err(|error| match (what, error.kind()) {
+        ("cidfile", Kind::NotFound) => {
+            Error::not_found(format!("reading CIDFile: open {}: no such file or directory", path.display()))
+        }
+        _ => error,
+    })?;
     match text.lines().next().map(str::trim) {
         Some(word) if !word.is_empty() => Ok(word.to_owned()),
         _ => Err(Error::invalid(format!("the {what} {} is empty", path.display()))),

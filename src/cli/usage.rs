@@ -36,6 +36,9 @@ const REFUSED_BY: [(&str, &[&str], &str, &str); 4] = [
 ];
 const POD_CREATE: &str = "coracle pod create";
 
+/// Verbs that docker wants exactly two words for.
+const TWO: [&str; 3] = ["cp", "rename", "tag"];
+
 /// For a command whose words, or flags instead of them, choose nothing; `command`
 /// as it is typed after `coracle`.
 pub(super) fn nothing_named(command: &str) -> Error {
@@ -68,6 +71,11 @@ pub(crate) fn explain(path: &str, error: &clap::Error) -> Error {
         ErrorKind::UnknownArgument | ErrorKind::TooManyValues => {
             format!("'{path}' takes no argument {argument:?}")
         }
+        ErrorKind::MissingRequiredArgument | ErrorKind::WrongNumberOfValues
+            if TWO.contains(&path.rsplit(' ').next().unwrap_or_default()) =>
+        {
+            format!("'{path}' requires 2 arguments")
+        }
         ErrorKind::MissingRequiredArgument => {
             let missing = argument.matches('<').count().max(1);
             let plural = if missing == 1 { "" } else { "s" };
@@ -99,7 +107,9 @@ pub(crate) fn explain(path: &str, error: &clap::Error) -> Error {
     };
     let mut result = match error.kind() {
         // Docker's code for it is 1.
-        ErrorKind::MissingRequiredArgument | ErrorKind::TooManyValues => Error::invalid(message),
+        ErrorKind::MissingRequiredArgument | ErrorKind::WrongNumberOfValues | ErrorKind::TooManyValues => {
+            Error::invalid(message)
+        }
         _ => Error::usage(message),
     };
     let flag_meant = context(ContextKind::SuggestedArg)

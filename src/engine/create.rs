@@ -17,6 +17,7 @@ use crate::types::mount::{MountSource, MountSpec};
 use crate::types::namespace::{IpcMode, NamespaceMode, NetworkMode, UsernsMode};
 use crate::types::port::{self, HostPort, Publish, check_duplicates};
 use crate::types::progress::Report;
+use crate::types::reference::Reference;
 use crate::types::systemd;
 use jiff::Timestamp;
 

@@ -301,7 +301,8 @@ pub(crate) fn untag(dirs: &Dirs, image: &str, which: &[String]) -> Result<()> {
         let of_image = same_image(entries, image)?;
         let ours: Vec<Reference> = of_image.iter().filter_map(|at| entries[*at].name()).collect();
         if let Some(foreign) = wanted.iter().find(|name| !ours.contains(name)) {
-            return Err(Error::not_found(format!("{image} has no name {}", foreign.familiar())));
+            return Err(Error::not_found(format!("{}: tag not known", foreign.familiar()))
+                .hint(format!("it is none of the names of {image}")));
         }
         let gone =
             |entry: &Entry| entry.name().is_some_and(|name| wanted.is_empty() || wanted.contains(&name));

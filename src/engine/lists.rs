@@ -87,9 +87,8 @@ fn taken(entries: &[Entry], name: &str, reference: &Reference, existing: Existin
 /// another list. The list's new digest.
 pub(crate) fn add(dirs: &Dirs, list: &str, image: &str, said: &Said, ownership: Ownership) -> Result<Digest> {
     let store = ImageStore::open(&dirs.images())?;
-    if !exists(dirs, list)? {
-        return Err(no_such_list(list));
-    }
+    // Before anything is pulled for it.
+    name_of(dirs, list)?;
     let found = gather(dirs, &store, image, said, ownership)?;
     change(&store, list, |index| {
         put(index, found);

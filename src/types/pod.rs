@@ -57,8 +57,9 @@ impl Share {
                     .hint("leave it out: the pod's limits hold for all of its containers together anyway"));
                 }
                 _ => {
-                    return Err(Error::invalid(format!("invalid kernel namespace to share: {word:?}"))
-                        .hint("the namespaces are ipc, net, pid and uts, or none"));
+                    return Err(Error::invalid(format!(
+                        "invalid kernel namespace to share: {word}. Options are: ipc, net, pid, uts or none"
+                    )));
                 }
             };
         }
@@ -84,7 +85,8 @@ impl ExitPolicy {
         match text {
             "continue" => Ok(Self::Continue),
             "stop" => Ok(Self::Stop),
-            _ => Err(Error::invalid(format!("invalid pod exit policy: {text:?}")).hint("continue or stop")),
+            _ => Err(Error::invalid(format!("running pod create option: invalid pod exit policy: {text:?}"))
+                .hint("continue or stop")),
         }
     }
 

@@ -35,8 +35,8 @@ impl Engine {
             let up = self.pod(record.clone())?;
             if let Some(container) = up.to_stop().into_iter().find(|one| !one.record.config.infra) {
                 return Err(Error::conflict(format!(
-                    "cannot remove pod {}: container {} is {}",
-                    record.name,
+                    "not all containers could be removed from pod {}: removing pod containers: container {} is {}",
+                    record.id,
                     container.record.name,
                     container.state()
                 ))
