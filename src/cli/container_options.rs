@@ -148,7 +148,7 @@ pub(crate) struct ContainerOptions {
     /// Log with json-file, k8s-file, none or passthrough
     #[arg(long, value_name = "DRIVER")]
     pub(crate) log_driver: Option<String>,
-    /// Set an option of the log: max-size, max-file, tag
+    /// Set an option of the log: max-size, max-file; of a json-file also tag, labels, env
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) log_opt: Vec<String>,
     /// Mount a bind, volume, tmpfs or image
@@ -166,6 +166,9 @@ pub(crate) struct ContainerOptions {
     /// Leave /etc/hosts as the image has it
     #[arg(long)]
     pub(crate) no_hosts: bool,
+    /// Leave the image's /etc/hostname as it is
+    #[arg(long)]
+    pub(crate) no_hostname: bool,
     /// Set the preference of the kernel when memory is short (-1000 to 1000)
     #[arg(long, value_name = "NUMBER")]
     pub(crate) oom_score_adj: Option<String>,
@@ -219,6 +222,8 @@ pub(crate) struct ContainerOptions {
     pub(crate) read_only_tmpfs: Option<String>,
     #[command(flatten)]
     pub(crate) registry: RegistryArgs,
+    #[command(flatten)]
+    pub(crate) trust: TrustArgs,
     /// Remove a container that has the name already
     #[arg(long)]
     pub(crate) replace: bool,

@@ -2,6 +2,7 @@
 
 use super::container_options::read_text;
 use super::lifecycle::detach_keys;
+use super::selection::read_id;
 use super::terminal;
 use crate::engine::Engine;
 use crate::engine::attach::{AttachEnd, AttachOptions};
@@ -11,9 +12,13 @@ use crate::types::env::{Environment, MAX_FILE};
 use crate::types::exec::ExecRequest;
 use crate::types::mount::clean_path;
 use clap::Args;
+use std::path::PathBuf;
 
 #[derive(Args, Debug)]
 pub(crate) struct ExecArgs {
+    /// In the container whose id is in this file, instead of a named one
+    #[arg(long, value_name = "FILE", conflicts_with = "latest")]
+    cidfile: Option<PathBuf>,
     /// Leave the command in the background
     #[arg(long, short = 'd')]
     detach: bool,
@@ -64,13 +69,15 @@ pub(crate) fn exec(args: ExecArgs) -> Result<u8> {
     }
     terminal::check_stdin(args.interactive && !args.detach, args.tty)?;
     let engine = Engine::open()?;
-    let (name, command) = match (args.latest, args.words.split_first()) {
-        (true, _) => (None, args.words.as_slice()),
-        (false, Some((name, command))) => (Some(name.as_str()), command),
-        (false, None) => (Some(""), args.words.as_slice()),
+    let of_file = args.cidfile.as_deref().map(|path| read_id("cidfile", path)).transpose()?;
+    let named = !args.latest && of_file.is_none();
+    let (name, command) = match (&of_file, args.words.split_first()) {
+        (None, Some((name, command))) if named => (Some(name.as_str()), command),
+        (None, None) if named => (Some(""), args.words.as_slice()),
+        (of_file, _) => (of_file.as_deref(), args.words.as_slice()),
     };
     if command.is_empty() {
-        let least = if args.latest { "1 argument" } else { "2 arguments" };
+        let least = if named { "2 arguments" } else { "1 argument" };
         return Err(Error::invalid(format!("'coracle exec' requires at least {least}"))
             .hint("usage: coracle exec [OPTIONS] CONTAINER COMMAND [ARG...]"));
     }

@@ -18,7 +18,7 @@ use crate::state::networks::PoolWish;
 use crate::types::address_range::Range;
 use crate::types::env::parse_label;
 use crate::types::network::{
-    Attachment, Subnet, checked_alias, checked_interface, parse_ip, parse_ip6, parse_mac,
+    Attachment, BRIDGE_NAME, Subnet, checked_alias, checked_interface, parse_ip, parse_ip6, parse_mac,
 };
 use crate::types::static_route::StaticRoute;
 use clap::Args;
@@ -45,6 +45,15 @@ pub(crate) struct CreateArgs {
     /// With =false no IPv4 subnet: the network is of IPv6 alone
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     ipv4: Option<bool>,
+    /// Accepted: every container may be put on it in any case
+    #[arg(long, hide = true)]
+    attachable: bool,
+    /// Who gives addresses: default, or podman's host-local, which is the same
+    #[arg(long, value_name = "DRIVER", default_value = "default", hide_default_value = true)]
+    ipam_driver: String,
+    /// The name of the bridge
+    #[arg(long, value_name = "NAME")]
+    interface_name: Option<String>,
     /// No way out of the network, not even for names
     #[arg(long)]
     internal: bool,
@@ -94,6 +103,15 @@ pub(crate) fn create(args: CreateArgs) -> Result<u8> {
         return Err(Error::invalid("conflicting options: --dns and --disable-dns")
             .hint("a network that answers no names asks nobody for them"));
     }
+    if !matches!(args.ipam_driver.as_str(), "" | "default" | "host-local") {
+        return Err(Error::invalid(format!("unsupported ipam driver {:?}", args.ipam_driver)).hint(
+            "coracle leases the addresses of a network itself, which is `default`: no server and no plugin does",
+        ));
+    }
+    let mut options = pairs(&args.options);
+    if let Some(name) = &args.interface_name {
+        options.insert(BRIDGE_NAME.to_owned(), name.clone());
+    }
     let engine = Engine::open()?;
     if args.ignore {
         if let Ok(network) = engine.network(&args.name) {
@@ -109,7 +127,7 @@ pub(crate) fn create(args: CreateArgs) -> Result<u8> {
         reserved: args.aux_address.iter().map(|text| reserved(text)).collect::<Result<_>>()?,
         routes: args.route.iter().map(|text| StaticRoute::parse(text)).collect::<Result<_>>()?,
         labels: args.label.iter().map(|text| parse_label(text)).collect::<Result<_>>()?,
-        options: pairs(&args.options),
+        options,
         name: args.name,
     };
     let network = engine.create_network(&request)?;

@@ -56,7 +56,7 @@ pub(crate) struct PsArgs {
     #[arg(long)]
     noheading: bool,
     /// Show the namespaces
-    #[arg(long)]
+    #[arg(long, alias = "namespace")]
     ns: bool,
     /// Show the pods that they are in
     #[arg(long, short = 'p')]

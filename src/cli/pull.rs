@@ -3,7 +3,7 @@
 use super::command::{Entry, command};
 use super::container_options::values::parse_pull;
 use super::progress;
-use super::registry_options::RegistryArgs;
+use super::registry_options::{RegistryArgs, TrustArgs};
 use super::ui;
 use crate::engine::Engine;
 use crate::engine::pull::{PullOptions, all_tags, by_policy};
@@ -45,6 +45,8 @@ pub(crate) struct PullArgs {
     variant: Option<String>,
     #[command(flatten)]
     registry: RegistryArgs,
+    #[command(flatten)]
+    trust: TrustArgs,
     /// Names, or places: docker://NAME, oci:DIR, oci-archive:FILE, docker-archive:FILE (each with :NAME or without), dir:DIR
     #[arg(value_name = "NAME[:TAG|@DIGEST]", required = true)]
     names: Vec<String>,
@@ -55,9 +57,10 @@ pub(crate) struct PullArgs {
 /// # Errors
 /// The first failure; the images before it are here.
 pub(crate) fn pull(args: PullArgs) -> Result<u8> {
+    args.trust.tell()?;
     let options = PullOptions { platform: args.platform()?, registry: args.registry.options()? };
     let policy = parse_pull(&args.policy).map_err(|_| {
-        Error::invalid(format!("invalid value {:?} of --policy", args.policy))
+        Error::invalid(format!("unsupported pull policy {:?}", args.policy))
             .hint("it is always, missing, newer or never")
     })?;
     let engine = Engine::open()?;
@@ -109,7 +112,9 @@ impl PlatformWords<'_> {
             };
         }
         if self.platform.is_some() {
-            return Err(Error::invalid("--platform can not be given with --arch, --os, or --variant"));
+            return Err(Error::invalid(
+                "--platform option can not be specified with --arch or --os, nor with --variant",
+            ));
         }
         let host = Platform::host();
         let words = [self.os.unwrap_or("linux"), self.arch.unwrap_or(&host.architecture)];

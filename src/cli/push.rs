@@ -2,7 +2,7 @@
 
 use super::command::{Entry, command};
 use super::progress;
-use super::registry_options::RegistryArgs;
+use super::registry_options::{RegistryArgs, TrustArgs};
 use super::ui;
 use crate::engine::Engine;
 use crate::engine::push::{Compress, Conversion, Form, PushOptions, Pushed, push as push_image, tags_of};
@@ -38,6 +38,8 @@ pub(crate) struct PushArgs {
     quiet: bool,
     #[command(flatten)]
     registry: RegistryArgs,
+    #[command(flatten)]
+    trust: TrustArgs,
     /// Name or id
     #[arg(value_name = "IMAGE", required = true)]
     image: String,
@@ -68,6 +70,7 @@ pub(super) struct FormArgs {
 /// # Errors
 /// `NotFound` where it is not here; what the registry says.
 pub(crate) fn push(args: PushArgs) -> Result<u8> {
+    args.trust.tell()?;
     let options = PushOptions {
         registry: args.registry.options()?,
         conversion: args.form.conversion()?,

@@ -221,7 +221,7 @@ mod tests {
 
     #[test]
     fn what_others_have_is_refused_with_its_reason() {
-        assert_eq!(why_not("network create", "--attachable").as_deref(), Some("part of swarm"));
+        assert_eq!(why_not("network create", "--ingress").as_deref(), Some("part of swarm"));
         assert_eq!(why_not("coracle", "-H"), why_not("coracle", "--host"));
         // By another name of the command, and of all that are called so.
         assert_eq!(why_not("container run", "--isolation"), why_not("run", "--isolation"));

@@ -1,13 +1,44 @@
 //! The flags of all commands that speak with a registry.
 
+use super::ui;
 use crate::engine::registry_access::RegistryOptions;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::registry::credentials::Credentials;
 use crate::registry::failure::Retries;
 use crate::types::boolean;
 use clap::Args;
 use std::path::PathBuf;
 use std::time::Duration;
+
+/// Docker's flag of the time when it checked signatures of its own.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct TrustArgs {
+    /// Accepted for docker's sake, which has retired what it was about
+    #[arg(
+        long,
+        hide = true,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_name = "BOOL"
+    )]
+    disable_content_trust: Option<String>,
+}
+
+impl TrustArgs {
+    /// Docker's line about it.
+    ///
+    /// # Errors
+    /// `Usage` for what is neither true nor false.
+    pub(crate) fn tell(&self) -> Result<()> {
+        let Some(text) = &self.disable_content_trust else { return Ok(()) };
+        boolean::parse("--disable-content-trust", text).map_err(|error| error.with_kind(Kind::Usage))?;
+        ui::note(
+            "Flag --disable-content-trust has been deprecated, support for docker content trust was removed",
+        );
+        Ok(())
+    }
+}
 
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct RegistryArgs {

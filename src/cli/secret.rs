@@ -40,6 +40,9 @@ pub(crate) struct CreateArgs {
     /// Take the value of the variable FILE
     #[arg(long)]
     env: bool,
+    /// Leave a secret as it is that has the name already, and print its id
+    #[arg(long, conflicts_with = "replace")]
+    ignore: bool,
     /// Set a label
     #[arg(long, short = 'l', value_name = "KEY=VALUE")]
     label: Vec<String>,
@@ -116,6 +119,16 @@ pub(crate) fn create(args: CreateArgs) -> Result<u8> {
             Error::invalid(format!("there is no secret driver {driver:?}")).hint("the only one is file")
         );
     }
+    let engine = Engine::open()?;
+    // Not by the engine: of the new value nothing is read either.
+    let there =
+        || engine.secrets(&mut Vec::new()).map(|all| all.into_iter().find(|one| one.name == args.name));
+    if args.ignore
+        && let Some(secret) = there()?
+    {
+        ui::line(&secret.id)?;
+        return Ok(0);
+    }
     let value = if args.env {
         let value = std::env::var_os(&args.file).ok_or_else(|| {
             Error::invalid(format!(
@@ -133,7 +146,7 @@ pub(crate) fn create(args: CreateArgs) -> Result<u8> {
     };
     let labels = args.label.iter().map(pair).collect();
     let request = SecretRequest { name: args.name, value, labels, replace: args.replace };
-    ui::line(&Engine::open()?.create_secret(request)?.id)?;
+    ui::line(&engine.create_secret(request)?.id)?;
     Ok(0)
 }
 

@@ -27,7 +27,7 @@ pub(crate) struct WaitArgs {
     #[arg(long, short = 'l')]
     latest: bool,
     /// Print the first result alone, of whichever container
-    #[arg(long)]
+    #[arg(long, alias = "exit-first-match")]
     return_first: bool,
     /// Names or ids
     #[arg(value_name = "CONTAINER")]

@@ -149,7 +149,9 @@ impl Engine {
                 let options =
                     PullOptions { platform: request.platform.clone(), registry: self.registry.clone() };
                 if local.is_none() && policy != PullPolicy::Always {
-                    tell(Report::Line(format!("Unable to find image {name:?} locally")));
+                    let full =
+                        Reference::parse(name).map_or_else(|_| name.to_owned(), |name| name.familiar());
+                    tell(Report::Line(format!("Unable to find image '{full}' locally")));
                 }
                 // A pull locks the store by itself.
                 drop(pin.take());

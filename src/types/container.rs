@@ -257,6 +257,8 @@ pub(crate) enum LogDriver {
     #[default]
     JsonFile,
     K8sFile,
+    /// Docker's, whose files are for `logs` alone.
+    Local,
     None,
     Passthrough,
 }

@@ -16,6 +16,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 /// The network that docker's users know by this name; podman's call it `podman`.
 pub(crate) const DEFAULT: &str = "bridge";
 
+/// Docker's option for the name of a network's bridge.
+pub(crate) const BRIDGE_NAME: &str = "com.docker.network.bridge.name";
+
 /// Bytes that fit through slirp4netns in one piece: between containers the
 /// kernel does not cut them either.
 pub(crate) const DEFAULT_MTU: u32 = 65520;
@@ -195,7 +198,7 @@ pub(crate) struct Network {
 impl Network {
     /// The bridge's name: at most 15 bytes.
     pub(crate) fn bridge(&self) -> String {
-        let given = ["com.docker.network.bridge.name"].iter().find_map(|key| self.options.get(*key));
+        let given = self.options.get(BRIDGE_NAME);
         given.cloned().unwrap_or_else(|| format!("br-{}", self.id.get(..12).unwrap_or_default()))
     }
 

@@ -75,6 +75,33 @@ fn wrong_templates_have_docker_s_words_and_codes() {
     assert_eq!(documents[0]["Name"], "/c");
 }
 
+/// Flags that others have and that change nothing here, or are refused with the reason.
+#[test]
+fn flags_of_docker_s_and_podman_s_scripts_are_understood() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    let line =
+        "Flag --disable-content-trust has been deprecated, support for docker content trust was removed\n";
+    assert_eq!(sandbox.run(&["--disable-content-trust", "busybox", "true"]).ok().stderr, line);
+    assert_eq!(sandbox.run(&["--disable-content-trust=false", "busybox", "true"]).ok().stderr, line);
+    sandbox.run(&["--disable-content-trust=x", "busybox", "true"]).refused(&["--disable-content-trust"]);
+    for verb in ["pull", "push"] {
+        let output = sandbox.coracle([verb, "--disable-content-trust", "127.0.0.1:1/no:1"]).expect_code(125);
+        assert!(output.stderr.starts_with(line), "{output}");
+    }
+    sandbox.run(&["--security-opt", "writable-cgroups=false", "busybox", "true"]).ok();
+    sandbox.run(&["--security-opt", "writable-cgroups=true", "busybox"]).refused(&["--systemd=always"]);
+    sandbox
+        .run(&["nowhere.invalid/x", "true"])
+        .refused(&["Unable to find image 'nowhere.invalid/x:latest' locally"]);
+    for words in [&["tag", "x"][..], &["rename", "x"], &["image", "tag"], &["cp", "x"]] {
+        sandbox.coracle(words).fails(1, &["requires 2 arguments"]);
+    }
+    // The image's own file stays: it has none.
+    let kept = ["--no-hostname", "--hostname", "box", "busybox", "sh", "-c", "hostname; cat /etc/hostname"];
+    let kept = sandbox.run(&kept).expect_code(1);
+    assert!(kept.text() == "box" && kept.stderr.contains("/etc/hostname"), "{kept}");
+}
+
 #[test]
 fn help_is_for_people_and_pipes() {
     let Some(mut sandbox) = sandbox(&[]) else { return };

@@ -310,6 +310,19 @@ fn a_command_in_a_dying_container_gets_an_answer() {
 }
 
 #[test]
+fn the_container_may_be_named_by_a_file() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    sandbox.ok(["run", "-d", "--network", "none", "--cidfile", "cid", "busybox", "sleep", "1000"]);
+    assert_eq!(sandbox.ok(["exec", "--cidfile", "cid", "echo", "in"]), "in");
+    sandbox.coracle(["exec", "--cidfile", "cid"]).fails(1, &["requires at least 1 argument"]);
+    let missing = "reading CIDFile: open nowhere: no such file or directory";
+    for verb in [&["exec", "--cidfile", "nowhere", "true"][..], &["stop", "--cidfile", "nowhere"]] {
+        let output = sandbox.coracle(verb);
+        assert!(output.code() != 0 && output.stderr.contains(missing), "{output}");
+    }
+}
+
+#[test]
 fn a_terminal_has_its_size_and_follows_the_user_s() {
     let Some(sandbox) = sandbox(&[Image("guest")]) else { return };
     sandbox.start("c", &["guest", "sleep"]);

@@ -194,7 +194,7 @@ fn wait_takes_conditions() {
     sandbox.ok(["stop", "c"]);
     assert_eq!(waiter.wait().ok().text(), "5");
     assert_eq!(sandbox.ok(["wait", "--ignore", "nobody", "c"]).lines().collect::<Vec<_>>(), ["-1", "5"]);
-    assert_eq!(sandbox.ok(["wait", "--return-first", "--condition", "stopped", "c"]), "5");
+    assert_eq!(sandbox.ok(["wait", "--exit-first-match", "--condition", "stopped", "c"]), "5");
     sandbox.coracle(["wait", "--condition", "bored", "c"]).fails(1, &["invalid condition"]);
     sandbox.coracle(["wait"]).fails(1, &["requires at least 1 argument"]);
     sandbox.start("d", &["--rm", "guest", "trap", "15", "6"]);

@@ -12,6 +12,17 @@ fn routes(sandbox: &Sandbox, name: &str) -> Vec<String> {
     sandbox.ok(["exec", name, "ip", "route"]).lines().map(|line| line.trim().to_owned()).collect()
 }
 
+#[test]
+fn flags_of_other_drivers_say_what_is_so_here() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    let words =
+        ["--attachable", "--ipam-driver", "default", "--internal", "--interface-name", "br-own", "one"];
+    sandbox.ok([&["network", "create"], &words[..]].concat());
+    let name = "{{index .Options \"com.docker.network.bridge.name\"}}";
+    assert_eq!(sandbox.ok(["network", "inspect", "--format", name, "one"]), "br-own");
+    sandbox.coracle(["network", "create", "--ipam-driver", "dhcp", "two"]).fails(1, &["dhcp", "default"]);
+}
+
 /// Docker's long form, with colons in its values and its quotes.
 #[test]
 fn a_place_on_a_network_is_said_in_one_flag() {

@@ -103,6 +103,11 @@ fn secrets_are_listed_replaced_and_removed() {
         sandbox.ok(["secret", "ls", "--format", "{{.Name}} {{.Driver}}", "-f", "label=a=b"]),
         "db file"
     );
+    let ids = sandbox.ok(["secret", "ls", "-q"]);
+    let same = sandbox.coracle_with(b"other", ["secret", "create", "--ignore", "db", "-"]).ok();
+    assert!(ids.contains(same.text()), "{ids}: {same}");
+    let value = sandbox.ok(["secret", "inspect", "--showsecret", "--format", "{{.SecretData}}", "db"]);
+    assert_ne!(value, "other");
     sandbox.coracle(["secret", "create", "a/b", "-"]).fails(1, &["name"]);
     sandbox.ok([
         "create",

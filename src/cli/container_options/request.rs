@@ -2,9 +2,9 @@
 
 use super::files::read_text;
 use super::values::{
-    parse_add_host, parse_dns, parse_entrypoint, parse_expose, parse_hostname, parse_log, parse_number,
-    parse_pair, parse_pull, parse_resolver_word, parse_restart, parse_stream, parse_tz, parse_umask,
-    parse_volumes_from,
+    log_notes, parse_add_host, parse_dns, parse_entrypoint, parse_expose, parse_hostname, parse_log,
+    parse_number, parse_pair, parse_pull, parse_resolver_word, parse_restart, parse_stream, parse_tz,
+    parse_umask, parse_volumes_from,
 };
 use super::{ContainerOptions, limits, namespaces, security};
 use crate::cli::pull::PlatformWords;
@@ -97,6 +97,7 @@ impl ContainerOptions {
     /// # Errors
     /// `Invalid`, naming the flag.
     pub(crate) fn into_request(mut self, command: &str, words: Words, host: &Host) -> Result<CreateRequest> {
+        self.trust.tell()?;
         self.drop_empty();
         let (source, cmd) = self.source(command, words, host)?;
         // `inspect` shows names with docker's slash, and docker takes them so.
@@ -226,8 +227,10 @@ impl ContainerOptions {
         config.group_add =
             self.group_add.iter().flat_map(|groups| groups.split(',')).map(str::to_owned).collect();
         if config.group_add.len() > 1 && config.group_add.iter().any(|group| group == "keep-groups") {
-            return Err(Error::invalid("--group-add keep-groups goes with no other group")
-                .hint("the kernel keeps the caller's groups as they are, or sets all of them anew"));
+            return Err(Error::invalid(
+                "the '--group-add keep-groups' option is not allowed with any other --group-add options",
+            )
+            .hint("the kernel keeps the caller's groups as they are, or sets all of them anew"));
         }
         self.apply_accounts(config)?;
         config.tty = self.tty;
@@ -407,6 +410,7 @@ impl ContainerOptions {
         config.id_file = file(&self.cidfile)?;
         config.pid_files = PidFiles { init: file(&self.pidfile)?, monitor: file(&self.conmon_pidfile)? };
         config.log = parse_log(self.log_driver.as_deref(), &self.log_opt)?;
+        log_notes(&config.log).into_iter().for_each(ui::warning);
         Ok(())
     }
 }

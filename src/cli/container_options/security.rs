@@ -34,6 +34,12 @@ pub(super) fn apply(text: &str, selinux: bool, config: &mut ContainerConfig) -> 
         ("label", _) => return Err(refuse("coracle sets no SELinux labels")),
         ("apparmor", Some("unconfined")) => {}
         ("apparmor", _) => return Err(refuse("coracle applies no AppArmor profiles")),
+        ("writable-cgroups", Some("false")) => {}
+        ("writable-cgroups", None | Some("true")) => {
+            return Err(refuse("the control group of a container is for it to read").hint(
+                "with --systemd=always it may make groups of its own below it, as an init system does",
+            ));
+        }
         ("mask", Some(paths)) => config.mask.extend(parse_paths(text, paths)?),
         ("unmask", Some("ALL" | "all")) | ("systempaths", Some("unconfined")) => {
             config.unmask.push("ALL".into());
@@ -41,7 +47,7 @@ pub(super) fn apply(text: &str, selinux: bool, config: &mut ContainerConfig) -> 
         ("unmask", Some(paths)) => config.unmask.extend(parse_paths(text, paths)?),
         _ => {
             return Err(refuse("unknown option").hint(
-                "known are no-new-privileges[=BOOL], seccomp=unconfined|FILE, mask=PATHS, unmask=ALL|PATHS, label=disable, apparmor=unconfined",
+                "known are no-new-privileges[=BOOL], seccomp=unconfined|FILE, mask=PATHS, unmask=ALL|PATHS, label=disable, apparmor=unconfined, writable-cgroups=false",
             ));
         }
     }
@@ -95,7 +101,10 @@ mod tests {
         assert_eq!(applied("unmask=ALL").expect("valid").unmask, ["ALL"]);
         assert_eq!(applied("unmask=/proc/x").expect("valid").unmask, ["/proc/x"]);
         assert_eq!(applied("systempaths=unconfined").expect("valid").unmask, ["ALL"]);
-        assert_eq!(applied("label=disable").expect("valid"), ContainerConfig::default());
+        for same in ["label=disable", "writable-cgroups=false"] {
+            assert_eq!(applied(same).expect("valid"), ContainerConfig::default());
+        }
+        assert!(applied("writable-cgroups").expect_err("read-only").hints()[0].contains("--systemd"));
     }
 
     #[test]

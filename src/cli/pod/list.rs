@@ -42,7 +42,7 @@ pub(crate) struct ListArgs {
     #[arg(long, short = 'n')]
     noheading: bool,
     /// Show the control group and what is shared
-    #[arg(long)]
+    #[arg(long, alias = "namespace")]
     ns: bool,
     /// Print ids alone
     #[arg(long, short = 'q')]

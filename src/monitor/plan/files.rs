@@ -53,7 +53,8 @@ pub(super) fn write(
         }
         for (name, _) in &NAMES[1..] {
             let text = read(&context.dirs.container(&id).join(name));
-            put(&directory.join(name), Some(text).filter(|text| !text.is_empty()))?;
+            let wanted = !(config.no_hostname && *name == "hostname");
+            put(&directory.join(name), Some(text).filter(|text| wanted && !text.is_empty()))?;
         }
         return Ok(());
     }
@@ -74,7 +75,8 @@ pub(super) fn write(
         Some(made.map_err(|error| way_to_host(error, config, addresses))?)
     };
     put(&directory.join("hosts"), hosts)?;
-    put(&directory.join("hostname"), Some(resolver::hostname_file(hostname)))
+    let file = (!config.no_hostname).then(|| resolver::hostname_file(hostname));
+    put(&directory.join("hostname"), file)
 }
 
 /// What helps where `host-gateway` leads nowhere.
