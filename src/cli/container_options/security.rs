@@ -32,9 +32,8 @@ pub(super) fn apply(text: &str, selinux: bool, config: &mut ContainerConfig) -> 
         ("seccomp", Some(path)) if !path.is_empty() => config.seccomp = read_profile(path)?,
         ("label", Some("disable")) if !selinux => {}
         ("label", _) => return Err(refuse("coracle sets no SELinux labels")),
-        ("apparmor", Some("unconfined")) => {}
+        ("apparmor", Some("unconfined")) | ("writable-cgroups", Some("false")) => {}
         ("apparmor", _) => return Err(refuse("coracle applies no AppArmor profiles")),
-        ("writable-cgroups", Some("false")) => {}
         ("writable-cgroups", None | Some("true")) => {
             return Err(refuse("the control group of a container is for it to read").hint(
                 "with --systemd=always it may make groups of its own below it, as an init system does",

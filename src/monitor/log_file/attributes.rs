@@ -26,8 +26,8 @@ pub(crate) fn attributes(record: &ContainerRecord) -> Result<BTreeMap<String, St
         all.extend(config.labels.get(name).map(|value| (name.to_owned(), value.clone())));
     }
     for name in named("env") {
-        let variables = config.env.iter().filter_map(|entry| entry.split_once('='));
-        let last = variables.filter(|(key, _)| *key == name).last();
+        let mut variables = config.env.iter().rev().filter_map(|entry| entry.split_once('='));
+        let last = variables.find(|(key, _)| *key == name);
         all.extend(last.map(|(key, value)| (key.to_owned(), value.to_owned())));
     }
     if let Some(template) = config.log.options.get("tag").filter(|tag| *tag != log_tag::DEFAULT) {
