@@ -60,7 +60,7 @@ pub(crate) fn pull(args: PullArgs) -> Result<u8> {
     args.trust.tell()?;
     let options = PullOptions { platform: args.platform()?, registry: args.registry.options()? };
     let policy = parse_pull(&args.policy).map_err(|_| {
-        Error::invalid(format!("unsupported pull policy {:?}", args.policy))
+        Error::invalid(format!("--policy: unsupported pull policy {:?}", args.policy))
             .hint("it is always, missing, newer or never")
     })?;
     let engine = Engine::open()?;
