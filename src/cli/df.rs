@@ -181,7 +181,7 @@ fn container_rows(disk: &DiskUse, now: Timestamp) -> Vec<Value> {
             let record = &container.record;
             json!({
                 "ID": record.id.short(),
-                "Image": container.image(),
+                "Image": container.image(false),
                 "Command": ps::short_command(container),
                 "LocalVolumes": ps::local_volumes(container).to_string(),
                 "Size": decimal(*bytes),

@@ -229,7 +229,7 @@ fn row(container: &Container, now: Timestamp, zone: &TimeZone, whole: bool) -> V
         ("Command", quote(&command)),
         ("CreatedAt", created),
         ("ID", id.to_owned()),
-        ("Image", container.image()),
+        ("Image", container.image(whole)),
         ("Labels", labels.join(",")),
         ("LocalVolumes", local_volumes(container).to_string()),
         ("Mounts", mounts.join(",")),

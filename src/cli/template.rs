@@ -5,13 +5,15 @@
 //!
 //! JSON does not tell a struct from a map, but docker's documents do it by
 //! spelling: fields of structs begin with an upper-case letter, and one that
-//! does not exist is an error; other missing keys print `<no value>`.
+//! does not exist is an error; other missing keys print `<no value>`. What
+//! spelling does not tell is in `shape`.
 
 mod functions;
 mod lexer;
 mod parser;
 mod print;
 mod run;
+mod shape;
 
 use crate::error::{Error, Result};
 use serde_json::Value;
@@ -270,6 +272,44 @@ mod tests {
             } else {
                 assert_eq!(result, text, "{template}");
             }
+        }
+    }
+
+    #[test]
+    fn documents_print_as_docker_s_types_do() {
+        let data = json!({
+            "State": {"Status": "running"},
+            "Config": {"Entrypoint": null, "Volumes": null, "ExposedPorts": {"80/tcp": {}}, "Labels": {"A": "1"}},
+            "HostConfig": {
+                "LogConfig": {"Type": "json-file", "Config": {}},
+                "RestartPolicy": {"Name": "on-failure", "MaximumRetryCount": 3},
+                "Binds": null, "PidsLimit": null,
+            },
+            "Mounts": [{"Type": "bind", "RW": true}],
+            "NetworkSettings": {
+                "Ports": {"80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "8080"}], "443/tcp": null},
+            },
+        });
+        let rendered = |text: &str| Template::parse(text).and_then(|t| t.render(&data, Scope::default()));
+        for (template, text) in [
+            ("{{.Config.Entrypoint}} {{.HostConfig.Binds}} {{.Config.Volumes}}", "[] [] map[]"),
+            ("{{json .Config.Entrypoint}} {{printf \"%s\" .Config.Entrypoint}}", "null []"),
+            ("{{.HostConfig.RestartPolicy}} {{.Config.Labels}}", "{on-failure 3} map[A:1]"),
+            ("{{.NetworkSettings.Ports}}", "map[443/tcp:[] 80/tcp:[{0.0.0.0 8080}]]"),
+            ("{{.Mounts}} {{.Config.ExposedPorts}}", "[{bind true}] map[80/tcp:{}]"),
+            ("{{.HostConfig.LogConfig}} {{.HostConfig.PidsLimit}}", "{json-file map[]} <nil>"),
+            (
+                "{{.State.Health}}{{if .State.Health}}x{{end}}{{with .State}}{{if .Health}}x{{end}}{{end}}",
+                "<nil>",
+            ),
+            ("{{.Config.Healthcheck}} {{.Config.StopTimeout}} {{.Config.Cmd}}", "<nil> <nil> []"),
+            ("{{.HostConfig.LogConfig.Config.Nope}} {{.Config.Labels.Nope}}", "<no value> <no value>"),
+        ] {
+            let result = rendered(template).unwrap_or_else(|error| panic!("{template}: {error}"));
+            assert_eq!(result, text, "{template}");
+        }
+        for template in ["{{.Config.Nope}}", "{{.HostConfig.Nope}}", "{{.Cmd}}"] {
+            assert!(rendered(template).is_err(), "{template}");
         }
     }
 

@@ -60,6 +60,9 @@ impl Engine {
         // They are among the mounts already.
         config.volumes_from.clear();
         config.id_file = None;
+        if options.image.is_some() {
+            config.image.clear();
+        }
         let source = match (&options.image, &record.root) {
             (Some(image), _) => RootSource::Image(image.clone()),
             // By its id: the name may belong to another image by now.

@@ -61,6 +61,10 @@ impl Engine {
             RootSource::Image(name) => {
                 let image = self.image(request, name, &mut pin, tell)?;
                 merge::merge(config, &image.config)?;
+                // A clone has that of the other, whose image it gets by its id.
+                if config.image.is_empty() {
+                    config.image.clone_from(name);
+                }
                 RecordedRoot::Image {
                     reference: image.name(),
                     id: image.id,

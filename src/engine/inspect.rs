@@ -7,7 +7,7 @@ mod mounts;
 
 pub(super) use host_config::{port_bindings, restart_policy, userns};
 
-use super::list::{Container, network_names};
+use super::list::{Container, asked_for, network_names};
 use crate::dirs::Dirs;
 use crate::monitor::log_file::log_path;
 use crate::runtime::capabilities::{CapRequest, CapSet, ContainerCaps};
@@ -178,8 +178,7 @@ fn state(container: &Container) -> Value {
     };
     let failed = exit.or(container.not_started.as_ref());
     let time = |time: Option<Timestamp>| time.map_or_else(|| NO_TIME.to_owned(), |time| time.to_string());
-    let health = health(container);
-    json!({
+    let mut document = json!({
         "Status": container.state(),
         "Running": container.is_up(),
         "Paused": matches!(container.status, Status::Running { paused: true, .. }),
@@ -196,11 +195,17 @@ fn state(container: &Container) -> Value {
         "Error": failed.and_then(|exit| exit.error.clone()).unwrap_or_default(),
         "StartedAt": time(started),
         "FinishedAt": time(exit.map(|exit| exit.finished_at)),
-        "Health": health,
-        "Pressure": pressure(container),
-        // As podman calls it.
-        "Healthcheck": health,
-    })
+    });
+    // Docker leaves out what there is nothing of. The last is podman's name.
+    let health = health(container);
+    for (key, value) in
+        [("Health", health.clone()), ("Pressure", pressure(container)), ("Healthcheck", health)]
+    {
+        if let Some(value) = value {
+            document[key] = value;
+        }
+    }
+    document
 }
 
 /// Below the mount of cgroup2, as podman tells it.
@@ -209,20 +214,20 @@ fn cgroup_path(path: &Path) -> String {
     below.map_or_else(|| path.display().to_string(), |below| format!("/{}", below.display()))
 }
 
-/// How long its processes have waited for want of something; `null` where
+/// How long its processes have waited for want of something; `None` where
 /// nobody counts.
-fn pressure(container: &Container) -> Value {
+fn pressure(container: &Container) -> Option<Value> {
     let mut all = serde_json::Map::new();
     for (resource, kind, [ten, sixty, more], total) in container.pressure() {
         let entry = all.entry(resource).or_insert_with(|| json!({}));
         entry[kind] = json!({"avg10": ten, "avg60": sixty, "avg300": more, "total": total});
     }
-    if all.is_empty() { Value::Null } else { Value::Object(all) }
+    (!all.is_empty()).then_some(Value::Object(all))
 }
 
-/// What the checks have found; `null` where there are none.
-fn health(container: &Container) -> Value {
-    container.health.as_ref().map_or(Value::Null, |health| {
+/// What the checks have found; `None` where there are none.
+fn health(container: &Container) -> Option<Value> {
+    container.health.as_ref().map(|health| {
         json!({"Status": health.status.name(), "FailingStreak": health.failing_streak, "Log": health.log})
     })
 }
@@ -249,7 +254,7 @@ fn config(container: &Container) -> Value {
         "StdinOnce": config.stdin_once(),
         "Env": config.env,
         "Cmd": if config.cmd.is_empty() { Value::Null } else { json!(config.cmd) },
-        "Image": container.image(),
+        "Image": asked_for(record),
         "Volumes": set(&mut volumes.into_iter()),
         "WorkingDir": config.workdir.clone().unwrap_or_default(),
         "Entrypoint": config.entrypoint,
@@ -399,7 +404,7 @@ fn ports(container: &Container) -> Value {
 mod tests {
     use super::super::list::samples::{container, exited, running, time};
     use super::*;
-    use crate::types::mount::{parse_tmpfs, parse_volume};
+    use crate::types::mount::{parse_mount, parse_tmpfs, parse_volume};
 
     fn dirs() -> Dirs {
         Dirs::beneath(Path::new("/home/x"))
@@ -421,6 +426,9 @@ mod tests {
         assert_eq!(document["Config"]["Hostname"], "030303030303");
         assert!(document["Image"].as_str().is_some_and(|id| id.starts_with("sha256:")));
         assert!(document.get("SizeRw").is_none());
+        for key in ["Health", "Healthcheck", "Pressure"] {
+            assert!(document["State"].get(key).is_none(), "{key}");
+        }
         assert!(
             document["LogPath"]
                 .as_str()
@@ -444,17 +452,37 @@ mod tests {
             parse_volume("/a:/b:ro,rslave", here).expect("valid"),
             parse_volume("data:/d", here).expect("valid"),
             parse_tmpfs("/t:size=1m").expect("valid"),
+            parse_tmpfs("/u").expect("valid"),
+            parse_mount("type=tmpfs,dst=/m,tmpfs-size=1k,tmpfs-mode=700", here).expect("valid"),
+            parse_mount("src=v,dst=/v,volume-nocopy,volume-label=a=b,volume-subpath=s", here).expect("valid"),
         ];
         web.size = Some((5, 50));
         let document = document(&web, &dirs());
         assert_eq!(
             document["Mounts"][0],
-            json!({"Type": "bind", "Name": "", "Driver": "", "Source": "/a", "Destination": "/b", "Mode": "ro,rslave", "RW": false, "Propagation": "rslave"})
+            json!({"Type": "bind", "Source": "/a", "Destination": "/b", "Mode": "ro,rslave", "RW": false, "Propagation": "rslave"})
         );
         assert_eq!(document["Mounts"][1]["Name"], "data");
         assert_eq!(document["Mounts"][1]["Source"], "/home/x/data/volumes/data/_data");
         assert_eq!(document["HostConfig"]["Binds"], json!(["/a:/b:ro,rslave", "data:/d"]));
-        assert_eq!(document["HostConfig"]["Tmpfs"]["/t"], "rw,nosuid,nodev,noexec,size=1048576");
+        assert_eq!(document["HostConfig"]["Tmpfs"]["/t"], "size=1m");
+        assert_eq!(document["HostConfig"]["Tmpfs"]["/u"], "");
+        assert_eq!(document["Mounts"][1]["Propagation"], "");
+        assert_eq!(
+            document["Mounts"][2],
+            json!({"Type": "tmpfs", "Source": "", "Destination": "/m", "Mode": "", "RW": true, "Propagation": ""})
+        );
+        assert_eq!(document["Mounts"].as_array().map(Vec::len), Some(4));
+        assert_eq!(
+            document["HostConfig"]["Mounts"],
+            json!([
+                {"Type": "tmpfs", "Target": "/m", "TmpfsOptions": {"SizeBytes": 1024, "Mode": 448}},
+                {
+                    "Type": "volume", "Source": "v", "Target": "/v",
+                    "VolumeOptions": {"NoCopy": true, "Labels": {"a": "b"}, "Subpath": "s"},
+                },
+            ])
+        );
         assert_eq!(document["SizeRootFs"], 50);
     }
 

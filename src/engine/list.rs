@@ -1,9 +1,11 @@
 //! `ps`: which containers, and in what order.
 
 mod filter;
+mod image;
 mod pattern;
 
 pub(crate) use filter::Filters;
+pub(super) use image::asked_for;
 pub(crate) use pattern::{IdPattern, Pattern};
 
 use super::Engine;
@@ -19,7 +21,6 @@ use crate::types::id::ContainerId;
 use crate::types::namespace::NetworkMode;
 use crate::types::network::Endpoint;
 use crate::types::port::Binding;
-use crate::types::reference::Reference;
 use crate::types::status::{Exit, Status};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -49,6 +50,8 @@ pub(crate) struct Container {
     pub(crate) health: Option<HealthState>,
     /// The control group of a running one; only for `inspect`.
     pub(crate) cgroup: Option<PathBuf>,
+    /// The name of its image stands for another one now, or for none; only for lists.
+    pub(crate) image_moved: bool,
 }
 
 impl Container {
@@ -67,6 +70,7 @@ impl Container {
             exec_ids: Vec::new(),
             health,
             cgroup: None,
+            image_moved: false,
         }
     }
 
@@ -99,22 +103,10 @@ impl Container {
         }
     }
 
-    /// The image as people name it (`busybox`, `ghcr.io/x/y:1`), or the
-    /// directory of `--rootfs`.
-    pub(crate) fn image(&self) -> String {
-        match &self.record.root {
-            RecordedRoot::Image { reference, .. } => match Reference::parse(reference) {
-                Ok(parsed) => {
-                    let familiar = parsed.familiar();
-                    familiar.strip_suffix(":latest").map_or(familiar.clone(), str::to_owned)
-                }
-                Err(_) => reference.clone(),
-            },
-            RecordedRoot::Directory { path, overlay } => {
-                format!("{}{}", path.display(), if *overlay { ":O" } else { "" })
-            }
-            RecordedRoot::Nothing => String::new(),
-        }
+    /// The image as its user named it, or its id where that name stands for another
+    /// now; the directory of `--rootfs`. Cut as docker cuts it unless `whole`.
+    pub(crate) fn image(&self, whole: bool) -> String {
+        image::shown(self, whole)
     }
 
     /// The first process's words.
@@ -204,6 +196,7 @@ impl Engine {
             }
         }
         share_ports(&mut containers);
+        self.mark_moved(&mut containers).unwrap_or_else(|error| notes.push(error));
         Ok(containers)
     }
 
@@ -313,6 +306,7 @@ pub(crate) mod samples {
             exec_ids: Vec::new(),
             health: None,
             cgroup: None,
+            image_moved: false,
         }
     }
 
@@ -355,13 +349,5 @@ mod tests {
         let filters =
             Filters::parse(&["status=exited".into()], "2026-01-09T00:00:00Z".parse().expect("time"));
         assert_eq!(names(&Selection { filters: filters.expect("valid"), ..Selection::default() }), ["old"]);
-    }
-
-    #[test]
-    fn images_have_their_short_names() {
-        let mut sample = container("x", 1, Status::Created);
-        assert_eq!(sample.image(), "busybox");
-        sample.record.root = RecordedRoot::Directory { path: "/".into(), overlay: true };
-        assert_eq!(sample.image(), "/:O");
     }
 }

@@ -82,6 +82,8 @@ pub(crate) enum ImageVolumes {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct ContainerConfig {
+    /// As asked for: a name, a digest or an id. Only in a record; empty in older ones.
+    pub(crate) image: String,
     /// `--entrypoint`; `Some(vec![])` clears the image's.
     pub(crate) entrypoint: Option<Vec<String>>,
     /// The words after the image.

@@ -74,6 +74,9 @@ pub(crate) struct TmpfsMore {
     pub(crate) nodiratime: bool,
     /// `tmpcopyup`: what the image has there is copied into it.
     pub(crate) copy_up: bool,
+    /// The options of `--tmpfs` as they were written, for those who ask.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) written: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -170,61 +170,49 @@ pub(crate) fn check_duplicates(published: &[Publish]) -> Result<()> {
     Ok(())
 }
 
-/// Docker's column: `0.0.0.0:8080->80/tcp, 443/tcp`. Neighbours become ranges.
+/// Docker's column: `443/tcp, 0.0.0.0:8080->80/tcp`. Neighbours become ranges where
+/// they are published under their own numbers, or not at all; these come first.
+///
+/// Source: docker/cli, cli/command/formatter, DisplayablePorts.
 pub(crate) fn column(bindings: &[Binding], exposed: &[Port]) -> String {
-    let mut sorted = bindings.to_vec();
-    sorted.sort_by_key(|b| {
-        (b.address.is_ipv6(), b.address.ip(), b.port.protocol, b.port.number, b.address.port())
-    });
-    let mut groups: Vec<(Binding, u16)> = Vec::new();
-    for binding in sorted {
-        if let Some((first, length)) = groups.last_mut() {
-            let next = |a: u16, b: u16| u32::from(a) + u32::from(*length) == u32::from(b);
-            if first.address.ip() == binding.address.ip()
-                && first.port.protocol == binding.port.protocol
-                && next(first.port.number, binding.port.number)
-                && next(first.address.port(), binding.address.port())
-            {
-                *length += 1;
-                continue;
-            }
+    let published = |port: &Port| bindings.iter().any(|binding| binding.port == *port);
+    let mut all: Vec<(Port, Option<SocketAddr>)> =
+        exposed.iter().filter(|port| !published(port)).map(|port| (*port, None)).collect();
+    all.extend(bindings.iter().map(|binding| (binding.port, Some(binding.address))));
+    all.sort_unstable_by_key(|(port, address)| (port.number, *address, port.protocol));
+    all.dedup();
+    let (mut words, mut mappings) = (Vec::new(), Vec::new());
+    // The runs that may still go on, each with its last number.
+    let mut runs: Vec<(Option<IpAddr>, Port, u16)> = Vec::new();
+    for (port, address) in all {
+        if let Some(address) = address.filter(|address| address.port() != port.number) {
+            mappings.push(format!("{address}->{port}"));
+            continue;
         }
-        groups.push((binding, 1));
-    }
-    groups.sort_by_key(|(b, _)| (b.port, b.address));
-    let range = |first: u16, length: u16| match length {
-        1 => first.to_string(),
-        _ => format!("{first}-{}", first + (length - 1)),
-    };
-    let mut words: Vec<String> = groups
-        .iter()
-        .map(|(b, length)| {
-            let host = SocketAddr::new(b.address.ip(), 0).to_string();
-            let host = host.strip_suffix('0').unwrap_or(&host);
-            let port = range(b.port.number, *length);
-            format!("{host}{}->{port}/{}", range(b.address.port(), *length), b.port.protocol)
-        })
-        .collect();
-    let mut rest: Vec<Port> = exposed.to_vec();
-    rest.retain(|port| bindings.iter().all(|binding| binding.port != *port));
-    rest.sort_by_key(|port| (port.protocol, port.number));
-    rest.dedup();
-    let mut runs: Vec<(Port, u16)> = Vec::new();
-    for port in rest {
-        match runs.last_mut() {
-            Some((first, length))
-                if first.protocol == port.protocol
-                    && u32::from(first.number) + u32::from(*length) == u32::from(port.number) =>
-            {
-                *length += 1;
+        let ip = address.map(|address| address.ip());
+        match runs.iter_mut().find(|(of, first, _)| *of == ip && first.protocol == port.protocol) {
+            Some((_, _, last)) if last.checked_add(1) == Some(port.number) => *last = port.number,
+            Some(run) => {
+                words.push(run_text(run));
+                *run = (ip, port, port.number);
             }
-            _ => runs.push((port, 1)),
+            None => runs.push((ip, port, port.number)),
         }
     }
-    words.extend(
-        runs.iter().map(|(port, length)| format!("{}/{}", range(port.number, *length), port.protocol)),
-    );
+    words.extend(runs.iter().map(run_text));
+    words.append(&mut mappings);
     words.join(", ")
+}
+
+/// `0.0.0.0:9000-9001->9000-9001/tcp`, `7000-7002/tcp`.
+fn run_text((ip, first, last): &(Option<IpAddr>, Port, u16)) -> String {
+    let (start, protocol) = (first.number, first.protocol);
+    let range = if start == *last { start.to_string() } else { format!("{start}-{last}") };
+    match ip {
+        Some(IpAddr::V4(ip)) => format!("{ip}:{range}->{range}/{protocol}"),
+        Some(IpAddr::V6(ip)) => format!("[{ip}]:{range}->{range}/{protocol}"),
+        None => format!("{range}/{protocol}"),
+    }
 }
 
 /// The ports of an `EXPOSE`: `80/tcp`, `8000-8010/udp`. SCTP and what is none are left out.
@@ -316,6 +304,7 @@ mod tests {
         let bindings = [
             binding("[::]:8080", 80, Tcp),
             binding("0.0.0.0:8080", 80, Tcp),
+            binding("0.0.0.0:8081", 81, Tcp),
             binding("0.0.0.0:9001", 9001, Tcp),
             binding("0.0.0.0:9000", 9000, Tcp),
             binding("127.0.0.1:53", 53, Udp),
@@ -323,8 +312,8 @@ mod tests {
         let exposed = exposed(&["80/tcp".into(), "7000-7002/tcp".into(), "1/udp".into()]);
         assert_eq!(
             column(&bindings, &exposed),
-            "127.0.0.1:53->53/udp, 0.0.0.0:8080->80/tcp, [::]:8080->80/tcp, 0.0.0.0:9000-9001->9000-9001/tcp, \
-             7000-7002/tcp, 1/udp"
+            "1/udp, 127.0.0.1:53->53/udp, 7000-7002/tcp, 0.0.0.0:9000-9001->9000-9001/tcp, \
+             0.0.0.0:8080->80/tcp, [::]:8080->80/tcp, 0.0.0.0:8081->81/tcp"
         );
         assert_eq!(column(&[], &[]), "");
     }

@@ -291,7 +291,7 @@ fn inspect_has_every_field_of_dockers_structs() {
     assert!(sandbox.inspect("c").get("SizeRw").is_none());
     sandbox.ok(["create", "--name", "joined", "--pid", "container:c", "--user", "1000", "busybox"]);
     let id = show("{{.Id}}", "c");
-    assert_eq!(show("{{.Dependencies}} {{.EffectiveCaps}}", "joined"), format!("[{id}] <nil>"));
+    assert_eq!(show("{{.Dependencies}} {{.EffectiveCaps}}", "joined"), format!("[{id}] []"));
     let image = "{{.DockerVersion}}{{.OsVersion}}{{.User}} {{len .NamesHistory}} {{len .Annotations}} {{.HealthCheck}}";
     assert_eq!(show(image, "busybox"), "1 0 <nil>");
 }

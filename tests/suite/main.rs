@@ -70,6 +70,7 @@ mod search;
 mod secrets;
 mod selectors;
 mod servers;
+mod shown;
 mod single_id;
 mod smoke;
 mod sparse;

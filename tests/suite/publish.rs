@@ -362,7 +362,7 @@ fn ports_are_shown_and_kept_over_a_restart() {
     assert!(row.contains(&format!("0.0.0.0:{port}->80/tcp")), "{row}");
     assert_eq!(row.contains(&format!("[::]:{port}->80/tcp")), families == 2, "{row}");
     sandbox.coracle(["port", "web", "81"]).fails(1, &["no public port '81/tcp' published for web"]);
-    assert_eq!(sandbox.ok(["ps", "-q", "--filter", "publish=80"]).lines().count(), 1);
+    assert_eq!(sandbox.ok(["ps", "-q", "--filter", &format!("publish={port}")]).lines().count(), 1);
     // Who does not read on is not complained to.
     for words in [&["port", "web"][..], &["port", "-a"], &["port", "web", "80"]] {
         let (reader, writer) = std::io::pipe().unwrap();
@@ -465,4 +465,27 @@ fn where_nothing_can_be_published_it_is_told_first() {
         }
     }
     assert_eq!(sandbox.ok(["ps", "-aq"]), "");
+}
+
+#[test]
+fn ports_of_the_host_are_shown_and_found() {
+    let Some(sandbox) = server_sandbox() else { return };
+    let Some((first, second)) = neighbours() else { return };
+    let (one, two) = (format!("127.0.0.1:{first}:80"), format!("127.0.0.1:{second}:81"));
+    serve(&sandbox, "web", &["-p", &one, "-p", &two, "--expose", "22"]);
+    assert_eq!(
+        sandbox.ok(["ps", "--format", "{{.Ports}}"]),
+        format!("22/tcp, 127.0.0.1:{first}->80/tcp, 127.0.0.1:{second}->81/tcp")
+    );
+    let found = |filter: &str| sandbox.ok(["ps", "-q", "--filter", filter]).lines().count();
+    assert_eq!([found(&format!("publish={first}")), found("publish=80"), found("expose=80")], [1, 0, 1]);
+}
+
+/// Two ports that follow each other and are free.
+fn neighbours() -> Option<(u16, u16)> {
+    (0..100).find_map(|_| {
+        let one = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+        let next = one.checked_add(1)?;
+        TcpListener::bind(("127.0.0.1", next)).is_ok().then_some((one, next))
+    })
 }

@@ -46,7 +46,7 @@ impl Order {
                 Self::Created => one.record.created.cmp(&two.record.created),
                 Self::Command => one.command().cmp(&two.command()),
                 Self::Id => one.record.id.cmp(&two.record.id),
-                Self::Image => one.image().cmp(&two.image()),
+                Self::Image => one.image(false).cmp(&two.image(false)),
                 Self::Names => one.record.name.cmp(&two.record.name),
                 Self::RunningFor => two.last_started.cmp(&one.last_started),
                 Self::Size => one.size.cmp(&two.size),

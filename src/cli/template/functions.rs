@@ -19,6 +19,11 @@ pub(super) fn exists(name: &str) -> bool {
     NAMES.contains(&name)
 }
 
+/// Whether a function prints its arguments.
+pub(super) fn makes_text(name: &str) -> bool {
+    matches!(name, "print" | "println" | "printf" | "html" | "js" | "urlquery")
+}
+
 /// How many arguments a function takes: at least, at most.
 fn arity(name: &str) -> (usize, usize) {
     match name {
@@ -46,7 +51,7 @@ pub(super) fn call(name: &str, arguments: &[Datum<'_>], headings: bool) -> Resul
         return Err(format!("wrong number of args for {name}: want {want} got {}", values.len()));
     }
     match name {
-        "print" | "println" | "printf" | "html" | "js" | "urlquery" => text_of(name, &values),
+        _ if makes_text(name) => text_of(name, &values),
         "upper" | "lower" | "title" | "split" | "join" | "pad" | "truncate" => dockers(name, &values),
         "eq" | "ne" | "lt" | "le" | "gt" | "ge" => comparison(name, &values).map(Value::from),
         "json" => Ok(values[0].unwrap_or(&Value::Null).to_string().into()),

@@ -1,12 +1,21 @@
 //! Values as Go's `%v` prints them, and what counts as true.
 
+use super::shape;
 use serde_json::{Number, Value};
 
 /// `{{.}}`
 pub(super) fn display(value: Option<&Value>) -> String {
+    shown("", value)
+}
+
+/// `{{.Config.Cmd}}`: `name` is the last of the names that lead to the value.
+pub(super) fn shown(name: &str, value: Option<&Value>) -> String {
     match value {
         None => "<no value>".into(),
-        Some(Value::Null) => "<nil>".into(),
+        Some(Value::Null) => match shape::empty(name) {
+            Some(empty) => shown(name, Some(&empty)),
+            None => "<nil>".into(),
+        },
         Some(Value::Bool(value)) => value.to_string(),
         Some(Value::Number(number)) => number_text(number),
         Some(Value::String(text)) => text.clone(),
@@ -14,9 +23,14 @@ pub(super) fn display(value: Option<&Value>) -> String {
             let items: Vec<String> = items.iter().map(|item| display(Some(item))).collect();
             format!("[{}]", items.join(" "))
         }
+        Some(Value::Object(map)) if shape::is_struct(name, map) => {
+            let items: Vec<String> = map.iter().map(|(key, item)| shown(key, Some(item))).collect();
+            format!("{{{}}}", items.join(" "))
+        }
         Some(Value::Object(map)) => {
+            let member = shape::of_members(name);
             let mut items: Vec<String> =
-                map.iter().map(|(key, item)| format!("{key}:{}", display(Some(item)))).collect();
+                map.iter().map(|(key, item)| format!("{key}:{}", shown(member, Some(item)))).collect();
             items.sort();
             format!("map[{}]", items.join(" "))
         }

@@ -1,7 +1,7 @@
 //! Runs a template's tree over its data.
 
 use super::parser::{Command, Node, Operand, Pipeline, Place, Tree, What};
-use super::{Fault, Scope, functions, print};
+use super::{Fault, Scope, functions, print, shape};
 use serde_json::Value;
 use std::borrow::Cow;
 
@@ -13,28 +13,6 @@ const MAX_OUTPUT: usize = 64 << 20;
 
 /// `{{template}}`s within each other.
 const MAX_CALLS: u32 = 100;
-
-/// Members of docker's documents that are maps with keys of the user's: what
-/// they do not have is no error.
-const MAPS: [&str; 14] = [
-    "Annotations",
-    "BuildArgs",
-    "Config",
-    "DriverOpts",
-    "ExposedPorts",
-    "Labels",
-    "LogOpts",
-    "Networks",
-    "Options",
-    "PortBindings",
-    "Ports",
-    "Sysctls",
-    "Tmpfs",
-    "Volumes",
-];
-
-/// Pointers of docker's documents that JSON leaves out where they are nil.
-const NIL: [&str; 2] = ["SizeRw", "SizeRootFs"];
 
 type Result<T> = std::result::Result<T, Fault>;
 
@@ -100,7 +78,7 @@ impl<'a> Run<'a> {
             Node::Action(pipeline) => {
                 let value = self.pipeline(pipeline, dot)?;
                 if pipeline.variables.is_empty() {
-                    let text = print::display(value.as_deref());
+                    let text = print::shown(name_of(pipeline), value.as_deref());
                     self.output.push_str(&text);
                 } else {
                     self.assign(pipeline, value);
@@ -240,7 +218,10 @@ impl<'a> Run<'a> {
                 value.ok_or_else(|| wrong_number(name, 0, command.place))
             }
             What::Function(name) => {
-                let arguments = self.arguments(rest, dot, piped)?;
+                let mut arguments = self.arguments(rest, dot, piped)?;
+                if functions::makes_text(name) {
+                    rest.iter().zip(&mut arguments).for_each(|(operand, value)| fill(operand, value));
+                }
                 self.call(name, &arguments, command.place)
             }
             What::Field(fields) if arguments > 0 => {
@@ -338,12 +319,15 @@ impl<'a> Run<'a> {
 
     fn fields(&self, value: Option<&Value>, fields: &[String], place: Place) -> Result<Datum<'a>> {
         let mut value = value;
-        let mut parent = "";
-        for field in fields {
+        for (position, field) in fields.iter().enumerate() {
+            let path = &fields[..position];
             value = match value {
-                Some(Value::Object(map)) => match map.get(field).or_else(|| spelt_otherwise(map, field)) {
-                    None if NIL.contains(&field.as_str()) => Some(&Value::Null),
-                    None if field.starts_with(char::is_uppercase) && !MAPS.contains(&parent) => {
+                Some(Value::Object(map)) => match map
+                    .get(field)
+                    .or_else(|| spelt_otherwise(map, field))
+                    .or_else(|| shape::left_out(path, map, field))
+                {
+                    None if field.starts_with(char::is_uppercase) && !shape::is_map(path) => {
                         return Err(self.no_field(field, map, place));
                     }
                     found => found,
@@ -358,7 +342,6 @@ impl<'a> Run<'a> {
                     return Err(Fault::run(place, message));
                 }
             };
-            parent = field;
         }
         Ok(value.cloned().map(Cow::Owned))
     }
@@ -372,6 +355,35 @@ impl<'a> Run<'a> {
             format!("map has no entry for key {field:?}")
         };
         Fault::run(place, message).hint(format!("what there is: {}", names.join(", ")))
+    }
+}
+
+/// The last of the names that lead to a value.
+fn name_of(pipeline: &Pipeline) -> &str {
+    match pipeline.commands.as_slice() {
+        [Command { operands, .. }] => match operands.as_slice() {
+            [operand] => operand_name(operand),
+            _ => "",
+        },
+        _ => "",
+    }
+}
+
+fn operand_name(operand: &Operand) -> &str {
+    match &operand.what {
+        What::Field(fields) | What::Variable(_, fields) | What::Group(_, fields) => {
+            fields.last().map_or("", String::as_str)
+        }
+        _ => "",
+    }
+}
+
+/// What is to be printed is no `null` where Go has an empty list or map.
+fn fill(operand: &Operand, value: &mut Datum<'_>) {
+    if value.as_deref().is_some_and(Value::is_null)
+        && let Some(empty) = shape::empty(operand_name(operand))
+    {
+        *value = Some(Cow::Owned(empty));
     }
 }
 

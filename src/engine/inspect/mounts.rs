@@ -3,40 +3,52 @@
 use crate::types::container::ContainerRecord;
 use crate::types::mount::{MountOptions, MountSource, MountSpec, Propagation};
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Docker's `Mounts`.
+/// Docker's `Mounts`: the tmpfs of `--tmpfs` is in `HostConfig` alone.
 pub(super) fn document(record: &ContainerRecord, volumes: &Path) -> Value {
-    record.config.mounts.iter().filter_map(|mount| one(mount, volumes)).collect()
+    let is_flag_tmpfs =
+        |mount: &MountSpec| matches!(mount.source, MountSource::Tmpfs { .. }) && !mount.options.by_mount;
+    record
+        .config
+        .mounts
+        .iter()
+        .filter(|mount| !is_flag_tmpfs(mount))
+        .map(|mount| one(mount, volumes))
+        .collect()
 }
 
-/// `None` for a tmpfs, which is told of in `HostConfig` alone.
-fn one(mount: &MountSpec, volumes: &Path) -> Option<Value> {
+fn one(mount: &MountSpec, volumes: &Path) -> Value {
     let options = &mount.options;
+    let path = |path: &Path| path.display().to_string();
+    // Only a volume has a name and a driver.
+    let mut propagation = "";
     let mut document = match &mount.source {
-        MountSource::Bind { path, .. } => {
-            json!({"Type": "bind", "Name": "", "Source": path.display().to_string(), "Driver": ""})
+        MountSource::Bind { path: source, .. } => {
+            propagation = options.propagation.as_str();
+            json!({"Type": "bind", "Source": path(source)})
         }
-        MountSource::Overlay { path } => {
-            json!({"Type": "overlay", "Name": "", "Source": path.display().to_string(), "Driver": ""})
+        MountSource::Overlay { path: source } => {
+            propagation = options.propagation.as_str();
+            json!({"Type": "overlay", "Source": path(source)})
         }
         MountSource::Volume { name } => json!({
             "Type": "volume",
             "Name": name,
-            "Source": volumes.join(name).join("_data").display().to_string(),
+            "Source": path(&volumes.join(name).join("_data")),
             "Driver": "local",
         }),
         MountSource::Anonymous => json!({"Type": "volume", "Name": "", "Source": "", "Driver": "local"}),
-        MountSource::Image { reference, .. } => {
-            json!({"Type": "image", "Name": "", "Source": reference, "Driver": ""})
-        }
-        MountSource::Tmpfs { .. } => return None,
+        MountSource::Image { reference, .. } => json!({"Type": "image", "Source": reference}),
+        MountSource::Tmpfs { .. } => json!({"Type": "tmpfs", "Source": ""}),
     };
+    let is_tmpfs = matches!(mount.source, MountSource::Tmpfs { .. });
     document["Destination"] = json!(mount.target);
-    document["Mode"] = json!(words(options).join(","));
+    document["Mode"] = if is_tmpfs { json!("") } else { json!(words(options).join(",")) };
     document["RW"] = json!(!options.read_only);
-    document["Propagation"] = json!(options.propagation.as_str());
-    Some(document)
+    document["Propagation"] = json!(propagation);
+    document
 }
 
 /// Docker's `HostConfig.Binds`: what `-v` gave with a source.
@@ -80,8 +92,8 @@ pub(super) fn asked(record: &ContainerRecord) -> Value {
         if options.read_only {
             document["ReadOnly"] = json!(true);
         }
-        if let (MountSource::Image { .. }, Some(subpath)) = (&mount.source, &options.subpath) {
-            document["ImageOptions"] = json!({"Subpath": subpath});
+        for (key, value) in special(mount) {
+            document[key.0][key.1] = value;
         }
         Some(document)
     };
@@ -90,11 +102,55 @@ pub(super) fn asked(record: &ContainerRecord) -> Value {
     if asked.is_empty() { Value::Null } else { asked.into() }
 }
 
-/// Docker's `HostConfig.Tmpfs`: that of `--tmpfs`.
+/// What one type of mount alone has, of what was asked for: under two keys each.
+fn special(mount: &MountSpec) -> Vec<((&'static str, &'static str), Value)> {
+    let options = &mount.options;
+    let map = |map: &BTreeMap<String, String>| (!map.is_empty()).then(|| json!(map));
+    let yes = |on: bool| on.then_some(Value::Bool(true));
+    let of = |kind: &'static str, all: Vec<(&'static str, Option<Value>)>| {
+        all.into_iter().filter_map(|(key, value)| Some(((kind, key), value?))).collect()
+    };
+    match &mount.source {
+        MountSource::Bind { create, .. } => {
+            let propagation = options.propagation;
+            let differs = propagation != Propagation::default();
+            let options = vec![
+                ("Propagation", differs.then(|| propagation.as_str().into())),
+                ("NonRecursive", yes(options.non_recursive)),
+                ("CreateMountpoint", yes(*create)),
+            ];
+            of("BindOptions", options)
+        }
+        MountSource::Volume { .. } | MountSource::Anonymous => {
+            let driver = map(&options.volume_options).map(|options| json!({"Options": options}));
+            let options = vec![
+                ("NoCopy", yes(options.no_copy)),
+                ("Labels", map(&options.volume_labels)),
+                ("Subpath", options.subpath.as_ref().map(|path| json!(path))),
+                ("DriverConfig", driver),
+            ];
+            of("VolumeOptions", options)
+        }
+        MountSource::Tmpfs { size, mode, .. } => {
+            of("TmpfsOptions", vec![("SizeBytes", size.map(Value::from)), ("Mode", mode.map(Value::from))])
+        }
+        MountSource::Image { .. } => {
+            of("ImageOptions", vec![("Subpath", options.subpath.as_ref().map(|path| json!(path)))])
+        }
+        MountSource::Overlay { .. } => Vec::new(),
+    }
+}
+
+/// Docker's `HostConfig.Tmpfs`: that of `--tmpfs`, as it was written.
 pub(super) fn tmpfs(record: &ContainerRecord) -> Value {
     let mut all = Map::new();
     for mount in record.config.mounts.iter().filter(|mount| !mount.options.by_mount) {
         let MountSource::Tmpfs { size, mode, more } = &mount.source else { continue };
+        if let Some(written) = &more.written {
+            all.insert(mount.target.clone(), written.as_str().into());
+            continue;
+        }
+        // Of an image's volume, or of a record from before that was kept.
         let mut words = words(&mount.options);
         if !mount.options.read_only {
             words.insert(0, "rw");

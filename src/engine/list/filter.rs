@@ -189,12 +189,21 @@ impl Filters {
             && self.until.is_none_or(|moment| record.created < moment)
             && any(&self.pods, |wanted| is_in_pod(record, wanted))
             && any(&self.restarts, |name| restart_name(config.restart) == name)
-            && any(&self.exposed, |wanted| {
-                config.expose.iter().filter_map(|text| Ports::parse(text)).any(|has| has.meets(wanted))
-            })
-            // Docker compares with the port of the container, not of the host.
-            && any(&self.published, |wanted| {
-                container.ports.iter().any(|binding| Ports::of(binding.port).meets(wanted))
+            && self.have_port(container)
+    }
+
+    /// `expose=` is about ports of the container, `publish=` about those of the host:
+    /// one of either is enough, as in docker.
+    fn have_port(&self, container: &Container) -> bool {
+        if self.exposed.is_empty() && self.published.is_empty() {
+            return true;
+        }
+        let inner = container.ports.iter().map(|binding| Ports::of(binding.port));
+        let exposed = container.record.config.expose.iter().filter_map(|text| Ports::parse(text));
+        inner.chain(exposed).any(|has| self.exposed.iter().any(|wanted| has.meets(wanted)))
+            || container.ports.iter().any(|binding| {
+                let has = Ports::of(Port { number: binding.address.port(), ..binding.port });
+                self.published.iter().any(|wanted| has.meets(wanted))
             })
     }
 }
@@ -250,6 +259,7 @@ mod tests {
     use super::*;
     use crate::types::id::ContainerId;
     use crate::types::pod::PodRef;
+    use crate::types::port::{Binding, Protocol};
     use std::path::Path;
 
     fn sample() -> Container {
@@ -341,6 +351,29 @@ mod tests {
             &["pod=x"],
             &["exited=256"],
         ] {
+            assert!(!accepts(no), "{no:?}");
+        }
+    }
+
+    #[test]
+    fn published_ports_are_those_of_the_host() {
+        let mut web = container("web", 3, running("2026-01-03T12:00:00Z"));
+        let port = Port { number: 80, protocol: Protocol::Tcp };
+        web.ports.push(Binding { port, address: "0.0.0.0:18401".parse().expect("an address") });
+        let accepts = |texts: &[&str]| {
+            let texts: Vec<String> = texts.iter().map(|text| (*text).to_owned()).collect();
+            let filters = Filters::parse(&texts, time("2026-01-10T00:00:00Z")).expect("valid");
+            filters.accept(&web, &Bounds::default())
+        };
+        for yes in [
+            &["publish=18401"][..],
+            &["publish=18400-18402/tcp"],
+            &["expose=80"],
+            &["publish=1", "expose=80"],
+        ] {
+            assert!(accepts(yes), "{yes:?}");
+        }
+        for no in [&["publish=80"][..], &["publish=80-81"], &["publish=18401/udp"], &["expose=18401"]] {
             assert!(!accepts(no), "{no:?}");
         }
     }

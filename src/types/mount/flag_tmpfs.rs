@@ -18,6 +18,7 @@ fn parse(text: &str) -> Result<MountSpec> {
     let (target, words) = text.split_once(':').unwrap_or((text, ""));
     let mut parsed = OptionWords::default();
     let mut words_of_its_own = TmpfsWords::default();
+    words_of_its_own.more.written = Some(words.to_owned());
     for word in words.split(',').filter(|word| !word.is_empty()) {
         let (key, value) = match word.split_once('=') {
             Some((key, value)) => (key, Some(value)),
@@ -101,7 +102,8 @@ mod tests {
     #[test]
     fn the_default_is_dockers() {
         let spec = parse_tmpfs("/run").expect("valid");
-        assert_eq!(spec.source, MountSource::Tmpfs { size: None, mode: None, more: TmpfsMore::default() });
+        let more = TmpfsMore { written: Some(String::new()), ..TmpfsMore::default() };
+        assert_eq!(spec.source, MountSource::Tmpfs { size: None, mode: None, more });
         let options = &spec.options;
         assert_eq!((options.nosuid, options.nodev, options.noexec), (Some(true), Some(true), Some(true)));
         assert!(!options.read_only);
@@ -110,7 +112,8 @@ mod tests {
     #[test]
     fn options_override_it() {
         let spec = parse_tmpfs("/run/x/:size=64m,mode=0700,exec,ro,notmpcopyup").expect("valid");
-        let more = TmpfsMore::default();
+        let written = Some("size=64m,mode=0700,exec,ro,notmpcopyup".to_owned());
+        let more = TmpfsMore { written, ..TmpfsMore::default() };
         assert_eq!(spec.source, MountSource::Tmpfs { size: Some(64 << 20), mode: Some(0o700), more });
         assert_eq!(spec.target, "/run/x");
         assert_eq!(spec.options.noexec, Some(false));
@@ -137,7 +140,8 @@ mod tests {
 
     #[test]
     fn the_kernel_s_options_are_known() {
-        let spec = parse_tmpfs("/x:size=10%,uid=1000,gid=5,nr_inodes=2k,noatime,nodiratime,tmpcopyup");
+        let written = "size=10%,uid=1000,gid=5,nr_inodes=2k,noatime,nodiratime,tmpcopyup";
+        let spec = parse_tmpfs(&format!("/x:{written}"));
         let more = TmpfsMore {
             percent: Some(10),
             uid: Some(1000),
@@ -146,6 +150,7 @@ mod tests {
             noatime: true,
             nodiratime: true,
             copy_up: true,
+            written: Some(written.to_owned()),
         };
         assert_eq!(spec.expect("valid").source, MountSource::Tmpfs { size: None, mode: None, more });
     }

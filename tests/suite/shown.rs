@@ -1,0 +1,80 @@
+//! What scripts read of containers: documents of `inspect` and columns of `ps`, in
+//! the words of docker.
+
+use crate::harness::{Image, sandbox};
+use serde_json::json;
+
+#[test]
+fn what_there_is_nothing_of_is_left_out() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    let words =
+        ["create", "--network", "none", "--name", "c", "--restart", "on-failure:3", "busybox", "true"];
+    sandbox.ok(words);
+    let document = sandbox.inspect("c");
+    for key in ["Health", "Healthcheck", "Pressure"] {
+        assert!(document["State"].get(key).is_none(), "{key}: {}", document["State"]);
+    }
+    let shown = |format: &str| sandbox.ok(["inspect", "-f", format, "c"]);
+    assert_eq!(shown("{{if .State.Health}}{{.State.Health.Status}}{{else}}none{{end}}"), "none");
+    assert_eq!(shown("{{.Config.Healthcheck}} {{.Config.StopTimeout}}"), "<nil> <nil>");
+    assert_eq!(
+        shown("{{.Config.Entrypoint}} {{.Config.Volumes}} {{json .Config.Entrypoint}}"),
+        "[] map[] null"
+    );
+    assert_eq!(shown("{{.HostConfig.RestartPolicy}}"), "{on-failure 3}");
+    sandbox.coracle(["inspect", "-f", "{{.Config.Nope}}", "c"]).fails(1, &["Nope"]);
+}
+
+#[test]
+fn mounts_are_told_as_asked_for() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    let words = ["create", "--network", "none", "--name", "c", "--mount", "type=tmpfs,dst=/m,tmpfs-size=1m"];
+    let more = ["--tmpfs", "/t", "--tmpfs", "/u:size=64k,exec", "-v", "data:/d", "busybox", "true"];
+    sandbox.ok(words.into_iter().chain(more));
+    let document = sandbox.inspect("c");
+    let mounts = document["Mounts"].as_array().unwrap();
+    let of = |target: &str| mounts.iter().find(|mount| mount["Destination"] == target);
+    assert_eq!(
+        of("/m").unwrap(),
+        &json!({"Type": "tmpfs", "Source": "", "Destination": "/m", "Mode": "", "RW": true, "Propagation": ""})
+    );
+    assert!(of("/t").is_none() && of("/u").is_none(), "{document}");
+    assert_eq!(of("/d").unwrap()["Propagation"], "");
+    assert_eq!(document["HostConfig"]["Tmpfs"], json!({"/t": "", "/u": "size=64k,exec"}));
+    assert_eq!(
+        document["HostConfig"]["Mounts"],
+        json!([{"Type": "tmpfs", "Target": "/m", "TmpfsOptions": {"SizeBytes": 1 << 20}}])
+    );
+}
+
+#[test]
+fn the_image_is_what_was_asked_for_as_long_as_that_is_it() {
+    let Some(sandbox) = sandbox(&[Image("busybox"), Image("guest")]) else { return };
+    sandbox.ok(["tag", "busybox", "app:1"]);
+    let create =
+        |name: &str, image: &str| sandbox.ok(["create", "--network", "none", "--name", name, image, "true"]);
+    create("latest", "busybox:latest");
+    create("short", "busybox");
+    create("app", "app:1");
+    let id = sandbox.ok(["inspect", "-f", "{{.Image}}", "app"]);
+    create("by-id", &id);
+    let asked = |name: &str| sandbox.ok(["inspect", "-f", "{{.Config.Image}}", name]);
+    let column = |name: &str| {
+        sandbox.ok(["ps", "-a", "--filter", &format!("name=^{name}$"), "--format", "{{.Image}}"])
+    };
+    assert_eq!([asked("latest"), asked("short"), asked("app")], ["busybox:latest", "busybox", "app:1"]);
+    assert_eq!(asked("by-id"), id);
+    assert_eq!([column("latest"), column("short"), column("app")], ["busybox:latest", "busybox", "app:1"]);
+    let cut = &id["sha256:".len()..][..12];
+    assert_eq!(column("by-id"), cut);
+    // The name goes to another image: the container is outdated, and that is to be seen.
+    sandbox.ok(["tag", "guest", "app:1"]);
+    assert_eq!(column("app"), cut);
+    assert_eq!(sandbox.ok(["ps", "-a", "--no-trunc", "--filter", "name=app", "--format", "{{.Image}}"]), id);
+    assert_eq!(asked("app"), "app:1");
+    sandbox.ok(["untag", "guest", "app:1"]);
+    assert_eq!(column("app"), cut);
+    assert_eq!(column("latest"), "busybox:latest");
+    sandbox.ok(["container", "clone", "latest", "copy"]);
+    assert_eq!(asked("copy"), "busybox:latest");
+}
