@@ -5,6 +5,7 @@ pub(crate) mod history;
 pub(crate) mod tree;
 
 use super::command::{Entry, Kind, command};
+use super::list_format::Listing;
 use super::table::{self, Headings};
 use super::template::Format;
 use super::{archives, changes, inspect, mounts, prune, pull, push, search, ui};
@@ -166,12 +167,23 @@ pub(crate) struct ExistsArgs {
     image: String,
 }
 
+const LISTING: Listing = Listing {
+    setting: "imagesFormat",
+    raw: "repository: {{.Repository}}\ntag: {{.Tag}}\nimage_id: {{.ID}}\ncreated_at: {{.CreatedAt}}\nvirtual_size: {{.Size}}\n",
+    raw_quiet: "image_id: {{.ID}}",
+};
+
 /// Lists images.
 ///
 /// # Errors
 /// `Invalid` for wrong filters and templates.
-pub(crate) fn list(args: ImagesArgs) -> Result<u8> {
-    let format = Format::of_list(args.format.as_deref())?;
+pub(crate) fn list(mut args: ImagesArgs) -> Result<u8> {
+    let is_raw = args.format.as_deref() == Some("raw");
+    let mut format = LISTING.format(&mut args.format, args.quiet)?;
+    if is_raw && args.digests && !args.quiet {
+        let raw = LISTING.raw.replace("image_id:", "digest: {{.Digest}}\nimage_id:");
+        format = Format::of_list(Some(&raw))?;
+    }
     let mut notes = Vec::new();
     let engine = Engine::open()?;
     let all = images::list(&engine.dirs, &mut notes)?;

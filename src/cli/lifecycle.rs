@@ -6,7 +6,6 @@ use crate::engine::Engine;
 use crate::engine::attach::{AttachEnd, AttachOptions, DetachKeys};
 use crate::engine::registry_access::client_settings;
 use crate::error::{Error, Result};
-use crate::registry::auth_file::AuthFile;
 use crate::types::boolean;
 use crate::types::id::ContainerId;
 use clap::Args;
@@ -227,7 +226,7 @@ pub(crate) fn detach_keys(text: Option<&str>) -> Result<DetachKeys> {
         return DetachKeys::parse(text);
     }
     // Docker's settings; those that cannot be read say nothing.
-    match client_settings().ok().flatten().and_then(AuthFile::detach_keys) {
+    match client_settings().ok().flatten().and_then(|settings| settings.text("detachKeys")) {
         Some((path, keys)) => DetachKeys::parse(keys)
             .map_err(|error| error.context(format!("detachKeys of {}", path.display()))),
         None => Ok(DetachKeys::default()),

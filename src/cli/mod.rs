@@ -28,6 +28,7 @@ pub(crate) mod help;
 pub(crate) mod images;
 pub(crate) mod inspect;
 pub(crate) mod lifecycle;
+mod list_format;
 pub(crate) mod login;
 pub(crate) mod logs;
 pub(crate) mod manifest;

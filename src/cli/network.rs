@@ -5,9 +5,9 @@ mod update;
 pub(crate) use update::{UpdateArgs, update};
 
 use super::inspect;
+use super::list_format::Listing;
 use super::prune::{Report, confirmed};
 use super::table::{self, Headings};
-use super::template::Format;
 use super::volume::pairs;
 use super::{exit, ui};
 use crate::engine::Engine;
@@ -221,12 +221,18 @@ pub(crate) struct ListArgs {
     noheading: bool,
 }
 
+const LISTING: Listing = Listing {
+    setting: "networksFormat",
+    raw: "network_id: {{.ID}}\nname: {{.Name}}\ndriver: {{.Driver}}\nscope: {{.Scope}}\n",
+    raw_quiet: "network_id: {{.ID}}",
+};
+
 /// Lists networks.
 ///
 /// # Errors
 /// `Invalid` for wrong filters and templates.
-pub(crate) fn list(args: ListArgs) -> Result<u8> {
-    let format = Format::of_list(args.format.as_deref())?;
+pub(crate) fn list(mut args: ListArgs) -> Result<u8> {
+    let format = LISTING.format(&mut args.format, args.quiet)?;
     let mut notes = Vec::new();
     let networks = Engine::open()?.networks(&NetworkFilters::parse(&args.filter)?, &mut notes)?;
     ui::warnings(&notes);

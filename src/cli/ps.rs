@@ -3,6 +3,7 @@
 mod fields;
 mod order;
 
+use super::list_format::Listing;
 use super::template::{Format, Scope, Template};
 use super::{table, ui};
 use crate::engine::Engine;
@@ -72,6 +73,14 @@ pub(crate) struct PsArgs {
     watch: u32,
 }
 
+const LISTING: Listing = Listing {
+    setting: "psFormat",
+    raw: "container_id: {{.ID}}\nimage: {{.Image}}\ncommand: {{.Command}}\ncreated_at: {{.CreatedAt}}\n\
+          state: {{- pad .State 1 0}}\nstatus: {{- pad .Status 1 0}}\nnames: {{.Names}}\n\
+          labels: {{- pad .Labels 1 0}}\nports: {{- pad .Ports 1 0}}\n",
+    raw_quiet: "container_id: {{.ID}}",
+};
+
 /// Goes to the upper left corner and clears what is below.
 const CLEAR: &[u8] = b"\x1b[H\x1b[2J";
 
@@ -79,10 +88,10 @@ const CLEAR: &[u8] = b"\x1b[H\x1b[2J";
 ///
 /// # Errors
 /// `Invalid` for wrong filters and templates.
-pub(crate) fn run(args: PsArgs) -> Result<u8> {
+pub(crate) fn run(mut args: PsArgs) -> Result<u8> {
     let now = Timestamp::now();
     let selection = args.selection(now)?;
-    let format = Format::of_list(args.format.as_deref())?;
+    let format = args.asked_format()?;
     args.check()?;
     loop {
         if args.watch > 0 {
@@ -102,6 +111,21 @@ impl PsArgs {
             return Err(Error::invalid("--ns and --size cannot be used together"));
         }
         self.sort.as_deref().map(Order::parse).transpose().map(drop)
+    }
+
+    /// Ids alone win over a template, as in docker.
+    fn asked_format(&mut self) -> Result<Option<Format>> {
+        let is_raw = self.format.as_deref() == Some("raw");
+        if self.quiet && !is_raw && self.format.as_deref().is_some_and(|text| !text.is_empty()) {
+            ui::warning("Ignoring custom format, because both --format and --quiet are set.");
+            self.format = None;
+        }
+        let format = LISTING.format(&mut self.format, self.quiet || self.ns)?;
+        if is_raw && self.size && !self.quiet {
+            let raw = format!("{}size: {{{{.Size}}}}\n", LISTING.raw);
+            return Format::of_list(Some(&raw));
+        }
+        Ok(format)
     }
 
     fn show(&self, selection: &Selection, format: Option<&Format>, now: Timestamp) -> Result<()> {
@@ -209,7 +233,7 @@ fn headings() -> Value {
         "ID": "CONTAINER ID", "Image": "IMAGE", "Command": "COMMAND", "CreatedAt": "CREATED AT",
         "RunningFor": "CREATED", "Status": "STATUS", "State": "STATE", "Ports": "PORTS", "Names": "NAMES",
         "Size": "SIZE", "Labels": "LABELS", "Mounts": "MOUNTS", "LocalVolumes": "LOCAL VOLUMES",
-        "Networks": "NETWORKS",
+        "Networks": "NETWORKS", "Platform": "PLATFORM", "HealthStatus": "HEALTH STATUS",
     });
     fields::add_headings(&mut headings);
     headings
@@ -228,6 +252,7 @@ fn row(container: &Container, now: Timestamp, zone: &TimeZone, whole: bool) -> V
     let fields = [
         ("Command", quote(&command)),
         ("CreatedAt", created),
+        ("HealthStatus", container.health().to_owned()),
         ("ID", id.to_owned()),
         ("Image", container.image(whole)),
         ("Labels", labels.join(",")),
@@ -241,9 +266,11 @@ fn row(container: &Container, now: Timestamp, zone: &TimeZone, whole: bool) -> V
         ("State", container.state().to_owned()),
         ("Status", status(container, now)),
     ];
-    Value::Object(
-        fields.into_iter().map(|(key, value)| (key.to_owned(), value.into())).collect::<Map<_, _>>(),
-    )
+    let mut row: Map<String, Value> =
+        fields.into_iter().map(|(key, value)| (key.to_owned(), value.into())).collect();
+    // Docker knows it of the images of one of its stores.
+    row.insert("Platform".to_owned(), Value::Null);
+    Value::Object(row)
 }
 
 /// Docker's column: nothing for what does not run.

@@ -1,6 +1,7 @@
 //! `coracle stats`.
 
 use super::command::{Entry, command};
+use super::list_format::Listing;
 use super::template::{Format, Scope, Template};
 use super::{table, ui};
 use crate::engine::Engine;
@@ -22,6 +23,9 @@ pub(crate) const STATS: Entry =
 /// Docker's columns.
 const COLUMNS: &str =
     "{{.ID}}\t{{.Name}}\t{{.CPUPerc}}\t{{.MemUsage}}\t{{.MemPerc}}\t{{.NetIO}}\t{{.BlockIO}}\t{{.PIDs}}";
+
+/// Docker has no `raw` of this.
+const LISTING: Listing = Listing { setting: "statsFormat", raw: "raw", raw_quiet: "raw" };
 
 #[derive(Args, Debug, Default)]
 pub(crate) struct StatsArgs {
@@ -58,13 +62,16 @@ struct Row {
     cpus: f64,
     /// Empty where it is not asked for.
     pod: String,
+    /// The word that asked for it; `None` where all are shown.
+    asked: Option<String>,
 }
 
 /// Shows what containers use.
 ///
 /// # Errors
 /// `NotFound` for an unknown container, `Invalid` for a wrong template.
-pub(crate) fn run(args: StatsArgs) -> Result<u8> {
+pub(crate) fn run(mut args: StatsArgs) -> Result<u8> {
+    LISTING.format(&mut args.format, false)?;
     if args.interval == 0 {
         return Err(Error::invalid("--interval is one second at least"));
     }
@@ -89,7 +96,11 @@ pub(super) fn show(
     let mut before: BTreeMap<ContainerId, (Instant, Duration)> = BTreeMap::new();
     loop {
         let (ids, pods) = choose(engine)?;
-        let rows = look(engine, &ids, &pods, &mut before)?;
+        let mut rows = look(engine, &ids, &pods, &mut before)?;
+        for row in &mut rows {
+            let named = |word: &&String| engine.resolve(word).is_ok_and(|id| id == row.now.id);
+            row.asked = args.containers.iter().find(named).cloned();
+        }
         let mut text = render(&rows, format.as_ref(), columns, args.no_trunc)?;
         if redraw {
             // Over the last: home, each line to its end, what is below it.
@@ -117,7 +128,7 @@ fn look(
             (now.duration_since(*at), usage.cpu.saturating_sub(*cpu))
         });
         let cpus = if time.is_zero() { 0.0 } else { cpu.as_secs_f64() / time.as_secs_f64() };
-        Row { pod: pods.get(&usage.id).cloned().unwrap_or_default(), now: usage, cpus }
+        Row { pod: pods.get(&usage.id).cloned().unwrap_or_default(), now: usage, cpus, asked: None }
     };
     let rows: Vec<Row> = usages.into_iter().map(row).collect();
     *before = rows.iter().map(|row| (row.now.id.clone(), (now, row.now.cpu))).collect();
@@ -175,7 +186,7 @@ fn document(row: &Row, whole: bool) -> Value {
     json!({
         "BlockIO": pair(usage.block),
         "CPUPerc": format!("{:.2}%", row.cpus * 100.0),
-        "Container": id,
+        "Container": row.asked.as_deref().unwrap_or(usage.id.short()),
         "ID": id,
         "MemPerc": format!("{}.{:02}%", share / 100, share % 100),
         "MemUsage": format!("{} / {}", binary(usage.memory), binary(usage.memory_limit)),
@@ -235,7 +246,7 @@ mod tests {
             pids: 7,
             pressure: Some([1.5, 0.0, 0.25]),
         };
-        Row { now, cpus: 1.2345, pod: String::new() }
+        Row { now, cpus: 1.2345, pod: String::new(), asked: Some("we".into()) }
     }
 
     #[test]

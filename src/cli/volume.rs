@@ -1,6 +1,7 @@
 //! `coracle volume`.
 
 use super::inspect;
+use super::list_format::Listing;
 use super::table::{self, Headings};
 use super::template::Format;
 use super::ui;
@@ -75,12 +76,18 @@ pub(crate) struct ListArgs {
     noheading: bool,
 }
 
+const LISTING: Listing = Listing {
+    setting: "volumesFormat",
+    raw: "name: {{.Name}}\ndriver: {{.Driver}}\n",
+    raw_quiet: "name: {{.Name}}",
+};
+
 /// Lists volumes.
 ///
 /// # Errors
 /// `Invalid` for wrong filters and templates.
-pub(crate) fn list(args: ListArgs) -> Result<u8> {
-    let format = Format::of_list(args.format.as_deref())?;
+pub(crate) fn list(mut args: ListArgs) -> Result<u8> {
+    let format = LISTING.format(&mut args.format, args.quiet)?;
     let engine = Engine::open()?;
     let mut notes = Vec::new();
     let volumes = engine.volumes(&VolumeFilters::parse(&args.filter)?, &mut notes)?;

@@ -140,10 +140,10 @@ impl AuthFile {
         KNOWN.into_iter().filter_map(|(key, variable)| Some((variable, value(key)?))).collect()
     }
 
-    /// The keys that detach docker's client, where they are given, and the file that says so.
-    pub(crate) fn detach_keys(&self) -> Option<(&Path, &str)> {
-        let keys = self.document.get("detachKeys")?.as_str().filter(|keys| !keys.is_empty())?;
-        Some((&self.path, keys))
+    /// A setting of docker's client that is a text, where it is given, and the file that says so.
+    pub(crate) fn text(&self, key: &str) -> Option<(&Path, &str)> {
+        let text = self.document.get(key)?.as_str().filter(|text| !text.is_empty())?;
+        Some((&self.path, text))
     }
 
     /// Whether the file is docker's own, which has another name for docker.io.
