@@ -67,7 +67,8 @@ fn version_document() -> Value {
     let both = json!({
         "Platform": {"Name": "coracle"},
         "Version": version,
-        "APIVersion": API_VERSION,
+        // In Go it is `.APIVersion`, which templates may use too.
+        "ApiVersion": API_VERSION,
         "GitCommit": "",
         "GoVersion": "",
         "Os": platform.os,
@@ -300,6 +301,9 @@ mod tests {
         let version = env!("CARGO_PKG_VERSION");
         let components = "{{range .Server.Components}}{{.Name}} {{.Version}}{{end}}";
         assert_eq!(show(components), format!("Engine {version}\n"));
+        for side in ["Client", "Server"] {
+            assert_eq!(document[side]["ApiVersion"], API_VERSION, "{side}");
+        }
         let rest = "{{.Server.MinAPIVersion}} {{.Client.Platform.Name}} {{.Server.GitCommit}}{{.Client.BuildTime}}{{.Client.GoVersion}}";
         assert_eq!(show(rest), "1.41 coracle \n");
     }

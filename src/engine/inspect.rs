@@ -493,6 +493,8 @@ mod tests {
         let config = &mut web.record.config;
         config.restart = crate::types::status::RestartPolicy::OnFailure { max_retries: Some(3) };
         config.no_new_privileges = true;
+        config.cap_add = ["net_admin", "CAP_SYS_TIME", "Net_Admin"].map(str::to_owned).into();
+        config.cap_drop = ["setuid", "net_admin", "chown"].map(str::to_owned).into();
         config.expose = vec!["80/tcp".into()];
         let document = document(&web, &dirs());
         assert_eq!(document["Created"], "2026-01-03T12:00:00.123456789Z");
@@ -500,6 +502,8 @@ mod tests {
             document["HostConfig"]["RestartPolicy"],
             json!({"Name": "on-failure", "MaximumRetryCount": 3})
         );
+        assert_eq!(document["HostConfig"]["CapAdd"], json!(["CAP_NET_ADMIN", "CAP_SYS_TIME"]));
+        assert_eq!(document["HostConfig"]["CapDrop"], json!(["CAP_CHOWN", "CAP_SETUID"]));
         assert_eq!(document["HostConfig"]["SecurityOpt"], json!(["no-new-privileges"]));
         assert_eq!(document["HostConfig"]["ShmSize"], 64 << 20);
         assert_eq!(document["Config"]["ExposedPorts"], json!({"80/tcp": {}}));

@@ -18,6 +18,7 @@ use crate::state::{events, lock};
 use crate::types::container::{ContainerConfig, ContainerRecord};
 use crate::types::event::EventKind;
 use crate::types::id::ContainerId;
+use crate::types::natural;
 use crate::types::network::{Attachment, DEFAULT, Network, Subnet};
 use crate::types::static_route::StaticRoute;
 use crate::types::status::Status;
@@ -95,7 +96,7 @@ impl Engine {
         let mut all: Vec<Shown> = kept.iter().map(Shown::from).collect();
         all.push(Shown::fixed("host", "host", "a"));
         all.push(Shown::fixed("none", "null", "b"));
-        all.sort_by(|one, other| one.name.cmp(&other.name));
+        all.sort_by(|one, other| natural::compare(&one.name, &other.name));
         all.retain(|network| filters.admits(network, users.contains_key(&network.name)));
         Ok(all)
     }

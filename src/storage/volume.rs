@@ -18,6 +18,7 @@ use super::usage::remove_tree;
 use crate::dirs::{create_private, disinherit};
 use crate::error::{BestEffort, Context, Error, Kind, Result};
 use crate::types::id::check_name;
+use crate::types::natural;
 use jiff::Timestamp;
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
@@ -195,7 +196,7 @@ impl VolumeStore {
                 Err(error) => notes.push(error),
             }
         }
-        volumes.sort_by(|one, other| one.name.cmp(&other.name));
+        volumes.sort_by(|one, other| natural::compare(&one.name, &other.name));
         Ok(volumes)
     }
 

@@ -250,7 +250,7 @@ pub(crate) struct LogConfig {
     pub(crate) max_size: Option<u64>,
     /// How many files are kept, the current one included.
     pub(crate) max_file: Option<u32>,
-    /// The others, as given: `tag`, `labels`, `env`, and those that change nothing.
+    /// All of them, as given: `tag`, `labels`, `max-size`, and those that change nothing.
     pub(crate) options: BTreeMap<String, String>,
 }
 

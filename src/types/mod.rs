@@ -23,6 +23,7 @@ pub(crate) mod mount;
 #[cfg(test)]
 pub(crate) mod mutation;
 pub(crate) mod namespace;
+pub(crate) mod natural;
 pub(crate) mod network;
 pub(crate) mod personality;
 pub(crate) mod platform;

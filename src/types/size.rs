@@ -2,15 +2,27 @@
 
 use crate::error::{Error, Result};
 
-/// Units of a flag's value: docker counts them by 1024, however they are spelled.
-const FLAG_UNITS: &[(char, u32)] = &[('k', 10), ('m', 20), ('g', 30), ('t', 40), ('p', 50)];
+/// Units of a flag's value, and how often the base is in them.
+const FLAG_UNITS: &[(char, u32)] = &[('k', 1), ('m', 2), ('g', 3), ('t', 4), ('p', 5)];
 
-/// Bytes of `512`, `512b`, `64k`, `64kb`, `64KiB`, `1.5g`: binary units, case
-/// does not matter.
+/// Bytes of `512`, `512b`, `64k`, `64kb`, `64KiB`, `1.5g`: docker counts units by 1024,
+/// however they are spelled; case does not matter.
 ///
 /// # Errors
 /// `Invalid` for anything else, negative sizes and sizes beyond 2⁶³-1 included.
 pub(crate) fn parse_bytes(text: &str) -> Result<u64> {
+    parse_by(text, 1024)
+}
+
+/// As [`parse_bytes`], by 1000: docker and podman count the sizes of logs so.
+///
+/// # Errors
+/// As [`parse_bytes`].
+pub(crate) fn parse_decimal_bytes(text: &str) -> Result<u64> {
+    parse_by(text, 1000)
+}
+
+fn parse_by(text: &str, base: u64) -> Result<u64> {
     let invalid = || {
         Error::invalid(format!("invalid size {text:?}"))
             .hint("a size is a number and b, k, m, g or t, for example 512m")
@@ -19,34 +31,35 @@ pub(crate) fn parse_bytes(text: &str) -> Result<u64> {
     let digits = lower.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(lower.len());
     let (number, unit) = lower.split_at(digits);
     let unit = unit.strip_prefix(' ').unwrap_or(unit);
-    let shift = match unit.chars().next() {
-        None => 0,
-        Some('b') if unit == "b" => 0,
+    let factor = match unit.chars().next() {
+        None => 1,
+        Some('b') if unit == "b" => 1,
         Some(first) => {
             let known = FLAG_UNITS.iter().find(|(letter, _)| *letter == first).ok_or_else(invalid)?;
             if !matches!(&unit[1..], "" | "b" | "i" | "ib") {
                 return Err(invalid());
             }
-            known.1
+            base.pow(known.1)
         }
     };
     let bytes = match number.split_once('.') {
-        None => number.parse::<u64>().ok().and_then(|whole| whole.checked_mul(1 << shift)),
-        Some((whole, fraction)) => scale_fraction(whole, fraction, shift),
+        None => number.parse::<u64>().ok().and_then(|whole| whole.checked_mul(factor)),
+        Some((whole, fraction)) => scale_fraction(whole, fraction, factor),
     };
     bytes.filter(|bytes| i64::try_from(*bytes).is_ok()).ok_or_else(invalid)
 }
 
-/// `whole.fraction` times 2^`shift`, cut to whole bytes; without the rounding
+/// `whole.fraction` times `factor`, cut to whole bytes; without the rounding
 /// of floating point, which would make `0.1g` differ from machine to machine.
-fn scale_fraction(whole: &str, fraction: &str, shift: u32) -> Option<u64> {
+fn scale_fraction(whole: &str, fraction: &str, factor: u64) -> Option<u64> {
     let all_digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
     if !all_digits(whole) || !all_digits(fraction) {
         return None;
     }
     let fraction = &fraction[..fraction.len().min(18)];
-    let scaled = (u128::from(fraction.parse::<u64>().ok()?) << shift) / 10_u128.pow(fraction.len() as u32);
-    let whole = whole.parse::<u64>().ok()?.checked_mul(1 << shift)?;
+    let scaled =
+        u128::from(fraction.parse::<u64>().ok()?) * u128::from(factor) / 10_u128.pow(fraction.len() as u32);
+    let whole = whole.parse::<u64>().ok()?.checked_mul(factor)?;
     whole.checked_add(u64::try_from(scaled).ok()?)
 }
 
@@ -93,6 +106,14 @@ fn significant(value: f64, digits: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_of_logs_are_decimal() {
+        for (text, bytes) in [("512", 512), ("10m", 10_000_000), ("9.025m", 9_025_000), ("5KiB", 5000)] {
+            assert_eq!(parse_decimal_bytes(text).expect(text), bytes, "{text}");
+        }
+        assert!(parse_decimal_bytes("10x").is_err());
+    }
 
     #[test]
     fn sizes_of_flags_are_binary() {

@@ -78,3 +78,69 @@ fn the_image_is_what_was_asked_for_as_long_as_that_is_it() {
     sandbox.ok(["container", "clone", "latest", "copy"]);
     assert_eq!(asked("copy"), "busybox:latest");
 }
+
+#[test]
+fn formats_come_from_the_flag_or_from_docker_s_settings() {
+    let Some(mut sandbox) = sandbox(&[Image("busybox")]) else { return };
+    let id = sandbox.ok(["create", "--network", "none", "--name", "c", "busybox", "true"]);
+    let output = sandbox.coracle(["ps", "-aq", "--format", "json"]).ok();
+    assert_eq!(output.text(), &id[..12]);
+    assert!(output.stderr.contains("WARNING: Ignoring custom format, because both"), "{output}");
+    let raw = sandbox.ok(["ps", "-a", "--format", "raw"]);
+    assert!(raw.starts_with(&format!("container_id: {}\nimage: busybox\ncommand: ", &id[..12])), "{raw}");
+    assert_eq!(sandbox.ok(["ps", "-a", "--format", "{{.HealthStatus}} {{.Platform}}"]), "none <nil>");
+    for number in [10, 2, 1] {
+        sandbox.ok(["volume", "create", &format!("v-{number}")]);
+    }
+    assert_eq!(sandbox.ok(["volume", "ls", "-q"]), "v-1\nv-2\nv-10");
+    let raw = "name: v-1\ndriver: local\n\nname: v-2\ndriver: local\n\nname: v-10\ndriver: local";
+    assert_eq!(sandbox.ok(["volume", "ls", "--format", "raw"]), raw);
+    let settings = json!({
+        "psFormat": "PS {{.Names}}", "volumesFormat": "V {{.Name}}", "networksFormat": "N {{.Name}}",
+        "imagesFormat": "I {{.Repository}}", "statsFormat": "S {{.Name}}",
+    });
+    let folder = sandbox.folder("docker");
+    std::fs::write(folder.join("config.json"), settings.to_string()).unwrap();
+    sandbox.set("DOCKER_CONFIG", folder.to_str().unwrap());
+    assert_eq!(sandbox.ok(["ps", "-a"]), "PS c");
+    assert_eq!(sandbox.ok(["ps", "-aq"]), &id[..12]);
+    assert_eq!(sandbox.ok(["ps", "-a", "--format", "{{.Names}}"]), "c");
+    assert_eq!(sandbox.ok(["volume", "ls", "--filter", "name=v-10"]), "V v-10");
+    assert_eq!(sandbox.ok(["network", "ls", "--filter", "name=none"]), "N none");
+    assert_eq!(sandbox.ok(["images", "busybox"]), "I busybox");
+    assert_eq!(sandbox.ok(["stats", "--no-stream", "-a"]), "S c");
+    std::fs::write(folder.join("config.json"), r#"{"psFormat": "{{"}"#).unwrap();
+    sandbox.coracle(["ps"]).fails(1, &["psFormat of ", "unclosed action"]);
+}
+
+#[test]
+fn what_was_written_is_told_in_docker_s_words() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    let words = [
+        "--log-opt",
+        "max-size=5K",
+        "--cap-add",
+        "sys_time",
+        "--cap-add",
+        "NET_ADMIN",
+        "--cap-drop",
+        "chown",
+    ];
+    sandbox.start("web", &[&words[..], &["busybox", "sleep", "1000"]].concat());
+    let host = sandbox.inspect("web")["HostConfig"].clone();
+    assert_eq!(host["LogConfig"]["Config"], json!({"max-size": "5K"}));
+    assert_eq!(host["LogConfig"]["Size"], "5kB");
+    assert_eq!(
+        (&host["CapAdd"], &host["CapDrop"]),
+        (&json!(["CAP_NET_ADMIN", "CAP_SYS_TIME"]), &json!(["CAP_CHOWN"]))
+    );
+    let id = sandbox.ok(["inspect", "-f", "{{.Id}}", "web"]);
+    let stats = |word: &str| sandbox.ok(["stats", "--no-stream", "--format", "{{.Container}}", word]);
+    assert_eq!([stats("web"), stats(&id[..5])], ["web", &id[..5]]);
+    let version: serde_json::Value = serde_json::from_str(&sandbox.ok(["version", "-f", "json"])).unwrap();
+    assert_eq!(version["Server"]["ApiVersion"], sandbox.ok(["version", "-f", "{{.Server.APIVersion}}"]));
+    let mut command = sandbox.tool(["history", "--format", "{{.CreatedAt}} {{.Created}}", "busybox"]);
+    let output = command.env("TZ", "UTC-5:30").output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.lines().all(|line| line.contains("+05:30 ") || line.starts_with("N/A")), "{text}");
+}

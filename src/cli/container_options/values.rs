@@ -5,7 +5,7 @@ use crate::types::boolean;
 use crate::types::container::{LogConfig, LogDriver, PullPolicy};
 use crate::types::log_tag;
 use crate::types::port::each_exposed;
-use crate::types::size::parse_bytes;
+use crate::types::size::{parse_bytes, parse_decimal_bytes};
 use crate::types::status::RestartPolicy;
 use std::net::IpAddr;
 
@@ -62,13 +62,17 @@ pub(super) fn parse_log(driver: Option<&str>, options: &[String]) -> Result<LogC
     for option in options {
         let invalid = |why: &str| Error::invalid(format!("--log-opt {option}: {why}"));
         let (key, value) = option.split_once('=').ok_or_else(|| invalid("no value"))?;
+        // As written, for those who ask.
+        if matches!(key, "max-size" | "max-file") {
+            log.options.insert(key.to_owned(), value.to_owned());
+        }
         match key {
             _ if matches!(driver, LogDriver::None | LogDriver::Passthrough) => {
                 return Err(invalid("this log driver keeps no log"));
             }
             "max-size" if value == "-1" => log.max_size = Some(u64::MAX),
             "max-size" => {
-                let size = parse_bytes(value).map_err(|error| error.context("--log-opt max-size"))?;
+                let size = parse_decimal_bytes(value).map_err(|error| error.context("--log-opt max-size"))?;
                 log.max_size = Some(if size > 0 { size } else { return Err(invalid("the size is 0")) });
             }
             "max-file" => {
@@ -293,7 +297,8 @@ mod tests {
     fn logs() {
         let options = ["max-size=10m", "max-file=3"].map(String::from);
         let log = parse_log(Some("k8s-file"), &options).expect("valid");
-        assert_eq!((log.driver, log.max_size, log.max_file), (LogDriver::K8sFile, Some(10 << 20), Some(3)));
+        assert_eq!((log.driver, log.max_size, log.max_file), (LogDriver::K8sFile, Some(10_000_000), Some(3)));
+        assert_eq!(log.options["max-size"], "10m");
         let options = [
             "tag={{.Name}}",
             "labels=a,b",

@@ -12,6 +12,7 @@ use crate::types::size::decimal;
 use crate::types::time::human_age;
 use clap::Args;
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -54,10 +55,20 @@ impl HistoryArgs {
             return Ok(steps.iter().map(|step| format!("{}\n", self.id(step))).collect());
         }
         let human = boolean::parse("--human", &self.human)?;
-        let rows: Vec<_> = steps.iter().map(|step| (self.row(step, now, human), BTreeMap::new())).collect();
+        // Podman's fields too, which `json` (a line of docker's) does without.
+        let podman = !matches!(format, None | Some(Format::Json));
+        let row = |step| {
+            let mut row = self.row(step, now, human);
+            if podman {
+                row["Created"] = row["CreatedSince"].clone();
+                row["CreatedTime"] = row["CreatedAt"].clone();
+            }
+            (row, BTreeMap::new())
+        };
+        let rows: Vec<_> = steps.iter().map(row).collect();
         let headings = json!({
             "ID": "IMAGE", "CreatedSince": "CREATED", "CreatedAt": "CREATED AT", "CreatedBy": "CREATED BY",
-            "Size": "SIZE", "Comment": "COMMENT", "Tags": "TAGS",
+            "Size": "SIZE", "Comment": "COMMENT", "Tags": "TAGS", "Created": "CREATED", "CreatedTime": "CREATED AT",
         });
         let created = if human { "CreatedSince" } else { "CreatedAt" };
         let columns =
@@ -81,11 +92,18 @@ impl HistoryArgs {
         json!({
             "ID": self.id(step),
             "CreatedSince": step.created.map_or_else(unknown, |created| human_age(created, now)),
-            "CreatedAt": step.created.map_or_else(unknown, |created| created.to_string()),
+            "CreatedAt": step.created.map_or_else(unknown, local),
             "CreatedBy": by,
             "Size": if human { decimal(step.size) } else { step.size.to_string() },
             "Comment": step.comment,
             "Tags": step.tags.iter().map(Reference::familiar).collect::<Vec<_>>().join(","),
         })
     }
+}
+
+/// RFC 3339 in the local zone, as Go writes it.
+fn local(created: Timestamp) -> String {
+    let zoned = created.to_zoned(TimeZone::system());
+    let zone = if zoned.offset().is_zero() { "Z" } else { "%:z" };
+    zoned.strftime(&format!("%Y-%m-%dT%H:%M:%S{zone}")).to_string()
 }

@@ -10,7 +10,7 @@ use crate::types::port::{HostPort, Port};
 use crate::types::size;
 use crate::types::status::RestartPolicy;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Bytes of `/dev/shm` where nothing else was asked for: docker's.
 const SHM_SIZE: u64 = 64 << 20;
@@ -20,6 +20,7 @@ pub(super) fn document(record: &ContainerRecord, log_path: Option<&str>) -> Valu
     let list = |words: &[String]| if words.is_empty() { Value::Null } else { json!(words) };
     let hosts: Vec<String> =
         config.add_hosts.iter().map(|(name, address)| format!("{name}:{address}")).collect();
+    let (added, dropped) = capabilities(config);
     let mut document = json!({
         "Binds": mounts::binds(record),
         "ContainerIDFile": config.id_file.as_deref().map(|path| path.display().to_string()).unwrap_or_default(),
@@ -29,8 +30,8 @@ pub(super) fn document(record: &ContainerRecord, log_path: Option<&str>) -> Valu
         "RestartPolicy": restart(config.restart),
         "AutoRemove": config.auto_remove,
         "VolumesFrom": list(&config.volumes_from),
-        "CapAdd": list(&config.cap_add),
-        "CapDrop": list(&config.cap_drop),
+        "CapAdd": list(&added),
+        "CapDrop": list(&dropped),
         "Dns": config.dns,
         "DnsOptions": config.dns_options,
         "DnsSearch": config.dns_search,
@@ -62,6 +63,21 @@ pub(super) fn document(record: &ContainerRecord, log_path: Option<&str>) -> Valu
         }
     }
     document
+}
+
+/// Docker's names, each once and in order. What is added counts more than what is dropped.
+fn capabilities(config: &ContainerConfig) -> (Vec<String>, Vec<String>) {
+    let name = |word: &String| {
+        let upper = word.trim().to_uppercase();
+        if upper == "ALL" || upper.starts_with("CAP_") { upper } else { format!("CAP_{upper}") }
+    };
+    let names = |words: &[String]| -> BTreeSet<String> {
+        let all: BTreeSet<String> = words.iter().map(name).collect();
+        if all.contains("ALL") { BTreeSet::from(["ALL".to_owned()]) } else { all }
+    };
+    let (added, dropped) = (names(&config.cap_add), names(&config.cap_drop));
+    let dropped = dropped.difference(&added).cloned().collect();
+    (added.into_iter().collect(), dropped)
 }
 
 /// What else docker's document always has.
@@ -143,11 +159,13 @@ fn device_limits(list: &[(String, u64)], key: &str) -> Value {
 
 fn log(config: &ContainerConfig, path: Option<&str>) -> Value {
     let mut options = config.log.options.clone();
+    // Records of earlier have the numbers alone.
     if let Some(size) = config.log.max_size {
-        options.insert("max-size".into(), if size == u64::MAX { "-1".into() } else { size.to_string() });
+        let text = if size == u64::MAX { "-1".into() } else { size.to_string() };
+        options.entry("max-size".into()).or_insert(text);
     }
     if let Some(files) = config.log.max_file {
-        options.insert("max-file".into(), files.to_string());
+        options.entry("max-file".into()).or_insert_with(|| files.to_string());
     }
     let driver = match config.log.driver {
         LogDriver::JsonFile => "json-file",
