@@ -164,6 +164,12 @@ fn index(value: Option<&Value>, keys: &[Option<&Value>]) -> Result<Value> {
                 let item = position.and_then(|position| items.get(position));
                 item.cloned().ok_or_else(|| format!("reflect: slice index out of range: {number}"))?
             }
+            (Value::String(text), Some(Value::Number(number))) => {
+                let position = number.as_u64().and_then(|number| usize::try_from(number).ok());
+                let byte = position.and_then(|position| text.as_bytes().get(position));
+                byte.map(|byte| Value::from(*byte))
+                    .ok_or_else(|| format!("reflect: string index out of range: {number}"))?
+            }
             (Value::Null, _) => return Err("index of untyped nil".into()),
             (Value::Object(_) | Value::Array(_), key) => {
                 return Err(format!("cannot index slice/array with type {}", type_name(*key)));
@@ -211,6 +217,8 @@ fn compare(one: Option<&Value>, two: Option<&Value>) -> Result<Ordering> {
         (Some(Value::String(one)), Some(Value::String(two))) => Some(one.cmp(two)),
         (Some(Value::Number(one)), Some(Value::Number(two))) => match (one.as_i64(), two.as_i64()) {
             (Some(one), Some(two)) => Some(one.cmp(&two)),
+            // As Go, which compares no whole number with another.
+            _ if one.is_f64() != two.is_f64() => None,
             _ => one.as_f64().unwrap_or_default().partial_cmp(&two.as_f64().unwrap_or_default()),
         },
         _ => None,

@@ -45,15 +45,19 @@ fn number_text(number: &Number) -> String {
     };
     let size = float.abs();
     if size != 0.0 && !(1e-4..1e21).contains(&size) {
-        let text = format!("{float:e}");
-        let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-        let (sign, exponent) = match exponent.strip_prefix('-') {
-            Some(exponent) => ('-', exponent),
-            None => ('+', exponent),
-        };
-        return format!("{digits}e{sign}{exponent:0>2}");
+        return with_exponent(&format!("{float:e}"));
     }
     float.to_string()
+}
+
+/// `1e-5` as Go writes it: `1e-05`.
+fn with_exponent(text: &str) -> String {
+    let (digits, exponent) = text.split_once('e').unwrap_or((text, "0"));
+    let (sign, exponent) = match exponent.strip_prefix('-') {
+        Some(exponent) => ('-', exponent),
+        None => ('+', exponent),
+    };
+    format!("{digits}e{sign}{exponent:0>2}")
 }
 
 /// What Go calls the type of a value, for messages.
@@ -90,28 +94,66 @@ const MAX_WIDTH: usize = 1000;
 /// Where a width is out of bounds.
 pub(super) fn sprintf(format: &str, arguments: &[Option<&Value>]) -> Result<String, String> {
     let mut output = String::new();
-    let mut arguments = arguments.iter();
+    let mut operands = Operands { all: arguments, next: 0, reordered: false };
     let mut rest = format;
     while let Some(at) = rest.find('%') {
         output.push_str(&rest[..at]);
-        let (directive, after) = Directive::read(&rest[at + 1..])?;
+        let (directive, after) = Directive::read(&rest[at + 1..], &mut operands)?;
         rest = after;
         match directive.verb {
             None => output.push_str("%!(NOVERB)"),
             Some('%') => output.push('%'),
-            Some(verb) => match arguments.next() {
-                None => output.push_str(&format!("%!{verb}(MISSING)")),
-                Some(value) => output.push_str(&directive.padded(&directive.text(verb, *value))),
+            Some(verb) if directive.bad_index => output.push_str(&format!("%!{verb}(BADINDEX)")),
+            Some(verb) => match operands.take() {
+                Err(Missing) => output.push_str(&format!("%!{verb}(MISSING)")),
+                Ok(value) => output.push_str(&directive.padded(&directive.text(verb, value))),
             },
         }
     }
     output.push_str(rest);
-    if arguments.len() > 0 {
+    if let Some(extra) =
+        arguments.get(operands.next..).filter(|extra| !extra.is_empty() && !operands.reordered)
+    {
         let extra: Vec<String> =
-            arguments.map(|value| format!("{}={}", type_name(*value), display(*value))).collect();
+            extra.iter().map(|value| format!("{}={}", type_name(*value), display(*value))).collect();
         output.push_str(&format!("%!(EXTRA {})", extra.join(", ")));
     }
     Ok(output)
+}
+
+/// There are fewer arguments than verbs.
+struct Missing;
+
+/// The arguments of `printf`, of which each verb takes the next.
+struct Operands<'a> {
+    all: &'a [Option<&'a Value>],
+    next: usize,
+    /// One was chosen by its number: those that are left over are meant to be.
+    reordered: bool,
+}
+
+impl<'a> Operands<'a> {
+    fn take(&mut self) -> Result<Option<&'a Value>, Missing> {
+        let value = self.all.get(self.next).copied().ok_or(Missing)?;
+        self.next += 1;
+        Ok(value)
+    }
+
+    /// `[2]`: the second is the next. `None` where there is none of that number.
+    fn choose<'t>(&mut self, text: &'t str) -> (Option<()>, &'t str) {
+        let Some((number, rest)) = text.strip_prefix('[').and_then(|inner| inner.split_once(']')) else {
+            return (Some(()), text);
+        };
+        self.reordered = true;
+        let position = number.parse::<usize>().ok().and_then(|number| number.checked_sub(1));
+        match position.filter(|position| *position < self.all.len()) {
+            Some(position) => {
+                self.next = position;
+                (Some(()), rest)
+            }
+            None => (None, rest),
+        }
+    }
 }
 
 struct Directive {
@@ -122,29 +164,41 @@ struct Directive {
     sharp: bool,
     width: usize,
     precision: Option<usize>,
+    /// It names an argument that there is not.
+    bad_index: bool,
     verb: Option<char>,
 }
 
 impl Directive {
-    fn read(text: &str) -> Result<(Self, &str), String> {
+    fn read<'t>(text: &'t str, operands: &mut Operands<'_>) -> Result<(Self, &'t str), String> {
         let flags = text.find(|c| !matches!(c, '-' | '0' | '+' | ' ' | '#')).unwrap_or(text.len());
         let (flags, rest) = text.split_at(flags);
-        let (width, rest) = number(rest)?;
+        let (mut chosen, rest) = operands.choose(rest);
+        let (width, rest) = width(rest, operands)?;
         let (precision, rest) = match rest.strip_prefix('.') {
-            Some(rest) => number(rest).map(|(precision, rest)| (Some(precision), rest))?,
+            Some(rest) => {
+                let (found, rest) = operands.choose(rest);
+                chosen = chosen.and(found);
+                self::width(rest, operands).map(|(precision, rest)| (Some(precision.unsigned_abs()), rest))?
+            }
             None => (None, rest),
         };
+        let (found, rest) = operands.choose(rest);
+        chosen = chosen.and(found);
         let verb = rest.chars().next();
         let rest = &rest[verb.map_or(0, char::len_utf8)..];
         let has = |flag| flags.contains(flag);
+        // A negative width of an argument's is one with `-`.
+        let left = has('-') || width < 0;
         Ok((
             Self {
-                left: has('-'),
-                zero: has('0') && !has('-'),
+                left,
+                zero: has('0') && !left,
                 plus: has('+'),
                 sharp: has('#'),
-                width,
+                width: width.unsigned_abs(),
                 precision,
+                bad_index: chosen.is_none(),
                 verb,
             },
             rest,
@@ -185,19 +239,38 @@ impl Directive {
                     number.to_string()
                 }
             }
-            ('x' | 'X' | 'o' | 'b', Some(Value::Number(number))) => match (number.as_i64(), verb) {
-                (Some(number), 'x') => format!("{number:x}"),
-                (Some(number), 'X') => format!("{number:X}"),
-                (Some(number), 'o') => format!("{number:o}"),
-                (Some(number), _) => format!("{number:b}"),
-                (None, _) => wrong(),
+            ('x' | 'X' | 'o' | 'b', Some(Value::Number(number))) => match number.as_i64() {
+                Some(number) => self.in_base(verb, number),
+                None => wrong(),
             },
+            ('U', Some(Value::Number(number))) if number.is_u64() => {
+                format!("U+{:04X}", number.as_u64().unwrap_or_default())
+            }
+            ('e' | 'E', Some(Value::Number(number))) if number.is_f64() => {
+                let text =
+                    format!("{:.*e}", self.precision.unwrap_or(6), number.as_f64().unwrap_or_default());
+                let text = with_exponent(&text);
+                if verb == 'E' { text.to_uppercase() } else { text }
+            }
             ('f' | 'F', Some(Value::Number(number))) => {
                 format!("{:.*}", self.precision.unwrap_or(6), number.as_f64().unwrap_or_default())
             }
             ('g' | 'G', Some(Value::Number(number))) => number_text(number),
             _ => wrong(),
         }
+    }
+
+    /// `%x`, and with `#` its prefix.
+    fn in_base(&self, verb: char, number: i64) -> String {
+        let size = number.unsigned_abs();
+        let (digits, prefix) = match verb {
+            'x' => (format!("{size:x}"), "0x"),
+            'X' => (format!("{size:X}"), "0X"),
+            'o' => (format!("{size:o}"), "0"),
+            _ => (format!("{size:b}"), "0b"),
+        };
+        let sign = if number < 0 { "-" } else { "" };
+        format!("{sign}{}{digits}", if self.sharp { prefix } else { "" })
     }
 
     fn padded(&self, text: &str) -> String {
@@ -211,12 +284,19 @@ impl Directive {
     }
 }
 
-fn number(text: &str) -> Result<(usize, &str), String> {
+/// A width or precision: digits, or `*` for the next argument.
+fn width<'t>(text: &'t str, operands: &mut Operands<'_>) -> Result<(isize, &'t str), String> {
+    if let Some(rest) = text.strip_prefix('*') {
+        let value = operands.take().ok().flatten().and_then(Value::as_i64);
+        let number = value.and_then(|number| isize::try_from(number).ok());
+        let number = number.filter(|number| number.unsigned_abs() <= MAX_WIDTH);
+        return number.map(|number| (number, rest)).ok_or_else(|| "printf: a width is out of bounds".into());
+    }
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (digits, rest) = text.split_at(end);
     if digits.is_empty() {
         return Ok((0, rest));
     }
-    let number = digits.parse().ok().filter(|number| *number <= MAX_WIDTH);
+    let number = digits.parse::<isize>().ok().filter(|number| number.unsigned_abs() <= MAX_WIDTH);
     number.map(|number| (number, rest)).ok_or_else(|| format!("printf: the width {digits} is out of bounds"))
 }
