@@ -1,5 +1,7 @@
 //! `version`, `info`, `unshare`.
 
+mod info_text;
+
 use super::template::{Format, Scope};
 use super::ui;
 use crate::dirs::Dirs;
@@ -127,14 +129,24 @@ pub(crate) fn info(args: InfoArgs) -> Result<u8> {
     let mut document = info::info(&engine.dirs, counts(&engine)?);
     let (driver, why) = engine.storage_in_use();
     info::add_storage(&mut document, driver, &why);
+    document["ClientInfo"] = client_info();
     let is_json = args.format.as_deref().is_none_or(|format| format == "json");
     let for_template = if is_json { None } else { Some(with_go_names(&document)) };
     let text = match formatted(args.format.as_deref(), for_template.as_ref().unwrap_or(&document))? {
         Some(text) => text,
-        None => info_text(&document),
+        None => info_text::text(&document),
     };
     ui::write(text.as_bytes())?;
     Ok(0)
+}
+
+/// Docker's client is this program too.
+fn client_info() -> Value {
+    let mut client = version_document()["Client"].take();
+    client["Debug"] = json!(false);
+    client["Plugins"] = json!([]);
+    client["Warnings"] = Value::Null;
+    client
 }
 
 /// The document with podman's parts under their names in Go as well, which its
@@ -197,49 +209,6 @@ fn counts(engine: &Engine) -> Result<Counts> {
     let paused = containers.iter().filter(|container| container.state() == "paused").count();
     let running = containers.iter().filter(|container| container.is_up()).count() - paused;
     Ok(Counts { containers: containers.len(), running, paused, images: ids.len() })
-}
-
-/// The document for people: an outline with one `name: value` a line.
-fn info_text(document: &Value) -> String {
-    let mut text = String::new();
-    for part in ["host", "plugins", "store", "version"] {
-        outline(&mut text, 0, part, &document[part]);
-    }
-    text
-}
-
-fn outline(text: &mut String, depth: usize, name: &str, value: &Value) {
-    let indent = "  ".repeat(depth);
-    match value {
-        Value::Object(members) => {
-            text.push_str(&format!("{indent}{name}:\n"));
-            for (name, value) in members {
-                outline(text, depth + 1, name, value);
-            }
-        }
-        Value::Array(items) => {
-            text.push_str(&format!("{indent}{name}:\n"));
-            for item in items {
-                text.push_str(&format!("{indent}- {}\n", flat(item)));
-            }
-        }
-        Value::Null => {}
-        Value::Bool(_) | Value::Number(_) | Value::String(_) => {
-            text.push_str(&format!("{indent}{name}: {}\n", flat(value)));
-        }
-    }
-}
-
-/// On one line.
-fn flat(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        Value::Object(members) => {
-            let members = members.iter().map(|(name, value)| format!("{name}: {}", flat(value)));
-            members.collect::<Vec<_>>().join(", ")
-        }
-        other => other.to_string(),
-    }
 }
 
 /// Runs `unshare`: this process becomes the command. It returns only where it
@@ -306,18 +275,6 @@ mod tests {
         }
         let rest = "{{.Server.MinAPIVersion}} {{.Client.Platform.Name}} {{.Server.GitCommit}}{{.Client.BuildTime}}{{.Client.GoVersion}}";
         assert_eq!(show(rest), "1.41 coracle \n");
-    }
-
-    #[test]
-    fn an_outline_of_the_document() {
-        let document = serde_json::json!({
-            "host": { "cpus": 2, "none": null, "map": [{ "a": 1, "b": "x" }] },
-            "store": {},
-            "version": { "Version": "1" },
-            "Name": "not shown",
-        });
-        let expected = "host:\n  cpus: 2\n  map:\n  - a: 1, b: x\nstore:\nversion:\n  Version: 1\n";
-        assert_eq!(info_text(&document), expected);
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! `info`: what this host is and what coracle keeps on it. What it allows is
 //! said by `doctor`.
 
+mod docker;
+
 use crate::dirs::Dirs;
 use crate::sys::errno::read_host;
 use crate::types::driver::Driver;
@@ -97,8 +99,10 @@ pub(crate) fn info(dirs: &Dirs, counts: Counts) -> Value {
         "Swarm": { "LocalNodeState": "inactive" },
         "Warnings": null,
     });
-    if let (Value::Object(document), Value::Object(further)) = (&mut document, further) {
-        document.extend(further);
+    for further in [further, docker::members()] {
+        if let (Value::Object(document), Value::Object(further)) = (&mut document, further) {
+            document.extend(further);
+        }
     }
     document
 }
