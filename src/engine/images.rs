@@ -273,12 +273,13 @@ pub(crate) fn tag(dirs: &Dirs, source: &str, target: &str) -> Result<Reference> 
     }
     ImageStore::open(&dirs.images())?
         .update(|entries| {
-            let entry = match names::find(entries, source)? {
+            let mut entry = match names::find(entries, source)? {
                 Found::Name(at, _) => entries[at].clone(),
                 Found::Image(all) => entries[all[0]].clone(),
                 Found::Nothing => return Err(no_such_image(source)),
             };
             let id = entry.image_id().map(|id| id.to_string()).unwrap_or_default();
+            entry.set_tagged(Timestamp::now());
             names::assign(entries, entry, Some(&target_name));
             Ok((target_name, id))
         })
@@ -421,6 +422,7 @@ pub(crate) fn inspect(dirs: &Dirs, name: &str) -> Result<Value> {
     }
     digests.sort();
     digests.dedup();
+    let tagged = all.iter().filter_map(|at| entries[*at].tagged()).max().map(|time| time.to_string());
     let config = &image.config;
     let size: u64 = layer_sizes(&layers, &image).iter().sum();
     let chain = config.chain_ids();
@@ -446,7 +448,7 @@ pub(crate) fn inspect(dirs: &Dirs, name: &str) -> Result<Value> {
         "VirtualSize": size,
         "GraphDriver": {"Name": "overlay", "Data": {"UpperDir": upper, "LowerDir": lower.join(":")}},
         "RootFS": {"Type": "layers", "Layers": config.rootfs.diff_ids},
-        "Metadata": {"LastTagTime": "0001-01-01T00:00:00Z"},
+        "Metadata": {"LastTagTime": tagged.unwrap_or_else(|| "0001-01-01T00:00:00Z".into())},
         "Labels": config.config.labels,
         "ManifestType": image.manifest.media_type,
         "History": config.history,

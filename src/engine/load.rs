@@ -121,11 +121,12 @@ pub(super) fn give_names(
 ) -> Result<()> {
     check()?;
     store.update(|entries| {
-        for Loaded { entry, names, .. } in loaded {
+        for Loaded { mut entry, names, .. } in loaded {
             if names.is_empty() {
                 names::assign(entries, entry, None);
                 continue;
             }
+            entry.set_tagged(jiff::Timestamp::now());
             for name in &names {
                 names::assign(entries, entry.clone(), Some(name));
             }

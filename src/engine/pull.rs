@@ -439,7 +439,8 @@ impl<'a> Pull<'a> {
             }
             ingest.put_as(&image.id, &resolved.config_bytes)?;
             ingest.put_as(&image.manifest_digest, &resolved.manifest_bytes)?;
-            let entry = ImageStore::entry(ingest, image, Some(&resolved.source))?;
+            let mut entry = ImageStore::entry(ingest, image, Some(&resolved.source))?;
+            entry.set_tagged(jiff::Timestamp::now());
             names::assign(entries, entry, Some(self.reference));
             if let (Some(short), Some(entry)) = (self.short, entries.last_mut()) {
                 entry.set_short_name(short);

@@ -18,6 +18,7 @@ use crate::sys::process::raise_file_limit;
 use crate::types::digest::Digest;
 use crate::types::platform::Platform;
 use crate::types::reference::Reference;
+use jiff::Timestamp;
 use rustix::fs::{FlockOperation, flock};
 use std::fs::File;
 use std::io::{Read, Write};
@@ -36,6 +37,9 @@ const SOURCE_DIGEST: &str = "dev.coracle.image.source-digest";
 const MANIFEST: &str = "dev.coracle.image.manifest";
 /// What was typed for the name, where that named no registry: with its tag.
 const SHORT_NAME: &str = "dev.coracle.image.short-name";
+
+/// When the image was given the name: RFC 3339.
+const TAGGED: &str = "dev.coracle.image.tagged";
 
 /// There on a list that `manifest create` made.
 pub(crate) const LIST: &str = "dev.coracle.image.list";
@@ -126,6 +130,16 @@ impl Entry {
                 None => drop(self.0.annotations.remove(key)),
             }
         }
+    }
+
+    /// When its image was given the name: by a pull, a load, a commit or a tag. `None`
+    /// where that was before it was kept.
+    pub(crate) fn tagged(&self) -> Option<Timestamp> {
+        self.0.annotations.get(TAGGED)?.parse().ok()
+    }
+
+    pub(crate) fn set_tagged(&mut self, at: Timestamp) {
+        self.0.annotations.insert(TAGGED.to_owned(), at.to_string());
     }
 
     /// The names that its image had, the latest first.
