@@ -241,6 +241,12 @@ impl ImagesArgs {
                     ("Labels", json!(image.labels)),
                     ("ReadOnly", false.into()),
                     ("Dangling", image.reference.is_none().into()),
+                    ("IsDangling", image.reference.is_none().into()),
+                    ("IsReadOnly", false.into()),
+                    ("ParentId", "".into()),
+                    ("Names", names(images, image)),
+                    ("RepoTags", names(images, image)),
+                    ("RepoDigests", digests(images, image)),
                 ] {
                     row[key] = value;
                 }
@@ -258,7 +264,8 @@ impl ImagesArgs {
             "CreatedSince": "CREATED", "Size": "SIZE", "VirtualSize": "SIZE", "SharedSize": "SHARED SIZE",
             "UniqueSize": "UNIQUE SIZE", "Containers": "CONTAINERS", "History": "HISTORY", "Created": "CREATED",
             "CreatedTime": "CREATED AT", "Id": "IMAGE ID", "Labels": "LABELS", "ReadOnly": "READ ONLY",
-            "Dangling": "DANGLING",
+            "Dangling": "DANGLING", "IsDangling": "IS DANGLING", "IsReadOnly": "IS READ ONLY", "ParentId": "PARENT ID",
+            "Names": "NAMES", "RepoTags": "REPO TAGS", "RepoDigests": "REPO DIGESTS",
         });
         let headings = Headings { texts: &headings, left_out: self.noheading };
         table::render(&rows, format, &columns, &headings)
@@ -286,6 +293,20 @@ impl ImagesArgs {
             "History": image.history.join(", "),
         })
     }
+}
+
+/// All names of an image among those that are shown, whole as podman has them.
+fn names(shown: &[ImageSummary], image: &ImageSummary) -> Value {
+    let same = shown.iter().filter(|other| other.id == image.id);
+    same.filter_map(|other| other.reference.as_ref()).map(ToString::to_string).collect()
+}
+
+/// Each repository of those, with the digest that its registry has.
+fn digests(shown: &[ImageSummary], image: &ImageSummary) -> Value {
+    let same = shown.iter().filter(|other| other.id == image.id);
+    let all: std::collections::BTreeSet<String> =
+        same.filter_map(|other| Some(other.reference.as_ref()?.at(&other.digest).to_string())).collect();
+    all.into_iter().collect()
 }
 
 fn created_at(image: &ImageSummary) -> String {

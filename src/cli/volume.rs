@@ -96,7 +96,8 @@ pub(crate) fn list(mut args: ListArgs) -> Result<u8> {
         ui::write(lines(volumes.iter().map(|volume| &volume.name)).as_bytes())?;
         return Ok(0);
     }
-    let row = |volume| Ok((row(&engine, volume)?, &volume.labels));
+    let is_json = matches!(format, Some(Format::Json));
+    let row = |volume| Ok((row(&engine, volume, is_json)?, &volume.labels));
     let rows: Vec<_> = volumes.iter().map(row).collect::<Result<_>>()?;
     ui::write(render(&rows, format.as_ref(), args.noheading)?.as_bytes())?;
     Ok(0)
@@ -107,14 +108,20 @@ fn lines(items: impl Iterator<Item = impl Display>) -> String {
     items.fold(String::new(), |text, item| text + &format!("{item}\n"))
 }
 
-/// What a template sees of one volume.
-fn row(engine: &Engine, volume: &Volume) -> Result<Value> {
+/// What a template sees of one volume; `json` prints docker's fields alone.
+fn row(engine: &Engine, volume: &Volume, is_json: bool) -> Result<Value> {
     let labels: Vec<String> = volume.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
     let document = engine.volume_document(volume)?;
-    Ok(json!({
+    let mut row = json!({
         "Availability": "N/A", "Driver": volume.driver, "Group": "N/A", "Labels": labels.join(","), "Links": "N/A",
         "Mountpoint": document["Mountpoint"], "Name": volume.name, "Scope": "local", "Size": "N/A", "Status": "N/A",
-    }))
+    });
+    if !is_json {
+        for key in ["CreatedAt", "Options", "Anonymous"] {
+            row[key] = document[key].clone();
+        }
+    }
+    Ok(row)
 }
 
 fn render(
@@ -125,6 +132,7 @@ fn render(
     let headings = json!({
         "Availability": "AVAILABILITY", "Driver": "DRIVER", "Group": "GROUP", "Labels": "LABELS", "Links": "LINKS",
         "Mountpoint": "MOUNTPOINT", "Name": "VOLUME NAME", "Scope": "SCOPE", "Size": "SIZE", "Status": "STATUS",
+        "CreatedAt": "CREATED AT", "Options": "OPTIONS", "Anonymous": "ANONYMOUS",
     });
     let headings = Headings { texts: &headings, left_out: noheading };
     table::render(rows, format, "{{.Driver}}\t{{.Name}}", &headings)

@@ -5,7 +5,8 @@
 mod host_config;
 mod mounts;
 
-pub(super) use host_config::{port_bindings, restart_policy, userns};
+pub(super) use host_config::{device_limits, devices, port_bindings, restart_policy, security, userns};
+pub(super) use mounts::document as mounts;
 
 use super::list::{Container, asked_for, network_names};
 use crate::dirs::Dirs;

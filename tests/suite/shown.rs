@@ -144,3 +144,67 @@ fn what_was_written_is_told_in_docker_s_words() {
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.lines().all(|line| line.contains("+05:30 ") || line.starts_with("N/A")), "{text}");
 }
+
+#[test]
+fn info_has_docker_s_labels_and_fields() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    let text = sandbox.ok(["info"]);
+    let labels = [
+        " Server Version: ",
+        " Storage Driver: ",
+        " Docker Root Dir: ",
+        " Cgroup Version: ",
+        " Images: 1",
+        " Total Memory: ",
+    ];
+    for label in labels {
+        assert!(text.lines().any(|line| line.starts_with(label)), "{label}: {text}");
+    }
+    let document: serde_json::Value = serde_json::from_str(&sandbox.ok(["info", "-f", "json"])).unwrap();
+    assert_eq!(document["IndexServerAddress"], "https://index.docker.io/v1/");
+    assert_eq!(document["ClientInfo"]["Context"], "default");
+    for key in ["MemoryLimit", "SwapLimit", "IPv4Forwarding", "Debug"] {
+        assert!(document[key].is_boolean(), "{key}: {document}");
+    }
+    let mut command =
+        sandbox.tool(["info", "-f", "{{.HTTPProxy}} {{.Host.OCIRuntime.Name}} {{.Store.GraphRoot}}"]);
+    let output = command.env("http_proxy", "http://proxy:1").output().unwrap();
+    let root = document["DockerRootDir"].as_str().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), format!("http://proxy:1 coracle {root}\n"));
+}
+
+#[test]
+fn podman_s_fields_are_there_for_templates() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    sandbox.ok(["tag", "busybox", "other:1"]);
+    let id = sandbox.ok(["images", "-q", "busybox"]);
+    let names =
+        sandbox.ok(["images", "--format", "{{.ID}} {{len .RepoTags}} {{len .Names}} {{.IsDangling}}"]);
+    assert_eq!(names.lines().next().unwrap(), format!("{id} 2 2 false"));
+    assert!(
+        sandbox
+            .ok(["images", "--format", "{{.RepoDigests}}", "other"])
+            .starts_with("[docker.io/library/other@sha256:")
+    );
+    sandbox.ok(["volume", "create", "-o", "type=tmpfs", "-o", "device=tmpfs", "v"]);
+    assert_eq!(sandbox.ok(["volume", "ls", "--format", "{{.Options.type}} {{.Anonymous}}"]), "tmpfs false");
+    let created = sandbox.ok(["volume", "inspect", "-f", "{{.CreatedAt}}", "v"]);
+    assert_eq!(sandbox.ok(["volume", "ls", "--format", "{{.CreatedAt}}"]), created);
+    sandbox.ok(["pod", "create", "--name", "p", "--infra=false"]);
+    let format =
+        "{{.CPUPeriod}} {{.MemoryLimit}} <{{.CPUSetCPUs}}> {{.Mounts}} {{.SecurityOpts}} {{.VolumesFrom}}";
+    assert_eq!(sandbox.ok(["pod", "inspect", "-f", format, "p"]), "0 0 <> [] [] []");
+    assert!(sandbox.ok(["pod", "inspect", "p"]).contains("\"Name\": \"p\""));
+    assert!(!sandbox.ok(["pod", "inspect", "p"]).contains("CPUPeriod"), "only for templates");
+}
+
+#[test]
+fn an_image_tells_when_it_got_its_name() {
+    let Some(sandbox) = sandbox(&[Image("busybox")]) else { return };
+    let last = |image: &str| -> String { sandbox.ok(["inspect", "-f", "{{.Metadata.LastTagTime}}", image]) };
+    let loaded = last("busybox");
+    assert!(loaded.starts_with("20"), "{loaded}");
+    sandbox.ok(["tag", "busybox", "again"]);
+    assert_ne!(last("busybox"), loaded);
+    assert_eq!(last("busybox"), last("again"));
+}

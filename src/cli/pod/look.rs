@@ -6,6 +6,7 @@ use crate::cli::selection::Target;
 use crate::cli::stats::{self, StatsArgs as ContainerStats};
 use crate::cli::{inspect as documents, top};
 use crate::engine::Engine;
+use crate::engine::pods::document::with_go_names;
 use crate::engine::top::{Columns, Table};
 use crate::error::{Error, Kind, Result};
 use clap::Args;
@@ -113,7 +114,11 @@ pub(crate) fn exists(args: ExistsArgs) -> Result<u8> {
 /// `Invalid` for a wrong template.
 pub(crate) fn inspect(args: InspectArgs) -> Result<u8> {
     let names = if args.latest { vec![Engine::open()?.newest_pod()?.id.to_string()] } else { args.pods };
-    documents::each(&names, args.format.as_deref(), Engine::pod_document)
+    let is_json = matches!(args.format.as_deref(), None | Some("" | "json"));
+    documents::each(&names, args.format.as_deref(), |engine, name| {
+        let document = engine.pod_document(name)?;
+        Ok(if is_json { document } else { with_go_names(document) })
+    })
 }
 
 /// Shows what the containers of a pod have printed.

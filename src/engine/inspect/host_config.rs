@@ -153,7 +153,7 @@ fn limits(config: &ContainerConfig) -> Value {
     })
 }
 
-fn device_limits(list: &[(String, u64)], key: &str) -> Value {
+pub(in crate::engine) fn device_limits(list: &[(String, u64)], key: &str) -> Value {
     list.iter().map(|(path, number)| json!({"Path": path, key: number})).collect()
 }
 
@@ -256,7 +256,7 @@ pub(in crate::engine) fn userns(mode: &UsernsMode) -> String {
     }
 }
 
-fn security(config: &ContainerConfig) -> Value {
+pub(in crate::engine) fn security(config: &ContainerConfig) -> Value {
     let mut options = Vec::new();
     if config.no_new_privileges {
         options.push("no-new-privileges".to_owned());
@@ -274,7 +274,7 @@ fn security(config: &ContainerConfig) -> Value {
     if options.is_empty() { Value::Null } else { json!(options) }
 }
 
-fn devices(config: &ContainerConfig) -> Value {
+pub(in crate::engine) fn devices(config: &ContainerConfig) -> Value {
     let device = |device: &crate::types::container::DeviceSpec| {
         json!({
             "PathOnHost": device.host.display().to_string(),

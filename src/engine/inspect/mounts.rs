@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Docker's `Mounts`: the tmpfs of `--tmpfs` is in `HostConfig` alone.
-pub(super) fn document(record: &ContainerRecord, volumes: &Path) -> Value {
+pub(in crate::engine) fn document(record: &ContainerRecord, volumes: &Path) -> Value {
     let is_flag_tmpfs =
         |mount: &MountSpec| matches!(mount.source, MountSource::Tmpfs { .. }) && !mount.options.by_mount;
     record

@@ -4,14 +4,16 @@
 
 use super::Pod;
 use crate::engine::inspect;
+use crate::types::container::ContainerConfig;
 use crate::types::id::ContainerId;
 use crate::types::limits::Limits;
 use crate::types::namespace::NetworkMode;
 use crate::types::pod::Share;
 use serde_json::{Map, Value, json};
+use std::path::Path;
 
-/// Pure: it looks at nothing but the pod.
-pub(crate) fn document(pod: &Pod) -> Value {
+/// Pure: it looks at nothing but the pod; `volumes` is the folder of all volumes.
+pub(crate) fn document(pod: &Pod, volumes: &Path) -> Value {
     let record = &pod.record;
     let containers: Vec<Value> = pod
         .containers
@@ -39,8 +41,10 @@ pub(crate) fn document(pod: &Pod) -> Value {
         "NumContainers": pod.containers.len(),
         "Containers": containers,
     });
-    if let (Some(document), Value::Object(more)) = (document.as_object_mut(), limits(&record.limits)) {
-        document.extend(more);
+    for more in [limits(&record.limits), of_infra(pod, volumes)] {
+        if let (Some(document), Value::Object(more)) = (document.as_object_mut(), more) {
+            document.extend(more);
+        }
     }
     let (policy, _) = inspect::restart_policy(record.defaults.restart);
     document["RestartPolicy"] = json!(policy);
@@ -83,8 +87,63 @@ fn infra_config(pod: &Pod) -> Value {
     })
 }
 
+/// What its containers get from it, as far as there is any.
+fn of_infra(pod: &Pod, volumes: &Path) -> Value {
+    let defaults = &pod.record.defaults;
+    let security = ContainerConfig {
+        no_new_privileges: defaults.no_new_privileges,
+        seccomp: defaults.seccomp.clone(),
+        mask: defaults.mask.clone(),
+        unmask: defaults.unmask.clone(),
+        ..ContainerConfig::default()
+    };
+    let infra = pod.infra().map(|infra| &infra.record);
+    let all = [
+        ("mounts", infra.map_or(Value::Null, |record| inspect::mounts(record, volumes))),
+        ("devices", infra.map_or(Value::Null, |record| inspect::devices(&record.config))),
+        ("volumes_from", infra.map_or(Value::Null, |record| json!(record.config.volumes_from))),
+        ("security_opt", inspect::security(&security)),
+    ];
+    let there = |value: &Value| value.as_array().is_some_and(|list| !list.is_empty());
+    let all = all.into_iter().filter(|(_, value)| there(value));
+    Value::Object(all.map(|(key, value)| (key.to_owned(), value)).collect())
+}
+
+/// The name in JSON, that in Go, which templates use, and what Go has there where JSON
+/// leaves it out.
+type Member = (&'static str, &'static str, fn() -> Value);
+
+/// Members that are left out where there is nothing of them.
+const LEFT_OUT: &[Member] = &[
+    ("cpu_period", "CPUPeriod", || json!(0)),
+    ("cpu_quota", "CPUQuota", || json!(0)),
+    ("cpu_shares", "CPUShares", || json!(0)),
+    ("cpuset_cpus", "CPUSetCPUs", || json!("")),
+    ("cpuset_mems", "CPUSetMems", || json!("")),
+    ("memory_limit", "MemoryLimit", || json!(0)),
+    ("memory_swap", "MemorySwap", || json!(0)),
+    ("blkio_weight", "BlkioWeight", || json!(0)),
+    ("blkio_weight_device", "BlkioWeightDevice", || json!([])),
+    ("device_read_bps", "BlkioDeviceReadBps", || json!([])),
+    ("device_write_bps", "BlkioDeviceWriteBps", || json!([])),
+    ("mounts", "Mounts", || json!([])),
+    ("devices", "Devices", || json!([])),
+    ("volumes_from", "VolumesFrom", || json!([])),
+    ("security_opt", "SecurityOpts", || json!([])),
+];
+
+/// The document as templates see it.
+pub(crate) fn with_go_names(mut document: Value) -> Value {
+    for (json, go, nothing) in LEFT_OUT {
+        document[*go] = document.get(*json).cloned().unwrap_or_else(nothing);
+    }
+    document
+}
+
 /// Those that there are.
 fn limits(limits: &Limits) -> Value {
+    let devices =
+        |list: &[(String, u64)], key: &str| (!list.is_empty()).then(|| inspect::device_limits(list, key));
     let all = [
         ("cpu_period", limits.cpu_period.map(Value::from)),
         ("cpu_quota", limits.cpu_quota.or(limits.nano_cpus.map(|nano| nano / 10_000)).map(Value::from)),
@@ -95,6 +154,9 @@ fn limits(limits: &Limits) -> Value {
         ("memory_swap", limits.memory_swap.map(Value::from)),
         ("blkio_weight", limits.blkio_weight.map(Value::from)),
         ("pids_limit", limits.pids.map(Value::from)),
+        ("blkio_weight_device", devices(&limits.devices.weights, "Weight")),
+        ("device_read_bps", devices(&limits.devices.read_bps, "Rate")),
+        ("device_write_bps", devices(&limits.devices.write_bps, "Rate")),
     ];
     Value::Object(
         all.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect::<Map<_, _>>(),

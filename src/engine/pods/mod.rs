@@ -211,7 +211,7 @@ impl Engine {
         for container in &mut pod.containers {
             container.cgroup = self.store.live(&container.record.id)?.and_then(|live| live.cgroup);
         }
-        Ok(document::document(&pod))
+        Ok(document::document(&pod, &self.dirs.volumes()))
     }
 
     pub(crate) fn note_pod(&self, pod: &PodRecord, action: &str) {
