@@ -13,7 +13,7 @@ use super::spread::in_parts;
 use crate::error::{Context, Error, Kind, Result};
 use crate::state::store::{Snapshot, Store};
 use crate::storage::layers::LayerStore;
-use crate::storage::usage::disk_usage;
+use crate::storage::usage::own_usage;
 use crate::types::container::{ContainerConfig, ContainerRecord, RecordedRoot};
 use crate::types::driver::Driver;
 use crate::types::health::HealthState;
@@ -216,7 +216,7 @@ impl Engine {
         self.enter()?;
         let upper = self.dirs.container(&record.id).join("upper");
         let own = match std::fs::File::open(&upper) {
-            Ok(upper) => disk_usage(std::os::fd::AsFd::as_fd(&upper))?.0,
+            Ok(upper) => own_usage(std::os::fd::AsFd::as_fd(&upper))?,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => 0,
             Err(error) => return Err(error).context(|| format!("open {}", upper.display())),
         };

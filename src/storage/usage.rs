@@ -4,6 +4,7 @@
 use super::descent::{OPEN_DIR, Visit, walk};
 use crate::error::{Context, Error, Result};
 use crate::sys::file::chmod_unopened;
+use crate::types::mount::MTAB;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fchmod, openat, statat, unlinkat};
 use rustix::io::Errno;
 use std::collections::HashSet;
@@ -21,6 +22,16 @@ pub(crate) fn disk_usage(dir: BorrowedFd<'_>) -> Result<(u64, u64)> {
     let mut count = Count::default();
     walk(root, &mut count)?;
     Ok((count.bytes, count.inodes))
+}
+
+/// The bytes in the files of a container's own layer, as [`disk_usage`] counts, but for
+/// what every container is given: docker has that in a layer of its own.
+pub(crate) fn own_usage(upper: BorrowedFd<'_>) -> Result<u64> {
+    let (bytes, _) = disk_usage(upper)?;
+    let link = openat(upper, c"etc", OPEN_DIR, Mode::empty())
+        .and_then(|etc| rustix::fs::readlinkat(etc, c"mtab", Vec::new()));
+    let given = link.is_ok_and(|target| target.to_bytes() == MTAB.as_bytes());
+    Ok(bytes.saturating_sub(if given { MTAB.len() as u64 } else { 0 }))
 }
 
 /// The bytes that everything below `path` takes on the disk: the blocks of
