@@ -75,6 +75,11 @@ fn the_image_is_what_was_asked_for_as_long_as_that_is_it() {
     sandbox.ok(["untag", "guest", "app:1"]);
     assert_eq!(column("app"), cut);
     assert_eq!(column("latest"), "busybox:latest");
+    // A digest goes on naming its image, which has lost the name here.
+    let digest = sandbox.ok(["inspect", "-f", "{{.ImageDigest}}", "app"]);
+    create("by-digest", &format!("busybox@{digest}"));
+    sandbox.ok(["tag", "guest", "busybox"]);
+    assert_eq!([column("by-digest"), column("latest")], ["busybox", cut]);
     sandbox.ok(["container", "clone", "latest", "copy"]);
     assert_eq!(asked("copy"), "busybox:latest");
 }

@@ -82,6 +82,8 @@ impl Engine {
 fn stands_for(store: &ImageStore, entries: &[Entry], name: &str, image: (&Digest, &Digest)) -> Option<bool> {
     let (id, manifest) = image;
     let found = match names::find(entries, name).ok()? {
+        // What a digest names is the same for ever, whether it has a name here or not.
+        Found::Nothing if Reference::parse(name).is_ok_and(|name| name.digest.is_some()) => return None,
         Found::Nothing => return Some(false),
         Found::Name(at, _) => vec![at],
         Found::Image(all) => all,
