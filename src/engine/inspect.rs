@@ -195,7 +195,7 @@ fn state(container: &Container) -> Value {
         "ExitCode": failed.map_or(0, |exit| exit.code),
         "Error": failed.and_then(|exit| exit.error.clone()).unwrap_or_default(),
         "StartedAt": time(started),
-        "FinishedAt": time(exit.map(|exit| exit.finished_at)),
+        "FinishedAt": time(exit.map(|exit| exit.finished_at).or(container.last_ended)),
     });
     // Docker leaves out what there is nothing of. The last is podman's name.
     let health = health(container);

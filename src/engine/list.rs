@@ -34,6 +34,8 @@ pub(crate) struct Container {
     pub(crate) restart_count: u32,
     /// When the present or the last run began.
     pub(crate) last_started: Option<Timestamp>,
+    /// When the last run ended that has, also while the next one is on.
+    pub(crate) last_ended: Option<Timestamp>,
     /// Why one that never ran could not be started.
     pub(crate) not_started: Option<Exit>,
     /// What shows its files.
@@ -62,6 +64,7 @@ impl Container {
             status: snapshot.status,
             restart_count: snapshot.restart_count,
             last_started: snapshot.last_started,
+            last_ended: snapshot.last_ended,
             not_started: snapshot.not_started,
             driver: snapshot.driver,
             ports: snapshot.ports,
@@ -298,6 +301,7 @@ pub(crate) mod samples {
             status,
             restart_count: 0,
             last_started: None,
+            last_ended: None,
             not_started: None,
             driver: Driver::default(),
             ports: Vec::new(),

@@ -203,6 +203,11 @@ impl Control {
         self.last.send_replace(Some(exit));
     }
 
+    /// How the run before this one has ended, where that was this monitor's too.
+    pub(super) fn last_run(&self) -> Option<Exit> {
+        self.last.borrow().clone()
+    }
+
     /// The end of all runs: whoever waits is told.
     pub(super) fn finish(&self, exit: Exit) {
         self.end.send_replace(Some(exit));

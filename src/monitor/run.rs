@@ -137,7 +137,7 @@ async fn start_on(
         init: Some(process),
         since: at,
         restart_count: container.control.restarts(),
-        last: None,
+        last: container.control.last_run().or_else(|| order.last.clone()),
         paused: false,
         cgroup,
         uid_map,

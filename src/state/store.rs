@@ -90,6 +90,8 @@ pub(crate) struct Snapshot {
     pub(crate) status: Status,
     pub(crate) restart_count: u32,
     pub(crate) last_started: Option<Timestamp>,
+    /// The end of the last run that has one, also while the next one is on.
+    pub(crate) last_ended: Option<Timestamp>,
     /// Why one that never ran could not be started.
     pub(crate) not_started: Option<Exit>,
     /// What shows its files: the kernel's overlay, in whose format they are,
@@ -106,15 +108,16 @@ pub(crate) struct Snapshot {
 impl Snapshot {
     /// Of a container that has no monitor.
     fn at_rest(record: ContainerRecord, status: Status) -> Self {
-        let last_started = match &status {
-            Status::Exited(exit) => Some(exit.started_at),
-            Status::Created | Status::Running { .. } | Status::Restarting { .. } => None,
+        let (last_started, last_ended) = match &status {
+            Status::Exited(exit) => (Some(exit.started_at), Some(exit.finished_at)),
+            Status::Created | Status::Running { .. } | Status::Restarting { .. } => (None, None),
         };
         Self {
             record,
             status,
             restart_count: 0,
             last_started,
+            last_ended,
             not_started: None,
             driver: Driver::default(),
             ports: Vec::new(),
@@ -369,6 +372,7 @@ impl Store {
     }
 
     fn running(record: ContainerRecord, live: LiveState) -> Snapshot {
+        let last_ended = live.last.as_ref().map(|last| last.finished_at);
         let status = match (live.init, live.last) {
             (Some(init), _) => {
                 Status::Running { init, monitor: live.monitor, since: live.since, paused: live.paused }
@@ -381,6 +385,7 @@ impl Store {
             status,
             restart_count: live.restart_count,
             last_started: Some(live.since),
+            last_ended,
             not_started: None,
             driver: live.driver,
             ports: live.ports,

@@ -78,13 +78,18 @@ fn restart_gives_a_new_process() {
     sandbox.start("c", &["guest", "trap", "15", "0"]);
     sandbox.wait_for_log("c", "ready");
     let first = sandbox.init_pid("c");
+    let ended = |name| sandbox.ok(["inspect", "-f", "{{.State.FinishedAt}}", name]);
+    assert!(ended("c").starts_with("0001"));
     assert_eq!(sandbox.ok(["restart", "c"]), "c");
     sandbox.wait_for_status("c", "running");
     assert_ne!(sandbox.init_pid("c"), first);
+    assert!(!ended("c").starts_with("0001"), "the end of the last run is known");
     // A container that does not run is started.
     sandbox.ok(["stop", "-t", "0", "c"]);
+    let last = ended("c");
     sandbox.ok(["restart", "c"]);
     sandbox.wait_for_status("c", "running");
+    assert_eq!(ended("c"), last);
 }
 
 #[test]
