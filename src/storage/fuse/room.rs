@@ -73,6 +73,13 @@ impl Room {
         }
     }
 
+    /// Whether there was none, longer ago than counts; told once.
+    fn is_over(&self) -> bool {
+        let until = self.narrow_until.load(Ordering::Relaxed);
+        let over = until != 0 && self.now() >= until;
+        over && self.narrow_until.compare_exchange(until, 0, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
     fn is_little(&self) {
         self.narrow_until.store(self.now() + WHILE, Ordering::Relaxed);
     }
@@ -130,21 +137,16 @@ fn lacks_room<T>(result: &Answer<T>) -> bool {
 impl Merged {
     /// Whether there was no room of late, or there is little.
     pub(super) fn has_little_room(&self) -> bool {
-        let until = self.room.narrow_until.load(Ordering::Relaxed);
-        if until == 0 || self.room.now() < until {
-            return until != 0;
+        if self.room.is_over() {
+            self.look_for_room();
         }
-        self.look_for_room();
         self.room.is_narrow()
     }
 
-    /// Looks at what is left.
+    /// Looks at what is left. Much of it ends nothing: a quota may be used up.
     pub(super) fn look_for_room(&self) {
-        let left = self.free_space().map_or(u64::MAX, |space| space.bytes_left());
-        if left < LITTLE {
+        if self.free_space().is_ok_and(|space| space.bytes_left() < LITTLE) {
             self.room.is_little();
-        } else {
-            self.room.narrow_until.store(0, Ordering::Relaxed);
         }
     }
 
@@ -310,6 +312,17 @@ mod tests {
             let at = if appends { 10 } else { 5 };
             assert_eq!(position(me, file.as_raw_fd() as u64), Some((at, appends)));
         }
+    }
+
+    #[test]
+    fn what_was_refused_counts_for_its_time_and_is_over_once() {
+        let room = Room::new();
+        assert!(!room.is_over());
+        room.was_refused(7, Errno::DQUOT);
+        assert!(room.is_narrow() && !room.is_over());
+        room.narrow_until.store(1, Ordering::Relaxed);
+        assert!(!room.is_narrow());
+        assert!(room.is_over() && !room.is_over());
     }
 
     #[test]
