@@ -130,8 +130,12 @@ impl PsArgs {
 
     fn show(&self, selection: &Selection, format: Option<&Format>, now: Timestamp) -> Result<()> {
         let mut notes = Vec::new();
-        let found = Engine::open()?.containers(self.needs_size(), &mut notes)?;
+        let engine = Engine::open()?;
+        let found = engine.containers(self.needs_size(), &mut notes)?;
         let mut containers = select(found, selection)?;
+        if !self.quiet || self.sort.is_some() {
+            engine.mark_moved(&mut containers).unwrap_or_else(|error| notes.push(error));
+        }
         ui::warnings(&notes);
         if let Some(order) = &self.sort {
             Order::parse(order)?.sort(&mut containers);

@@ -77,6 +77,7 @@ impl Engine {
         let file_systems = file_systems(&[&self.dirs.data, &self.dirs.state])?;
         self.enter()?;
         let mut containers = self.containers(false, notes)?;
+        self.mark_moved(&mut containers).unwrap_or_else(|error| notes.push(error));
         containers.sort_unstable_by_key(|one| std::cmp::Reverse(one.record.created));
         let mut container_list = Vec::new();
         for container in containers {

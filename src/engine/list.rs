@@ -199,7 +199,6 @@ impl Engine {
             }
         }
         share_ports(&mut containers);
-        self.mark_moved(&mut containers).unwrap_or_else(|error| notes.push(error));
         Ok(containers)
     }
 

@@ -9,6 +9,7 @@ use crate::image::store::{Entry, ImageStore};
 use crate::types::container::{ContainerRecord, RecordedRoot};
 use crate::types::digest::Digest;
 use crate::types::reference::Reference;
+use std::collections::HashMap;
 
 /// What `create` was given; of older records, the image's name in short.
 pub(in crate::engine) fn asked_for(record: &ContainerRecord) -> String {
@@ -59,19 +60,25 @@ pub(super) fn shown(container: &Container, whole: bool) -> String {
 }
 
 impl Engine {
-    /// Marks the containers whose image is not what its name stands for any more.
-    pub(super) fn mark_moved(&self, containers: &mut [Container]) -> Result<()> {
+    /// Marks the containers whose image is not what its name stands for any more: for
+    /// who shows images, as it reads the list of all images.
+    pub(crate) fn mark_moved(&self, containers: &mut [Container]) -> Result<()> {
         let is_image = |one: &Container| matches!(one.record.root, RecordedRoot::Image { .. });
         if !containers.iter().any(is_image) {
             return Ok(());
         }
         let store = ImageStore::at(&self.dirs.images());
         let entries = store.entries()?;
+        // Many are of few images.
+        let mut known: HashMap<(String, Digest), bool> = HashMap::new();
         for container in containers {
             let RecordedRoot::Image { id, manifest, .. } = &container.record.root else { continue };
+            let asked = asked_for(&container.record);
             // Where it is not to be found out, what was asked for is the best that there is.
-            let found = stands_for(&store, &entries, &asked_for(&container.record), (id, manifest));
-            container.image_moved = found == Some(false);
+            let moved = known.entry((asked, manifest.clone())).or_insert_with_key(|(asked, _)| {
+                stands_for(&store, &entries, asked, (id, manifest)) == Some(false)
+            });
+            container.image_moved = *moved;
         }
         Ok(())
     }
