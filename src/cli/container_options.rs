@@ -145,7 +145,7 @@ pub(crate) struct ContainerOptions {
     /// Choose the Ethernet address on the network
     #[arg(long, value_name = "MAC")]
     pub(crate) mac_address: Option<String>,
-    /// Log with json-file, k8s-file, none or passthrough
+    /// Log with json-file, k8s-file, local, none or passthrough
     #[arg(long, value_name = "DRIVER")]
     pub(crate) log_driver: Option<String>,
     /// Set an option of the log: max-size, max-file; of a json-file also tag, labels, env

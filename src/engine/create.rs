@@ -299,15 +299,14 @@ impl Engine {
 
     /// Names of other containers become their ids, which a rename does not change.
     fn resolve_shared_namespaces(&self, config: &mut ContainerConfig) -> Result<()> {
-        let resolve = |word: &mut String| -> Result<()> {
+        let resolve = |word: &mut String| -> Result<ContainerRecord> {
             let id = self.store.resolve(word)?;
             id.as_str().clone_into(word);
-            Ok(())
+            self.store.record(&id)
         };
         if let NamespaceMode::Container(word) = &mut config.pid {
-            resolve(word)?;
             // Podman: whose processes are the host's shares those.
-            if self.store.record(&ContainerId::parse(word)?)?.config.pid == NamespaceMode::Host {
+            if resolve(word)?.config.pid == NamespaceMode::Host {
                 config.pid = NamespaceMode::Host;
             }
         }
@@ -315,16 +314,14 @@ impl Engine {
             resolve(word)?;
         }
         if let CgroupnsMode::Container(word) = &mut config.cgroupns {
-            resolve(word)?;
-            if self.store.record(&ContainerId::parse(word)?)?.config.cgroupns == CgroupnsMode::Host {
+            if resolve(word)?.config.cgroupns == CgroupnsMode::Host {
                 config.cgroupns = CgroupnsMode::Host;
             }
         }
         if let NetworkMode::Container(word) = &mut config.network {
-            resolve(word)?;
             // Docker: whose address it has, that name it has, which the shared
             // /etc/hosts knows. The name of a pod is another matter.
-            let owner = self.store.record(&ContainerId::parse(word)?)?;
+            let owner = resolve(word)?;
             let named = &owner.config;
             let has_own_name = named.uts == NamespaceMode::Private && named.network != NetworkMode::Host;
             if config.uts == NamespaceMode::Private && config.pod.is_none() && has_own_name {
@@ -337,8 +334,7 @@ impl Engine {
         }
         if let IpcMode::Container(word) = &mut config.ipc {
             let asked = word.clone();
-            resolve(word)?;
-            match self.store.record(&ContainerId::parse(word)?)?.config.ipc {
+            match resolve(word)?.config.ipc {
                 IpcMode::Shareable | IpcMode::Container(_) => {}
                 IpcMode::Host => config.ipc = IpcMode::Host,
                 IpcMode::Private | IpcMode::None => {

@@ -201,7 +201,7 @@ impl ContainerCaps {
 }
 
 /// Whether `ALL` is in the list, and the set of the others.
-fn parse_list(names: &[String], flag: &str) -> Result<(bool, CapSet)> {
+pub(crate) fn parse_list(names: &[String], flag: &str) -> Result<(bool, CapSet)> {
     let mut all = false;
     let mut set = CapSet::EMPTY;
     for name in names {

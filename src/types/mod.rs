@@ -41,5 +41,6 @@ pub(crate) mod time;
 pub(crate) mod transport;
 pub(crate) mod ulimit;
 pub(crate) mod uplink;
+pub(crate) mod url_query;
 pub(crate) mod user;
 pub(crate) mod volume_options;

@@ -63,9 +63,7 @@ pub(super) fn parse_log(driver: Option<&str>, options: &[String]) -> Result<LogC
         let invalid = |why: &str| Error::invalid(format!("--log-opt {option}: {why}"));
         let (key, value) = option.split_once('=').ok_or_else(|| invalid("no value"))?;
         // As written, for those who ask.
-        if matches!(key, "max-size" | "max-file") {
-            log.options.insert(key.to_owned(), value.to_owned());
-        }
+        let mut kept = value.to_owned();
         match key {
             _ if matches!(driver, LogDriver::None | LogDriver::Passthrough) => {
                 return Err(invalid("this log driver keeps no log"));
@@ -83,26 +81,17 @@ pub(super) fn parse_log(driver: Option<&str>, options: &[String]) -> Result<LogC
                 return Err(invalid("the lines of this log driver have no place for it")
                     .hint("with --log-driver json-file, `coracle logs --details` shows it"));
             }
-            "tag" => {
-                log_tag::check(value)?;
-                log.options.insert(key.to_owned(), value.to_owned());
-            }
-            "labels" | "env" => drop(log.options.insert(key.to_owned(), value.to_owned())),
+            "tag" => log_tag::check(value)?,
+            "labels" | "env" => {}
             "labels-regex" | "env-regex" => {
                 return Err(invalid("labels and variables are not matched by patterns here")
                     .hint("name them: --log-opt labels=A,B, --log-opt env=A,B"));
             }
-            "compress" => {
-                let on = boolean::parse("--log-opt compress", value)?;
-                log.options.insert(key.to_owned(), on.to_string());
-            }
-            "mode" if matches!(value, "blocking" | "non-blocking") => {
-                log.options.insert(key.to_owned(), value.to_owned());
-            }
+            "compress" => kept = boolean::parse("--log-opt compress", value)?.to_string(),
+            "mode" if matches!(value, "blocking" | "non-blocking") => {}
             "mode" => return Err(invalid("it is blocking or non-blocking")),
             "max-buffer-size" => {
                 parse_bytes(value).map_err(|error| error.context("--log-opt max-buffer-size"))?;
-                log.options.insert(key.to_owned(), value.to_owned());
             }
             _ => {
                 return Err(invalid("unknown option").hint(
@@ -110,22 +99,25 @@ pub(super) fn parse_log(driver: Option<&str>, options: &[String]) -> Result<LogC
                 ));
             }
         }
+        log.options.insert(key.to_owned(), kept);
     }
-    let is = |key: &str, value: &str| log.options.get(key).is_some_and(|given| given == value);
-    if log.options.contains_key("max-buffer-size") && !is("mode", "non-blocking") {
+    if log.options.contains_key("max-buffer-size") && !is_given(&log, "mode", "non-blocking") {
         return Err(Error::invalid("--log-opt max-buffer-size is only supported with mode=non-blocking"));
     }
     Ok(log)
 }
 
+fn is_given(log: &LogConfig, key: &str, value: &str) -> bool {
+    log.options.get(key).is_some_and(|given| given == value)
+}
+
 /// What docker's options ask for and is not done here, to be said.
 pub(super) fn log_notes(log: &LogConfig) -> Vec<&'static str> {
-    let is = |key: &str, value: &str| log.options.get(key).is_some_and(|given| given == value);
     let mut notes = Vec::new();
-    if is("compress", "true") {
+    if is_given(log, "compress", "true") {
         notes.push("--log-opt compress: the files of a log are not compressed here");
     }
-    if is("mode", "non-blocking") {
+    if is_given(log, "mode", "non-blocking") {
         notes.push("--log-opt mode=non-blocking: output goes straight to a file here, and none is dropped");
     }
     notes

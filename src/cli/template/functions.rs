@@ -2,6 +2,7 @@
 
 use super::print::{display, sprintf, truth, type_name};
 use super::run::Datum;
+use crate::types::url_query;
 use serde_json::Value;
 use std::cmp::Ordering;
 
@@ -74,7 +75,7 @@ fn text_of(name: &str, values: &[Option<&Value>]) -> Result<Value> {
         "printf" => sprintf(text(values[0])?, &values[1..])?,
         "html" => html(&print(values)),
         "js" => javascript(&print(values)),
-        _ => url_query(&print(values)),
+        _ => url_query::escaped(&print(values)),
     }
     .into())
 }
@@ -281,14 +282,4 @@ fn javascript(text: &str) -> String {
         other => other.to_string(),
     };
     text.chars().map(escape).collect()
-}
-
-fn url_query(text: &str) -> String {
-    let escape = |byte: u8| match byte {
-        b' ' => "+".to_owned(),
-        b'-' | b'_' | b'.' | b'~' => char::from(byte).to_string(),
-        _ if byte.is_ascii_alphanumeric() => char::from(byte).to_string(),
-        _ => format!("%{byte:02X}"),
-    };
-    text.bytes().map(escape).collect()
 }

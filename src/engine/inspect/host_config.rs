@@ -3,6 +3,7 @@
 use super::mounts;
 use crate::engine::list::network_names;
 use crate::monitor::plan::{masked_paths, read_only_paths};
+use crate::runtime::capabilities::parse_list;
 use crate::types::container::{ContainerConfig, ContainerRecord, LogDriver, SeccompChoice};
 use crate::types::limits::Limits;
 use crate::types::namespace::{IpcMode, NamespaceMode, UsernsMode};
@@ -67,13 +68,13 @@ pub(super) fn document(record: &ContainerRecord, log_path: Option<&str>) -> Valu
 
 /// Docker's names, each once and in order. What is added counts more than what is dropped.
 fn capabilities(config: &ContainerConfig) -> (Vec<String>, Vec<String>) {
-    let name = |word: &String| {
-        let upper = word.trim().to_uppercase();
-        if upper == "ALL" || upper.starts_with("CAP_") { upper } else { format!("CAP_{upper}") }
-    };
     let names = |words: &[String]| -> BTreeSet<String> {
-        let all: BTreeSet<String> = words.iter().map(name).collect();
-        if all.contains("ALL") { BTreeSet::from(["ALL".to_owned()]) } else { all }
+        match parse_list(words, "its capabilities") {
+            Ok((true, _)) => BTreeSet::from(["ALL".to_owned()]),
+            Ok((false, set)) => set.names().into_iter().collect(),
+            // Of a release that knows more of them.
+            Err(_) => words.iter().cloned().collect(),
+        }
     };
     let (added, dropped) = (names(&config.cap_add), names(&config.cap_drop));
     let dropped = dropped.difference(&added).cloned().collect();

@@ -2,6 +2,7 @@
 
 use crate::monitor::log_file::Stream;
 use crate::types::container::LogDriver;
+use crate::types::url_query::escaped;
 use jiff::Timestamp;
 use serde::Deserialize;
 use std::borrow::Cow;
@@ -65,19 +66,6 @@ pub(crate) fn details(driver: LogDriver, line: &[u8]) -> String {
     let attributes = serde_json::from_slice::<Attributes>(line).map(|line| line.attrs).unwrap_or_default();
     let pairs = attributes.iter().map(|(key, value)| format!("{}={}", escaped(key), escaped(value)));
     pairs.collect::<Vec<_>>().join(",")
-}
-
-/// As Go's `url.QueryEscape` does it.
-fn escaped(text: &str) -> String {
-    let mut out = String::new();
-    for byte in text.bytes() {
-        match byte {
-            b' ' => out.push('+'),
-            _ if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) => out.push(char::from(byte)),
-            _ => out.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    out
 }
 
 fn decode_k8s(line: &[u8]) -> Option<Record<'_>> {
